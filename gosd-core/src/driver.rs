@@ -1,0 +1,91 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use crate::{Instance, InstanceId, Result};
+
+/// What gosd asks of a database: three methods, and a fourth for speed.
+///
+/// Core owns the timers, the jitter, the backoff, the cache and the retries; it calls
+/// [`register`](Driver::register) again and again, as the heartbeat, and bounds every call in time.
+/// A driver translates. What it promises:
+///
+/// 1. `register` is an upsert by id: twice is once, and it restarts the lease.
+/// 2. After `register` returns, `list` from any client of the same backend and namespace has it.
+/// 3. `deregister` of an absent id is success. It affects that id and no other.
+/// 4. An instance whose lease ran out is absent from `list`, judged by the database's clock, at the
+///    latest two seconds after the lease asked for, or after the least lease that the backend
+///    grants if that is longer. Removing what has expired never touches what has not.
+/// 5. A renewed instance stays. Renewal after the record was lost restores it.
+/// 6. A failure is an error. An empty list means that there are none.
+/// 7. `watch` yields [`Event::Reset`] first, then every change after that snapshot, with no gap
+///    between the two.
+/// 8. `watch` yields an expiry too, within the time of 4, even when nobody else renews or writes.
+/// 9. An `Err` item means that contact is lost. Core backs off and polls the stream again: the
+///    next item continues without a gap, or is a `Reset`. A stream that ends is opened again. A
+///    dead connection is an `Err` within 10 s. A watch never sleeps to back off; dropping it frees
+///    its connection.
+/// 10. Every method is cancel-safe: a dropped future leaves the record as before or as after.
+/// 11. Two clients and 100 concurrent registrations: all listed, once each.
+/// 12. Odd but valid strings (UTF-8 metadata, spaces, slashes, 2 KiB URLs) survive the round trip.
+/// 13. Two namespaces on one backend never see each other.
+/// 14. A record that cannot be read does not hide the readable ones.
+///
+/// The crate `gosd-testkit` tests each clause; DRIVERS.md explains each, with a driver to start
+/// from. [`Memory`](crate::Memory) is the reference implementation.
+#[async_trait]
+pub trait Driver: Send + Sync + 'static {
+    /// Writes the whole record, whether it is there or not, and starts its lease anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config), [`Denied`](crate::ErrorKind::Denied),
+    /// [`Data`](crate::ErrorKind::Data) and [`Unsupported`](crate::ErrorKind::Unsupported) for what
+    /// waiting cannot mend; [`Unavailable`](crate::ErrorKind::Unavailable) and
+    /// [`Timeout`](crate::ErrorKind::Timeout) for what it can. The same holds for the other methods.
+    async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()>;
+
+    /// Removes the record, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`register`](Driver::register).
+    async fn deregister(&self, id: &InstanceId) -> Result<()>;
+
+    /// Reads all live instances of the namespace, in any order.
+    ///
+    /// # Errors
+    ///
+    /// As for [`register`](Driver::register). A failure is never an empty list.
+    async fn list(&self) -> Result<Vec<Instance>>;
+
+    /// Streams a snapshot and then the changes; `None`, the default, has core poll `list`.
+    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        None
+    }
+
+    /// The name for errors and logs, such as `redis`.
+    fn name(&self) -> &str {
+        "driver"
+    }
+}
+
+/// One item of a [`watch`](Driver::watch).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// All that is there now; what is not in it is gone.
+    Reset(Vec<Instance>),
+    /// An instance that is new, or has changed.
+    Put(Instance),
+    /// A goodbye, or somebody's deliberate deletion.
+    Remove(InstanceId),
+    /// A lease that ran out; also what a driver yields that cannot tell the two apart.
+    Expire(InstanceId),
+    /// Contact is back after an `Err`, and nothing was missed; only for a watch that resumes.
+    ///
+    /// Without it core learns of a silent recovery from its next read, within one refresh
+    /// interval.
+    Resumed,
+}

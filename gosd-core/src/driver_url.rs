@@ -1,0 +1,330 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use percent_encoding::percent_decode_str;
+
+use crate::{Error, Result, limits};
+
+const DEFAULT_NAMESPACE: &str = "gosd";
+
+/// A driver's URL, taken apart: what every driver would otherwise parse, redact and judge again.
+///
+/// Three forms: `scheme://[user[:password]@]host[:port][,host[:port]...][/path][?key=value&...]`,
+/// `scheme:path[?key=value&...]`, and the bare `scheme` for the driver's defaults. User, password,
+/// path and query values are percent-decoded; a `/`, `?` or `%` in a password is written encoded. `Debug` and `Display` show neither user, password nor
+/// query.
+///
+/// ```
+/// use gosd_core::DriverUrl;
+///
+/// let url = DriverUrl::parse("redis://:s%40crit@a,b:7000/3?namespace=staging")?;
+/// assert_eq!(url.scheme(), "redis");
+/// assert_eq!(url.password(), Some("s@crit"));
+/// assert_eq!(url.hosts_or("localhost", 6379), ["a:6379", "b:7000"]);
+/// assert_eq!(url.path(), "3");
+/// assert_eq!(url.namespace()?, "staging");
+/// url.allow_keys(&["namespace"])?;
+/// assert_eq!(url.to_string(), "redis://***@a,b:7000/3");
+/// # Ok::<(), gosd_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct DriverUrl {
+    scheme: String,
+    user: Option<String>,
+    password: Option<String>,
+    hosts: Vec<(String, Option<u16>)>,
+    has_authority: bool,
+    path: String,
+    query: BTreeMap<String, String>,
+}
+
+/// The certificate files that the query keys `ca`, `cert` and `key` name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsFiles {
+    /// Certificates to trust, in place of the usual roots (PEM).
+    pub ca: Option<PathBuf>,
+    /// The client's certificate and its key (PEM), for servers that ask for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl DriverUrl {
+    /// Takes a driver's URL apart.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), saying what is wrong. The message never
+    /// holds the URL's user, password or query values.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (scheme, rest) = match text.split_once(':') {
+            None => (text, None),
+            Some((scheme, rest)) => (scheme, Some(rest)),
+        };
+        if !limits::is_scheme(scheme) {
+            return Err(Error::config(
+                "a driver URL begins with its scheme, such as sqlite:gosd.db or redis://host:6379",
+            ));
+        }
+        let mut url = Self {
+            scheme: scheme.to_ascii_lowercase(),
+            user: None,
+            password: None,
+            hosts: Vec::new(),
+            has_authority: false,
+            path: String::new(),
+            query: BTreeMap::new(),
+        };
+        let Some(rest) = rest else { return Ok(url) };
+        let bad = |problem: &str| Error::config(format!("the {scheme} URL {problem}"));
+        if rest.chars().any(char::is_control) {
+            return Err(bad("holds a control character"));
+        }
+        let path = match rest.strip_prefix("//") {
+            None => rest,
+            Some(rest) => {
+                url.has_authority = true;
+                let end = rest.find(['/', '?']).unwrap_or(rest.len());
+                // A password may hold an unescaped `@`: the last one ends it.
+                let at = rest[..end].rfind('@').map_or(0, |at| at + 1);
+                let (user_info, hosts) = rest[..end].split_at(at);
+                if let Some(user_info) = user_info.strip_suffix('@') {
+                    let (user, password) = match user_info.split_once(':') {
+                        None => (user_info, None),
+                        Some((user, password)) => (user, Some(password)),
+                    };
+                    let decode = |part| {
+                        decode(part).ok_or_else(|| bad("has a user or password that is not UTF-8"))
+                    };
+                    url.user = (!user.is_empty()).then(|| decode(user)).transpose()?;
+                    url.password = password.filter(|p| !p.is_empty()).map(decode).transpose()?;
+                }
+                if !hosts.is_empty() {
+                    for host in hosts.split(',') {
+                        let (host, port) = limits::split_host(host).map_err(bad)?;
+                        url.hosts.push((host.to_owned(), port));
+                    }
+                }
+                &rest[end..]
+            }
+        };
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let path = if url.has_authority { path.strip_prefix('/').unwrap_or(path) } else { path };
+        url.path = decode(path).ok_or_else(|| bad("has a path that is not UTF-8"))?;
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) =
+                pair.split_once('=').ok_or_else(|| bad("has a query key without a value"))?;
+            let value = decode(value).ok_or_else(|| bad("has a query value that is not UTF-8"))?;
+            if value.is_empty() {
+                return Err(bad(&format!("has an empty value for the query key {key:?}")));
+            }
+            if url.query.insert(key.to_owned(), value).is_some() {
+                return Err(bad(&format!("has the query key {key:?} twice")));
+            }
+        }
+        Ok(url)
+    }
+
+    /// The scheme, in lower case.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// The user, if there is one.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// The password, if there is one. A secret: show it nowhere.
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
+    /// Whether `//` stands after the scheme, so that what follows is a host and not a path.
+    pub fn has_authority(&self) -> bool {
+        self.has_authority
+    }
+
+    /// The hosts with their ports, as given; IPv6 literals without brackets.
+    pub fn hosts(&self) -> &[(String, Option<u16>)] {
+        &self.hosts
+    }
+
+    /// The hosts as `host:port`, IPv6 literals in brackets, with defaults for what is left out.
+    pub fn hosts_or(&self, host: &str, port: u16) -> Vec<String> {
+        if self.hosts.is_empty() {
+            return vec![join(host, port)];
+        }
+        self.hosts.iter().map(|(host, own)| join(host, own.unwrap_or(port))).collect()
+    }
+
+    /// The path, without the `/` that ends the hosts; empty if there is none.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The value of a query key.
+    pub fn query(&self, key: &str) -> Option<&str> {
+        self.query.get(key).map(String::as_str)
+    }
+
+    /// Refuses every query key that is not in the list.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the key and the ones there are.
+    pub fn allow_keys(&self, known: &[&str]) -> Result<()> {
+        match self.query.keys().find(|key| !known.contains(&key.as_str())) {
+            None => Ok(()),
+            Some(key) => Err(Error::config(format!(
+                "the {} URL has the unknown query key {key:?}; known are: {}",
+                self.scheme,
+                known.join(", ")
+            ))),
+        }
+    }
+
+    /// The namespace: the query key `namespace`, or else `gosd`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if it is not 1 to 64 characters of
+    /// `A-Z a-z 0-9 . _ -`.
+    pub fn namespace(&self) -> Result<&str> {
+        let namespace = self.query("namespace").unwrap_or(DEFAULT_NAMESPACE);
+        limits::check_namespace(namespace)?;
+        Ok(namespace)
+    }
+
+    /// The certificate files: the query keys `ca`, `cert` and `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if one of `cert` and `key` stands alone.
+    pub fn tls_files(&self) -> Result<TlsFiles> {
+        let file = |key| self.query(key).map(PathBuf::from);
+        let identity = match (file("cert"), file("key")) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            _ => {
+                return Err(Error::config(format!(
+                    "the {} URL has one of the query keys cert and key; they go together",
+                    self.scheme
+                )));
+            }
+        };
+        Ok(TlsFiles { ca: file("ca"), identity })
+    }
+}
+
+fn decode(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(Into::into)
+}
+
+fn join(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+impl fmt::Display for DriverUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.scheme)?;
+        if self.has_authority {
+            f.write_str("//")?;
+            if self.user.is_some() || self.password.is_some() {
+                f.write_str("***@")?;
+            }
+            for (i, (host, port)) in self.hosts.iter().enumerate() {
+                let comma = if i > 0 { "," } else { "" };
+                match port {
+                    Some(port) => write!(f, "{comma}{}", join(host, *port))?,
+                    None if host.contains(':') => write!(f, "{comma}[{host}]")?,
+                    None => write!(f, "{comma}{host}")?,
+                }
+            }
+            if !self.path.is_empty() {
+                f.write_str("/")?;
+            }
+        }
+        f.write_str(&self.path)
+    }
+}
+
+impl fmt::Debug for DriverUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DriverUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn parse(text: &str) -> DriverUrl {
+        DriverUrl::parse(text).unwrap()
+    }
+
+    #[test]
+    fn forms() {
+        assert_eq!(parse("SQLite").scheme(), "sqlite");
+        assert_eq!(parse("sqlite:a b/gosd%3F.db").path(), "a b/gosd?.db");
+        assert_eq!(parse("sqlite:/var/x.db?namespace=n").path(), "/var/x.db");
+        assert_eq!(parse("redis://").hosts_or("localhost", 6379), ["localhost:6379"]);
+        assert_eq!(parse("etcd://u:p@[::1]:1,b").hosts_or("x", 2), ["[::1]:1", "b:2"]);
+        assert_eq!(parse("http://h/a/b").path(), "a/b");
+        assert_eq!(parse("redis+sentinel://a,b/mymaster/0").path(), "mymaster/0");
+    }
+
+    #[test]
+    fn secrets_with_odd_characters() {
+        for (text, password) in [
+            ("redis://:p@ss@h", "p@ss"),
+            ("redis://u:p%2F%C3%A4@h", "p/ä"),
+            ("redis://u:a:b@h", "a:b"),
+        ] {
+            let url = parse(text);
+            assert_eq!(url.password(), Some(password), "{text}");
+            assert!(!format!("{url} {url:?}").contains(password), "{url:?}");
+        }
+        assert_eq!(parse("http://:token@h").user(), None);
+        assert!(!parse("http://token@h").to_string().contains("token"));
+    }
+
+    #[test]
+    fn errors_are_config_and_hold_no_secret() {
+        for text in [
+            "",
+            ":",
+            "1a://h",
+            "redis://u:sesame@h:x",
+            "redis://u:sesame@h:70000",
+            "redis://sesame@",
+            "redis://u:sesame%ff@h",
+            "redis://u:sesame@a,,b",
+            "http://h?sesame",
+            "http://h?a=&b=sesame",
+            "http://h?a=sesame&a=sesame",
+            "redis://u:sesame@h\n",
+        ] {
+            match DriverUrl::parse(text) {
+                Ok(url) => assert!(text == "redis://sesame@" && url.hosts().is_empty(), "{text}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Config, "{text}");
+                    assert!(!format!("{error} {error:?}").contains("sesame"), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn query_keys() {
+        let url = parse("http://h?namespace=a%20b&ca=x&cert=y");
+        assert_eq!(url.namespace().unwrap_err().kind(), ErrorKind::Config);
+        assert!(url.tls_files().unwrap_err().to_string().contains("together"));
+        let error = url.allow_keys(&["namespace", "ca"]).unwrap_err().to_string();
+        assert!(error.contains("\"cert\"") && error.contains("namespace, ca"), "{error}");
+        assert_eq!(parse("redis://h").namespace().unwrap(), "gosd");
+        let tls = parse("rediss://h?ca=a&cert=b&key=c").tls_files().unwrap();
+        assert_eq!((tls.ca, tls.identity), (Some("a".into()), Some(("b".into(), "c".into()))));
+    }
+}

@@ -1,0 +1,262 @@
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Error, ErrorKind, Result, limits};
+
+/// The name that tells one registered instance from every other: `<service>-<unique>`.
+///
+/// Ids that other software wrote are kept as they are, whatever their form.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId(Box<str>);
+
+impl InstanceId {
+    pub(crate) fn unique(service: &str) -> Self {
+        Self(format!("{service}-{}", Uuid::now_v7().simple()).into())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the id has the form that gosd gives: it ends in `-` and a UUIDv7 without hyphens.
+    ///
+    /// A driver that shares its layout with other software tells by this whose record it sees.
+    ///
+    /// ```
+    /// use gosd_core::{Instance, InstanceId};
+    ///
+    /// assert!(Instance::new("mail", "http://10.0.0.7:25")?.id().is_generated());
+    /// assert!(!InstanceId::from("mail-20160315122936.17256541").is_generated());
+    /// # Ok::<(), gosd_core::Error>(())
+    /// ```
+    pub fn is_generated(&self) -> bool {
+        self.0.rsplit_once('-').is_some_and(|(_, unique)| {
+            unique.len() == 32
+                && !unique.bytes().any(|b| b.is_ascii_uppercase())
+                && Uuid::try_parse(unique).is_ok_and(|id| id.get_version_num() == 7)
+        })
+    }
+}
+
+impl From<&str> for InstanceId {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+impl From<String> for InstanceId {
+    fn from(id: String) -> Self {
+        Self(id.into())
+    }
+}
+
+impl AsRef<str> for InstanceId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for InstanceId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// One running copy of a service: its id, the service's name, its URL, and metadata.
+///
+/// Identity is the [id](Instance::id) alone; equality compares everything.
+///
+/// ```
+/// use gosd_core::Instance;
+///
+/// let instance = Instance::new("mail", "http://10.0.0.7:8885")?.with_metadata("zone", "b");
+/// assert_eq!(instance.url(), "http://10.0.0.7:8885");
+/// assert_eq!(instance.metadata()["zone"], "b");
+/// # Ok::<(), gosd_core::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Instance {
+    id: InstanceId,
+    service: Arc<str>,
+    url: Box<str>,
+    // Boxed, because most instances have none and a fleet's cache holds many instances.
+    metadata: Option<Box<BTreeMap<String, String>>>,
+}
+
+static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
+
+impl Instance {
+    /// Makes an instance of a service, with a fresh unique id.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if the name is not 1 to 128 characters of `A-Z a-z 0-9 . _ -`, or the
+    /// URL is not absolute with a scheme and a host, or is longer than 2,048 bytes.
+    pub fn new(service: &str, url: &str) -> Result<Self> {
+        limits::check_service(service)?;
+        limits::check_url(url)?;
+        Ok(Self::from_parts(InstanceId::unique(service), service, url, BTreeMap::new()))
+    }
+
+    /// Makes an instance of what a backend holds, as it is: nothing is judged.
+    pub fn from_parts(
+        id: InstanceId,
+        service: &str,
+        url: &str,
+        metadata: BTreeMap<String, String>,
+    ) -> Self {
+        let metadata = (!metadata.is_empty()).then(|| Box::new(metadata));
+        Self { id, service: service.into(), url: url.into(), metadata }
+    }
+
+    /// Adds one entry of metadata, in place of one with the same key.
+    ///
+    /// The limits (32 keys, 8 KiB in all, no NUL) are judged when the instance is registered.
+    #[must_use]
+    pub fn with_metadata(mut self, key: &str, value: &str) -> Self {
+        self.metadata.get_or_insert_default().insert(key.into(), value.into());
+        self
+    }
+
+    /// The id, unique in the namespace.
+    pub fn id(&self) -> &InstanceId {
+        &self.id
+    }
+
+    /// The name of the service.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// Where the instance is reached.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What else the instance says of itself.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        self.metadata.as_deref().unwrap_or(&NO_METADATA)
+    }
+
+    /// Judges every part by the rules for what may be registered.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`], naming the value and the rule.
+    pub fn check(&self) -> Result<()> {
+        limits::check_id(self.id.as_str())?;
+        limits::check_service(&self.service)?;
+        limits::check_url(&self.url)?;
+        limits::check_metadata(self.metadata())
+    }
+
+    /// The JSON of the instance: `{"id","service","url","metadata"}`.
+    pub fn to_json(&self) -> String {
+        let json = Json {
+            id: self.id.as_str().into(),
+            service: self.service().into(),
+            url: self.url().into(),
+            metadata: self.metadata().clone(),
+        };
+        serde_json::to_string(&json).expect("strings and a map of strings always serialize")
+    }
+
+    /// Reads the JSON of an instance; the values are not judged, and unknown fields are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Data`] if the text is not JSON, or a field is missing or of another type.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let json: Json = serde_json::from_str(json).map_err(|error| {
+            Error::new(ErrorKind::Data, format!("not the JSON of an instance: {error}"))
+        })?;
+        Ok(Self::from_parts(json.id.into(), &json.service, &json.url, json.metadata))
+    }
+
+    /// Shares the text of the service's name with the other instances of the service.
+    pub(crate) fn intern_service(&mut self, name: &Arc<str>) {
+        debug_assert_eq!(self.service, *name);
+        self.service = Arc::clone(name);
+    }
+}
+
+impl Hash for Instance {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("id", &self.id)
+            .field("service", &self.service)
+            .field("url", &self.url)
+            .field("metadata", self.metadata())
+            .finish()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Json {
+    id: String,
+    service: String,
+    url: String,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_survives_the_round_trip() {
+        let odd = Instance::new("a.b_c-d", "http://[::1]:80/a%2Fb?x=y#z")
+            .unwrap()
+            .with_metadata("schlüssel \"1\"", "wert\n\u{1f980}");
+        assert_eq!(Instance::from_json(&odd.to_json()).unwrap(), odd);
+    }
+
+    #[test]
+    fn metadata_may_be_left_out_and_unknown_fields_are_ignored() {
+        let read = Instance::from_json(r#"{"id":"a-1","service":"a","url":"u","new":[1]}"#);
+        assert!(read.unwrap().metadata().is_empty());
+    }
+
+    #[test]
+    fn damaged_json_is_a_data_error() {
+        for text in ["", "null", "{}", "[]", r#"{"id":1,"service":"a","url":"u"}"#] {
+            assert_eq!(Instance::from_json(text).unwrap_err().kind(), ErrorKind::Data, "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_are_unique_and_recognized() {
+        let make = || Instance::new("with-hyphen", "http://h").unwrap();
+        assert_ne!(make().id(), make().id());
+        assert!(make().id().is_generated());
+        for other in ["x", "x-1", "x-00000000000000000000000000000000", "x-2016.17"] {
+            assert!(!InstanceId::from(other).is_generated(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The core of gosd: the driver contract, the registry cache, and the client.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod driver;
+mod driver_url;
+mod error;
+mod instance;
+mod limits;
+mod memory;
+mod settings;
+
+pub use driver::{Driver, Event};
+pub use driver_url::{DriverUrl, TlsFiles};
+pub use error::{Error, ErrorKind, Result};
+pub use instance::{Instance, InstanceId};
+pub use memory::Memory;
+pub use settings::Settings;
