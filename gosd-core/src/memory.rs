@@ -106,13 +106,12 @@ impl Store {
     }
 
     fn purge(&mut self, now: Instant) -> bool {
-        let dead: Vec<_> = self
-            .records
-            .extract_if(.., |_, record| record.expires_at <= now)
-            .map(|(id, _)| id)
-            .collect();
+        let expired =
+            |(id, record): (&InstanceId, &Record)| (record.expires_at <= now).then(|| id.clone());
+        let dead: Vec<InstanceId> = self.records.iter().filter_map(expired).collect();
         let any = !dead.is_empty();
         for id in dead {
+            self.records.remove(&id);
             self.push(Event::Expire(id));
         }
         any
