@@ -9,6 +9,11 @@ mod limits;
 mod memory;
 mod settings;
 
+// What the author of a driver needs of other crates.
+pub use async_trait::async_trait;
+pub use futures_util::future::BoxFuture;
+pub use futures_util::stream::BoxStream;
+
 pub use driver::{Driver, Event};
 pub use driver_url::{DriverUrl, TlsFiles};
 pub use error::{Error, ErrorKind, Result};
