@@ -96,6 +96,7 @@ impl ClientBuilder {
             let error = client.last_error().map(|error| error.to_string());
             warn!(%driver, error, "the backend cannot be reached: standalone until it can");
         }
+        client.seed().await;
         Ok(client)
     }
 

@@ -4,6 +4,7 @@ mod builder;
 mod lease;
 mod lookup;
 mod signals;
+mod snapshot;
 mod start;
 mod state;
 mod streams;
@@ -97,6 +98,9 @@ impl Client {
                 (Some(leave), Some(leased))
             }
         };
+        if let Some(path) = state.settings.snapshot_path.clone() {
+            tasks.push(state.runtime.spawn(snapshot::keep(Arc::clone(&state), path)));
+        }
         let tasks = tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect();
         let inner = Inner { state, id, leave, reads, tasks };
         let started = async move {
@@ -309,6 +313,17 @@ impl Client {
             signal.await;
             // Its failure has been logged, and the process is about to end.
             let _ = client.shutdown().await;
+        }
+    }
+
+    /// Serves the view that the snapshot file kept, if nothing better is there.
+    async fn seed(&self) {
+        let state = &self.inner.state;
+        if let Some(path) = &state.settings.snapshot_path
+            && matches!(state.status().view, View::Unknown)
+            && let Some(snapshot) = snapshot::load(state, path).await
+        {
+            state.seed(snapshot.instances, snapshot.age);
         }
     }
 

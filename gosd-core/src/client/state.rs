@@ -1,6 +1,6 @@
 //! What the client's handles and its background tasks share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,15 +31,17 @@ pub(crate) struct State {
     news: watch::Sender<()>,
     started: Instant,
     /// When contact was lost, in ms from `started`; [`IN_CONTACT`] otherwise.
-    lost_at: AtomicU64,
+    lost_at: AtomicI64,
 }
 
-const IN_CONTACT: u64 = u64::MAX;
+const IN_CONTACT: i64 = i64::MAX;
 
 struct Core {
     registry: Registry,
     /// Gone once the client is shut down.
     changes: Option<broadcast::Sender<Change>>,
+    /// Counts the changes of the view.
+    version: u64,
     /// How the last goodbye went.
     goodbye: Option<Result<()>>,
 }
@@ -59,6 +61,8 @@ impl State {
     ) -> Self {
         let directory = Arc::new(Directory::default());
         let registry = Registry::new(settings.lease_ttl, Arc::clone(&directory));
+        let changes = Some(broadcast::Sender::new(CHANGES));
+        let core = Core { registry, changes, version: 0, goodbye: None };
         let status = Status { registration, view: View::Unknown };
         Self {
             driver,
@@ -66,15 +70,11 @@ impl State {
             directory,
             runtime,
             own_gone: Notify::new(),
-            core: Mutex::new(Core {
-                registry,
-                changes: Some(broadcast::Sender::new(CHANGES)),
-                goodbye: None,
-            }),
+            core: Mutex::new(core),
             progress: watch::Sender::new(Progress { status, closed: false }),
             news: watch::Sender::new(()),
             started: Instant::now(),
-            lost_at: AtomicU64::new(IN_CONTACT),
+            lost_at: AtomicI64::new(IN_CONTACT),
         }
     }
 
@@ -125,6 +125,19 @@ impl State {
 
     pub(crate) fn sweep(&self) {
         self.step(Registry::sweep);
+    }
+
+    /// Takes over a view from before, of this age.
+    pub(crate) fn seed(&self, all: Vec<Instance>, age: Duration) {
+        self.step(|registry, now| registry.seed(all, now.checked_sub(age).unwrap_or(now)));
+    }
+
+    /// What others registered and its version, if it is fresh and not the version given.
+    pub(crate) fn view_since(&self, version: Option<u64>) -> Option<(u64, Vec<Arc<Instance>>)> {
+        let core = self.lock();
+        let is_news = version != Some(core.version);
+        (is_news && matches!(core.registry.view(), View::Fresh))
+            .then(|| (core.version, core.registry.of_others()))
     }
 
     pub(crate) fn next_sweep(&self) -> Option<Instant> {
@@ -303,7 +316,8 @@ impl State {
         if lost_at == IN_CONTACT {
             return None;
         }
-        let stale = self.started.elapsed().saturating_sub(Duration::from_millis(lost_at));
+        let now = self.started.elapsed().as_millis() as i64;
+        let stale = Duration::from_millis(now.saturating_sub(lost_at).max(0) as u64);
         (stale > limit).then(|| {
             let message =
                 format!("without contact for {stale:.0?}, and no more than {limit:?} is allowed");
@@ -317,6 +331,7 @@ impl State {
         let mut core = self.lock();
         let effects = step(&mut core.registry, now);
         let view = core.registry.view();
+        core.version += effects.changes.len() as u64;
         if let Some(changes) = &core.changes {
             for change in effects.changes {
                 debug!(driver = self.driver.name(), ?change, "view");
@@ -325,7 +340,7 @@ impl State {
             }
         }
         // Under the lock, so that the order of what is told is the order of the steps.
-        let contact_changed = self.set_view(&view, now);
+        let contact_changed = self.set_view(&view);
         drop(core);
         if effects.own_gone {
             info!(driver = self.driver.name(), "the own registration is gone from the backend");
@@ -336,12 +351,15 @@ impl State {
         }
     }
 
-    fn set_view(&self, view: &View, now: Instant) -> bool {
+    fn set_view(&self, view: &View) -> bool {
         let driver = self.driver.name();
         let lost_at = match view {
-            View::Stale { .. } => now.duration_since(self.started).as_millis() as u64,
+            View::Stale { since, .. } => self.since_start(*since),
             View::Unknown | View::Fresh => IN_CONTACT,
         };
+        if self.lost_at.load(Ordering::Relaxed) != lost_at {
+            self.lost_at.store(lost_at, Ordering::Relaxed);
+        }
         let changed = self.set_status(|status| status.view = view.clone());
         if changed {
             match view {
@@ -352,11 +370,16 @@ impl State {
                 View::Unknown => {}
             }
         }
-        let was = self.lost_at.load(Ordering::Relaxed);
-        if (was == IN_CONTACT) != (lost_at == IN_CONTACT) {
-            self.lost_at.store(lost_at, Ordering::Relaxed);
-        }
         changed
+    }
+
+    /// In ms; below zero for what was before.
+    fn since_start(&self, at: std::time::Instant) -> i64 {
+        let started = self.started.into_std();
+        match at.checked_duration_since(started) {
+            Some(after) => after.as_millis() as i64,
+            None => -(started.duration_since(at).as_millis() as i64),
+        }
     }
 
     /// Changes the status; tells of it, and returns true, only if it says something new.

@@ -153,6 +153,18 @@ impl Registry {
         self.sweep_at
     }
 
+    /// Takes over a view from before, unless the backend has been read by now.
+    pub(crate) fn seed(&mut self, all: Vec<Instance>, since: Instant) -> Effects {
+        if self.contact.seed(since) {
+            for instance in all {
+                if !self.known.contains(instance.id()) {
+                    self.known.put(instance);
+                }
+            }
+        }
+        self.publish(false)
+    }
+
     /// Notes that the own registration has succeeded, and shows it without waiting to be told.
     pub(crate) fn registered(&mut self, instance: &Instance) -> Effects {
         self.own = Some(instance.id().clone());
@@ -203,6 +215,13 @@ impl Registry {
     /// Every instance in the view, in no particular order.
     pub(crate) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
         self.known.instances()
+    }
+
+    /// What others registered, as far as known.
+    pub(crate) fn of_others(&self) -> Vec<Arc<Instance>> {
+        let is_others =
+            |id: &InstanceId| !self.locals.contains(id) && self.own.as_ref() != Some(id);
+        self.instances().filter(|instance| is_others(instance.id())).cloned().collect()
     }
 
     /// The ids that the backend is believed to hold for a URL.
