@@ -3,11 +3,13 @@
 pub mod clauses;
 
 mod case;
+mod faulty;
 mod fixture;
 mod follower;
 mod macros;
 mod violation;
 
+pub use faulty::{Fault, Faulty, Operation};
 pub use fixture::{Fixture, NotOffered};
 pub use violation::Violation;
 

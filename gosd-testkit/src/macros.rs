@@ -16,9 +16,11 @@
 ///
 /// // The same driver in another setting: a module of its own.
 /// mod tls {
-///     # use super::MyFixture;
+///     use super::MyFixture;
+///
 ///     gosd_testkit::conformance!(MyFixture::start().await, without: [wipe = "the server is shared"]);
 /// }
+/// # fn main() {}
 /// ```
 ///
 /// # Leaving something out
