@@ -1,5 +1,7 @@
 //! What a script of faults does to calls and to watches.
 
+#![allow(clippy::unwrap_used, reason = "all of this is test code")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
