@@ -98,7 +98,7 @@ pub struct Instance {
     id: InstanceId,
     service: Arc<str>,
     url: Box<str>,
-    // Boxed, because most instances have none and a fleet's cache holds many instances.
+    #[expect(clippy::box_collection, reason = "most have none, and a cache holds many instances")]
     metadata: Option<Box<BTreeMap<String, String>>>,
 }
 

@@ -1,22 +1,30 @@
 //! The core of gosd: the driver contract, the registry cache, and the client.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod change;
+mod client;
 mod driver;
 mod driver_url;
 mod error;
 mod instance;
 mod limits;
 mod memory;
+mod pace;
+mod registry;
 mod settings;
+mod status;
 
 // What the author of a driver needs of other crates.
 pub use async_trait::async_trait;
 pub use futures_util::future::BoxFuture;
 pub use futures_util::stream::BoxStream;
 
+pub use change::Change;
+pub use client::{Client, ClientBuilder, Service};
 pub use driver::{Driver, Event};
 pub use driver_url::{DriverUrl, TlsFiles};
 pub use error::{Error, ErrorKind, Result};
 pub use instance::{Instance, InstanceId};
 pub use memory::Memory;
 pub use settings::Settings;
+pub use status::{Registration, Status, View};

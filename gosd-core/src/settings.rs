@@ -108,7 +108,7 @@ impl Settings {
     }
 }
 
-fn within<T: PartialOrd + std::fmt::Debug>(
+fn within<T: Copy + PartialOrd + std::fmt::Debug>(
     name: &str,
     value: T,
     range: RangeInclusive<T>,

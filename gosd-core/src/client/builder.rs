@@ -1,0 +1,123 @@
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::Client;
+use crate::{Driver, Error, ErrorKind, Instance, Registration, Result, Settings, View};
+
+/// What a [`Client`] is made from; see [`Client::builder`].
+#[must_use]
+pub struct ClientBuilder {
+    driver: Arc<dyn Driver>,
+    instance: Option<Result<Instance>>,
+    settings: Settings,
+    handle_signals: bool,
+}
+
+impl ClientBuilder {
+    pub(super) fn new(driver: Arc<dyn Driver>) -> Self {
+        Self { driver, instance: None, settings: Settings::default(), handle_signals: false }
+    }
+
+    /// Registers an instance of the service at this URL, with a fresh id.
+    ///
+    /// A client registers one instance: more than one is an error of [`start`](Self::start).
+    pub fn register(self, service: &str, url: &str) -> Self {
+        self.registering(Instance::new(service, url))
+    }
+
+    /// Registers an instance made beforehand, such as one with metadata.
+    pub fn register_instance(self, instance: Instance) -> Self {
+        self.registering(Ok(instance))
+    }
+
+    /// Sets the settings, in place of the defaults.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Whether SIGINT and SIGTERM (elsewhere Ctrl-C) make the client leave before they end the
+    /// process; by default not.
+    ///
+    /// All such clients of the process leave at the same time, within 3 s, and the signal takes its
+    /// default course after that. A second signal takes its course at once.
+    pub fn handle_signals(mut self, yes: bool) -> Self {
+        self.handle_signals = yes;
+        self
+    }
+
+    /// Registers, reads the first view, and starts the background work.
+    ///
+    /// If the backend cannot be reached in as many attempts as the settings say, the client starts
+    /// all the same: it logs a warning, and registers and discovers as soon as the backend is there.
+    /// A dropped future leaves nothing behind but, perhaps, a registration until its lease runs out.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Config`] for settings, names, URLs or metadata out of their limits, for a
+    ///   backend that can never work as configured, and outside a tokio runtime;
+    /// - [`ErrorKind::Denied`], [`ErrorKind::Data`], [`ErrorKind::Unsupported`] if the backend
+    ///   refuses the client, or cannot be worked with.
+    pub async fn start(self) -> Result<Client> {
+        let runtime = Handle::try_current().map_err(|_| {
+            let message = "a client runs on tokio: call this from within a tokio runtime";
+            Error::new(ErrorKind::Config, message).at(self.driver.name(), "start")
+        })?;
+        self.settings.check()?;
+        let instance = self.instance.transpose()?;
+        let registration = match &instance {
+            None => Registration::DiscoverOnly,
+            Some(instance) => {
+                instance.check()?;
+                let error = Error::new(ErrorKind::Unavailable, "the first attempt is under way");
+                Registration::Standalone { since: Instant::now().into_std(), error }
+            }
+        };
+        let driver = self.driver.name().to_owned();
+        info!(%driver, "starting");
+        let (client, started) =
+            Client::spawn(self.driver, self.settings, instance, registration, runtime);
+        if self.handle_signals {
+            client.handle_signals();
+        }
+        if let Err(error) = started.await {
+            // The registration may have been made before the other half failed.
+            let _ = client.shutdown().await;
+            return Err(error);
+        }
+        let status = client.status();
+        if matches!(status.registration, Registration::Standalone { .. })
+            || matches!(status.view, View::Unknown)
+        {
+            let error = client.last_error().map(|error| error.to_string());
+            warn!(%driver, error, "the backend cannot be reached: standalone until it can");
+        }
+        client.seed().await;
+        Ok(client)
+    }
+
+    fn registering(mut self, instance: Result<Instance>) -> Self {
+        self.instance = Some(match self.instance {
+            None => instance,
+            Some(_) => Err(Error::config(
+                "a client registers one instance; build a client for each, on the same driver",
+            )),
+        });
+        self
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("driver", &self.driver.name())
+            .field("instance", &self.instance)
+            .field("settings", &self.settings)
+            .field("handle_signals", &self.handle_signals)
+            .finish()
+    }
+}

@@ -1,0 +1,375 @@
+//! The client: the public face over the state and the background tasks.
+
+mod builder;
+mod lease;
+mod lookup;
+mod signals;
+mod snapshot;
+mod start;
+mod state;
+mod streams;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+pub use self::builder::ClientBuilder;
+pub use self::lookup::Service;
+use self::start::Starting;
+use self::state::State;
+use self::sync::Reply;
+use crate::{
+    Change, Driver, Error, Instance, InstanceId, Registration, Result, Settings, Status, View,
+};
+
+/// A client of one registry: keeps its own instance registered, and a live view of all others.
+///
+/// Cheap to clone; clones share one state. Dropping the last clone stops the background work at
+/// once, without a goodbye: the registration ends with its lease. [`leave`](Client::leave) and
+/// [`shutdown`](Client::shutdown) say goodbye.
+///
+/// ```
+/// use std::sync::Arc;
+/// use gosd_core::{Client, Memory};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let driver = Arc::new(Memory::new());
+/// let client = Client::builder(driver).register("mail", "http://10.0.0.7:8885").start().await?;
+/// assert_eq!(client.next("mail").await?.id(), client.id().unwrap());
+/// client.shutdown().await?;
+/// # Ok::<(), gosd_core::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+#[doc(alias = "Start")]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Arc<State>,
+    id: Option<InstanceId>,
+    /// To the lease's task; absent for a client that only discovers.
+    leave: Option<mpsc::UnboundedSender<Reply>>,
+    /// To the task that keeps the view.
+    reads: mpsc::UnboundedSender<Reply>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Client {
+    /// Begins to build a client on a driver.
+    pub fn builder(driver: Arc<dyn Driver>) -> ClientBuilder {
+        ClientBuilder::new(driver)
+    }
+
+    /// Starts the background work; the future tells how the start went.
+    fn spawn(
+        driver: Arc<dyn Driver>,
+        settings: Settings,
+        instance: Option<Instance>,
+        registration: Registration,
+        runtime: Handle,
+    ) -> (Self, impl Future<Output = Result<()>> + Send) {
+        let state = Arc::new(State::new(driver, settings, registration, runtime));
+        let mut tasks = Vec::new();
+        let (reads, requests) = mpsc::unbounded_channel();
+        let (starting, synced) = Starting::new(&state.settings);
+        let ending = Ending(Arc::clone(&state));
+        let sync = sync::run(Arc::clone(&state), requests, starting);
+        tasks.push(state.runtime.spawn(async move {
+            let _ending = ending;
+            sync.await;
+        }));
+        let id = instance.as_ref().map(|instance| instance.id().clone());
+        let (leave, leased) = match instance {
+            None => (None, None),
+            Some(instance) => {
+                let (leave, requests) = mpsc::unbounded_channel();
+                let (starting, leased) = Starting::new(&state.settings);
+                let lease = lease::run(Arc::clone(&state), instance, requests, starting);
+                tasks.push(state.runtime.spawn(lease));
+                (Some(leave), Some(leased))
+            }
+        };
+        if let Some(path) = state.settings.snapshot_path.clone() {
+            tasks.push(state.runtime.spawn(snapshot::keep(Arc::clone(&state), path)));
+        }
+        let tasks = tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect();
+        let inner = Inner { state, id, leave, reads, tasks };
+        let started = async move {
+            let lease = async {
+                match leased {
+                    Some(leased) => outcome(leased, "start").await,
+                    None => Ok(()),
+                }
+            };
+            tokio::try_join!(outcome(synced, "start"), lease).map(|_| ())
+        };
+        (Self { inner: Arc::new(inner) }, started)
+    }
+
+    /// The id of the client's own instance; `None` for a client that only discovers.
+    pub fn id(&self) -> Option<&InstanceId> {
+        self.inner.id.as_ref()
+    }
+
+    /// Picks the next instance of a service in turn, waiting for the service to appear.
+    ///
+    /// Tries at once, then waits up to
+    /// [`try_find_service_amount`](field@Settings::try_find_service_amount) times
+    /// [`try_find_service_delay`](field@Settings::try_find_service_delay), and wakes as soon as an
+    /// instance is there. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// - [`NotFound`](crate::ErrorKind::NotFound) if none appeared in time;
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) likewise, if the backend has never been read;
+    /// - [`Stale`](crate::ErrorKind::Stale) at once, if the view is older than
+    ///   [`max_stale`](field@Settings::max_stale) allows;
+    /// - [`Closed`](crate::ErrorKind::Closed) if there is none and the client has been shut down.
+    #[doc(alias = "IterateServiceRoute")]
+    pub async fn next(&self, service: &str) -> Result<Arc<Instance>> {
+        match self.pick(service) {
+            Some(instance) => Ok(instance),
+            None => lookup::wait(&self.inner.state, service, || self.pick(service)).await,
+        }
+    }
+
+    /// Picks the next instance of a service in turn, if there is one now.
+    ///
+    /// Never waits and never locks. `None` also if the view is older than
+    /// [`max_stale`](field@Settings::max_stale) allows.
+    pub fn pick(&self, service: &str) -> Option<Arc<Instance>> {
+        if self.inner.state.is_too_stale() {
+            return None;
+        }
+        self.inner.state.directory.pick(service)
+    }
+
+    /// A handle on one service, for the hot path.
+    pub fn service(&self, service: &str) -> Service {
+        Service::new(Arc::clone(&self.inner.state), service)
+    }
+
+    /// The instances of a service in the order of their turns, as last known.
+    pub fn instances(&self, service: &str) -> Vec<Arc<Instance>> {
+        self.inner.state.directory.instances(service)
+    }
+
+    /// The names of the services that have instances, sorted, as last known.
+    pub fn services(&self) -> Vec<String> {
+        self.inner.state.directory.names()
+    }
+
+    /// Reads everything from the backend now; the background work makes it unnecessary.
+    ///
+    /// Calls that come together share one read. Cancel-safe: the read goes on without the caller.
+    ///
+    /// # Errors
+    ///
+    /// The driver's last error, after as many attempts as
+    /// [`try_refresh_amount`](field@Settings::try_refresh_amount) says, and
+    /// [`Closed`](crate::ErrorKind::Closed) after a shutdown. The view stays as it was.
+    #[doc(alias = "Get")]
+    pub async fn refresh(&self) -> Result<()> {
+        let (reply, read) = oneshot::channel();
+        match self.inner.reads.send(reply) {
+            Ok(()) => outcome(read, "refresh").await,
+            Err(_) => Err(Error::closed("refresh")),
+        }
+    }
+
+    /// Reads everything if the view is not fresh; returns whether it did.
+    ///
+    /// # Errors
+    ///
+    /// As for [`refresh`](Client::refresh).
+    #[doc(alias = "UpdateByCron")]
+    pub async fn refresh_if_stale(&self) -> Result<bool> {
+        if matches!(self.status().view, View::Fresh) {
+            return Ok(false);
+        }
+        self.refresh().await.map(|()| true)
+    }
+
+    /// Adds an instance for this client alone, beside those of the backend.
+    ///
+    /// It survives every refresh and never expires. Adding the same one twice gives the same id.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config) as for [`Instance::new`].
+    #[doc(alias = "AddServiceManually")]
+    pub fn add_local(&self, service: &str, url: &str) -> Result<InstanceId> {
+        self.inner.state.add_local(service, url)
+    }
+
+    /// Removes an instance that [`add_local`](Client::add_local) added; returns whether it was there.
+    pub fn remove_local(&self, id: &InstanceId) -> bool {
+        self.inner.state.remove_local(id)
+    }
+
+    /// Removes every registered instance with this URL from the backend; returns how many.
+    ///
+    /// For orphans: a live owner notices and comes back, and one's own instance is
+    /// [`leave`](Client::leave)'s. Local entries stay.
+    ///
+    /// # Errors
+    ///
+    /// The driver's error for the read, or else for the first instance that could not be removed;
+    /// the others are removed all the same.
+    #[doc(alias = "DeleteServiceWithURL")]
+    pub async fn deregister_url(&self, url: &str) -> Result<usize> {
+        self.refresh().await?;
+        let state = &self.inner.state;
+        let mut removed = 0;
+        let mut failure = None;
+        for id in state.registered_at(url) {
+            match state.call("deregister", state.driver.deregister(&id)).await {
+                Ok(()) => {
+                    state.deregistered(&id);
+                    removed += 1;
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(removed), Err)
+    }
+
+    /// How the client stands with its backend.
+    pub fn status(&self) -> Status {
+        self.inner.state.status()
+    }
+
+    /// The status now, and again whenever it says something new; ends with the client.
+    ///
+    /// A slow reader gets the latest status and misses what was in between. Further failures of the
+    /// same kind are not news.
+    pub fn status_changes(&self) -> impl Stream<Item = Status> + Send + Unpin + use<> {
+        streams::status(self.inner.state.progress())
+    }
+
+    /// The instances now, as a [`Change::Reset`], and every change after that; ends with the client.
+    ///
+    /// A reader that falls behind gets another `Reset`.
+    pub fn changes(&self) -> impl Stream<Item = Change> + Send + Unpin + use<> {
+        streams::changes(Arc::clone(&self.inner.state))
+    }
+
+    /// Says goodbye to the backend and registers no more; discovery goes on.
+    ///
+    /// Waits for a heartbeat in flight, so that the instance does not come back. Calling it again is
+    /// harmless. If the caller stops waiting, the goodbye is said all the same.
+    ///
+    /// # Errors
+    ///
+    /// The driver's error if the backend could not be told within twice
+    /// [`timeout`](field@Settings::timeout): the registration then ends with its lease.
+    #[doc(alias = "Remove")]
+    pub async fn leave(&self) -> Result<()> {
+        let Some(leave) = &self.inner.leave else { return Ok(()) };
+        let state = &self.inner.state;
+        state.disown();
+        let (reply, left) = oneshot::channel();
+        match leave.send(reply) {
+            Ok(()) => left.await.ok(),
+            Err(_) => None,
+        }
+        .or_else(|| state.goodbye())
+        .unwrap_or_else(|| Err(Error::closed("leave")))
+    }
+
+    /// Leaves, and stops the background work; the last view is served on, as stale.
+    ///
+    /// Calling it again is harmless. If the caller stops waiting, the goodbye is said all the same,
+    /// and the background work goes on until the last clone is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As for [`leave`](Client::leave); the background work is stopped all the same.
+    pub async fn shutdown(&self) -> Result<()> {
+        let left = self.leave().await;
+        self.inner.stop();
+        left
+    }
+
+    /// Waits for SIGINT or SIGTERM (elsewhere Ctrl-C), and then shuts the client down.
+    ///
+    /// From the call on, not only from the first poll, those signals no longer end the process: it is
+    /// the program that ends itself, in its own time. A signal that came before the call counts. This
+    /// is what a server's graceful shutdown awaits.
+    #[doc(alias = "WaitClosing")]
+    pub fn shutdown_on_signal(&self) -> impl Future<Output = ()> + Send + use<> {
+        let signal = signals::take_over();
+        let client = self.clone();
+        async move {
+            signal.await;
+            // Its failure has been logged, and the process is about to end.
+            let _ = client.shutdown().await;
+        }
+    }
+
+    /// Serves the view that the snapshot file kept, if nothing better is there.
+    async fn seed(&self) {
+        let state = &self.inner.state;
+        if let Some(path) = &state.settings.snapshot_path
+            && matches!(state.status().view, View::Unknown)
+            && let Some(snapshot) = snapshot::load(state, path).await
+        {
+            state.seed(snapshot.instances, snapshot.age);
+        }
+    }
+
+    fn handle_signals(&self) {
+        signals::enlist(&self.inner);
+    }
+
+    fn last_error(&self) -> Option<Error> {
+        self.inner.state.last_error()
+    }
+}
+
+impl Inner {
+    fn stop(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.state.close();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("driver", &self.inner.state.driver.name())
+            .field("id", &self.inner.id)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ends what waits on the client when its task ends, as it does when its runtime is shut down.
+struct Ending(Arc<State>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+async fn outcome(result: oneshot::Receiver<Result<()>>, operation: &str) -> Result<()> {
+    result.await.unwrap_or_else(|_| Err(Error::closed(operation)))
+}

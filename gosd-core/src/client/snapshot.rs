@@ -1,0 +1,176 @@
+//! The file that keeps the last good view, for starts while the backend is down.
+//!
+//! A line of JSON that says what it is, and then the JSON of an instance a line.
+
+use std::fs::{self, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use super::state::State;
+use crate::pace::jittered;
+use crate::{Error, ErrorKind, Instance, Result};
+
+/// How soon the first view is saved, and how often a later one is.
+const FIRST: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_secs(30);
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    gosd_snapshot: u32,
+    driver: String,
+    /// Seconds since 1970.
+    saved_at: u64,
+}
+
+/// What a file holds, and how old it is.
+pub(super) struct Snapshot {
+    pub(super) instances: Vec<Instance>,
+    pub(super) age: Duration,
+}
+
+/// Saves the view whenever it has changed, but rarely.
+pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
+    let mut saved = None;
+    let mut warned = false;
+    let mut pause = FIRST;
+    loop {
+        sleep(jittered(pause)).await;
+        let Some((version, instances)) = state.view_since(saved) else { continue };
+        pause = PERIOD;
+        let (path, driver) = (path.clone(), state.driver.name().to_owned());
+        let written = spawn_blocking(move || save(&path, &driver, &instances)).await;
+        match written {
+            Ok(Ok(())) => {
+                debug!(driver = state.driver.name(), "snapshot saved");
+                (saved, warned) = (Some(version), false);
+            }
+            Ok(Err(error)) if !warned => {
+                warn!(driver = state.driver.name(), %error, "the snapshot file cannot be written");
+                warned = true;
+            }
+            // The runtime is going down, or the same failure again.
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+}
+
+/// Reads the file, if there is one that this driver's client wrote.
+pub(super) async fn load(state: &State, path: &Path) -> Option<Snapshot> {
+    let (file, driver) = (path.to_owned(), state.driver.name().to_owned());
+    let read = spawn_blocking(move || match fs::read_to_string(file) {
+        Ok(text) => parse(&text, &driver, SystemTime::now()).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::new(ErrorKind::Data, error.to_string())),
+    });
+    match read.await {
+        Ok(Ok(snapshot)) => snapshot,
+        Ok(Err(error)) => {
+            warn!(path = %path.display(), %error, "the snapshot file is ignored");
+            None
+        }
+        // The runtime is going down.
+        Err(_) => None,
+    }
+}
+
+fn save(path: &Path, driver: &str, instances: &[Arc<Instance>]) -> std::io::Result<()> {
+    // Beside the file, so that the rename is atomic; one of each process.
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let draft = path.with_file_name(name);
+    let written = write(&draft, driver, instances).and_then(|()| fs::rename(&draft, path));
+    if written.is_err() {
+        // The draft may never have been made.
+        let _ = fs::remove_file(&draft);
+    }
+    written
+}
+
+fn write(draft: &Path, driver: &str, instances: &[Arc<Instance>]) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = BufWriter::new(options.open(draft)?);
+    let saved_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let header = Header { gosd_snapshot: FORMAT, driver: driver.into(), saved_at };
+    writeln!(file, "{}", serde_json::to_string(&header)?)?;
+    for instance in instances {
+        writeln!(file, "{}", instance.to_json())?;
+    }
+    file.into_inner()?.sync_all()
+}
+
+fn parse(text: &str, driver: &str, now: SystemTime) -> Result<Snapshot> {
+    let (header, instances) = text.split_once('\n').unwrap_or((text, ""));
+    let header: Header = serde_json::from_str(header)
+        .map_err(|error| Error::new(ErrorKind::Data, format!("not a snapshot of gosd: {error}")))?;
+    if header.gosd_snapshot != FORMAT {
+        let found = header.gosd_snapshot;
+        let message = format!("its format is {found}, and this version reads {FORMAT}");
+        return Err(Error::new(ErrorKind::Data, message));
+    }
+    if header.driver != driver {
+        let message = format!("it is of the driver {:?}, and this is {driver:?}", header.driver);
+        return Err(Error::new(ErrorKind::Data, message));
+    }
+    let saved_at = UNIX_EPOCH.checked_add(Duration::from_secs(header.saved_at));
+    let age = saved_at.and_then(|at| now.duration_since(at).ok()).unwrap_or_default();
+    let instances = instances.lines().map(Instance::from_json).collect::<Result<_>>()?;
+    Ok(Snapshot { instances, age })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instances() -> Vec<Arc<Instance>> {
+        let make = |url| Instance::new("mail", url).unwrap().with_metadata("zone", "b\n");
+        ["http://10.0.0.7", "http://10.0.0.8"].map(make).map(Arc::new).to_vec()
+    }
+
+    #[test]
+    fn survives_the_round_trip_and_is_the_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("view.json");
+        save(&path, "memory", &instances()).unwrap();
+        save(&path, "memory", &instances()[..1]).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let later = SystemTime::now() + Duration::from_secs(60);
+        let snapshot = parse(&text, "memory", later).unwrap();
+        assert_eq!(snapshot.instances.len(), 1);
+        assert_eq!(snapshot.instances[0].metadata()["zone"], "b\n");
+        assert!((60..=61).contains(&snapshot.age.as_secs()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left behind");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_or_foreign_is_refused_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("view.json");
+        save(&path, "memory", &instances()).unwrap();
+        let good = fs::read_to_string(&path).unwrap();
+        let cut = &good[..good.len() - 9];
+        let newer = good.replacen(":1", ":2", 1);
+        for text in ["", "\n", "{}", "[1]\n", "hello", cut, &newer] {
+            assert!(parse(text, "memory", SystemTime::now()).is_err(), "{text}");
+        }
+        assert!(parse(&good, "redis", SystemTime::now()).is_err());
+        assert!(save(dir.path(), "memory", &instances()).is_err(), "a folder is no file");
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(left.len(), 1);
+    }
+}

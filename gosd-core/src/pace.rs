@@ -1,0 +1,59 @@
+//! Jitter and backoff: how long every kind of waiting lasts.
+
+use std::time::Duration;
+
+/// The first pause after a failure; each further one is twice as long, up to the cap.
+const FIRST: Duration = Duration::from_millis(200);
+const CAP: Duration = Duration::from_secs(5);
+
+/// The pauses between attempts.
+pub(crate) struct Backoff {
+    next: Duration,
+    cap: Duration,
+}
+
+impl Backoff {
+    /// Starts anew, with pauses of at most `cap` or 5 s, whichever is shorter.
+    pub(crate) fn new(cap: Duration) -> Self {
+        let cap = cap.min(CAP);
+        Self { next: FIRST.min(cap), cap }
+    }
+
+    /// The next pause: its upper half is random, so that clients do not come back in step.
+    pub(crate) fn pause(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.cap);
+        pause.mul_f64(0.5 + 0.5 * fastrand::f64())
+    }
+
+    pub(crate) fn reset(&mut self) {
+        *self = Self::new(self.cap);
+    }
+}
+
+/// The period, give or take a tenth.
+pub(crate) fn jittered(period: Duration) -> Duration {
+    period.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+/// Anything up to the bound.
+pub(crate) fn up_to(bound: Duration) -> Duration {
+    bound.mul_f64(fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_cap() {
+        let mut backoff = Backoff::new(Duration::from_secs(1));
+        for bound in [200, 400, 800, 1_000, 1_000] {
+            let bound = Duration::from_millis(bound);
+            let pause = backoff.pause();
+            assert!(bound / 2 <= pause && pause <= bound, "{pause:?} for {bound:?}");
+        }
+        backoff.reset();
+        assert!(backoff.pause() <= FIRST);
+    }
+}

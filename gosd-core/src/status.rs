@@ -1,0 +1,92 @@
+use std::mem::discriminant;
+use std::time::Instant;
+
+use crate::Error;
+
+/// How a client stands with its backend.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// Whether others can find this client's instance.
+    pub registration: Registration,
+    /// How current this client's view of the instances is.
+    pub view: View,
+}
+
+/// Whether others can find this client's instance.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Registration {
+    /// The client registers nothing.
+    DiscoverOnly,
+    /// The last heartbeat succeeded.
+    Registered,
+    /// The registration was made; its last heartbeats failed, and are retried for ever.
+    Retrying {
+        /// Since when they fail.
+        since: Instant,
+        /// The latest failure.
+        error: Error,
+    },
+    /// The registration has not been made yet; it is retried for ever.
+    Standalone {
+        /// Since when it is tried.
+        since: Instant,
+        /// The latest failure.
+        error: Error,
+    },
+    /// The client has left, and registers no more.
+    Left,
+}
+
+/// How current a client's view of the instances is.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum View {
+    /// Nothing has been read yet.
+    Unknown,
+    /// In contact with the backend.
+    Fresh,
+    /// Without contact; what was known is served on.
+    Stale {
+        /// Since when contact is lost.
+        since: Instant,
+        /// Why.
+        error: Error,
+    },
+}
+
+impl Status {
+    /// Whether the other status says the same, but for later failures of the same kind.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.registration.is_like(&other.registration) && self.view.is_like(&other.view)
+    }
+}
+
+impl Registration {
+    fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Retrying { error, .. } | Self::Standalone { error, .. } => Some(error),
+            Self::DiscoverOnly | Self::Registered | Self::Left => None,
+        }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        discriminant(self) == discriminant(other)
+            && self.error().map(Error::kind) == other.error().map(Error::kind)
+    }
+}
+
+impl View {
+    pub(crate) fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Stale { error, .. } => Some(error),
+            Self::Unknown | Self::Fresh => None,
+        }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        discriminant(self) == discriminant(other)
+            && self.error().map(Error::kind) == other.error().map(Error::kind)
+    }
+}
