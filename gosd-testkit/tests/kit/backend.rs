@@ -9,19 +9,19 @@ use gosd_testkit::{Fault, Faulty, Fixture, NotOffered};
 use crate::texts::Texts;
 
 #[derive(Default)]
-pub struct Backend {
+pub(crate) struct Backend {
     namespaces: Mutex<HashMap<String, Namespace>>,
 }
 
 /// One namespace: its records, and the connection to them that can be cut.
 #[derive(Clone)]
-pub struct Namespace {
-    pub texts: Texts,
-    pub connection: Faulty,
+pub(crate) struct Namespace {
+    pub(crate) texts: Texts,
+    pub(crate) connection: Faulty,
 }
 
 impl Backend {
-    pub fn namespace(&self, name: &str) -> Namespace {
+    pub(crate) fn namespace(&self, name: &str) -> Namespace {
         let mut namespaces = self.namespaces.lock().unwrap();
         let new = || {
             let texts = Texts::default();
@@ -30,7 +30,7 @@ impl Backend {
         namespaces.entry(name.to_owned()).or_insert_with(new).clone()
     }
 
-    pub fn all(&self) -> Vec<(String, Namespace)> {
+    pub(crate) fn all(&self) -> Vec<(String, Namespace)> {
         let namespaces = self.namespaces.lock().unwrap();
         namespaces.iter().map(|(name, namespace)| (name.clone(), namespace.clone())).collect()
     }

@@ -33,7 +33,6 @@ mod polled {
             watch = "core polls this driver",
             interrupt = "this fixture cuts no connection",
             write_unreadable = "this fixture damages no record",
-            clause_11 = "to show that a clause can be left out",
         ],
     );
 }

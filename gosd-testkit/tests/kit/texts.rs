@@ -10,10 +10,10 @@ use gosd_core::{Driver, Event, Instance, InstanceId, Memory, Result, async_trait
 
 /// Keeps each instance's JSON as the URL of a record of the in-memory driver.
 #[derive(Clone, Default)]
-pub struct Texts(pub Memory);
+pub(crate) struct Texts(pub(crate) Memory);
 
 impl Texts {
-    pub async fn write_unreadable(&self) {
+    pub(crate) async fn write_unreadable(&self) {
         let record = Instance::from_parts("m-bad".into(), "", "{not JSON", BTreeMap::new());
         self.0.register(&record, Duration::from_secs(600)).await.unwrap();
     }

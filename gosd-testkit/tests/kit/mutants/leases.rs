@@ -33,7 +33,7 @@ impl Leases {
 
 /// Writes the record anew, and lets its first lease run on.
 #[derive(Default)]
-pub struct KeepsTheLease(Leases);
+pub(crate) struct KeepsTheLease(Leases);
 
 #[async_trait]
 impl Mutant for KeepsTheLease {
@@ -50,7 +50,7 @@ impl Mutant for KeepsTheLease {
 }
 
 #[derive(Default)]
-pub struct NeverExpires;
+pub(crate) struct NeverExpires;
 
 #[async_trait]
 impl Mutant for NeverExpires {
@@ -60,7 +60,7 @@ impl Mutant for NeverExpires {
 }
 
 #[derive(Default)]
-pub struct ExpiresLate;
+pub(crate) struct ExpiresLate;
 
 #[async_trait]
 impl Mutant for ExpiresLate {
@@ -71,7 +71,7 @@ impl Mutant for ExpiresLate {
 
 /// Puts the expiry on the whole, so that one live record keeps the dead ones.
 #[derive(Default)]
-pub struct OneLeaseForAll;
+pub(crate) struct OneLeaseForAll;
 
 #[async_trait]
 impl Mutant for OneLeaseForAll {
@@ -85,7 +85,7 @@ impl Mutant for OneLeaseForAll {
 
 /// Has the comparison the wrong way round.
 #[derive(Default)]
-pub struct CollectsTheLive(Leases);
+pub(crate) struct CollectsTheLive(Leases);
 
 #[async_trait]
 impl Mutant for CollectsTheLive {
@@ -106,7 +106,7 @@ impl Mutant for CollectsTheLive {
 
 /// Looks for what has expired, and removes it a moment later, renewed or not.
 #[derive(Default)]
-pub struct CollectsInARace(Leases);
+pub(crate) struct CollectsInARace(Leases);
 
 #[async_trait]
 impl Mutant for CollectsInARace {
@@ -129,7 +129,7 @@ impl Mutant for CollectsInARace {
 
 /// Has a heartbeat that extends what is there, and writes nothing.
 #[derive(Default)]
-pub struct OnlyExtends(Mutex<HashSet<InstanceId>>);
+pub(crate) struct OnlyExtends(Mutex<HashSet<InstanceId>>);
 
 #[async_trait]
 impl Mutant for OnlyExtends {
@@ -145,7 +145,7 @@ impl Mutant for OnlyExtends {
 
 /// Writes the record, and then gives it its lease.
 #[derive(Default)]
-pub struct WritesTheLeaseLast;
+pub(crate) struct WritesTheLeaseLast;
 
 #[async_trait]
 impl Mutant for WritesTheLeaseLast {

@@ -13,9 +13,9 @@ use futures_util::stream::BoxStream;
 use gosd_core::{Driver, Event, Instance, InstanceId, Memory, Result, async_trait};
 
 /// A sound driver, and the records behind it.
-pub struct Sound {
-    pub driver: Arc<dyn Driver>,
-    pub records: Memory,
+pub(crate) struct Sound {
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) records: Memory,
 }
 
 impl Deref for Sound {
@@ -28,7 +28,7 @@ impl Deref for Sound {
 
 /// What is broken: each method as it is, unless overridden. Clients of a namespace share one.
 #[async_trait]
-pub trait Mutant: Send + Sync + 'static {
+pub(crate) trait Mutant: Send + Sync + 'static {
     async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
         sound.register(instance, ttl).await
     }
@@ -52,9 +52,9 @@ pub trait Mutant: Send + Sync + 'static {
 }
 
 /// The driver that a mutant makes of a sound one.
-pub struct Broken {
-    pub mutant: Arc<dyn Mutant>,
-    pub sound: Sound,
+pub(crate) struct Broken {
+    pub(crate) mutant: Arc<dyn Mutant>,
+    pub(crate) sound: Sound,
 }
 
 #[async_trait]
@@ -80,10 +80,10 @@ impl Driver for Broken {
 struct NothingBroken;
 impl Mutant for NothingBroken {}
 
-pub type Make = fn() -> Arc<dyn Mutant>;
+pub(crate) type Make = fn() -> Arc<dyn Mutant>;
 
 /// All of them, by name.
-pub fn mutants() -> Vec<(&'static str, Make)> {
+pub(crate) fn mutants() -> Vec<(&'static str, Make)> {
     macro_rules! named {
         ($($file:ident::{$($name:ident),* $(,)?})*) => {
             vec![

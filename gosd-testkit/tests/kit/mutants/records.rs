@@ -11,7 +11,7 @@ use super::{Mutant, Sound};
 
 /// Inserts, or ignores what is there already.
 #[derive(Default)]
-pub struct KeepsTheFirst;
+pub(crate) struct KeepsTheFirst;
 
 #[async_trait]
 impl Mutant for KeepsTheFirst {
@@ -24,7 +24,7 @@ impl Mutant for KeepsTheFirst {
 
 /// Writes another row each time.
 #[derive(Default)]
-pub struct Appends(Mutex<HashMap<InstanceId, usize>>);
+pub(crate) struct Appends(Mutex<HashMap<InstanceId, usize>>);
 
 #[async_trait]
 impl Mutant for Appends {
@@ -43,7 +43,7 @@ impl Mutant for Appends {
 
 /// Reads what was there at the read before.
 #[derive(Default)]
-pub struct ReadsAReplica(Mutex<Vec<Instance>>);
+pub(crate) struct ReadsAReplica(Mutex<Vec<Instance>>);
 
 #[async_trait]
 impl Mutant for ReadsAReplica {
@@ -54,7 +54,7 @@ impl Mutant for ReadsAReplica {
 }
 
 #[derive(Default)]
-pub struct AbsentIsAnError;
+pub(crate) struct AbsentIsAnError;
 
 #[async_trait]
 impl Mutant for AbsentIsAnError {
@@ -67,7 +67,7 @@ impl Mutant for AbsentIsAnError {
 }
 
 #[derive(Default)]
-pub struct RemovesByPrefix;
+pub(crate) struct RemovesByPrefix;
 
 #[async_trait]
 impl Mutant for RemovesByPrefix {
@@ -82,7 +82,7 @@ impl Mutant for RemovesByPrefix {
 }
 
 #[derive(Default)]
-pub struct FailureIsEmpty;
+pub(crate) struct FailureIsEmpty;
 
 #[async_trait]
 impl Mutant for FailureIsEmpty {
@@ -92,7 +92,7 @@ impl Mutant for FailureIsEmpty {
 }
 
 #[derive(Default)]
-pub struct EmptyIsAnError;
+pub(crate) struct EmptyIsAnError;
 
 #[async_trait]
 impl Mutant for EmptyIsAnError {
@@ -104,7 +104,7 @@ impl Mutant for EmptyIsAnError {
 }
 
 #[derive(Default)]
-pub struct NeverAnswers;
+pub(crate) struct NeverAnswers;
 
 #[async_trait]
 impl Mutant for NeverAnswers {
@@ -115,7 +115,7 @@ impl Mutant for NeverAnswers {
 
 /// Writes the URL, and then the metadata.
 #[derive(Default)]
-pub struct WritesInTwoSteps;
+pub(crate) struct WritesInTwoSteps;
 
 #[async_trait]
 impl Mutant for WritesInTwoSteps {
@@ -130,7 +130,7 @@ impl Mutant for WritesInTwoSteps {
 
 /// Takes a mark while it works, and gives it back only at the end.
 #[derive(Default)]
-pub struct BreaksWhenDropped(AtomicBool);
+pub(crate) struct BreaksWhenDropped(AtomicBool);
 
 #[async_trait]
 impl Mutant for BreaksWhenDropped {
@@ -154,7 +154,7 @@ impl Mutant for BreaksWhenDropped {
 
 /// Forgets a registration when many are under way.
 #[derive(Default)]
-pub struct LosesTheCrowd(AtomicUsize);
+pub(crate) struct LosesTheCrowd(AtomicUsize);
 
 #[async_trait]
 impl Mutant for LosesTheCrowd {
@@ -172,7 +172,7 @@ impl Mutant for LosesTheCrowd {
 
 /// Reads page by page, and has the last of a page in the next one too.
 #[derive(Default)]
-pub struct ListsSomeTwice;
+pub(crate) struct ListsSomeTwice;
 
 #[async_trait]
 impl Mutant for ListsSomeTwice {

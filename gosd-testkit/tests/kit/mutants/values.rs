@@ -14,7 +14,7 @@ fn rewritten(instance: &Instance, url: &str, metadata: impl Fn(&str) -> String) 
 
 /// Has a column of 255 bytes.
 #[derive(Default)]
-pub struct CutsUrls;
+pub(crate) struct CutsUrls;
 
 #[async_trait]
 impl Mutant for CutsUrls {
@@ -26,7 +26,7 @@ impl Mutant for CutsUrls {
 }
 
 #[derive(Default)]
-pub struct TrimsMetadata;
+pub(crate) struct TrimsMetadata;
 
 #[async_trait]
 impl Mutant for TrimsMetadata {
@@ -38,7 +38,7 @@ impl Mutant for TrimsMetadata {
 
 /// Takes ids for the same that differ in case.
 #[derive(Default)]
-pub struct FoldsCase;
+pub(crate) struct FoldsCase;
 
 #[async_trait]
 impl Mutant for FoldsCase {
@@ -55,7 +55,7 @@ impl Mutant for FoldsCase {
 }
 
 #[derive(Default)]
-pub struct WatchesWithoutMetadata;
+pub(crate) struct WatchesWithoutMetadata;
 
 impl Mutant for WatchesWithoutMetadata {
     fn watch<'a>(&'a self, sound: &'a Sound) -> BoxStream<'a, Result<Event>> {
@@ -73,7 +73,7 @@ impl Mutant for WatchesWithoutMetadata {
 }
 
 #[derive(Default)]
-pub struct OneNamespace;
+pub(crate) struct OneNamespace;
 
 impl Mutant for OneNamespace {
     fn namespace(&self, _: &str) -> String {
@@ -82,7 +82,7 @@ impl Mutant for OneNamespace {
 }
 
 #[derive(Default)]
-pub struct NamespaceWithoutCase;
+pub(crate) struct NamespaceWithoutCase;
 
 impl Mutant for NamespaceWithoutCase {
     fn namespace(&self, asked: &str) -> String {
@@ -97,7 +97,7 @@ async fn unreadable(records: &Memory) -> Option<Error> {
 }
 
 #[derive(Default)]
-pub struct UnreadableIsAnError;
+pub(crate) struct UnreadableIsAnError;
 
 #[async_trait]
 impl Mutant for UnreadableIsAnError {
@@ -110,7 +110,7 @@ impl Mutant for UnreadableIsAnError {
 }
 
 #[derive(Default)]
-pub struct UnreadableEndsTheWatch;
+pub(crate) struct UnreadableEndsTheWatch;
 
 impl Mutant for UnreadableEndsTheWatch {
     fn watch<'a>(&'a self, sound: &'a Sound) -> BoxStream<'a, Result<Event>> {

@@ -21,7 +21,7 @@ fn sound_items(sound: &Sound) -> Items<'_> {
 
 /// Yields changes only.
 #[derive(Default)]
-pub struct NoSnapshot;
+pub(crate) struct NoSnapshot;
 
 impl Mutant for NoSnapshot {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
@@ -31,7 +31,7 @@ impl Mutant for NoSnapshot {
 
 /// Lists, and subscribes to the changes a moment later.
 #[derive(Default)]
-pub struct SubscribesLate;
+pub(crate) struct SubscribesLate;
 
 impl Mutant for SubscribesLate {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
@@ -50,7 +50,7 @@ impl Mutant for SubscribesLate {
 
 /// Takes a batch, and yields the first of it.
 #[derive(Default)]
-pub struct FirstOfABatch;
+pub(crate) struct FirstOfABatch;
 
 impl Mutant for FirstOfABatch {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
@@ -61,7 +61,7 @@ impl Mutant for FirstOfABatch {
 
 /// Notices that it fell behind, and goes on as if nothing were lost.
 #[derive(Default)]
-pub struct IgnoresOverflow;
+pub(crate) struct IgnoresOverflow;
 
 impl Mutant for IgnoresOverflow {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
@@ -76,15 +76,17 @@ impl Mutant for IgnoresOverflow {
 
 /// Yields new instances, and not those that changed.
 #[derive(Default)]
-pub struct NoUpdates;
+pub(crate) struct NoUpdates;
 
 impl Mutant for NoUpdates {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
         let mut known: HashSet<InstanceId> = HashSet::new();
         let keep = move |item: &Result<Event>| {
+            if let Ok(Event::Remove(id) | Event::Expire(id)) = item {
+                known.remove(id);
+            }
             ready(match item {
                 Ok(Event::Put(instance)) => known.insert(instance.id().clone()),
-                Ok(Event::Remove(id) | Event::Expire(id)) => known.remove(id) || true,
                 _ => true,
             })
         };
@@ -94,7 +96,7 @@ impl Mutant for NoUpdates {
 
 /// Leaves what has expired to whoever lists.
 #[derive(Default)]
-pub struct SilentExpiry;
+pub(crate) struct SilentExpiry;
 
 impl Mutant for SilentExpiry {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
@@ -103,7 +105,7 @@ impl Mutant for SilentExpiry {
 }
 
 #[derive(Default)]
-pub struct ExpiryIsAGoodbye;
+pub(crate) struct ExpiryIsAGoodbye;
 
 impl Mutant for ExpiryIsAGoodbye {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
@@ -117,7 +119,7 @@ impl Mutant for ExpiryIsAGoodbye {
 
 /// Keeps time itself, from the first registration, since a renewal is not told to watchers.
 #[derive(Default)]
-pub struct OverlooksRenewals(Mutex<HashMap<InstanceId, Instant>>);
+pub(crate) struct OverlooksRenewals(Mutex<HashMap<InstanceId, Instant>>);
 
 #[async_trait]
 impl Mutant for OverlooksRenewals {
@@ -145,7 +147,7 @@ impl Mutant for OverlooksRenewals {
 
 /// Reconnects by itself, without a word.
 #[derive(Default)]
-pub struct SwallowsLoss;
+pub(crate) struct SwallowsLoss;
 
 impl Mutant for SwallowsLoss {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
@@ -162,7 +164,7 @@ impl Mutant for SwallowsLoss {
 }
 
 #[derive(Default)]
-pub struct LossIsAnEmptyReset;
+pub(crate) struct LossIsAnEmptyReset;
 
 impl Mutant for LossIsAnEmptyReset {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
@@ -179,7 +181,7 @@ impl Mutant for LossIsAnEmptyReset {
 
 /// Subscribes anew after a loss, and says that nothing was missed.
 #[derive(Default)]
-pub struct ResumesWithAGap;
+pub(crate) struct ResumesWithAGap;
 
 impl Mutant for ResumesWithAGap {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
@@ -196,7 +198,7 @@ impl Mutant for ResumesWithAGap {
 
 /// Says that contact is lost, and nothing after that.
 #[derive(Default)]
-pub struct NeverResumes;
+pub(crate) struct NeverResumes;
 
 impl Mutant for NeverResumes {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
@@ -213,7 +215,7 @@ impl Mutant for NeverResumes {
 }
 
 #[derive(Default)]
-pub struct EndsAtOnce;
+pub(crate) struct EndsAtOnce;
 
 impl Mutant for EndsAtOnce {
     fn watch<'a>(&'a self, _: &'a Sound) -> Items<'a> {
@@ -223,7 +225,7 @@ impl Mutant for EndsAtOnce {
 
 /// Has 32 connections, and gives none back.
 #[derive(Default)]
-pub struct LeaksWatches(AtomicUsize);
+pub(crate) struct LeaksWatches(AtomicUsize);
 
 impl Mutant for LeaksWatches {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
@@ -236,7 +238,7 @@ impl Mutant for LeaksWatches {
 }
 
 /// Writes first and tells the watchers afterwards.
-pub struct AnnouncesSeparately(broadcast::Sender<Event>);
+pub(crate) struct AnnouncesSeparately(broadcast::Sender<Event>);
 
 impl Default for AnnouncesSeparately {
     fn default() -> Self {
