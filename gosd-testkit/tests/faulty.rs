@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use gosd_core::{Driver, ErrorKind, Event, Instance, Memory};
 use gosd_testkit::{Fault, Faulty, Operation};
 use tokio::time::{Instant, timeout};
@@ -21,6 +21,13 @@ fn mail() -> Instance {
 fn faulty() -> (Faulty, Memory) {
     let memory = Memory::new();
     (Faulty::new(Arc::new(memory.clone())), memory)
+}
+
+/// The next item, waited for as long as nothing here takes.
+async fn next(
+    watch: &mut (impl Stream<Item = gosd_core::Result<Event>> + Unpin),
+) -> Option<gosd_core::Result<Event>> {
+    timeout(2 * WHILE, watch.next()).await.expect("an item, or the end")
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,8 +81,9 @@ async fn what_hangs_is_done_when_cleared_or_never_if_dropped() {
         assert!(memory.list().await.unwrap().is_empty());
         faulty.clear(Operation::Register);
     };
-    let (result, ()) = tokio::join!(faulty.register(&kept, LEASE), clear);
-    result.unwrap();
+    let call = timeout(2 * WHILE, faulty.register(&kept, LEASE));
+    let (result, ()) = tokio::join!(call, clear);
+    result.expect("an answer").unwrap();
     assert_eq!(memory.list().await.unwrap(), [kept]);
 }
 
@@ -106,28 +114,31 @@ async fn calls_are_counted_beside_each_other() {
 async fn a_watch_fails_and_resumes_without_a_gap() {
     let (faulty, memory) = faulty();
     let mut watch = faulty.watch().unwrap();
-    assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(Vec::new()));
+    assert_eq!(next(&mut watch).await.unwrap().unwrap(), Event::Reset(Vec::new()));
     // The fault reaches a reader that is already waiting.
-    let (item, _) = tokio::join!(watch.next(), async { faulty.on(Operation::Watch, DOWN) });
+    let (item, _) = tokio::join!(next(&mut watch), async { faulty.on(Operation::Watch, DOWN) });
     assert_eq!(item.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
     let missed = mail();
     memory.register(&missed, LEASE).await.unwrap();
-    assert!(watch.next().await.unwrap().is_err());
+    assert!(next(&mut watch).await.unwrap().is_err());
     faulty.clear(Operation::Watch);
-    assert_eq!(watch.next().await.unwrap().unwrap(), Event::Resumed);
-    assert_eq!(watch.next().await.unwrap().unwrap(), Event::Put(missed));
+    assert_eq!(next(&mut watch).await.unwrap().unwrap(), Event::Resumed);
+    assert_eq!(next(&mut watch).await.unwrap().unwrap(), Event::Put(missed));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_fails_and_begins_again() {
     let (faulty, memory) = faulty();
     let mut watch = faulty.watch().unwrap();
-    watch.next().await.unwrap().unwrap();
-    faulty.once(Operation::Watch, Fault::FailAfter(ErrorKind::Unavailable));
-    assert!(watch.next().await.unwrap().is_err());
+    next(&mut watch).await.unwrap().unwrap();
+    let begins_again = Fault::FailAfter(ErrorKind::Unavailable);
+    let (item, _) = tokio::join!(next(&mut watch), async {
+        faulty.once(Operation::Watch, begins_again);
+    });
+    assert!(item.unwrap().is_err());
     let missed = mail();
     memory.register(&missed, LEASE).await.unwrap();
-    assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(vec![missed]));
+    assert_eq!(next(&mut watch).await.unwrap().unwrap(), Event::Reset(vec![missed]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,16 +146,16 @@ async fn a_watch_that_was_opened_without_contact_begins_with_a_reset() {
     let (faulty, _) = faulty();
     faulty.on(Operation::Watch, DOWN);
     let mut watch = faulty.watch().unwrap();
-    assert!(watch.next().await.unwrap().is_err());
+    assert!(next(&mut watch).await.unwrap().is_err());
     faulty.clear(Operation::Watch);
-    assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(Vec::new()));
+    assert_eq!(next(&mut watch).await.unwrap().unwrap(), Event::Reset(Vec::new()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_is_silent_while_it_hangs() {
     let (faulty, memory) = faulty();
     let mut watch = faulty.watch().unwrap();
-    watch.next().await.unwrap().unwrap();
+    next(&mut watch).await.unwrap().unwrap();
     let held = mail();
     faulty.once(Operation::Watch, Fault::Hang);
     memory.register(&held, LEASE).await.unwrap();
@@ -160,7 +171,7 @@ async fn a_watch_is_silent_while_it_hangs() {
 async fn the_items_of_a_watch_lag() {
     let (faulty, memory) = faulty();
     let mut watch = faulty.watch().unwrap();
-    watch.next().await.unwrap().unwrap();
+    next(&mut watch).await.unwrap().unwrap();
     faulty.once(Operation::Watch, Fault::Delay(WHILE));
     assert!(watch.next().now_or_never().is_none());
     faulty.list().await.unwrap();
@@ -168,7 +179,7 @@ async fn the_items_of_a_watch_lag() {
         memory.register(&mail(), LEASE).await.unwrap();
     }
     let begun = Instant::now();
-    assert!(matches!(watch.next().await, Some(Ok(Event::Put(_)))));
+    assert!(matches!(next(&mut watch).await, Some(Ok(Event::Put(_)))));
     assert_eq!(begun.elapsed(), WHILE);
     assert!(watch.next().now_or_never().is_some());
 }
@@ -177,13 +188,13 @@ async fn the_items_of_a_watch_lag() {
 async fn watches_end_and_are_opened_again() {
     let (faulty, _) = faulty();
     let mut watch = faulty.watch().unwrap();
-    watch.next().await.unwrap().unwrap();
-    let (item, _) = tokio::join!(watch.next(), async { faulty.end_watches() });
+    next(&mut watch).await.unwrap().unwrap();
+    let (item, _) = tokio::join!(next(&mut watch), async { faulty.end_watches() });
     assert!(item.is_none());
     drop(watch);
     assert_eq!(faulty.under_way(Operation::Watch), 0);
     let mut watch = faulty.watch().unwrap();
-    assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(Vec::new()));
+    assert_eq!(next(&mut watch).await.unwrap().unwrap(), Event::Reset(Vec::new()));
     assert_eq!(faulty.calls(Operation::Watch), 2);
 }
 
