@@ -229,15 +229,15 @@ pub(crate) fn difference(expected: &View, came: &View) -> Option<String> {
         came.get(id).filter(|other| *other != it).map(|other| format!("{other:?} for {it:?}"))
     });
     let parts = [
-        some_of("missing", missing.collect()),
-        some_of("not expected", surplus.collect()),
-        some_of("changed", changed.collect::<Vec<_>>()),
+        some_of("missing", &missing.collect::<Vec<_>>()),
+        some_of("not expected", &surplus.collect::<Vec<_>>()),
+        some_of("changed", &changed.collect::<Vec<_>>()),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-fn some_of<T: Debug>(what: &str, all: Vec<T>) -> Option<String> {
+fn some_of<T: Debug>(what: &str, all: &[T]) -> Option<String> {
     const SHOWN: usize = 3;
     let first = all.first()?;
     let more = match all.len() {
