@@ -6,6 +6,7 @@
 //!
 //! It waits for a provider as long as `gosdTryFindServiceAmount` and `gosdTryFindServiceDelay` say,
 //! 15 s by default, and asks those that are there in turn. Start another one meanwhile: it joins in.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is there to be watched")]
 
 use std::error::Error;
 use std::time::Duration;
@@ -19,8 +20,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         pace.tick().await;
         // The next provider in turn. An error says that none appeared in time.
         let provider = gosd.next("provider").await?;
-        let answer = http.get(format!("{}/ping", provider.url())).send().await?;
-        println!("{}", answer.error_for_status()?.text().await?);
+        match http.get(format!("{}/ping", provider.url())).send().await {
+            Ok(answer) => println!("{}", answer.error_for_status()?.text().await?),
+            // It may have died just now. The next in turn may well be alive.
+            Err(error) => eprintln!("{}: {error}", provider.url()),
+        }
     }
     Ok(())
 }

@@ -9,6 +9,7 @@
 //! Three terminals, any order. Each program finds the registry by the variable `gosdDriver`; unset, it
 //! is the file `gosd.db` in the working directory. End a provider with Ctrl-C and it leaves the
 //! registry before it ends; kill it with SIGKILL and it is gone once its lease has run out.
+#![expect(clippy::print_stdout, reason = "it is there to be watched")]
 
 use std::env;
 use std::error::Error;
