@@ -1,0 +1,89 @@
+use std::net::SocketAddr;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// A port in front of a server, which can be cut off from it.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    mode: watch::Sender<Mode>,
+    task: JoinHandle<()>,
+}
+
+/// What a [`Proxy`] does with its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Passes everything on.
+    Pass,
+    /// Breaks the connections there are, and each new one.
+    Refuse,
+    /// Keeps the connections and accepts new ones, but passes nothing on.
+    Silent,
+}
+
+impl Proxy {
+    /// Starts a proxy for a port of the loopback interface.
+    pub async fn to(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let port = listener.local_addr().expect("it is bound").port();
+        Self::run(listener, port, server)
+    }
+
+    /// Starts a proxy on a port from [`free_port`](crate::free_port).
+    pub async fn at(port: u16, server: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
+        Self::run(listener, port, server)
+    }
+
+    fn run(listener: TcpListener, port: u16, server: u16) -> Self {
+        let (mode, changes) = watch::channel(Mode::Pass);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        let (client, _) = accepted.expect("the listener works");
+                        connections.spawn(serve(client, ([127, 0, 0, 1], server).into(), changes.clone()));
+                    }
+                    Some(_) = connections.join_next() => {}
+                }
+            }
+        });
+        Self { port, mode, task }
+    }
+
+    /// The port to connect to instead of the server's.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Changes what the proxy does, with the connections there are too.
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(mut client: TcpStream, server: SocketAddr, mut changes: watch::Receiver<Mode>) {
+    if *changes.borrow_and_update() == Mode::Pass {
+        let Ok(mut server) = TcpStream::connect(server).await else { return };
+        for socket in [&client, &server] {
+            socket.set_nodelay(true).expect("it is connected");
+        }
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+            _ = changes.changed() => {}
+        }
+        // The connection to the server is kept too: it is the wire that is dead.
+        let _ = changes.wait_for(|mode| *mode != Mode::Silent).await;
+    } else {
+        let _ = changes.wait_for(|mode| *mode != Mode::Silent).await;
+    }
+}
