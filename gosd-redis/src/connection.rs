@@ -170,14 +170,11 @@ async fn dial(
         Ok(Err(failure)) => failure,
         Err(_) => silence(),
     };
-    let tls = options.tls.is_some();
-    if failure.is_retryable() && socket::speaks_the_other(host, tls).await {
-        let (does, scheme) = if tls { ("does not speak", "redis") } else { ("speaks", "rediss") };
-        return Err(Error::new(
-            ErrorKind::Config,
-            format!("{} {does} TLS; the scheme of its URL begins with {scheme}", shown(host)),
-        ));
-    }
+    let diagnosis = match failure.is_retryable() {
+        true => socket::diagnose(host, options.tls.as_ref()).await,
+        false => None,
+    };
+    let failure = diagnosis.unwrap_or(failure);
     Err(Error::new(failure.kind(), format!("{}: {failure}", shown(host))))
 }
 

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use crate::error;
 use crate::options::Host;
 
-/// How long a probe of what a port speaks may take.
+/// How long a diagnosis may take.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// A plain or an encrypted connection.
@@ -33,10 +33,30 @@ pub(crate) async fn open(host: &Host, tls: Option<&TlsFiles>) -> Result<Box<dyn 
     Ok(Box::new(socket))
 }
 
-/// Whether the server speaks the other protocol: plain where TLS failed, or the reverse.
-pub(crate) async fn speaks_the_other(host: &Host, tls: bool) -> bool {
-    let probe = async { if tls { speaks_plain(host).await } else { speaks_tls(host).await } };
-    timeout(PROBE, probe).await.unwrap_or(false)
+/// Finds out whether TLS is to blame for a connection that failed.
+///
+/// A client that speaks the wrong protocol sees no more than a connection that breaks or is silent,
+/// and one whose certificate is refused hears of it only when it reads.
+pub(crate) async fn diagnose(host: &Host, tls: Option<&TlsFiles>) -> Option<Error> {
+    let diagnosis = async {
+        match tls {
+            None if speaks_tls(host).await => Some(Error::new(
+                ErrorKind::Config,
+                "the server speaks TLS; the scheme of its URL begins with rediss",
+            )),
+            None => None,
+            Some(_) if speaks_plain(host).await => Some(Error::new(
+                ErrorKind::Config,
+                "the server does not speak TLS; the scheme of its URL begins with redis",
+            )),
+            Some(files) => {
+                let mut socket = open(host, Some(files)).await.ok()?;
+                let error = socket.read_u8().await.err()?;
+                Some(error::from_io(&error)).filter(|error| !error.is_retryable())
+            }
+        }
+    };
+    timeout(PROBE, diagnosis).await.ok().flatten()
 }
 
 async fn tcp(host: &Host) -> io::Result<TcpStream> {

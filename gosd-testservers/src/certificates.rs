@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 /// An authority, and certificates of it for a server on the loopback interface and for a client.
@@ -17,6 +17,7 @@ impl Certificates {
         let certificates = Self { directory: TempDir::new().expect("a directory can be made") };
         let key = KeyPair::generate().expect("a key can be made");
         let mut params = CertificateParams::new(Vec::new()).expect("no names are good names");
+        params.distinguished_name.push(DnType::CommonName, "authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = params.self_signed(&key).expect("the key fits");
         certificates.write("ca.pem", &authority.pem());
@@ -24,7 +25,8 @@ impl Certificates {
         for name in ["server", "client"] {
             let key = KeyPair::generate().expect("a key can be made");
             let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-            let params = CertificateParams::new(names).expect("the names are good");
+            let mut params = CertificateParams::new(names).expect("the names are good");
+            params.distinguished_name.push(DnType::CommonName, name);
             let certificate = params.signed_by(&key, &issuer).expect("the keys fit");
             certificates.write(&format!("{name}.pem"), &certificate.pem());
             certificates.write(&format!("{name}.key"), &key.serialize_pem());
