@@ -8,7 +8,7 @@ mod port;
 mod process;
 mod proxy;
 mod redis_cluster;
-mod redis_sentinel;
+mod redis_sentinels;
 mod redis_server;
 
 pub use certificates::Certificates;
@@ -16,5 +16,5 @@ pub use port::free_port;
 pub use process::Process;
 pub use proxy::{Mode, Proxy};
 pub use redis_cluster::RedisCluster;
-pub use redis_sentinel::RedisSentinel;
+pub use redis_sentinels::RedisSentinels;
 pub use redis_server::RedisServer;

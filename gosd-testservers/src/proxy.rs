@@ -21,6 +21,8 @@ pub enum Mode {
     Refuse,
     /// Keeps the connections and accepts new ones, but passes nothing on.
     Silent,
+    /// Passes on what new connections say; those that fell silent stay dead.
+    Heal,
 }
 
 impl Proxy {
@@ -28,16 +30,6 @@ impl Proxy {
     pub async fn to(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let port = listener.local_addr().expect("it is bound").port();
-        Self::run(listener, port, server)
-    }
-
-    /// Starts a proxy on a port from [`free_port`](crate::free_port).
-    pub async fn at(port: u16, server: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
-        Self::run(listener, port, server)
-    }
-
-    fn run(listener: TcpListener, port: u16, server: u16) -> Self {
         let (mode, changes) = watch::channel(Mode::Pass);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -72,18 +64,20 @@ impl Drop for Proxy {
 }
 
 async fn serve(mut client: TcpStream, server: SocketAddr, mut changes: watch::Receiver<Mode>) {
-    if *changes.borrow_and_update() == Mode::Pass {
+    let mode = *changes.borrow_and_update();
+    let mut kept = None;
+    if matches!(mode, Mode::Pass | Mode::Heal) {
         let Ok(mut server) = TcpStream::connect(server).await else { return };
         for socket in [&client, &server] {
             socket.set_nodelay(true).expect("it is connected");
         }
+        let changed = changes.wait_for(|mode| matches!(mode, Mode::Refuse | Mode::Silent));
         tokio::select! {
             _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
-            _ = changes.changed() => {}
+            _ = changed => kept = Some(server),
         }
-        // The connection to the server is kept too: it is the wire that is dead.
-        let _ = changes.wait_for(|mode| *mode != Mode::Silent).await;
-    } else {
-        let _ = changes.wait_for(|mode| *mode != Mode::Silent).await;
     }
+    // A dead wire: neither end hears that the other one is gone.
+    let _ = changes.wait_for(|mode| matches!(mode, Mode::Pass | Mode::Refuse)).await;
+    drop(kept);
 }

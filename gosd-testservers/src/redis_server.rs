@@ -66,9 +66,9 @@ impl RedisServer {
         self.port
     }
 
-    /// The directory of the server's files.
-    pub fn directory(&self) -> &std::path::Path {
-        self.directory.path()
+    /// The URL of the server, without a path or a query.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// The process, to signal it.
