@@ -1,0 +1,55 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use gosd_core::{BoxStream, Driver, Event, Instance, Result};
+use tokio::time::timeout;
+
+/// Longer than any lease that a test waits for.
+pub(crate) const LONG: Duration = Duration::from_secs(600);
+/// What anything may take before a test gives up; generous, for busy machines.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) async fn open(url: &str) -> Arc<dyn Driver> {
+    gosd_redis::open(url).await.expect("the URL is good")
+}
+
+pub(crate) fn instance(service: &str) -> Instance {
+    Instance::new(service, "http://10.0.0.7:8885").expect("a good instance")
+}
+
+/// A watch, read item by item.
+pub(crate) struct Watch<'a>(BoxStream<'a, Result<Event>>);
+
+impl<'a> Watch<'a> {
+    /// Begins a watch, and returns it with the snapshot.
+    pub(crate) async fn start(driver: &'a dyn Driver) -> (Self, Vec<Instance>) {
+        let mut watch = Self(driver.watch().expect("the driver has a watch"));
+        match watch.next().await {
+            Ok(Event::Reset(all)) => (watch, all),
+            other => panic!("a snapshot comes first, not {other:?}"),
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<Event> {
+        let next = timeout(PATIENCE, self.0.next()).await;
+        next.expect("something comes in time").expect("the watch does not end")
+    }
+
+    /// The next event; there must be no error.
+    pub(crate) async fn event(&mut self) -> Event {
+        self.next().await.expect("contact is not lost")
+    }
+
+    /// The first event after contact was lost, and found again.
+    pub(crate) async fn recovery(&mut self) -> Event {
+        self.next().await.expect_err("contact is lost first");
+        loop {
+            match self.next().await {
+                Ok(event) => return event,
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
