@@ -1,12 +1,12 @@
-use std::path::Path;
 use std::time::Duration;
 
-use etcd_client::{Certificate, Client, ConnectOptions, Identity, KvClient, TlsOptions, WatchClient};
-use gosd_core::{Error, ErrorKind, Result, TlsFiles};
+use etcd_client::{Client, ConnectOptions, KvClient, WatchClient};
+use gosd_core::{Error, ErrorKind, Result};
 use tokio::time::timeout;
 
 use crate::error;
 use crate::options::Options;
+use crate::tls::{self, Certificates};
 
 /// How long it may take to connect to one member and to hear its first answer.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -17,13 +17,13 @@ const LARGEST_REPLY: usize = i32::MAX as usize;
 
 /// Connects to one of the members, asking each of them once at most.
 ///
-/// What the members answer without a leader is an error, so a member that is cut off from the
-/// others is passed over.
+/// A member that knows no leader refuses to answer, so one that is cut off from the others is
+/// passed over.
 pub(crate) async fn open(options: &Options) -> Result<Client> {
     let mut hosts: Vec<&String> = options.hosts.iter().collect();
     // So that clients spread, and a member that does not answer holds up only some attempts.
     fastrand::shuffle(&mut hosts);
-    let mut failures: Vec<(&String, Error)> = Vec::new();
+    let mut failures = Vec::new();
     for host in hosts {
         let dialed = timeout(CONNECT, dial(host, options)).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, format!("no answer within {CONNECT:?}")))
@@ -33,12 +33,14 @@ pub(crate) async fn open(options: &Options) -> Result<Client> {
             Err(failure) => failures.push((host, failure)),
         }
     }
-    // A refusal tells more than silence.
-    let worst = failures.iter().find(|(_, failure)| !failure.is_retryable());
-    let kind = worst.or(failures.first()).map_or(ErrorKind::Config, |(_, failure)| failure.kind());
     let all: Vec<String> =
         failures.iter().map(|(host, failure)| format!("{host}: {failure}")).collect();
-    Err(Error::new(kind, all.join("; ")))
+    let all = all.join("; ");
+    // A refusal tells more than silence.
+    Err(match failures.iter().find(|(_, failure)| !failure.is_retryable()) {
+        Some((_, refusal)) => Error::new(refusal.kind(), all),
+        None => Error::new(ErrorKind::Unavailable, format!("{all}; does etcd run there?")),
+    })
 }
 
 /// Reads of the registry are larger than what the client library takes unless it is told.
@@ -51,19 +53,51 @@ pub(crate) fn watch(client: &Client) -> WatchClient {
     client.watch_client().max_decoding_message_size(LARGEST_REPLY)
 }
 
+/// Connects to a member; if that fails, finds out whether the URL is to blame.
 async fn dial(host: &str, options: &Options) -> Result<Client> {
-    let mut connect = ConnectOptions::new().with_require_leader(true);
-    if let Some((user, password)) = &options.credentials {
-        connect = connect.with_user(user, password);
+    let Some(files) = &options.tls else {
+        let plain = connect(&format!("http://{host}"), connect_options(options), options).await;
+        return match plain {
+            Err(error) if error.is_retryable() && tls::is_spoken_by(host).await => {
+                Err(wrong_scheme("the server speaks TLS; the scheme of its URL is etcds"))
+            }
+            other => other,
+        };
+    };
+    let certificates = Certificates::read(files).await?;
+    let secure = connect_options(options).with_tls(certificates.options());
+    match connect(&format!("https://{host}"), secure, options).await {
+        Err(error) if error.is_retryable() => {
+            if let Some(refusal) = certificates.refusal(host).await {
+                return Err(refusal);
+            }
+            let plain = connect(&format!("http://{host}"), ConnectOptions::new(), options).await;
+            Err(match plain {
+                Ok(_) => {
+                    wrong_scheme("the server does not speak TLS; the scheme of its URL is etcd")
+                }
+                Err(_) => error,
+            })
+        }
+        other => other,
     }
-    let mut scheme = "http";
-    if let Some(files) = &options.tls {
-        scheme = "https";
-        connect = connect.with_tls(tls(files).await?);
+}
+
+fn wrong_scheme(message: &str) -> Error {
+    Error::new(ErrorKind::Config, message)
+}
+
+fn connect_options(options: &Options) -> ConnectOptions {
+    let connect = ConnectOptions::new().with_require_leader(true);
+    match &options.credentials {
+        Some((user, password)) => connect.with_user(user, password),
+        None => connect,
     }
+}
+
+async fn connect(url: &str, connect: ConnectOptions, options: &Options) -> Result<Client> {
     let fail = |error| error::from_etcd(&error, options);
-    let mut client =
-        Client::connect([format!("{scheme}://{host}")], Some(connect)).await.map_err(fail)?;
+    let mut client = Client::connect([url], Some(connect)).await.map_err(fail)?;
     let status = client.status().await.map_err(fail)?;
     match version(status.version()) {
         Some(version) if version < OLDEST => Err(Error::new(
@@ -77,25 +111,6 @@ async fn dial(host: &str, options: &Options) -> Result<Client> {
 fn version(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split('.').map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-}
-
-/// Reads the files anew for each connection, so that renewed certificates count.
-async fn tls(files: &TlsFiles) -> Result<TlsOptions> {
-    let mut tls = TlsOptions::new();
-    tls = match &files.ca {
-        Some(ca) => tls.ca_certificate(Certificate::from_pem(read(ca).await?)),
-        None => tls.with_native_roots(),
-    };
-    if let Some((cert, key)) = &files.identity {
-        tls = tls.identity(Identity::from_pem(read(cert).await?, read(key).await?));
-    }
-    Ok(tls)
-}
-
-async fn read(file: &Path) -> Result<Vec<u8>> {
-    tokio::fs::read(file)
-        .await
-        .map_err(|error| Error::new(ErrorKind::Config, format!("{}: {error}", file.display())))
 }
 
 #[cfg(test)]

@@ -111,12 +111,14 @@ impl Driver for Etcd {
         let (key, json) = (&self.keys.key(instance.id()), &instance.to_json());
         let known = self.leases().get(instance.id()).copied();
         if let Some(lease) = known {
-            let renew = async |mut client: Client| lease::renew(&mut client, key, json, lease, ttl).await;
+            let renew =
+                async |mut client: Client| lease::renew(&mut client, key, json, lease, ttl).await;
             if self.call(renew).await? {
                 return Ok(());
             }
         }
-        let lease = self.call(async |mut client| lease::write(&mut client, key, json, ttl).await).await?;
+        let lease =
+            self.call(async |mut client| lease::write(&mut client, key, json, ttl).await).await?;
         self.leases().insert(instance.id().clone(), lease);
         Ok(())
     }

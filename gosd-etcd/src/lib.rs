@@ -6,6 +6,7 @@ mod error;
 mod layout;
 mod lease;
 mod options;
+mod tls;
 mod watch;
 
 use std::sync::Arc;

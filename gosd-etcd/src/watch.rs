@@ -79,8 +79,7 @@ impl Follow {
         let (client, stream) = answered(BEGIN, watch).await??;
         let mut kv = connection::kv(&client);
         let range = GetOptions::new().with_prefix();
-        let reply =
-            answered(BEGIN, kv.get(prefix, Some(range))).await?.map_err(fail)?;
+        let reply = answered(BEGIN, kv.get(prefix, Some(range))).await?.map_err(fail)?;
         let snapshot = reply.header().map_or(0, |header| header.revision());
         debug!(revision = snapshot, instances = reply.kvs().len(), "watching");
         Ok((Self { stream, snapshot, _client: client }, driver.decode(reply.kvs())))

@@ -32,7 +32,8 @@ impl Server {
     pub(crate) async fn with_client_certificates() -> Self {
         let certificates = Certificates::new();
         let etcd = EtcdServer::start_tls(&certificates, true).await;
-        let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(|name| certificates.text(name));
+        let [ca, cert, key] =
+            ["ca.pem", "client.pem", "client.key"].map(|name| certificates.text(name));
         let query = format!("&ca={ca}&cert={cert}&key={key}");
         Self { _certificates: Some(certificates), ..Self::new(etcd, "etcds://", query).await }
     }
