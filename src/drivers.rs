@@ -25,7 +25,10 @@ const FEATURES: [(&str, &[&str]); 4] = [
 ];
 
 /// The drivers whose features are on.
-const COMPILED: &[(&str, Open)] = &[];
+const COMPILED: &[(&str, Open)] = &[
+    #[cfg(feature = "sqlite")]
+    ("sqlite", gosd_sqlite::open),
+];
 
 type Open = for<'a> fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>>;
 

@@ -7,7 +7,7 @@ use arc_swap::{ArcSwap, Cache};
 use tokio::time::sleep;
 
 use super::state::State;
-use crate::registry::{Entry, Rotation};
+use crate::registry::{Leaf, Rotation, Services};
 use crate::{Error, Instance, Result};
 
 /// A handle on one service, for the hot path: one per task.
@@ -35,29 +35,35 @@ use crate::{Error, Instance, Result};
 pub struct Service {
     state: Arc<State>,
     name: Arc<str>,
+    services: Cache<Shared, Arc<Services>>,
     cached: Option<Cached>,
 }
 
+/// What a handle knows of its service, as of one moment of all services.
 #[derive(Clone)]
 struct Cached {
-    entry: Arc<Entry>,
-    rotation: Cache<RotationOf, Arc<Rotation>>,
+    services: Arc<Services>,
+    rotation: Rotation,
+    /// The slots around the last turn, and the number of the first.
+    leaf: Arc<Leaf<Arc<Instance>>>,
+    first: usize,
 }
 
 #[derive(Clone)]
-struct RotationOf(Arc<Entry>);
+struct Shared(Arc<State>);
 
-impl Deref for RotationOf {
-    type Target = ArcSwap<Rotation>;
+impl Deref for Shared {
+    type Target = ArcSwap<Services>;
 
     fn deref(&self) -> &Self::Target {
-        self.0.rotation()
+        self.0.directory.services()
     }
 }
 
 impl Service {
     pub(super) fn new(state: Arc<State>, name: &str) -> Self {
-        Self { state, name: name.into(), cached: None }
+        let services = Cache::new(Shared(Arc::clone(&state)));
+        Self { state, name: name.into(), services, cached: None }
     }
 
     /// The name of the service.
@@ -70,18 +76,20 @@ impl Service {
     /// Never waits and never locks. `None` also if the view is older than
     /// [`max_stale`](field@crate::Settings::max_stale) allows.
     pub fn pick(&mut self) -> Option<&Arc<Instance>> {
-        if self.state.too_stale().is_some() {
+        if self.state.is_too_stale() {
             return None;
         }
-        let is_empty = |cached: &mut Cached| cached.rotation.load().is_empty();
-        if self.cached.as_mut().is_none_or(is_empty) {
-            // What is emptied is forgotten: the service may be back under a new entry.
-            let entry = self.state.directory.find(&self.name)?;
-            let rotation = Cache::new(RotationOf(Arc::clone(&entry)));
-            self.cached = Some(Cached { entry, rotation });
+        let services = self.services.load();
+        if self.cached.as_ref().is_none_or(|cached| !Arc::ptr_eq(&cached.services, services)) {
+            self.cached = Cached::of(services, &self.name);
         }
         let cached = self.cached.as_mut()?;
-        cached.entry.next(cached.rotation.load())
+        let slot = cached.rotation.turn();
+        if slot.wrapping_sub(cached.first) >= cached.leaf.len() {
+            let (leaf, first) = cached.rotation.leaf(slot)?;
+            (cached.leaf, cached.first) = (Arc::clone(leaf), first);
+        }
+        cached.leaf.get(slot - cached.first)
     }
 
     /// Picks the next instance in turn, waiting for the service to appear.
@@ -97,6 +105,16 @@ impl Service {
         }
         let (state, name) = (Arc::clone(&self.state), Arc::clone(&self.name));
         wait(&state, &name, || self.pick().cloned()).await
+    }
+}
+
+impl Cached {
+    #[cold]
+    fn of(services: &Arc<Services>, name: &str) -> Option<Self> {
+        let rotation = services.get(name)?.clone();
+        let (leaf, first) = rotation.leaf(0)?;
+        let leaf = Arc::clone(leaf);
+        Some(Self { services: Arc::clone(services), rotation, leaf, first })
     }
 }
 

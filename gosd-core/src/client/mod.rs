@@ -147,7 +147,7 @@ impl Client {
     /// Never waits and never locks. `None` also if the view is older than
     /// [`max_stale`](field@Settings::max_stale) allows.
     pub fn pick(&self, service: &str) -> Option<Arc<Instance>> {
-        if self.inner.state.too_stale().is_some() {
+        if self.inner.state.is_too_stale() {
             return None;
         }
         self.inner.state.directory.pick(service)

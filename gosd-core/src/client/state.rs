@@ -309,6 +309,11 @@ impl State {
         .at(backend, "next")
     }
 
+    /// Whether the view is older than the settings allow.
+    pub(crate) fn is_too_stale(&self) -> bool {
+        self.settings.max_stale.is_some() && self.too_stale().is_some()
+    }
+
     /// The error of lookups in a view that is older than the settings allow.
     pub(crate) fn too_stale(&self) -> Option<Error> {
         let limit = self.settings.max_stale?;

@@ -1,143 +1,148 @@
-//! What readers share: by service, the instances in rotation and the cursor over them.
+//! What readers share: the instances in rotation by service, and the cursors over them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use rpds::HashTrieMapSync;
 
-use super::slots::Slots;
+use super::slots::{Leaf, Slots};
 use crate::Instance;
 
-/// The services that have instances. Readers never lock; one writer at a time, under its own lock.
-#[derive(Default)]
+/// The services that have instances. Readers never lock; writers take turns, under their own lock.
 pub(crate) struct Directory {
-    services: ArcSwap<HashTrieMapSync<Arc<str>, Arc<Entry>>>,
+    services: ArcSwap<Services>,
 }
 
-/// One service: what is in rotation, and whose turn it is.
-pub(crate) struct Entry {
-    cursor: Cursor,
-    rotation: ArcSwap<Rotation>,
+/// Every service at one moment; a change shares what it does not touch.
+pub(crate) type Services = HashTrieMapSync<Arc<str>, Rotation, RandomState>;
+
+/// The instances of one service at one moment, in the order in which they are picked.
+#[derive(Clone)]
+pub(crate) struct Rotation {
+    cursor: Arc<Cursor>,
+    /// What to subtract from the cursor, so that a change of length does not move the turn.
+    origin: usize,
+    // An instance that a process skips for a while would be left out here, and here alone: the pick
+    // pays nothing for it.
+    slots: Slots<Arc<Instance>>,
 }
 
-/// The counter of a service's picks, for all handles.
+/// The counter of a service's picks, for all handles and all that ever comes into rotation.
 ///
-/// Alone on its cache line: beside the pointer to the rotation, every pick would take the pointer
-/// away from the other cores.
+/// Alone on its cache lines: what is read beside it would leave the other cores with every pick.
 #[repr(align(128))]
 struct Cursor(AtomicUsize);
 
-/// The instances of a service at one moment, in the order in which they are picked.
-#[derive(Default)]
-pub(crate) struct Rotation {
-    slots: Slots<Arc<Instance>>,
-    /// What to subtract from the cursor, so that a change of length does not move the turn.
-    origin: usize,
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            services: ArcSwap::from_pointee(Services::new_with_hasher_and_ptr_kind(
+                RandomState::default(),
+            )),
+        }
+    }
 }
 
 impl Directory {
-    pub(crate) fn find(&self, service: &str) -> Option<Arc<Entry>> {
-        self.services.load().get(service).cloned()
+    /// The services, for handles that keep them cached.
+    pub(crate) fn services(&self) -> &ArcSwap<Services> {
+        &self.services
     }
 
     /// Takes the next turn of a service.
     pub(crate) fn pick(&self, service: &str) -> Option<Arc<Instance>> {
-        let services = self.services.load();
-        let entry = services.get(service)?;
-        entry.next(&entry.rotation.load()).cloned()
+        self.services.load().get(service)?.next().cloned()
     }
 
     /// The instances of a service, in the order of their turns.
     pub(crate) fn instances(&self, service: &str) -> Vec<Arc<Instance>> {
-        self.find(service)
-            .map_or_else(Vec::new, |entry| entry.rotation.load().slots.iter().cloned().collect())
+        match self.services.load().get(service) {
+            Some(rotation) => rotation.slots.iter().cloned().collect(),
+            None => Vec::new(),
+        }
     }
 
     /// The names of the services, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
-        let services = self.services.load();
-        let mut names: Vec<String> = services.keys().map(ToString::to_string).collect();
+        let mut names: Vec<String> = self.services.load().keys().map(ToString::to_string).collect();
         names.sort_unstable();
         names
     }
 
     /// What is in rotation for a service, and its name as readers share it.
-    pub(crate) fn slots(&self, service: &str) -> (Arc<str>, Slots<Arc<Instance>>) {
+    pub(super) fn slots(&self, service: &str) -> (Arc<str>, Slots<Arc<Instance>>) {
         match self.services.load().get_key_value(service) {
-            Some((name, entry)) => (Arc::clone(name), entry.rotation.load().slots.clone()),
+            Some((name, rotation)) => (Arc::clone(name), rotation.slots.clone()),
             None => (service.into(), Slots::default()),
         }
     }
 
-    /// Makes a batch of changes visible: what is in rotation for each service that they touched.
+    /// Makes a batch of changes visible at once: what is in rotation for the services they touched.
     ///
     /// Returns whether a service came up that was not there before.
-    pub(crate) fn publish(
+    pub(super) fn publish(
         &self,
-        changed: impl Iterator<Item = (Arc<str>, Slots<Arc<Instance>>)>,
+        changed: impl ExactSizeIterator<Item = (Arc<str>, Slots<Arc<Instance>>)>,
     ) -> bool {
-        let before = self.services.load_full();
-        let mut after = HashTrieMapSync::clone(&before);
-        let (mut came, mut went) = (false, false);
+        if changed.len() == 0 {
+            return false;
+        }
+        let mut services = Services::clone(&self.services.load());
+        let mut came = false;
         for (name, slots) in changed {
-            match before.get(&name) {
-                // A handle may hold the entry: it sees that it is empty, and looks for the next.
-                Some(entry) if slots.len() == 0 => {
-                    entry.rotation.store(Arc::default());
-                    went |= after.remove_mut(&name);
-                }
-                Some(entry) => entry.turn_over(slots),
-                None if slots.len() == 0 => {}
-                None => {
-                    after.insert_mut(name, Arc::new(Entry::new(slots)));
-                    came = true;
-                }
+            let before = services.get(&name);
+            came |= before.is_none() && slots.len() > 0;
+            if slots.len() > 0 {
+                let rotation = match before {
+                    Some(before) => before.with(slots),
+                    None => Rotation::new(slots),
+                };
+                services.insert_mut(name, rotation);
+            } else {
+                services.remove_mut(&name);
             }
         }
-        if came || went {
-            self.services.store(Arc::new(after));
-        }
+        self.services.store(Arc::new(services));
         came
     }
 }
 
-impl Entry {
+impl Rotation {
     fn new(slots: Slots<Arc<Instance>>) -> Self {
         // A random start, so that a fleet restarting together does not fall on one instance.
-        let cursor = Cursor(AtomicUsize::new(fastrand::usize(..slots.len().max(1))));
-        Self { cursor, rotation: ArcSwap::from_pointee(Rotation { slots, origin: 0 }) }
+        let start = fastrand::usize(..slots.len());
+        Self { cursor: Arc::new(Cursor(AtomicUsize::new(start))), origin: 0, slots }
     }
 
-    /// Puts other instances in rotation; the turn stays where it is, unless it fell off the end.
-    fn turn_over(&self, slots: Slots<Arc<Instance>>) {
-        let before = self.rotation.load();
+    /// Other instances in the same rotation; the turn stays where it is, unless it fell off the end.
+    fn with(&self, slots: Slots<Arc<Instance>>) -> Self {
         let ticket = self.cursor.0.load(Ordering::Relaxed);
-        let turn = before.turn(ticket);
-        let turn = if turn < slots.len() { turn } else { 0 };
-        let origin = ticket.wrapping_sub(turn);
-        self.rotation.store(Arc::new(Rotation { slots, origin }));
+        let slot = self.slot(ticket);
+        let slot = if slot < slots.len() { slot } else { 0 };
+        let origin = ticket.wrapping_sub(slot);
+        Self { cursor: Arc::clone(&self.cursor), origin, slots }
     }
 
-    /// The instances in rotation, for handles that keep them cached.
-    pub(crate) fn rotation(&self) -> &ArcSwap<Rotation> {
-        &self.rotation
+    fn slot(&self, ticket: usize) -> usize {
+        // A rotation is never empty.
+        ticket.wrapping_sub(self.origin) % self.slots.len().max(1)
     }
 
-    /// Takes the next turn of a rotation of this entry; `None` only if the rotation is empty.
-    pub(crate) fn next<'a>(&self, rotation: &'a Rotation) -> Option<&'a Arc<Instance>> {
-        let ticket = self.cursor.0.fetch_add(1, Ordering::Relaxed);
-        rotation.slots.get(rotation.turn(ticket))
-    }
-}
-
-impl Rotation {
-    fn turn(&self, ticket: usize) -> usize {
-        ticket.wrapping_sub(self.origin).checked_rem(self.slots.len()).unwrap_or_default()
+    /// Takes the next turn: the number of a slot.
+    pub(crate) fn turn(&self) -> usize {
+        self.slot(self.cursor.0.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slots.len() == 0
+    /// Takes the next turn; there is always one.
+    fn next(&self) -> Option<&Arc<Instance>> {
+        self.slots.get(self.turn())
+    }
+
+    /// Some slots around the one given, and the number of the first, for handles to keep cached.
+    pub(crate) fn leaf(&self, slot: usize) -> Option<(&Arc<Leaf<Arc<Instance>>>, usize)> {
+        self.slots.leaf(slot)
     }
 }
 
@@ -154,50 +159,53 @@ mod tests {
         slots
     }
 
-    fn pick(entry: &Entry) -> String {
-        let rotation = entry.rotation.load();
-        entry.next(&rotation).unwrap().id().to_string()
+    fn publish(directory: &Directory, count: usize) -> bool {
+        directory.publish([("a".into(), instances(count))].into_iter())
+    }
+
+    fn picks(directory: &Directory, count: usize) -> Vec<String> {
+        (0..count).map(|_| directory.pick("a").unwrap().id().to_string()).collect()
     }
 
     #[test]
     fn the_turn_goes_on_over_a_change_of_length() {
-        let entry = Entry::new(instances(3));
-        while pick(&entry) != "a-0" {}
-        entry.turn_over(instances(5));
-        let picks: Vec<_> = (0..6).map(|_| pick(&entry)).collect();
-        assert_eq!(picks, ["a-1", "a-2", "a-3", "a-4", "a-0", "a-1"]);
-        entry.turn_over(instances(2));
-        let picks: Vec<_> = (0..3).map(|_| pick(&entry)).collect();
-        assert_eq!(picks, ["a-0", "a-1", "a-0"], "the turn fell off the end");
+        let directory = Directory::default();
+        publish(&directory, 3);
+        while picks(&directory, 1) != ["a-0"] {}
+        publish(&directory, 5);
+        assert_eq!(picks(&directory, 6), ["a-1", "a-2", "a-3", "a-4", "a-0", "a-1"]);
+        publish(&directory, 2);
+        assert_eq!(picks(&directory, 3), ["a-0", "a-1", "a-0"], "the turn fell off the end");
     }
 
     #[test]
     fn the_first_turn_is_random() {
-        let first = || pick(&Entry::new(instances(50)));
+        let first = || {
+            let directory = Directory::default();
+            publish(&directory, 50);
+            picks(&directory, 1)
+        };
         let start = first();
         assert!((0..100).any(|_| first() != start));
     }
 
     #[test]
     fn the_counter_may_wrap() {
-        let entry = Entry::new(instances(3));
-        entry.cursor.0.store(usize::MAX - 1, Ordering::Relaxed);
-        entry.turn_over(instances(3));
-        let picks: Vec<_> = (0..4).map(|_| pick(&entry)).collect();
-        let ids = ["a-0", "a-1", "a-2"];
-        let start = ids.iter().position(|id| *id == picks[0]).unwrap();
-        for (i, pick) in picks.iter().enumerate() {
-            assert_eq!(pick, ids[(start + i) % 3]);
+        let mut rotation = Rotation::new(instances(3));
+        rotation.cursor.0.store(usize::MAX - 1, Ordering::Relaxed);
+        rotation = rotation.with(instances(3));
+        let turns: Vec<_> = (0..4).map(|_| rotation.turn()).collect();
+        for (turn, next) in turns.iter().zip(&turns[1..]) {
+            assert_eq!((turn + 1) % 3, *next);
         }
     }
 
     #[test]
     fn an_emptied_service_is_forgotten() {
         let directory = Directory::default();
-        directory.publish([("a".into(), instances(2))].into_iter());
-        let entry = directory.find("a").unwrap();
-        directory.publish([("a".into(), Slots::default())].into_iter());
-        assert!(directory.find("a").is_none() && directory.names().is_empty());
-        assert!(entry.rotation().load().is_empty());
+        assert!(publish(&directory, 2) && !publish(&directory, 3));
+        publish(&directory, 0);
+        assert!(directory.pick("a").is_none() && directory.names().is_empty());
+        assert!(publish(&directory, 1), "it is new again");
     }
 }

@@ -16,8 +16,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::contact::Contact;
-pub(crate) use self::directory::{Directory, Entry, Rotation};
+pub(crate) use self::directory::{Directory, Rotation, Services};
 use self::known::Known;
+pub(crate) use self::slots::Leaf;
 use crate::{Change, Error, Event, Instance, InstanceId, Result, View};
 
 pub(crate) struct Registry {

@@ -1,0 +1,110 @@
+//! The connection: opened when it is needed, and anew when another file stands at the path.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gosd_core::{Error, ErrorKind, Result};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::error::from_sqlite;
+use crate::file::Identity;
+use crate::layout::{self, Judged, Owner};
+
+/// How long a locked database is waited for: less than core waits for a call.
+const BUSY: Duration = Duration::from_secs(4);
+
+/// The file at a path, whichever it is now.
+pub(crate) struct Database {
+    path: PathBuf,
+    open: Option<Connection>,
+    /// The file that was opened last, and how many others before it.
+    identity: Option<Identity>,
+    generation: u64,
+}
+
+impl Database {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, open: None, identity: None, generation: 0 }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Changes when another file has come to stand at the path.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The connection to the file that stands at the path now; makes one if there is none.
+    pub(crate) fn open(&mut self) -> Result<&mut Connection> {
+        let there = Identity::of(&self.path).ok().flatten();
+        if there.is_none() || there != self.identity {
+            self.close();
+        }
+        if self.open.is_none() {
+            let db = open(&self.path).map_err(|judged| match judged {
+                Judged::Failed(error) => from_sqlite(error, &self.path),
+                Judged::Refused(error) => {
+                    Error::new(error.kind(), format!("{}: {error}", self.path.display()))
+                }
+            })?;
+            let identity = Identity::of(&self.path).ok().flatten();
+            if self.identity.is_some() && identity != self.identity {
+                self.generation += 1;
+            }
+            self.identity = identity;
+            self.open = Some(db);
+        }
+        Ok(self.open.as_mut().expect("it is open by now"))
+    }
+
+    fn close(&mut self) {
+        if let Some(db) = self.open.take() {
+            // Closing would otherwise remove the write-ahead log by its name, which may be that of
+            // the file that took the place of this one. If it fails, so does removing the log.
+            let _ = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<Connection, Judged> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(BUSY)?;
+    let owner = layout::owner(&db)?;
+    write_ahead(&db)?;
+    db.pragma_update(None, "synchronous", "NORMAL")?;
+    if owner == Owner::Nobody {
+        layout::create(&mut db)?;
+    }
+    Ok(db)
+}
+
+/// Switches to the write-ahead log, with which readers and the writer do not wait for each other.
+fn write_ahead(db: &Connection) -> Result<(), Judged> {
+    let give_up = Instant::now() + BUSY;
+    let mode: String = loop {
+        match db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)) {
+            // SQLite does not wait by itself here, when many open a new file at once.
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < give_up =>
+            {
+                thread::park_timeout(Duration::from_millis(5));
+            }
+            mode => break mode?,
+        }
+    };
+    if mode.eq_ignore_ascii_case("wal") {
+        return Ok(());
+    }
+    Err(Judged::Refused(Error::new(
+        ErrorKind::Unsupported,
+        "its file system cannot share memory between processes (no WAL): choose a local one",
+    )))
+}

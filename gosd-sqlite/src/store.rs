@@ -1,0 +1,144 @@
+//! What the driver does with the database, on the database's thread.
+
+use std::time::{Duration, SystemTime};
+
+use gosd_core::{Event, Instance, InstanceId, Result};
+use rusqlite::Connection;
+use tokio::sync::watch;
+use tracing::debug;
+
+use crate::bell::Bell;
+use crate::clock::Clock;
+use crate::connection::Database;
+use crate::error::from_sqlite;
+use crate::layout::{self, Changes, Position};
+use crate::options::Options;
+
+/// The time by which no lease has run out.
+const NEVER: i64 = i64::MIN;
+
+/// The registry of one namespace in one file.
+pub(crate) struct Store {
+    namespace: String,
+    database: Database,
+    clock: Clock,
+    bell: Bell,
+}
+
+/// How far a watcher has come, and in which file.
+#[derive(Clone)]
+pub(crate) struct Mark {
+    position: Position,
+    generation: u64,
+}
+
+/// What came next for a watcher.
+pub(crate) struct News {
+    pub(crate) events: Vec<Event>,
+    pub(crate) mark: Mark,
+    /// There may be more.
+    pub(crate) is_partial: bool,
+}
+
+impl Store {
+    pub(crate) fn new(
+        options: Options,
+        heard: watch::Sender<()>,
+        wall: fn() -> SystemTime,
+    ) -> Self {
+        let Options { path, namespace } = options;
+        let bell = Bell::new(&path, heard);
+        Self { namespace, database: Database::new(path), clock: Clock::new(wall), bell }
+    }
+
+    pub(crate) fn register(&mut self, instance: &Instance, ttl: Duration) -> Result<()> {
+        self.change(|db, namespace, now| layout::upsert(db, namespace, instance, now, ttl))
+    }
+
+    pub(crate) fn deregister(&mut self, id: &InstanceId) -> Result<()> {
+        self.change(|db, namespace, _| layout::delete(db, namespace, id))
+    }
+
+    pub(crate) fn list(&mut self) -> Result<Vec<Instance>> {
+        let now = self.judging_time()?;
+        self.query(|db, namespace| layout::live(db, namespace, now))
+    }
+
+    /// What came after the mark; everything there is, if there is no mark or it is out of reach.
+    ///
+    /// `None` if the file is no longer the one of the mark.
+    pub(crate) fn follow(&mut self, mark: Option<&Mark>) -> Result<Option<News>> {
+        let now = self.judging_time()?;
+        self.purge(now);
+        self.bell.listen();
+        let generation = self.database.generation();
+        if mark.is_some_and(|mark| mark.generation != generation) {
+            return Ok(None);
+        }
+        self.query(|db, namespace| {
+            let db = db.transaction()?;
+            let after = match mark {
+                Some(mark) => layout::changes(&db, namespace, &mark.position)?,
+                None => None,
+            };
+            let Changes { events, end: position, is_partial } = match after {
+                Some(after) => after,
+                None => Changes {
+                    events: vec![Event::Reset(layout::live(&db, namespace, now)?)],
+                    end: layout::end_of_log(&db)?,
+                    is_partial: false,
+                },
+            };
+            Ok(Some(News { events, mark: Mark { position, generation }, is_partial }))
+        })
+    }
+
+    /// The time by which leases are judged, while the clock is believed.
+    fn judging_time(&mut self) -> Result<i64> {
+        let Self { namespace, database, clock, .. } = self;
+        clock.look(|| {
+            let lease = layout::longest_lease(database.open()?, namespace);
+            lease.map_err(|error| from_sqlite(error, database.path()))
+        })?;
+        Ok(if clock.is_believed() { clock.now() } else { NEVER })
+    }
+
+    /// Removes some of what has expired; whoever only watches does so too.
+    fn purge(&mut self, now: i64) {
+        if now == NEVER {
+            return;
+        }
+        let purged = self.query(|db, namespace| layout::purge(db, namespace, now));
+        match purged {
+            Ok(false) => {}
+            // Watchers wake, this one too, and the next of them goes on.
+            Ok(true) => self.bell.ring(),
+            // What cannot be removed now is not listed either.
+            Err(error) => debug!(%error, "expired instances cannot be removed"),
+        }
+    }
+
+    fn change(
+        &mut self,
+        change: impl FnOnce(&Connection, &str, i64) -> rusqlite::Result<()>,
+    ) -> Result<()> {
+        let now = self.clock.now();
+        let changed = self.query(|db, namespace| {
+            let before = layout::last_change(db)?;
+            change(db, namespace, now)?;
+            Ok(layout::last_change(db)? != before)
+        })?;
+        if changed {
+            self.bell.ring();
+        }
+        Ok(())
+    }
+
+    fn query<T>(
+        &mut self,
+        query: impl FnOnce(&mut Connection, &str) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let result = query(self.database.open()?, &self.namespace);
+        result.map_err(|error| from_sqlite(error, self.database.path()))
+    }
+}

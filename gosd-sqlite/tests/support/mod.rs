@@ -1,0 +1,72 @@
+//! A database for a test.
+#![allow(dead_code, reason = "each test needs some of it")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gosd_core::{Driver, Instance};
+use rusqlite::Connection;
+
+/// A database in a folder of its own, which ends with it.
+pub(crate) struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        fs::create_dir(folder.path().join("db")).expect("a folder in it");
+        Self { folder }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("db/gosd.db")
+    }
+
+    pub(crate) async fn driver(&self, namespace: &str) -> Arc<dyn Driver> {
+        open(&self.path(), namespace).await
+    }
+
+    /// A plain connection, as another program makes it.
+    pub(crate) fn plain(&self) -> Connection {
+        let db = Connection::open(self.path()).expect("the database");
+        db.busy_timeout(Duration::from_secs(10)).expect("a number");
+        db
+    }
+
+    /// Takes the whole folder away.
+    pub(crate) fn take_away(&self) {
+        self.rename("db", "away");
+    }
+
+    pub(crate) fn put_back(&self) {
+        self.rename("away", "db");
+    }
+
+    /// Removes the database under whoever has it open.
+    pub(crate) fn remove(&self) {
+        for file in fs::read_dir(self.folder.path().join("db")).expect("the folder") {
+            let file = file.expect("a file").path();
+            if let Err(error) = fs::remove_file(&file) {
+                // Somebody has been faster: it was made and removed in between.
+                assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", file.display());
+            }
+        }
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        let folder = self.folder.path();
+        fs::rename(folder.join(from), folder.join(to)).expect("a folder can be renamed");
+    }
+}
+
+pub(crate) async fn open(path: &Path, namespace: &str) -> Arc<dyn Driver> {
+    let url = format!("sqlite:{}?namespace={namespace}", path.display());
+    gosd_sqlite::open(&url).await.expect("a good URL")
+}
+
+pub(crate) fn instance(service: &str) -> Instance {
+    Instance::new(service, "http://10.0.0.7:8885").expect("a good name and URL")
+}

@@ -1,0 +1,249 @@
+//! What every clause is made of: drivers whose every call is bounded, and comparisons that can be read.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gosd_core::{Driver, ErrorKind, Instance, InstanceId};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{Fixture, NotOffered, Violation};
+
+/// How long a driver's call may take. Core gives it 5 s; the rest is for a busy machine.
+pub(crate) const CALL: Duration = Duration::from_secs(10);
+/// How long a fixture's method may take, which may start servers.
+const HOOK: Duration = Duration::from_secs(60);
+/// The lease of what must not run out during a test.
+pub(crate) const LONG: Duration = Duration::from_secs(600);
+/// What the contract grants a backend beyond the lease.
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
+/// What the kit grants a busy machine beyond what the contract says, where it waits for an event.
+pub(crate) const SLACK: Duration = Duration::from_secs(5);
+/// How often something is looked at that is waited for.
+pub(crate) const PACE: Duration = Duration::from_millis(50);
+
+pub(crate) type Result<T, E = Violation> = std::result::Result<T, E>;
+pub(crate) type View = BTreeMap<InstanceId, Instance>;
+
+/// One run of one clause, in a namespace of its own.
+pub(crate) struct Case<'a> {
+    pub(crate) clause: u8,
+    pub(crate) namespace: String,
+    fixture: &'a dyn Fixture,
+}
+
+impl<'a> Case<'a> {
+    pub(crate) fn new(clause: u8, fixture: &'a dyn Fixture) -> Self {
+        // An id is unique, and short and plain enough for a namespace.
+        let namespace = instance("kit").id().to_string();
+        Self { clause, namespace, fixture }
+    }
+
+    /// The lease of what shall run out during a test.
+    pub(crate) fn lease(&self) -> Duration {
+        self.fixture.least_lease().max(Duration::from_secs(1))
+    }
+
+    pub(crate) async fn client(&self) -> Result<Client> {
+        self.client_of(&self.namespace).await
+    }
+
+    pub(crate) async fn client_of(&self, namespace: &str) -> Result<Client> {
+        let driver = self.bounded("driver", self.fixture.driver(namespace)).await?;
+        Ok(Client { driver, clause: self.clause })
+    }
+
+    pub(crate) async fn unaffected(&self) -> Result<Option<Client>> {
+        let driver = self.bounded("unaffected", self.fixture.unaffected(&self.namespace)).await?;
+        Ok(driver.ok().map(|driver| Client { driver, clause: self.clause }))
+    }
+
+    pub(crate) async fn interrupt(&self) -> Result<()> {
+        self.hook("interrupt", self.fixture.interrupt()).await
+    }
+
+    pub(crate) async fn restore(&self) -> Result<()> {
+        self.hook("restore", self.fixture.restore()).await
+    }
+
+    pub(crate) async fn wipe(&self) -> Result<()> {
+        self.hook("wipe", self.fixture.wipe(&self.namespace)).await
+    }
+
+    pub(crate) async fn write_unreadable(&self) -> Result<()> {
+        self.hook("write_unreadable", self.fixture.write_unreadable(&self.namespace)).await
+    }
+
+    async fn hook(
+        &self,
+        name: &str,
+        call: impl Future<Output = Result<(), NotOffered>>,
+    ) -> Result<()> {
+        let offered = self.bounded(name, call).await?;
+        offered.map_err(|NotOffered| Violation::not_offered(self.clause, name))
+    }
+
+    async fn bounded<T>(&self, name: &str, call: impl Future<Output = T>) -> Result<T> {
+        timeout(HOOK, call).await.map_err(|_| {
+            let expected = format!("the fixture's `{name}` to return");
+            Violation::new(self.clause, expected, format!("nothing within {HOOK:?}"))
+        })
+    }
+
+    pub(crate) fn fail<T>(
+        &self,
+        expected: impl Into<String>,
+        came: impl Into<String>,
+    ) -> Result<T> {
+        Err(Violation::new(self.clause, expected, came))
+    }
+}
+
+/// A driver whose calls are bounded, and whose errors are violations unless said otherwise.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) clause: u8,
+}
+
+impl Client {
+    pub(crate) async fn register(&self, instance: &Instance, lease: Duration) -> Result<()> {
+        self.call("register", self.driver.register(instance, lease)).await
+    }
+
+    pub(crate) async fn deregister(&self, id: &InstanceId) -> Result<()> {
+        self.call("deregister", self.driver.deregister(id)).await
+    }
+
+    pub(crate) async fn list(&self) -> Result<Vec<Instance>> {
+        self.call("list", self.driver.list()).await
+    }
+
+    /// The list by id; what stands in it twice is here once.
+    pub(crate) async fn view(&self) -> Result<View> {
+        Ok(view_of(self.list().await?))
+    }
+
+    pub(crate) async fn lists(&self, id: &InstanceId) -> Result<bool> {
+        Ok(self.view().await?.contains_key(id))
+    }
+
+    /// Requires the list to hold exactly these.
+    pub(crate) async fn expect(&self, when: &str, expected: &[&Instance]) -> Result<()> {
+        let expected = view_of(expected.iter().copied().cloned());
+        match difference(&expected, &self.view().await?) {
+            None => Ok(()),
+            Some(came) => Err(Violation::new(
+                self.clause,
+                format!("{when}: `list` to hold exactly what is registered"),
+                came,
+            )),
+        }
+    }
+
+    /// Lists until a lease that was asked for or restarted at the latest at `since` has run out.
+    pub(crate) async fn expect_expiry(
+        &self,
+        id: &InstanceId,
+        since: Instant,
+        lease: Duration,
+    ) -> Result<()> {
+        let latest = since + lease + GRACE;
+        loop {
+            let asked_at = Instant::now();
+            if !self.lists(id).await? {
+                return Ok(());
+            }
+            if asked_at > latest {
+                return Err(Violation::new(
+                    self.clause,
+                    format!("an instance with a lease of {lease:?} to be gone {GRACE:?} after it"),
+                    format!("{id:?} still listed {:?} after its registration", asked_at - since),
+                ));
+            }
+            sleep(PACE).await;
+        }
+    }
+
+    /// Repeats a call until it succeeds, as core does after an outage.
+    pub(crate) async fn retry<T, F>(&self, name: &str, call: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = gosd_core::Result<T>>,
+    {
+        let give_up = Instant::now() + CALL + SLACK;
+        loop {
+            let came = match timeout(CALL, call()).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => format!("{error:?}"),
+                Err(_) => "no answer".to_owned(),
+            };
+            if Instant::now() > give_up {
+                let expected = format!("`{name}` to succeed again once contact is back");
+                return Err(Violation::new(self.clause, expected, came));
+            }
+            sleep(PACE).await;
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        name: &str,
+        call: impl Future<Output = gosd_core::Result<T>>,
+    ) -> Result<T> {
+        let came = match timeout(CALL, call).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => format!("{error:?}"),
+            Err(_) => format!("no answer within {CALL:?}"),
+        };
+        Err(Violation::new(self.clause, format!("`{name}` to succeed"), came))
+    }
+}
+
+/// Whether an error is of a kind that core outwaits.
+pub(crate) fn is_outage(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout)
+}
+
+/// A fresh instance of a service.
+pub(crate) fn instance(service: &str) -> Instance {
+    Instance::new(service, "http://10.0.0.7:8885").expect("a plain name and URL")
+}
+
+/// The same instance with another URL.
+pub(crate) fn moved(instance: &Instance, url: &str) -> Instance {
+    let metadata = instance.metadata().clone();
+    Instance::from_parts(instance.id().clone(), instance.service(), url, metadata)
+}
+
+pub(crate) fn view_of(instances: impl IntoIterator<Item = Instance>) -> View {
+    instances.into_iter().map(|instance| (instance.id().clone(), instance)).collect()
+}
+
+/// Says how a view differs from the expected one, if it does.
+pub(crate) fn difference(expected: &View, came: &View) -> Option<String> {
+    let missing = expected.iter().filter(|(id, _)| !came.contains_key(*id)).map(|(_, it)| it);
+    let surplus = came.iter().filter(|(id, _)| !expected.contains_key(*id)).map(|(_, it)| it);
+    let changed = expected.iter().filter_map(|(id, it)| {
+        came.get(id).filter(|other| *other != it).map(|other| format!("{other:?} for {it:?}"))
+    });
+    let parts = [
+        some_of("missing", &missing.collect::<Vec<_>>()),
+        some_of("not expected", &surplus.collect::<Vec<_>>()),
+        some_of("changed", &changed.collect::<Vec<_>>()),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn some_of<T: Debug>(what: &str, all: &[T]) -> Option<String> {
+    const SHOWN: usize = 3;
+    let first = all.first()?;
+    let more = match all.len() {
+        1 => String::new(),
+        n if n <= SHOWN => format!(" {:?}", &all[1..]),
+        n => format!(" {:?} and {} more", &all[1..SHOWN], n - SHOWN),
+    };
+    Some(format!("{what}: {first:?}{more}"))
+}

@@ -1,0 +1,149 @@
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use futures_util::future::{Either, select};
+use gosd_core::Instance;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::case::{CALL, Case, Client, GRACE, LONG, PACE, Result, SLACK, instance, moved};
+use crate::follower::{Follower, shown};
+use crate::{Fixture, Violation};
+
+/// Clause 10: a call dropped at any point leaves the record, its lease included, as before or as
+/// after, and the driver working.
+pub async fn clause_10_a_dropped_call_is_whole_or_nothing(
+    fixture: &dyn Fixture,
+) -> Result<(), Violation> {
+    let case = Case::new(10, fixture);
+    let (client, other) = (case.client().await?, case.client().await?);
+    drop_everywhere(&case, &client, &other).await
+}
+
+/// Clause 10: what a dropped call did, or did not do, `watch` says too. Needs a watch.
+pub async fn clause_10_watchers_see_what_dropped_calls_did(
+    fixture: &dyn Fixture,
+) -> Result<(), Violation> {
+    let case = Case::new(10, fixture);
+    let (client, other) = (case.client().await?, case.client().await?);
+    let mut follower = Follower::start(&other).await?;
+    drop_everywhere(&case, &client, &other).await?;
+    follower.settle(&client, SLACK).await
+}
+
+/// Where a call is dropped.
+#[derive(Clone, Copy)]
+enum Cut {
+    /// When it is still pending after so many polls, so at each of its own steps.
+    Polls(u32),
+    /// After other tasks had so many turns, so at moments that its steps do not choose.
+    Turns(u32),
+}
+
+fn cuts() -> impl Iterator<Item = Cut> {
+    let turns = (0..12).map(|n| Cut::Turns(1 << n));
+    (1..12).map(Cut::Polls).chain(turns)
+}
+
+/// What one round of dropped calls was about: what each record was, and may have become.
+struct Round {
+    new: Instance,
+    before: Instance,
+    after: Instance,
+    leaves: Instance,
+}
+
+async fn drop_everywhere(case: &Case<'_>, client: &Client, other: &Client) -> Result<()> {
+    let lease = case.lease();
+    let mut rounds = Vec::new();
+    for cut in cuts() {
+        let before = instance("mail").with_metadata("version", "before");
+        let after = moved(&before, "http://10.0.0.8:25").with_metadata("version", "after");
+        let new = instance("mail").with_metadata("version", "new");
+        let leaves = instance("mail").with_metadata("version", "leaves");
+        client.register(&before, LONG).await?;
+        client.register(&leaves, LONG).await?;
+        let driver = &client.driver;
+        drop_at(cut, driver.register(&new, lease)).await;
+        drop_at(cut, driver.register(&after, lease)).await;
+        drop_at(cut, driver.deregister(leaves.id())).await;
+        drop_at(cut, driver.list()).await;
+        rounds.push(Round { new, before, after, leaves });
+        expect_whole(case, other, &rounds).await?;
+    }
+    let works = instance("works");
+    client.register(&works, LONG).await?;
+    if client.view().await?.get(works.id()) != Some(&works) {
+        return case.fail("the driver to work after dropped calls", "a `list` without the newest");
+    }
+    expect_leases(case, other, &rounds).await
+}
+
+async fn drop_at(cut: Cut, call: impl Future) {
+    let call = pin!(call);
+    let dropped = async {
+        match cut {
+            Cut::Polls(mut left) => {
+                let mut call = call;
+                poll_fn(|cx| {
+                    left -= 1;
+                    match call.as_mut().poll(cx) {
+                        Poll::Pending if left > 0 => Poll::Pending,
+                        _ => Poll::Ready(()),
+                    }
+                })
+                .await;
+            }
+            Cut::Turns(turns) => {
+                let turns = pin!(async {
+                    for _ in 0..turns {
+                        yield_now().await;
+                    }
+                });
+                if let Either::Left(_) = select(call, turns).await {}
+            }
+        }
+    };
+    // A call that neither ends nor is woken is dropped here.
+    let _ = timeout(CALL, dropped).await;
+}
+
+/// Requires each record to be as before or as after its dropped call, nothing in between.
+async fn expect_whole(case: &Case<'_>, other: &Client, rounds: &[Round]) -> Result<()> {
+    let view = other.view().await?;
+    for Round { new, before, after, leaves } in rounds {
+        for (call, id, may_be) in [
+            ("register", new.id(), [None, Some(new)].as_slice()),
+            // Its lease may have run out by now.
+            ("register", before.id(), &[Some(before), Some(after), None]),
+            ("deregister", leaves.id(), &[Some(leaves), None]),
+        ] {
+            let came = view.get(id);
+            if !may_be.contains(&came) {
+                let expected = format!("a dropped `{call}` to leave one of {}", shown(&may_be));
+                return case.fail(expected, shown(&came));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Requires each record to have the lease that belongs to it.
+async fn expect_leases(case: &Case<'_>, other: &Client, rounds: &[Round]) -> Result<()> {
+    let latest = Instant::now() + case.lease() + GRACE;
+    loop {
+        let asked_at = Instant::now();
+        let view = other.view().await?;
+        let outlived = rounds.iter().flat_map(|round| [&round.new, &round.after]);
+        let mut outlived = outlived.filter(|written| view.get(written.id()) == Some(written));
+        match outlived.next() {
+            None => return expect_whole(case, other, rounds).await,
+            Some(written) if asked_at > latest => {
+                let expected = "what a dropped `register` wrote to have its lease, and run out";
+                return case.fail(expected, format!("{written:?} still listed"));
+            }
+            Some(_) => sleep(PACE).await,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+use futures_util::stream::{FuturesUnordered, TryStreamExt};
+use gosd_core::Instance;
+use tokio::task::JoinSet;
+
+use crate::case::{Case, Client, LONG, Result, difference, instance, view_of};
+use crate::{Fixture, Violation};
+
+/// Clause 11: of 100 registrations by two clients at once, each is listed, once.
+pub async fn clause_11_concurrent_registrations(fixture: &dyn Fixture) -> Result<(), Violation> {
+    let case = Case::new(11, fixture);
+    let clients = [case.client().await?, case.client().await?];
+    let all: Vec<Instance> = (0..100).map(|_| instance("mail")).collect();
+    // Tasks, so that the driver is used from several threads too.
+    let mut calls = JoinSet::new();
+    for (n, instance) in all.iter().cloned().enumerate() {
+        let client = clients[n % 2].clone();
+        calls.spawn(async move { client.register(&instance, LONG).await });
+    }
+    finish(&case, calls).await?;
+    for client in &clients {
+        expect_once_each(&case, client, &all).await?;
+    }
+    // The same ids by the other client, while half of them leave, and while they are read.
+    let (leave, stay) = all.split_at(50);
+    let renewals = stay.iter().enumerate().map(|(n, instance)| {
+        let client = &clients[(n + 1) % 2];
+        async move { client.register(instance, LONG).await }
+    });
+    let renewals: FuturesUnordered<_> = renewals.collect();
+    let goodbyes: FuturesUnordered<_> =
+        leave.iter().map(|instance| clients[0].deregister(instance.id())).collect();
+    futures_util::future::try_join(renewals.try_collect::<()>(), goodbyes.try_collect::<()>())
+        .await?;
+    for client in &clients {
+        expect_once_each(&case, client, stay).await?;
+    }
+    Ok(())
+}
+
+async fn expect_once_each(case: &Case<'_>, client: &Client, all: &[Instance]) -> Result<()> {
+    let list = client.list().await?;
+    let (count, view) = (list.len(), view_of(list));
+    if let Some(came) = difference(&view_of(all.iter().cloned()), &view) {
+        return case.fail("all of the concurrent registrations in `list`", came);
+    }
+    if count > all.len() {
+        return case.fail(format!("{} entries, one each", all.len()), format!("{count}"));
+    }
+    Ok(())
+}
+
+async fn finish(case: &Case<'_>, mut calls: JoinSet<Result<()>>) -> Result<()> {
+    while let Some(done) = calls.join_next().await {
+        match done {
+            Ok(result) => result?,
+            Err(error) => return case.fail("`register` to return", error.to_string()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+use futures_util::future::try_join;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use gosd_core::Instance;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+
+use crate::case::{Case, Client, LONG, PACE, Result, SLACK, difference, instance, moved, view_of};
+use crate::follower::{Follower, Item, shown};
+use crate::{Fixture, Violation};
+
+/// Clause 7: the first item is a `Reset` with all that is registered, be it nothing. Needs a watch.
+pub async fn clause_07_snapshot_comes_first(fixture: &dyn Fixture) -> Result<(), Violation> {
+    let case = Case::new(7, fixture);
+    let (writer, watcher) = (case.client().await?, case.client().await?);
+    let follower = Follower::start(&watcher).await?;
+    if !follower.view.is_empty() {
+        return case.fail("an empty `Reset` where nothing is registered", shown(&follower.view));
+    }
+    let registered = [
+        instance("mail").with_metadata("zone", "b"),
+        instance("mail"),
+        moved(&instance("user"), "http://[::1]:80/x"),
+    ];
+    for instance in &registered {
+        writer.register(instance, LONG).await?;
+    }
+    let second = Follower::start(&watcher).await?;
+    match difference(&view_of(registered), &second.view) {
+        None => Ok(()),
+        Some(came) => case.fail("a `Reset` with exactly what is registered", came),
+    }
+}
+
+/// Clause 7: a new, a changed and a removed instance each reach `watch`. Needs a watch.
+pub async fn clause_07_every_change_follows(fixture: &dyn Fixture) -> Result<(), Violation> {
+    let case = Case::new(7, fixture);
+    let (writer, watcher) = (case.client().await?, case.client().await?);
+    let mut follower = Follower::start(&watcher).await?;
+    let plain = instance("mail");
+    let rich = plain.clone().with_metadata("zone", "b");
+    for now in [&plain, &moved(&plain, "http://10.0.0.8:25"), &rich, &plain] {
+        writer.register(now, LONG).await?;
+        until_put(&mut follower, now).await?;
+    }
+    writer.deregister(plain.id()).await?;
+    // `Expire` is for a driver that cannot tell, too.
+    follower.until_gone(plain.id(), Instant::now() + SLACK).await?;
+    writer.register(&plain, LONG).await?;
+    until_put(&mut follower, &plain).await
+}
+
+async fn until_put(follower: &mut Follower<'_>, instance: &Instance) -> Result<()> {
+    let deadline = Instant::now() + SLACK;
+    while follower.view.get(instance.id()) != Some(instance) {
+        if follower.next(deadline).await?.is_none() {
+            let expected = format!("the `Put` of {instance:?}");
+            return follower.fail(expected, format!("nothing within {SLACK:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Clause 7: many changes at once reach `watch`, every one. Needs a watch.
+pub async fn clause_07_a_burst_arrives_whole(fixture: &dyn Fixture) -> Result<(), Violation> {
+    let case = Case::new(7, fixture);
+    let (writer, watcher) = (case.client().await?, case.client().await?);
+    let leave: Vec<Instance> = (0..50).map(|_| instance("mail")).collect();
+    let come: Vec<Instance> = (0..50).map(|_| instance("user")).collect();
+    register_all(&writer, &leave).await?;
+    let mut follower = Follower::start(&watcher).await?;
+    let goodbyes = stream::iter(&leave).map(|gone| writer.deregister(gone.id()));
+    let goodbyes = goodbyes.buffer_unordered(16).try_collect::<()>();
+    try_join(register_all(&writer, &come), goodbyes).await?;
+    follower.settle(&writer, SLACK * 2).await
+}
+
+/// Clause 7: what happens while a `watch` is being opened is in the snapshot or follows it. Needs
+/// a watch.
+pub async fn clause_07_no_gap_after_the_snapshot(fixture: &dyn Fixture) -> Result<(), Violation> {
+    const WATCHES: usize = 10;
+    let case = Case::new(7, fixture);
+    let (writer, watcher) = (case.client().await?, case.client().await?);
+    for round in 0..WATCHES {
+        let all: Vec<Instance> = (0..40).map(|_| instance("mail")).collect();
+        // Each round opens at another point of the writing.
+        let open_after = round * 4;
+        let (begin, begun) = oneshot::channel();
+        let writes = async {
+            let mut begin = Some(begin);
+            for (n, instance) in all.iter().enumerate() {
+                if n == open_after {
+                    begin.take().map(|begin| begin.send(()));
+                }
+                writer.register(instance, LONG).await?;
+                yield_now().await;
+                if n % 2 == 1 {
+                    writer.deregister(all[n / 2].id()).await?;
+                    yield_now().await;
+                }
+            }
+            Ok(())
+        };
+        let open = async {
+            // An error means that the writing has failed, and says so itself.
+            let _ = begun.await;
+            Follower::start(&watcher).await
+        };
+        let ((), mut follower) = try_join(writes, open).await?;
+        follower.settle(&writer, SLACK * 2).await?;
+    }
+    Ok(())
+}
+
+/// Clause 7: a reader that falls far behind misses nothing in the end. Needs a watch.
+pub async fn clause_07_a_slow_reader_misses_nothing(
+    fixture: &dyn Fixture,
+) -> Result<(), Violation> {
+    const CHANGES: usize = 2_000;
+    let case = Case::new(7, fixture);
+    let (writer, watcher) = (case.client().await?, case.client().await?);
+    let leaves = instance("gone");
+    writer.register(&leaves, LONG).await?;
+    let mut follower = Follower::start(&watcher).await?;
+    writer.deregister(leaves.id()).await?;
+    let few: Vec<Instance> = (0..50).map(|_| instance("mail")).collect();
+    for change in 0..CHANGES / few.len() {
+        let url = format!("http://10.0.0.7:{}", 1_000 + change);
+        let moved: Vec<Instance> = few.iter().map(|instance| moved(instance, &url)).collect();
+        register_all(&writer, &moved).await?;
+    }
+    follower.settle(&writer, SLACK * 3).await
+}
+
+/// Clause 7: that the backend lost everything is a change too. Needs a watch and the hook `wipe`.
+pub async fn clause_07_a_wipe_reaches_watchers(fixture: &dyn Fixture) -> Result<(), Violation> {
+    let case = Case::new(7, fixture);
+    let (writer, watcher) = (case.client().await?, case.client().await?);
+    let [lost, returns] = [instance("mail"), instance("mail")];
+    writer.register(&lost, LONG).await?;
+    writer.register(&returns, LONG).await?;
+    let mut follower = Follower::start(&watcher).await?;
+    // A backend that lost its data may have lost its connections with it.
+    follower.expect_outage();
+    case.wipe().await?;
+    writer.retry("register", || writer.driver.register(&returns, LONG)).await?;
+    let deadline = Instant::now() + SLACK * 3;
+    while follower.view.contains_key(lost.id()) {
+        match follower.next(deadline).await? {
+            Some(Item::Event(_)) => {}
+            Some(Item::Lost(_)) => sleep(PACE).await,
+            None => return case.fail("an event that the lost instance has gone", "nothing"),
+        }
+    }
+    follower.settle(&writer, SLACK * 3).await
+}
+
+/// Registers them, some at a time.
+async fn register_all(client: &Client, instances: &[Instance]) -> Result<()> {
+    let calls = stream::iter(instances).map(|instance| client.register(instance, LONG));
+    calls.buffer_unordered(16).try_collect().await
+}

@@ -1,0 +1,214 @@
+//! A reader of a driver's `watch` that folds its items into a view, as core does.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use gosd_core::{Error, Event, InstanceId};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::Violation;
+use crate::case::{Client, PACE, Result, SLACK, View, difference, view_of};
+
+/// How many items one follower reads at most: none of the tests makes as many changes.
+const ITEMS: u32 = 100_000;
+/// How often a stream may end before the kit calls it broken: core opens it again each time.
+const ENDINGS: u32 = 100;
+
+pub(crate) struct Follower<'a> {
+    client: &'a Client,
+    stream: BoxStream<'a, gosd_core::Result<Event>>,
+    /// What the items so far add up to.
+    pub(crate) view: View,
+    /// Whether an `Err` is part of the test.
+    may_lose_contact: bool,
+    state: State,
+    items: u32,
+    endings: u32,
+}
+
+#[derive(PartialEq)]
+enum State {
+    Opened,
+    Following,
+    Lost,
+}
+
+pub(crate) enum Item {
+    Event(Event),
+    Lost(Error),
+}
+
+impl<'a> Follower<'a> {
+    pub(crate) fn open(client: &'a Client) -> Result<Self> {
+        Ok(Self {
+            client,
+            stream: open(client)?,
+            view: View::new(),
+            may_lose_contact: false,
+            state: State::Opened,
+            items: 0,
+            endings: 0,
+        })
+    }
+
+    /// From now on an `Err` is not a violation.
+    pub(crate) fn expect_outage(&mut self) {
+        self.may_lose_contact = true;
+    }
+
+    /// Opens a watch and reads its snapshot.
+    pub(crate) async fn start(client: &'a Client) -> Result<Self> {
+        let mut follower = Self::open(client)?;
+        match follower.next(Instant::now() + SLACK * 2).await? {
+            Some(_) => Ok(follower),
+            None => follower.fail("a new `watch` to yield a `Reset`", "nothing"),
+        }
+    }
+
+    /// The next item, folded into the view; `None` if none came in time.
+    pub(crate) async fn next(&mut self, deadline: Instant) -> Result<Option<Item>> {
+        loop {
+            let Ok(item) = timeout_at(deadline, self.stream.next()).await else { return Ok(None) };
+            self.items += 1;
+            match item {
+                _ if self.items > ITEMS => {
+                    return self.fail("an end of the items", format!("{ITEMS} of them"));
+                }
+                Some(Ok(event)) => {
+                    self.fold(&event)?;
+                    return Ok(Some(Item::Event(event)));
+                }
+                Some(Err(error)) if self.may_lose_contact => {
+                    self.state = State::Lost;
+                    return Ok(Some(Item::Lost(error)));
+                }
+                Some(Err(error)) => {
+                    return self.fail("no loss of contact, for nothing was cut", shown(&error));
+                }
+                None if self.endings == ENDINGS => {
+                    return self.fail("a `watch` that lasts", format!("{ENDINGS} ends in a row"));
+                }
+                None => {
+                    self.endings += 1;
+                    self.stream = open(self.client)?;
+                    self.state = State::Opened;
+                }
+            }
+        }
+    }
+
+    fn fold(&mut self, event: &Event) -> Result<()> {
+        if self.state == State::Opened && !matches!(event, Event::Reset(_)) {
+            return self.fail("a new `watch` to yield a `Reset` first", shown(event));
+        }
+        if self.state != State::Lost && *event == Event::Resumed {
+            return self.fail("`Resumed` only after an `Err`", shown(event));
+        }
+        self.state = State::Following;
+        match event {
+            Event::Reset(all) => {
+                let view = view_of(all.iter().cloned());
+                if view.len() < all.len() {
+                    return self.fail("each instance once in a `Reset`", shown(event));
+                }
+                self.view = view;
+            }
+            Event::Put(instance) => {
+                self.view.insert(instance.id().clone(), instance.clone());
+            }
+            Event::Remove(id) | Event::Expire(id) => {
+                self.view.remove(id);
+            }
+            Event::Resumed => {}
+            _ => return self.fail("an event that this version of the kit knows", shown(event)),
+        }
+        Ok(())
+    }
+
+    /// Reads until the view is what `list` of another client says.
+    pub(crate) async fn settle(&mut self, other: &Client, within: Duration) -> Result<()> {
+        let give_up = Instant::now() + within;
+        loop {
+            let asked_at = Instant::now();
+            while asked_at.elapsed() < SLACK {
+                match self.next(Instant::now() + PACE).await? {
+                    None => break,
+                    Some(Item::Event(_)) => {}
+                    // The pause is the reader's to make, as it is core's.
+                    Some(Item::Lost(_)) => sleep(PACE).await,
+                }
+            }
+            let Some(came) = difference(&other.view().await?, &self.view) else { return Ok(()) };
+            if asked_at > give_up {
+                let expected = "the items of `watch` to add up to what `list` says";
+                return self.fail(expected, format!("after {within:?}: {came}"));
+            }
+        }
+    }
+
+    /// Reads until an instance has gone from the view; says with which event it went.
+    pub(crate) async fn until_gone(&mut self, id: &InstanceId, by: Instant) -> Result<Event> {
+        while let Some(item) = self.next(by).await? {
+            match item {
+                Item::Event(event) if !self.view.contains_key(id) => return Ok(event),
+                Item::Event(_) => {}
+                Item::Lost(_) => sleep(PACE).await,
+            }
+        }
+        self.fail(format!("an event that says that {id:?} has gone"), "nothing in time")
+    }
+
+    /// Reads until contact is lost.
+    pub(crate) async fn until_lost(&mut self, within: Duration) -> Result<Error> {
+        let deadline = Instant::now() + within;
+        while let Some(item) = self.next(deadline).await? {
+            if let Item::Lost(error) = item {
+                return Ok(error);
+            }
+        }
+        self.fail(
+            format!("an `Err` within {within:?} of the loss of contact"),
+            "no item, or only events",
+        )
+    }
+
+    /// Requires silence, or further `Err` items, for a while.
+    pub(crate) async fn stay_lost(&mut self, within: Duration) -> Result<()> {
+        let watch = async {
+            loop {
+                match self.next(Instant::now() + within).await? {
+                    Some(Item::Event(event)) => {
+                        return self.fail("no event without contact", shown(&event));
+                    }
+                    Some(Item::Lost(_)) => sleep(PACE).await,
+                    None => return Ok(()),
+                }
+            }
+        };
+        timeout(within, watch).await.unwrap_or(Ok(()))
+    }
+
+    pub(crate) fn fail<T>(
+        &self,
+        expected: impl Into<String>,
+        came: impl Into<String>,
+    ) -> Result<T> {
+        Err(Violation::new(self.client.clause, expected, came))
+    }
+}
+
+/// An item for a message, cut to a readable length.
+pub(crate) fn shown(item: &impl Debug) -> String {
+    const MAX: usize = 400;
+    let text = format!("{item:?}");
+    match text.char_indices().nth(MAX) {
+        None => text,
+        Some((end, _)) => format!("{}...", &text[..end]),
+    }
+}
+
+fn open(client: &Client) -> Result<BoxStream<'_, gosd_core::Result<Event>>> {
+    client.driver.watch().ok_or_else(|| Violation::not_offered(client.clause, "watch"))
+}

@@ -1,0 +1,124 @@
+/// Makes one named test of each thing that the contract asks of a driver.
+///
+/// The first argument is an expression, evaluated once in each test inside a runtime, so it may
+/// `.await`; its value is a [`Fixture`](crate::Fixture).
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use gosd_core::{async_trait, Driver, Memory};
+/// # struct MyFixture(Memory);
+/// # impl MyFixture { async fn start() -> Self { Self(Memory::new()) } }
+/// # #[async_trait]
+/// # impl gosd_testkit::Fixture for MyFixture {
+/// #     async fn driver(&self, _: &str) -> Arc<dyn Driver> { Arc::new(self.0.clone()) }
+/// # }
+/// gosd_testkit::conformance!(MyFixture::start().await);
+///
+/// // The same driver in another setting: a module of its own.
+/// mod tls {
+///     use super::MyFixture;
+///
+///     gosd_testkit::conformance!(
+///         MyFixture::start().await,
+///         without: [
+///             wipe = "the server is shared with others",
+///             clause_08 = "this server tells nobody what it lets expire",
+///         ],
+///     );
+/// }
+/// # fn main() {}
+/// ```
+///
+/// # Leaving something out
+///
+/// `without: [name = "reason", ..]` has the tests that need the named thing ignored, with that
+/// reason in the output of the test runner. The names:
+///
+/// - `watch`: the driver has none, so that core polls it;
+/// - `interrupt`, `wipe`, `write_unreadable`: the fixture does not offer the hook;
+/// - `clause_01` to `clause_14`: the backend cannot keep the clause, by its nature.
+///
+/// Another name does not compile, and a hook that is neither offered nor named here fails its
+/// tests.
+#[macro_export]
+macro_rules! conformance {
+    ($fixture:expr $(, without: [$($name:ident = $reason:literal),* $(,)?])? $(,)?) => {
+        const _: () = {
+            $($(let () = $crate::__private::may_be_left_out::$name;)*)?
+        };
+
+        // The needs of a test are three names; whichever of them is left out has it ignored.
+        macro_rules! gosd_conformance_test {
+            $($(
+                ([$name $b:tt $c:tt] $test:ident) => {
+                    $crate::__test!($test, $fixture, #[ignore = $reason]);
+                };
+                ([$a:tt $name $c:tt] $test:ident) => {
+                    $crate::__test!($test, $fixture, #[ignore = $reason]);
+                };
+                ([$a:tt $b:tt $name] $test:ident) => {
+                    $crate::__test!($test, $fixture, #[ignore = $reason]);
+                };
+            )*)?
+            ($needs:tt $test:ident) => {
+                $crate::__test!($test, $fixture);
+            };
+        }
+        $crate::__for_each_clause!(gosd_conformance_test);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __test {
+    ($test:ident, $fixture:expr $(, #[$ignore:meta])?) => {
+        #[test]
+        $(#[$ignore])?
+        fn $test() -> ::std::result::Result<(), $crate::Violation> {
+            $crate::__private::run(async {
+                let fixture = $fixture;
+                $crate::clauses::$test(&fixture).await
+            })
+        }
+    };
+}
+
+/// The one list of all tests, each with what it needs: its clause, and up to two of the hooks.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __for_each_clause {
+    ($test:ident) => {
+        $test!([clause_01 _ _] clause_01_twice_is_once);
+        $test!([clause_01 _ _] clause_01_register_restarts_the_lease);
+        $test!([clause_02 _ _] clause_02_register_is_visible_at_once);
+        $test!([clause_03 _ _] clause_03_deregister_removes_one);
+        $test!([clause_03 _ _] clause_03_absent_is_success);
+        $test!([clause_04 _ _] clause_04_expired_is_not_listed);
+        $test!([clause_04 _ _] clause_04_only_the_expired_are_removed);
+        $test!([clause_05 _ _] clause_05_renewed_stays);
+        $test!([clause_05 watch _] clause_05_renewed_stays_for_watchers);
+        $test!([clause_05 _ _] clause_05_renewal_restores_what_was_removed);
+        $test!([clause_05 wipe _] clause_05_renewal_restores_what_was_lost);
+        $test!([clause_06 _ _] clause_06_nothing_is_an_empty_list);
+        $test!([clause_06 interrupt _] clause_06_a_failure_is_an_error);
+        $test!([clause_07 watch _] clause_07_snapshot_comes_first);
+        $test!([clause_07 watch _] clause_07_every_change_follows);
+        $test!([clause_07 watch _] clause_07_a_burst_arrives_whole);
+        $test!([clause_07 watch _] clause_07_no_gap_after_the_snapshot);
+        $test!([clause_07 watch _] clause_07_a_slow_reader_misses_nothing);
+        $test!([clause_07 watch wipe] clause_07_a_wipe_reaches_watchers);
+        $test!([clause_08 watch _] clause_08_expiry_reaches_watchers);
+        $test!([clause_09 watch interrupt] clause_09_lost_contact_is_an_error);
+        $test!([clause_09 watch interrupt] clause_09_an_outage_leaves_no_gap);
+        $test!([clause_09 watch _] clause_09_dropped_watches_are_freed);
+        $test!([clause_10 _ _] clause_10_a_dropped_call_is_whole_or_nothing);
+        $test!([clause_10 watch _] clause_10_watchers_see_what_dropped_calls_did);
+        $test!([clause_11 _ _] clause_11_concurrent_registrations);
+        $test!([clause_12 _ _] clause_12_odd_values_survive);
+        $test!([clause_12 watch _] clause_12_odd_values_survive_watching);
+        $test!([clause_13 _ _] clause_13_namespaces_are_apart);
+        $test!([clause_13 watch _] clause_13_watches_are_apart);
+        $test!([clause_14 write_unreadable _] clause_14_unreadable_hides_nothing);
+        $test!([clause_14 watch write_unreadable] clause_14_unreadable_stops_no_watch);
+    };
+}

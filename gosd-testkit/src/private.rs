@@ -1,0 +1,30 @@
+//! What the expansion of [`conformance!`](crate::conformance!) needs.
+
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+
+use crate::Violation;
+
+/// Runs one test on a runtime of its own, with two threads: enough for a driver to be used from both.
+pub fn run(test: impl Future<Output = Result<(), Violation>>) -> Result<(), Violation> {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime for the test");
+    let result = runtime.block_on(test);
+    // A driver's thread that hangs must not keep the test from ending.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    result
+}
+
+/// The names that `without` takes.
+#[allow(non_upper_case_globals, missing_docs)]
+pub mod may_be_left_out {
+    macro_rules! names {
+        ($($name:ident)*) => { $(pub const $name: () = ();)* };
+    }
+    names! {
+        watch interrupt wipe write_unreadable
+        clause_01 clause_02 clause_03 clause_04 clause_05 clause_06 clause_07
+        clause_08 clause_09 clause_10 clause_11 clause_12 clause_13 clause_14
+    }
+}
