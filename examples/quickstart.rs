@@ -134,8 +134,9 @@ async fn story(folder: &Path, cast: &mut Vec<Child>) -> Result {
         println!("{}", line(&mut said).await?);
     }
 
+    println!("\nProvider 1 has ended: {}\n", cast[0].wait().await?);
     println!(
-        "\nProvider 2 is killed with SIGKILL, so it cannot say goodbye. Its lease of {LEASE} s runs out, and"
+        "Provider 2 is killed with SIGKILL, so it cannot say goodbye. Its lease of {LEASE} s runs out, and"
     );
     println!("the lookup fails:\n");
     cast[1].kill().await?;
