@@ -110,7 +110,14 @@ async fn ask_sentinel(host: &Host, options: &Options, master: &str) -> Result<Ho
         with_password.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master);
         (_, answer) = dial(host, options, &with_password).await?;
     }
-    let address = answer.map_err(|error| at(host, &error))?.pop().unwrap_or(Value::Nil);
+    let address = match answer.map_err(|error| at(host, &error)) {
+        Ok(mut answer) => answer.pop().unwrap_or(Value::Nil),
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            let problem = format!("{} is no sentinel; correct the URL", shown(host));
+            return Err(Error::new(ErrorKind::Config, problem));
+        }
+        Err(error) => return Err(error),
+    };
     match redis::from_redis_value::<Option<Host>>(address) {
         Ok(Some(address)) => Ok(address),
         Ok(None) => Err(Error::new(

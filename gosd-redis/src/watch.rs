@@ -81,6 +81,10 @@ impl Watch<'_> {
     async fn connect(&mut self) -> Result<()> {
         let mut connection =
             answered(SLACK + LOOK, Connection::open(&self.driver.options)).await??;
+        // A server or a user that cannot do this is told of now, not after the snapshot.
+        let mut trial = redis::cmd("XREAD");
+        trial.arg("STREAMS").arg(&self.driver.keys.events).arg("$");
+        answer(SLACK, trial.exec_async(&mut connection.redis)).await?;
         if let Some(follow) = &mut self.follow {
             if resume(&mut connection, self.driver, follow).await? {
                 self.queue.push_back(Event::Resumed);
