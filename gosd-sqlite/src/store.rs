@@ -10,7 +10,6 @@ use tracing::debug;
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::connection::Database;
-use crate::error::from_sqlite;
 use crate::layout::{self, Changes, Position};
 use crate::options::Options;
 
@@ -70,8 +69,8 @@ impl Store {
     pub(crate) fn follow(&mut self, mark: Option<&Mark>) -> Result<Option<News>> {
         let now = self.judging_time()?;
         self.purge(now);
+        let generation = self.database.generation()?;
         self.bell.listen();
-        let generation = self.database.generation();
         if mark.is_some_and(|mark| mark.generation != generation) {
             return Ok(None);
         }
@@ -96,10 +95,7 @@ impl Store {
     /// The time by which leases are judged, while the clock is believed.
     fn judging_time(&mut self) -> Result<i64> {
         let Self { namespace, database, clock, .. } = self;
-        clock.look(|| {
-            let lease = layout::longest_lease(database.open()?, namespace);
-            lease.map_err(|error| from_sqlite(error, database.path()))
-        })?;
+        clock.look(|| database.run(|db| layout::longest_lease(db, namespace)))?;
         Ok(if clock.is_believed() { clock.now() } else { NEVER })
     }
 
@@ -138,7 +134,6 @@ impl Store {
         &mut self,
         query: impl FnOnce(&mut Connection, &str) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        let result = query(self.database.open()?, &self.namespace);
-        result.map_err(|error| from_sqlite(error, self.database.path()))
+        self.database.run(|db| query(db, &self.namespace))
     }
 }
