@@ -183,7 +183,8 @@ pub(crate) fn purge(db: &Connection, namespace: &str, now: i64) -> Sql<bool> {
     let due = db
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM instances WHERE namespace = ?1 AND expires_at <= ?2)
-                 OR (SELECT expires_at > ?3 + lease_ms FROM instances WHERE namespace = ?1
+                 OR (SELECT expires_at > ?3 + lease_ms FROM instances
+                     WHERE namespace = ?1 AND lease_ms IS NOT NULL
                      ORDER BY expires_at DESC LIMIT 1)
                  OR (SELECT max(seq) FROM changes) - (SELECT min(seq) FROM changes) >= 2 * ?4",
         )?

@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gosd_core::{Driver, Instance};
+use futures_util::StreamExt;
+use gosd_core::{BoxStream, Driver, Event, Instance, Result};
 use rusqlite::Connection;
+
+/// A bound for what takes a second or two on an idle machine.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// A database in a folder of its own, which ends with it.
 pub(crate) struct Place {
@@ -25,15 +29,22 @@ impl Place {
         self.folder.path().join("db/gosd.db")
     }
 
+    pub(crate) fn bell(&self) -> PathBuf {
+        self.folder.path().join("db/gosd.db-bell")
+    }
+
     pub(crate) async fn driver(&self, namespace: &str) -> Arc<dyn Driver> {
         open(&self.path(), namespace).await
     }
 
     /// A plain connection, as another program makes it.
     pub(crate) fn plain(&self) -> Connection {
-        let db = Connection::open(self.path()).expect("the database");
-        db.busy_timeout(Duration::from_secs(10)).expect("a number");
-        db
+        plain(&self.path())
+    }
+
+    /// A plain connection to what was taken away.
+    pub(crate) fn plain_away(&self) -> Connection {
+        plain(&self.folder.path().join("away/gosd.db"))
     }
 
     /// Takes the whole folder away.
@@ -69,4 +80,15 @@ pub(crate) async fn open(path: &Path, namespace: &str) -> Arc<dyn Driver> {
 
 pub(crate) fn instance(service: &str) -> Instance {
     Instance::new(service, "http://10.0.0.7:8885").expect("a good name and URL")
+}
+
+fn plain(path: &Path) -> Connection {
+    let db = Connection::open(path).expect("the database");
+    db.busy_timeout(Duration::from_secs(10)).expect("a number");
+    db
+}
+
+/// The next item of a watch.
+pub(crate) async fn next(watch: &mut BoxStream<'_, Result<Event>>) -> Result<Event> {
+    tokio::time::timeout(LONG, watch.next()).await.expect("an item").expect("a watch does not end")
 }
