@@ -116,3 +116,21 @@ fn write_ahead(db: &Connection) -> Result<(), Judged> {
     }
     Err(Judged::Refused(Error::new(ErrorKind::Unsupported, NO_WAL)))
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_shared_memory_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gosd.db");
+        // Locks by files, as network file systems make one do, and has no shared memory.
+        let vfs = c"unix-dotfile";
+        let mut db = Connection::open_with_flags_and_vfs(&path, OpenFlags::default(), vfs).unwrap();
+        let Err(Judged::Refused(error)) = prepare(&mut db) else { panic!("it is refused") };
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert_eq!(error.to_string(), NO_WAL);
+        assert_eq!(path.metadata().unwrap().len(), 0);
+    }
+}

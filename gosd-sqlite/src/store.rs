@@ -137,3 +137,72 @@ impl Store {
         self.database.run(|db| query(db, &self.namespace))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(1);
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A store whose wall clock is off by what a static says, in seconds.
+    macro_rules! store {
+        ($path:expr) => {{
+            static OFF: AtomicI64 = AtomicI64::new(0);
+            fn wall() -> SystemTime {
+                let off = OFF.load(Ordering::Relaxed);
+                let by = Duration::from_secs(off.unsigned_abs());
+                if off < 0 { SystemTime::now() - by } else { SystemTime::now() + by }
+            }
+            let options = Options { path: $path, namespace: "gosd".into() };
+            (Store::new(options, watch::Sender::new(()), wall), &OFF)
+        }};
+    }
+
+    fn instance() -> Instance {
+        Instance::new("mail", "http://10.0.0.7:25").unwrap()
+    }
+
+    /// Follows until an instance has gone, renewing another.
+    fn until_expired(store: &mut Store, gone: &Instance, other: &Instance) {
+        let start = Instant::now();
+        let mut mark = store.follow(None).unwrap().unwrap().mark;
+        while start.elapsed() < LONG {
+            let renewed = Instant::now();
+            store.register(other, LEASE).unwrap();
+            let news = store.follow(Some(&mark)).unwrap().unwrap();
+            let expired = |it: &Instance| news.events.contains(&Event::Expire(it.id().clone()));
+            // Unless this thread was held up for a lease.
+            assert!(!expired(other) || renewed.elapsed() >= LEASE);
+            if expired(gone) {
+                return;
+            }
+            mark = news.mark;
+            thread::park_timeout(Duration::from_millis(20));
+        }
+        panic!("it never expires");
+    }
+
+    #[test]
+    fn after_a_jump_of_the_clock_everybody_has_a_lease_to_renew_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, off) = store!(folder.path().join("gosd.db"));
+        for hour in [3600, 0, -3600] {
+            let (dead, alive) = (instance(), instance());
+            store.register(&dead, LEASE).unwrap();
+            store.register(&alive, LEASE).unwrap();
+            store.list().unwrap();
+            let jumped = Instant::now();
+            off.store(hour, Ordering::Relaxed);
+            let listed = store.list().unwrap();
+            assert!(listed.len() == 2 || jumped.elapsed() >= LEASE, "{hour}: {listed:?}");
+            until_expired(&mut store, &dead, &alive);
+            assert!(jumped.elapsed() >= LEASE, "{hour}: after {:?}", jumped.elapsed());
+            store.deregister(alive.id()).unwrap();
+        }
+    }
+}

@@ -190,3 +190,32 @@ async fn a_lease_from_a_clock_that_ran_ahead_is_cut() {
     let left = "SELECT id, expires_at FROM instances";
     assert_eq!(shell(&place.path(), left), format!("plain-1|{}\n", hour + 1));
 }
+
+#[tokio::test]
+async fn what_expires_is_removed_once_however_many_watch() {
+    const MANY: usize = 1200;
+    let place = Place::new();
+    let mut drivers = Vec::new();
+    for _ in 0..4 {
+        drivers.push(place.driver("gosd").await);
+    }
+    let mut watches: Vec<_> = drivers.iter().map(|driver| driver.watch().unwrap()).collect();
+    for watch in &mut watches {
+        assert_eq!(next(watch).await.unwrap(), Event::Reset(vec![]));
+    }
+    let db = place.plain();
+    db.execute_batch("BEGIN").unwrap();
+    for i in 0..MANY {
+        db.execute(&insert(&format!("mail-{i}"), 0), []).unwrap();
+    }
+    db.execute_batch("COMMIT").unwrap();
+    let expired = watches.iter_mut().map(async |watch| {
+        let mut expired = 0;
+        while expired < MANY {
+            expired += usize::from(matches!(next(watch).await.unwrap(), Event::Expire(_)));
+        }
+    });
+    futures_util::future::join_all(expired).await;
+    let log = "SELECT count(*), count(DISTINCT id) FROM changes WHERE op = 'expire'";
+    assert_eq!(shell(&place.path(), log), format!("{MANY}|{MANY}\n"));
+}

@@ -1,6 +1,9 @@
 //! A database for a test.
 #![allow(dead_code, reason = "each test needs some of it")]
 
+#[cfg(unix)]
+pub(crate) mod process;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,12 +28,17 @@ impl Place {
         Self { folder }
     }
 
+    /// The folder of the database.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().join("db")
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("db/gosd.db")
+        self.folder().join("gosd.db")
     }
 
     pub(crate) fn bell(&self) -> PathBuf {
-        self.folder.path().join("db/gosd.db-bell")
+        self.folder().join("gosd.db-bell")
     }
 
     pub(crate) async fn driver(&self, namespace: &str) -> Arc<dyn Driver> {
@@ -58,7 +66,7 @@ impl Place {
 
     /// Removes the database under whoever has it open.
     pub(crate) fn remove(&self) {
-        for file in fs::read_dir(self.folder.path().join("db")).expect("the folder") {
+        for file in fs::read_dir(self.folder()).expect("the folder") {
             let file = file.expect("a file").path();
             if let Err(error) = fs::remove_file(&file) {
                 // Somebody has been faster: it was made and removed in between.
