@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::file::Identity;
 
@@ -16,6 +16,7 @@ pub(crate) struct Bell {
     path: PathBuf,
     heard: watch::Sender<()>,
     rope: Option<(File, Identity)>,
+    has_warned: bool,
     /// Keeps the watch of the file system, on this very file.
     listening: Option<(RecommendedWatcher, Identity)>,
 }
@@ -24,7 +25,13 @@ impl Bell {
     pub(crate) fn new(database: &Path, heard: watch::Sender<()>) -> Self {
         let mut name = database.file_name().unwrap_or_default().to_owned();
         name.push("-bell");
-        Self { path: database.with_file_name(name), heard, rope: None, listening: None }
+        Self {
+            path: database.with_file_name(name),
+            heard,
+            rope: None,
+            has_warned: false,
+            listening: None,
+        }
     }
 
     /// Wakes the watchers of every process.
@@ -42,8 +49,12 @@ impl Bell {
             return;
         }
         if let Err(error) = self.try_listen() {
-            debug!(path = %self.path.display(), %error, "the bell cannot be listened to");
             self.listening = None;
+            if !self.has_warned {
+                self.has_warned = true;
+                let path = self.path.display();
+                warn!(%path, %error, "changes by other processes are seen once a second only");
+            }
         }
     }
 
