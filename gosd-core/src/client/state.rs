@@ -288,6 +288,9 @@ impl State {
 
     /// Why a lookup that found nothing failed.
     pub(crate) fn not_found(&self, service: &str) -> Error {
+        if let Some(stale) = self.too_stale() {
+            return stale;
+        }
         let backend = self.driver.name();
         let core = self.lock();
         match core.registry.never_reached() {
