@@ -40,7 +40,7 @@ pub(crate) fn meta_of(instance: &Instance) -> String {
 }
 
 /// The instance of a field of the registry.
-pub(crate) fn instance(id: String, url: &str, meta: Option<&str>) -> Result<Instance> {
+pub(crate) fn instance(id: &str, url: &str, meta: Option<&str>) -> Result<Instance> {
     let Some(json) = meta.filter(|json| !json.is_empty()) else {
         let id = InstanceId::from(id);
         return Ok(Instance::from_parts(id.clone(), service_of(id.as_str()), url, BTreeMap::new()));
@@ -64,7 +64,7 @@ pub(crate) fn event(fields: Vec<(String, String)>) -> Result<Event> {
     };
     let (op, id) = (take("op")?, take("id")?);
     match op.as_str() {
-        "put" => Ok(Event::Put(instance(id, &take("url")?, take("meta").ok().as_deref())?)),
+        "put" => Ok(Event::Put(instance(&id, &take("url")?, take("meta").ok().as_deref())?)),
         "remove" => Ok(Event::Remove(id.into())),
         "expire" => Ok(Event::Expire(id.into())),
         _ => Err(Error::new(ErrorKind::Data, format!("the stream has the unknown change {op:?}"))),

@@ -6,6 +6,7 @@ mod error;
 mod follow;
 mod layout;
 mod options;
+mod replies;
 mod scripts;
 mod snapshot;
 mod socket;

@@ -11,7 +11,7 @@ use crate::connection::Connection;
 use crate::driver::Redis;
 use crate::follow::{Follow, Glance};
 use crate::scripts::{BATCH, GRACE};
-use crate::snapshot::START;
+use crate::snapshot::{Leases, START};
 use crate::{error, follow, layout, snapshot};
 
 /// How long to wait for changes at most before looking for what the stream does not tell.
@@ -98,10 +98,9 @@ impl Watch<'_> {
 }
 
 async fn begin(connection: &mut Connection, driver: &Redis) -> Result<(Follow, Event)> {
-    let raw = answer(SLACK + LOOK, snapshot::read(&mut connection.redis, &driver.keys)).await?;
-    let snapshot = raw.decode(|problem| driver.skip_unreadable(problem));
-    let follow = Follow::new(snapshot.position, snapshot.foreign);
-    Ok((follow, Event::Reset(snapshot.instances)))
+    let reading = snapshot::read(driver, connection, Leases::Expired);
+    let snapshot = answered(SLACK + LOOK, reading).await??;
+    Ok((Follow::new(&snapshot), Event::Reset(snapshot.instances)))
 }
 
 /// Whether the stream can be followed on after the connection was lost.
@@ -169,13 +168,14 @@ async fn compare(
     follow: &mut Follow,
     queue: &mut VecDeque<Event>,
 ) -> Result<bool> {
-    let redis = &mut connection.redis;
-    let all = answer(SLACK + LOOK, follow::Everything::read(redis, &driver.keys)).await?;
-    if all.position() != follow.position {
+    let reading = snapshot::read(driver, connection, Leases::All);
+    let all = answered(SLACK + LOOK, reading).await??;
+    if all.position != follow.position {
         return Ok(true);
     }
     follow.look_at += GRACE;
-    let leaseless = follow.take_in(all, queue, |problem| driver.skip_unreadable(problem));
+    let leaseless = follow.take_in(all, queue);
+    let redis = &mut connection.redis;
     // Those of gosd's own form get one lease to be renewed in.
     for ids in leaseless.chunks(BATCH) {
         let ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
@@ -225,8 +225,7 @@ async fn read(
     }
     for (position, fields) in streams.into_iter().flatten().flat_map(|(_, entries)| entries) {
         follow.position = position;
-        let fields = snapshot::pairs(fields, |problem| driver.skip_unreadable(problem));
-        match layout::event(fields.collect()) {
+        match layout::event(follow::text_pairs(fields).collect()) {
             Ok(event) => {
                 follow.note(&event);
                 queue.push_back(event);
