@@ -89,18 +89,16 @@ impl Follow {
         self.surplus = all.fields as i64 - all.leases as i64;
         let mut leaseless = Vec::new();
         let mut foreign = HashMap::new();
-        let mut orphans = all.leased.clone();
+        let mut orphans = all.leased;
         for instance in all.instances {
             let id = instance.id();
-            orphans.remove(id.as_str());
-            let has_lease = all.leased.contains(id.as_str());
-            if !has_lease && id.is_generated() {
-                leaseless.push(id.clone());
-            }
-            if has_lease && id.is_generated() {
-                continue;
-            }
             let before = self.foreign.remove(id);
+            let has_lease = orphans.remove(id.as_str());
+            match (id.is_generated(), has_lease) {
+                (true, true) => continue,
+                (true, false) => leaseless.push(id.clone()),
+                (false, _) => {}
+            }
             foreign.insert(id.clone(), instance.url().to_owned());
             if before.as_deref() != Some(instance.url()) {
                 events.push_back(Event::Put(instance));
@@ -167,6 +165,12 @@ impl Glance {
             surplus: fields - leases,
             foreign: urls.into_iter().map(text).collect(),
         })
+    }
+
+    /// Whether the stream goes on from the position of the follower, who was away.
+    pub(crate) fn is_after(&self, follow: &Follow) -> bool {
+        // What came first to an empty stream may have come first to another one.
+        if follow.position == START { self.last == START } else { self.position_exists }
     }
 
     /// For how long the oldest unannounced lease has been over, if it is.

@@ -77,11 +77,14 @@ impl Scripts {
         &self,
         redis: &mut MultiplexedConnection,
         keys: &Keys,
-        ids: &[&str],
+        ids: &[InstanceId],
         lease: Duration,
     ) -> RedisResult<i64> {
         run(redis, keys, &self.adopt, |call| {
-            call.arg(millis(lease)).arg(ids);
+            call.arg(millis(lease));
+            for id in ids {
+                call.arg(id.as_str());
+            }
         })
         .await
     }

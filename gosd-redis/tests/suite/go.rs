@@ -160,7 +160,13 @@ async fn ours_that_lost_its_lease_gets_one_more() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(driver.list().await.unwrap(), [renewed]);
+    assert_eq!(driver.list().await.unwrap(), std::slice::from_ref(&renewed));
+
+    // From now on it is like any other, whatever Go does beside it.
+    start(&mut redis, "provider-2016.1", "http://a").await;
+    assert!(matches!(watch.event().await, Event::Put(put) if put.service() == "provider"));
+    end(&mut redis, "provider-2016.1").await;
+    assert_eq!(watch.event().await, Event::Remove("provider-2016.1".into()));
 }
 
 #[tokio::test]
