@@ -34,7 +34,7 @@ pub(crate) struct Follow {
 pub(crate) struct Glance {
     /// In ms, by the server's clock.
     pub(crate) now: u64,
-    pub(crate) position_exists: bool,
+    position_exists: bool,
     /// The position of the last change there is.
     pub(crate) last: String,
     /// When the first lease runs out that has not been announced.

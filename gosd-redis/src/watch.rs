@@ -107,21 +107,16 @@ struct Step<'a> {
 impl Step<'_> {
     /// Returns false if the position is gone.
     async fn take(&mut self) -> Result<bool> {
-        if self.follow.look_at <= Instant::now() && !self.look().await? {
-            return Ok(false);
+        if self.follow.look_at <= Instant::now() {
+            self.look().await?;
         }
         if self.queue.is_empty() { self.read().await } else { Ok(true) }
     }
 
     /// Looks for what the stream does not tell: leases that ran out, and what Go processes wrote.
-    ///
-    /// Returns false if the position is gone.
-    async fn look(&mut self) -> Result<bool> {
+    async fn look(&mut self) -> Result<()> {
         let glance = Glance::read(&mut self.connection.redis, &self.driver.keys, self.follow);
         let glance = answer(SLACK, glance).await?;
-        if self.follow.position != START && !glance.position_exists {
-            return Ok(false);
-        }
         // Soon again, unless all is quiet.
         self.follow.look_at = Instant::now();
         if glance.lease_over_for().is_some_and(|over| over >= GRACE) {
@@ -135,7 +130,7 @@ impl Step<'_> {
             let quiet = glance.lease_left().map_or(LOOK, |left| LOOK.min(left + GRACE + jitter));
             self.follow.look_at += quiet;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Purges. Where this process must not write, it tells its own consumer at least.

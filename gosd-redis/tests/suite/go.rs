@@ -77,7 +77,6 @@ async fn what_go_does_is_seen_among_many_changes() {
     let driver = open(&server.url()).await;
     let (mut watch, _) = Watch::start(&*driver).await;
     start(&mut redis, "provider-2016.1", "http://a").await;
-    let begin = Instant::now();
     let busy = async {
         loop {
             driver.register(&instance("busy"), LONG).await.unwrap();
@@ -94,9 +93,8 @@ async fn what_go_does_is_seen_among_many_changes() {
     };
     tokio::select! {
         () = busy => {}
-        () = seen => {}
+        seen = tokio::time::timeout(SOON, seen) => seen.expect("it is seen soon"),
     }
-    assert!(begin.elapsed() < SOON);
 }
 
 #[tokio::test]
