@@ -1,13 +1,75 @@
-//! The conformance kit of gosd.
+//! The conformance kit of gosd: tests of everything that the contract asks of a
+//! [`Driver`](gosd_core::Driver), for drivers in gosd and elsewhere.
+//!
+//! Write a [`Fixture`], which says how to come by a driver and what may be done to its backend, and
+//! have [`conformance!`] make the tests. This is a whole `tests/conformance.rs`, with the
+//! in-memory driver in the place of yours:
+//!
+//! ```
+//! use std::collections::HashMap;
+//! use std::sync::{Arc, Mutex};
+//!
+//! use gosd_core::{Driver, Memory, async_trait};
+//! use gosd_testkit::{Fixture, NotOffered};
+//!
+//! /// Where a real fixture holds the process of a server, and kills it when dropped.
+//! #[derive(Default)]
+//! struct MyFixture {
+//!     databases: Mutex<HashMap<String, Memory>>,
+//! }
+//!
+//! impl MyFixture {
+//!     async fn start() -> Self {
+//!         Self::default()
+//!     }
+//!
+//!     fn database(&self, namespace: &str) -> Memory {
+//!         self.databases.lock().unwrap().entry(namespace.to_owned()).or_default().clone()
+//!     }
+//! }
+//!
+//! #[async_trait]
+//! impl Fixture for MyFixture {
+//!     async fn driver(&self, namespace: &str) -> Arc<dyn Driver> {
+//!         Arc::new(self.database(namespace))
+//!     }
+//!
+//!     async fn wipe(&self, namespace: &str) -> Result<(), NotOffered> {
+//!         self.database(namespace).wipe();
+//!         Ok(())
+//!     }
+//! }
+//!
+//! gosd_testkit::conformance!(
+//!     MyFixture::start().await,
+//!     without: [
+//!         interrupt = "there is no connection to cut",
+//!         write_unreadable = "it holds instances, not text",
+//!     ],
+//! );
+//! # fn main() {}
+//! ```
+//!
+//! `cargo test` then runs some thirty tests, `clause_01_..` to `clause_14_..`. Those that need
+//! what was left out are shown as ignored, with the reason. One that fails says what was expected
+//! and what came; DRIVERS.md explains each clause.
+//!
+//! Leases are real time: with a least lease of 1 s and two threads all of it takes some ten
+//! seconds. No test depends on the machine being fast: what must come is waited for generously,
+//! and what must not is judged only where it was looked at in time.
+//!
+//! For tests of what uses a driver there is [`Faulty`], which fails as a script says.
 
 pub mod clauses;
 
 mod case;
+mod faulty;
 mod fixture;
 mod follower;
 mod macros;
 mod violation;
 
+pub use faulty::{Fault, Faulty, Operation};
 pub use fixture::{Fixture, NotOffered};
 pub use violation::Violation;
 

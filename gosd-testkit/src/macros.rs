@@ -16,9 +16,17 @@
 ///
 /// // The same driver in another setting: a module of its own.
 /// mod tls {
-///     # use super::MyFixture;
-///     gosd_testkit::conformance!(MyFixture::start().await, without: [wipe = "the server is shared"]);
+///     use super::MyFixture;
+///
+///     gosd_testkit::conformance!(
+///         MyFixture::start().await,
+///         without: [
+///             wipe = "the server is shared with others",
+///             clause_08 = "this server tells nobody what it lets expire",
+///         ],
+///     );
 /// }
+/// # fn main() {}
 /// ```
 ///
 /// # Leaving something out

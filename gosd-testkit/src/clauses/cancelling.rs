@@ -136,8 +136,8 @@ async fn expect_leases(case: &Case<'_>, other: &Client, rounds: &[Round]) -> Res
         let asked_at = Instant::now();
         let view = other.view().await?;
         let outlived = rounds.iter().flat_map(|round| [&round.new, &round.after]);
-        let outlived = outlived.filter(|written| view.get(written.id()) == Some(written));
-        match outlived.last() {
+        let mut outlived = outlived.filter(|written| view.get(written.id()) == Some(written));
+        match outlived.next() {
             None => return expect_whole(case, other, rounds).await,
             Some(written) if asked_at > latest => {
                 let expected = "what a dropped `register` wrote to have its lease, and run out";

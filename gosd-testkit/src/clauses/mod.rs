@@ -1,8 +1,9 @@
-//! One public function, and one test of [`conformance!`](crate::conformance!), for each thing that
-//! a clause of the contract says.
+//! The tests, one public function each, named after the clause and what of it they look at.
 //!
-//! Each takes a fixture, works in a namespace of its own, and bounds all of its waiting. The test
-//! runs them for you; call one directly to work on a single clause or under a harness of your own.
+//! [`conformance!`](crate::conformance!) makes tests of all of them. Call one directly to work on
+//! a single clause, or under another harness. Each works in a namespace of its own, bounds all of
+//! its waiting, and returns a [`Violation`](crate::Violation) if the driver does otherwise than
+//! the clause says.
 
 mod cancelling;
 mod isolation;

@@ -6,10 +6,6 @@ use crate::case::{Case, LONG, difference, instance, moved, view_of};
 use crate::{Fixture, Violation};
 
 /// Clause 1: registering an instance again replaces the whole record, metadata included.
-///
-/// # Errors
-///
-/// A [`Violation`], as for all clauses, if the driver does otherwise.
 pub async fn clause_01_twice_is_once(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(1, fixture);
     let client = case.client().await?;

@@ -1,0 +1,30 @@
+//! A program that finds the providers by name and registers nothing; see the provider.
+//!
+//! ```sh
+//! cargo run --example consumer --features sqlite
+//! ```
+//!
+//! It waits for a provider as long as `gosdTryFindServiceAmount` and `gosdTryFindServiceDelay` say,
+//! 15 s by default, and asks those that are there in turn. Start another one meanwhile: it joins in.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is there to be watched")]
+
+use std::error::Error;
+use std::time::Duration;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let gosd = gosd::connect().await?;
+    let http = reqwest::Client::new();
+    let mut pace = tokio::time::interval(Duration::from_millis(500));
+    for _ in 0..10 {
+        pace.tick().await;
+        // The next provider in turn. An error says that none appeared in time.
+        let provider = gosd.next("provider").await?;
+        match http.get(format!("{}/ping", provider.url())).send().await {
+            Ok(answer) => println!("{}", answer.error_for_status()?.text().await?),
+            // It may have died just now. The next in turn may well be alive.
+            Err(error) => eprintln!("{}: {error}", provider.url()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use crate::file::Identity;
+
+/// The one-byte file beside the database that is written after each change, for watchers to wake.
+///
+/// The file system tells of a write to it once, after the change is visible; of the database's own
+/// files it tells many times, and before. It only saves time: watchers also look by themselves.
+pub(crate) struct Bell {
+    path: PathBuf,
+    heard: watch::Sender<()>,
+    rope: Option<(File, Identity)>,
+    has_warned: bool,
+    /// Keeps the watch of the file system, on this very file.
+    listening: Option<(RecommendedWatcher, Identity)>,
+}
+
+impl Bell {
+    pub(crate) fn new(database: &Path, heard: watch::Sender<()>) -> Self {
+        let mut name = database.file_name().unwrap_or_default().to_owned();
+        name.push("-bell");
+        Self {
+            path: database.with_file_name(name),
+            heard,
+            rope: None,
+            has_warned: false,
+            listening: None,
+        }
+    }
+
+    /// Wakes the watchers of every process.
+    pub(crate) fn ring(&mut self) {
+        if let Err(error) = self.try_ring() {
+            debug!(path = %self.path.display(), %error, "the bell cannot be rung");
+            self.rope = None;
+        }
+    }
+
+    /// Sees to it that a ring is heard from now on.
+    pub(crate) fn listen(&mut self) {
+        let there = Identity::of(&self.path).ok().flatten();
+        if there.is_some() && self.listening.as_ref().map(|(_, on)| *on) == there {
+            return;
+        }
+        if let Err(error) = self.try_listen() {
+            self.listening = None;
+            if !self.has_warned {
+                self.has_warned = true;
+                let path = self.path.display();
+                warn!(%path, %error, "changes by other processes are seen once a second only");
+            }
+        }
+    }
+
+    fn try_ring(&mut self) -> std::io::Result<()> {
+        let rope = self.rope()?;
+        rope.seek(SeekFrom::Start(0))?;
+        rope.write_all(b"!")
+    }
+
+    fn try_listen(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        self.rope()?;
+        let Some(identity) = Identity::of(&self.path)? else { return Ok(()) };
+        let heard = self.heard.clone();
+        let on_event = move |event: notify::Result<notify::Event>| {
+            // Not of opening and closing it. An error may stand for events that were lost.
+            if event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
+                return;
+            }
+            heard.send_replace(());
+        };
+        let mut watcher = notify::recommended_watcher(on_event)?;
+        watcher.watch(&self.path, RecursiveMode::NonRecursive)?;
+        self.listening = Some((watcher, identity));
+        Ok(())
+    }
+
+    /// The file, kept open, and made anew if it is gone.
+    fn rope(&mut self) -> std::io::Result<&mut File> {
+        let there = Identity::of(&self.path)?;
+        if there.is_none() || self.rope.as_ref().map(|(_, of)| *of) != there {
+            let file =
+                OpenOptions::new().write(true).create(true).truncate(false).open(&self.path)?;
+            let identity = Identity::of(&self.path)?.ok_or(std::io::ErrorKind::NotFound)?;
+            self.rope = Some((file, identity));
+        }
+        let (file, _) = self.rope.as_mut().ok_or(std::io::ErrorKind::NotFound)?;
+        Ok(file)
+    }
+}

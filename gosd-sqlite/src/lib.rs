@@ -1,0 +1,77 @@
+//! The SQLite driver of [gosd]: service discovery among the processes of one host, in one file.
+//!
+//! `sqlite:path[?namespace=name]`; the bare `sqlite` is `gosd.db` in the working directory.
+//!
+//! ```
+//! use gosd_core::Client;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! # let folder = std::env::temp_dir().join(format!("gosd-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder).unwrap();
+//! # let url = format!("sqlite:{}", folder.join("gosd.db").display());
+//! let driver = gosd_sqlite::open(&url).await?;
+//! let client = Client::builder(driver).register("mail", "http://10.0.0.7:25").start().await?;
+//! assert_eq!(client.next("mail").await?.url(), "http://10.0.0.7:25");
+//! client.shutdown().await?;
+//! # std::fs::remove_dir_all(&folder).unwrap();
+//! # Ok::<(), gosd_core::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # What it promises
+//!
+//! Any number of processes of one host use one file, opened and made by whoever comes first. It must be
+//! on a local file system, since the write-ahead log shares memory between processes. Calls wait up to 4 s
+//! for a locked database. A change wakes the watchers of other processes through the file system, by a
+//! one-byte file beside the database (`gosd.db-bell`); they also look once a second, so whoever writes
+//! without ringing is noticed within that time. A file that was removed or replaced is noticed just as
+//! fast, and everybody registers anew in the one that takes its place.
+//!
+//! Leases are judged by the clock of the host. If that is set, nothing is judged expired until every
+//! live instance had a lease to renew itself in.
+//!
+//! # Layout
+//!
+//! Version 1, by `PRAGMA user_version`; a file of a later version, or of another program, is refused and
+//! stays as it is.
+//!
+//! ```sql
+#![doc = include_str!("layout.sql")]
+//! ```
+//!
+//! `expires_at` and `at` are in ms since 1970, and `metadata` is a JSON object of strings. A plain
+//! `sqlite3` can list, add and delete:
+//!
+//! ```sh
+//! sqlite3 gosd.db "SELECT id, url FROM instances"
+//! ```
+//!
+//! [gosd]: https://docs.rs/gosd
+
+mod bell;
+mod clock;
+mod connection;
+mod driver;
+mod error;
+mod file;
+mod layout;
+mod options;
+mod store;
+mod watch;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use gosd_core::{BoxFuture, Driver, Result};
+
+/// Opens the driver for a URL. Judges the URL, and touches no file yet.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`](gosd_core::ErrorKind::Config) if the URL cannot work.
+pub fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
+    Box::pin(async move {
+        let options = options::Options::parse(url)?;
+        Ok(Arc::new(driver::Sqlite::new(options, SystemTime::now)) as Arc<dyn Driver>)
+    })
+}

@@ -1,0 +1,81 @@
+use std::path::{PathBuf, absolute};
+
+use gosd_core::{DriverUrl, Error, ErrorKind, Result};
+
+const DEFAULT_PATH: &str = "gosd.db";
+
+/// What a URL says, with the path made absolute: a program may change its working directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) path: PathBuf,
+    pub(crate) namespace: String,
+}
+
+impl Options {
+    pub(crate) fn parse(url: &str) -> Result<Self> {
+        let url = DriverUrl::parse(url)?;
+        let bad = |problem: &str| Err(Error::new(ErrorKind::Config, problem));
+        if url.scheme() != "sqlite" {
+            return bad("the scheme of an SQLite URL is sqlite, as in sqlite:gosd.db");
+        }
+        url.allow_keys(&["namespace"])?;
+        if !url.hosts().is_empty() || url.user().is_some() || url.password().is_some() {
+            return bad("after sqlite:// stands a host, and a file has none: write sqlite:path");
+        }
+        // What stands after `sqlite:///` is a path from the root.
+        let root = if url.has_authority() { "/" } else { "" };
+        let path: PathBuf = match url.path() {
+            "" if url.has_authority() => {
+                return bad("sqlite:/// needs a path, as in sqlite:gosd.db");
+            }
+            "" => DEFAULT_PATH.into(),
+            ":memory:" => return bad("a database in memory cannot be shared: name a file"),
+            path => format!("{root}{path}").into(),
+        };
+        let path = absolute(path).map_err(|error| {
+            Error::new(ErrorKind::Config, "the working directory is gone: write a whole path")
+                .caused_by(error)
+        })?;
+        Ok(Self { path, namespace: url.namespace()?.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form() {
+        for (url, path, namespace) in [
+            ("sqlite", "gosd.db", "gosd"),
+            ("SQLITE:", "gosd.db", "gosd"),
+            ("sqlite:?namespace=staging", "gosd.db", "staging"),
+            ("sqlite:a b/x%3F.db", "a b/x?.db", "gosd"),
+            ("sqlite:file:x?namespace=n", "file:x", "n"),
+            ("sqlite:/var/lib/x.db", "/var/lib/x.db", "gosd"),
+            ("sqlite:///var/lib/x.db?namespace=n", "/var/lib/x.db", "n"),
+        ] {
+            let path = absolute(path).unwrap();
+            let expected = Options { path, namespace: namespace.into() };
+            assert_eq!(Options::parse(url).unwrap(), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_a_config_error() {
+        for url in [
+            "sqlite://relative/x.db",
+            "sqlite://",
+            "sqlite:///",
+            "sqlite::memory:",
+            "sqlite:x.db?mode=ro",
+            "sqlite:x.db?namespace=a/b",
+            "sqlite://u:sesame@/x.db",
+            "redis://h",
+        ] {
+            let error = Options::parse(url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+            assert!(!error.to_string().contains("sesame"), "{error}");
+        }
+    }
+}

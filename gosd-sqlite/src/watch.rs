@@ -1,0 +1,77 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::stream;
+use gosd_core::{BoxStream, Error, ErrorKind, Event, Result};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::driver::Sqlite;
+use crate::store::{Mark, News};
+
+/// How often a watcher looks without having heard the bell: for writers that do not ring it, for
+/// expired leases, and for a file that was removed.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(crate) fn follow(driver: &Sqlite) -> BoxStream<'_, Result<Event>> {
+    let follower = Follower {
+        driver,
+        heard: driver.heard.subscribe(),
+        mark: None,
+        ahead: VecDeque::new(),
+        has_lost: false,
+    };
+    Box::pin(stream::unfold(follower, async |mut follower| {
+        let item = follower.next().await;
+        Some((item, follower))
+    }))
+}
+
+/// A place in the log, and what was read beyond it.
+struct Follower<'a> {
+    driver: &'a Sqlite,
+    heard: watch::Receiver<()>,
+    mark: Option<Mark>,
+    ahead: VecDeque<Event>,
+    has_lost: bool,
+}
+
+impl Follower<'_> {
+    async fn next(&mut self) -> Result<Event> {
+        loop {
+            if let Some(event) = self.ahead.pop_front() {
+                return Ok(event);
+            }
+            self.heard.borrow_and_update();
+            let had_lost = self.has_lost;
+            let is_partial = self.read().await?;
+            if had_lost && !matches!(self.ahead.front(), Some(Event::Reset(_))) {
+                return Ok(Event::Resumed);
+            }
+            if self.ahead.is_empty() && !is_partial {
+                tokio::select! {
+                    // Cannot fail: the driver holds the sender.
+                    _ = self.heard.changed() => {}
+                    () = sleep(LOOK) => {}
+                }
+            }
+        }
+    }
+
+    /// Reads on from the mark; returns whether there may be more.
+    async fn read(&mut self) -> Result<bool> {
+        let mark = self.mark.clone();
+        let news = self.driver.run(move |store| store.follow(mark.as_ref())).await;
+        self.has_lost = !matches!(news, Ok(Some(_)));
+        let Some(News { events, mark, is_partial }) = news? else {
+            // A loss of contact, and not a `Reset` alone: clients then give every live instance a
+            // lease to register again in.
+            self.mark = None;
+            let message = "the file was removed or replaced: all register anew";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        };
+        self.mark = Some(mark);
+        self.ahead = events.into();
+        Ok(is_partial)
+    }
+}

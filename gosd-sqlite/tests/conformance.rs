@@ -1,0 +1,50 @@
+//! The driver keeps the contract.
+
+mod support;
+
+use std::sync::Arc;
+
+use gosd_core::{Driver, async_trait};
+use gosd_testkit::{Fixture, NotOffered};
+
+use support::Place;
+
+struct Sqlite(Place);
+
+#[async_trait]
+impl Fixture for Sqlite {
+    async fn driver(&self, namespace: &str) -> Arc<dyn Driver> {
+        self.0.driver(namespace).await
+    }
+
+    async fn interrupt(&self) -> Result<(), NotOffered> {
+        self.0.take_away();
+        Ok(())
+    }
+
+    async fn restore(&self) -> Result<(), NotOffered> {
+        self.0.put_back();
+        Ok(())
+    }
+
+    async fn wipe(&self, _: &str) -> Result<(), NotOffered> {
+        self.0.remove();
+        Ok(())
+    }
+
+    async fn write_unreadable(&self, namespace: &str) -> Result<(), NotOffered> {
+        // The first call makes the tables.
+        self.driver(namespace).await.list().await.expect("an empty list");
+        self.0
+            .plain()
+            .execute(
+                "INSERT INTO instances (namespace, id, service, url, metadata, expires_at)
+                 VALUES (?1, 'mail-1', 'mail', 'http://h', '{not json', 9e12)",
+                [namespace],
+            )
+            .expect("a row");
+        Ok(())
+    }
+}
+
+gosd_testkit::conformance!(Sqlite(Place::new()));

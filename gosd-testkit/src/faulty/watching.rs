@@ -1,0 +1,96 @@
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use futures_util::stream::{self, BoxStream};
+use gosd_core::{Driver, Event, Result};
+use tokio::time::sleep;
+
+use super::script::{Shared, UnderWay};
+use super::{Fault, Operation, scripted};
+
+/// One stream of a `Faulty`.
+struct Watching<'a> {
+    driver: &'a dyn Driver,
+    shared: &'a Shared,
+    inner: BoxStream<'a, Result<Event>>,
+    /// Whether the inner stream has yielded its snapshot.
+    begun: bool,
+    /// Whether the reader has had an `Err` and the stream goes on where it was.
+    resumes: bool,
+    /// The fault that it took out of the line, and the count of clearings at that time.
+    taken: Option<(Fault, u64)>,
+    /// The count of endings when it was opened.
+    ended: u64,
+    _under_way: UnderWay,
+}
+
+pub(super) fn open<'a>(
+    driver: &'a dyn Driver,
+    shared: &'a Arc<Shared>,
+) -> Option<BoxStream<'a, Result<Event>>> {
+    let watching = Watching {
+        driver,
+        shared,
+        inner: driver.watch()?,
+        begun: false,
+        resumes: false,
+        taken: None,
+        ended: shared.with(Operation::Watch, |script| script.ended),
+        _under_way: shared.begin(Operation::Watch),
+    };
+    Some(Box::pin(stream::unfold(watching, async |mut watching| {
+        let item = watching.next().await?;
+        Some((item, watching))
+    })))
+}
+
+impl Watching<'_> {
+    async fn next(&mut self) -> Option<Result<Event>> {
+        let mut changed = self.shared.changed();
+        loop {
+            changed.borrow_and_update();
+            let (fault, ended) = self.shared.with(Operation::Watch, |script| {
+                if self.taken.is_none_or(|(_, cleared)| cleared != script.cleared) {
+                    self.taken = script.in_line.pop_front().map(|fault| (fault, script.cleared));
+                }
+                (self.taken.map(|(fault, _)| fault).or(script.standing), script.ended)
+            });
+            if ended != self.ended {
+                return None;
+            }
+            match fault {
+                None | Some(Fault::Delay(_)) => {}
+                Some(Fault::Fail(kind)) => {
+                    (self.taken, self.resumes) = (None, self.begun);
+                    return Some(Err(scripted(kind)));
+                }
+                Some(Fault::FailAfter(kind)) => {
+                    (self.taken, self.resumes, self.begun) = (None, false, false);
+                    self.inner = self.driver.watch()?;
+                    return Some(Err(scripted(kind)));
+                }
+                Some(Fault::Hang | Fault::HangAfter) => {
+                    // Cannot fail: `shared` holds the sender.
+                    let _ = changed.changed().await;
+                    continue;
+                }
+            }
+            if self.resumes {
+                self.resumes = false;
+                return Some(Ok(Event::Resumed));
+            }
+            // A change of the script comes first, so that nothing gets through a new fault.
+            if let Either::Right((item, _)) =
+                select(pin!(changed.changed()), self.inner.next()).await
+            {
+                (self.taken, self.begun) = (None, true);
+                if let Some(Fault::Delay(delay)) = fault {
+                    sleep(delay).await;
+                }
+                return item;
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Drivers that are each broken in one way, most of them ways in which real ones are.
+
+mod leases;
+mod records;
+mod values;
+mod watches;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+use gosd_core::{Driver, Event, Instance, InstanceId, Memory, Result, async_trait};
+
+/// A sound driver, and the records behind it.
+pub(crate) struct Sound {
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) records: Memory,
+}
+
+impl Deref for Sound {
+    type Target = dyn Driver;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.driver
+    }
+}
+
+/// What is broken: each method as it is, unless overridden. Clients of a namespace share one.
+#[async_trait]
+pub(crate) trait Mutant: Send + Sync + 'static {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        sound.register(instance, ttl).await
+    }
+
+    async fn deregister(&self, sound: &Sound, id: &InstanceId) -> Result<()> {
+        sound.deregister(id).await
+    }
+
+    async fn list(&self, sound: &Sound) -> Result<Vec<Instance>> {
+        sound.list().await
+    }
+
+    fn watch<'a>(&'a self, sound: &'a Sound) -> BoxStream<'a, Result<Event>> {
+        sound.watch().expect("the sound driver has a watch")
+    }
+
+    /// The namespace in which it works when told to work in one.
+    fn namespace(&self, asked: &str) -> String {
+        asked.to_owned()
+    }
+}
+
+/// The driver that a mutant makes of a sound one.
+pub(crate) struct Broken {
+    pub(crate) mutant: Arc<dyn Mutant>,
+    pub(crate) sound: Sound,
+}
+
+#[async_trait]
+impl Driver for Broken {
+    async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
+        self.mutant.register(&self.sound, instance, ttl).await
+    }
+
+    async fn deregister(&self, id: &InstanceId) -> Result<()> {
+        self.mutant.deregister(&self.sound, id).await
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>> {
+        self.mutant.list(&self.sound).await
+    }
+
+    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        Some(self.mutant.watch(&self.sound))
+    }
+}
+
+#[derive(Default)]
+struct NothingBroken;
+impl Mutant for NothingBroken {}
+
+pub(crate) type Make = fn() -> Arc<dyn Mutant>;
+
+/// All of them, by name.
+pub(crate) fn mutants() -> Vec<(&'static str, Make)> {
+    macro_rules! named {
+        ($($file:ident::{$($name:ident),* $(,)?})*) => {
+            vec![
+                ("NothingBroken", (|| Arc::new(NothingBroken)) as Make),
+                $($((stringify!($name), || Arc::new($file::$name::default())),)*)*
+            ]
+        };
+    }
+    named! {
+        records::{
+            KeepsTheFirst, Appends, ReadsAReplica, AbsentIsAnError, RemovesByPrefix,
+            FailureIsEmpty, EmptyIsAnError, NeverAnswers, WritesInTwoSteps, BreaksWhenDropped,
+            LosesTheCrowd, ListsSomeTwice,
+        }
+        leases::{
+            KeepsTheLease, NeverExpires, ExpiresLate, OneLeaseForAll, CollectsTheLive,
+            CollectsInARace, OnlyExtends, WritesTheLeaseLast,
+        }
+        watches::{
+            NoSnapshot, SubscribesLate, FirstOfABatch, IgnoresOverflow, NoUpdates, SilentExpiry,
+            ExpiryIsAGoodbye, OverlooksRenewals, SwallowsLoss, LossIsAnEmptyReset, ResumesWithAGap, NeverResumes,
+            EndsAtOnce, LeaksWatches, AnnouncesSeparately,
+        }
+        values::{
+            CutsUrls, TrimsMetadata, FoldsCase, WatchesWithoutMetadata, OneNamespace,
+            NamespaceWithoutCase, UnreadableIsAnError, UnreadableEndsTheWatch,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gosd_core::{Error, ErrorKind, Instance, InstanceId, Result, async_trait};
+use tokio::task::yield_now;
+use tokio::time::sleep;
+
+use super::{Mutant, Sound};
+
+/// Inserts, or ignores what is there already.
+#[derive(Default)]
+pub(crate) struct KeepsTheFirst;
+
+#[async_trait]
+impl Mutant for KeepsTheFirst {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        let list = sound.list().await?;
+        let first = list.iter().find(|other| other.id() == instance.id()).unwrap_or(instance);
+        sound.register(first, ttl).await
+    }
+}
+
+/// Writes another row each time.
+#[derive(Default)]
+pub(crate) struct Appends(Mutex<HashMap<InstanceId, usize>>);
+
+#[async_trait]
+impl Mutant for Appends {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        *self.0.lock().unwrap().entry(instance.id().clone()).or_default() += 1;
+        sound.register(instance, ttl).await
+    }
+
+    async fn list(&self, sound: &Sound) -> Result<Vec<Instance>> {
+        let list = sound.list().await?;
+        let rows = self.0.lock().unwrap();
+        let times = |instance: &Instance| rows.get(instance.id()).copied().unwrap_or(1);
+        Ok(list.into_iter().flat_map(|it| std::iter::repeat_n(it.clone(), times(&it))).collect())
+    }
+}
+
+/// Reads what was there at the read before.
+#[derive(Default)]
+pub(crate) struct ReadsAReplica(Mutex<Vec<Instance>>);
+
+#[async_trait]
+impl Mutant for ReadsAReplica {
+    async fn list(&self, sound: &Sound) -> Result<Vec<Instance>> {
+        let now = sound.list().await?;
+        Ok(std::mem::replace(&mut self.0.lock().unwrap(), now))
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct AbsentIsAnError;
+
+#[async_trait]
+impl Mutant for AbsentIsAnError {
+    async fn deregister(&self, sound: &Sound, id: &InstanceId) -> Result<()> {
+        if !sound.list().await?.iter().any(|instance| instance.id() == id) {
+            return Err(Error::new(ErrorKind::NotFound, "no such instance"));
+        }
+        sound.deregister(id).await
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct RemovesByPrefix;
+
+#[async_trait]
+impl Mutant for RemovesByPrefix {
+    async fn deregister(&self, sound: &Sound, id: &InstanceId) -> Result<()> {
+        for instance in sound.list().await? {
+            if instance.id().as_str().starts_with(id.as_str()) {
+                sound.deregister(instance.id()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct FailureIsEmpty;
+
+#[async_trait]
+impl Mutant for FailureIsEmpty {
+    async fn list(&self, sound: &Sound) -> Result<Vec<Instance>> {
+        Ok(sound.list().await.unwrap_or_default())
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct EmptyIsAnError;
+
+#[async_trait]
+impl Mutant for EmptyIsAnError {
+    async fn list(&self, sound: &Sound) -> Result<Vec<Instance>> {
+        let list = sound.list().await?;
+        let none = || Error::new(ErrorKind::NotFound, "no instances");
+        if list.is_empty() { Err(none()) } else { Ok(list) }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct NeverAnswers;
+
+#[async_trait]
+impl Mutant for NeverAnswers {
+    async fn list(&self, _: &Sound) -> Result<Vec<Instance>> {
+        std::future::pending().await
+    }
+}
+
+/// Writes the URL, and then the metadata.
+#[derive(Default)]
+pub(crate) struct WritesInTwoSteps;
+
+#[async_trait]
+impl Mutant for WritesInTwoSteps {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        let (id, service, url) = (instance.id().clone(), instance.service(), instance.url());
+        let bare = Instance::from_parts(id, service, url, BTreeMap::new());
+        sound.register(&bare, ttl).await?;
+        yield_now().await;
+        sound.register(instance, ttl).await
+    }
+}
+
+/// Takes a mark while it works, and gives it back only at the end.
+#[derive(Default)]
+pub(crate) struct BreaksWhenDropped(AtomicBool);
+
+#[async_trait]
+impl Mutant for BreaksWhenDropped {
+    async fn deregister(&self, sound: &Sound, id: &InstanceId) -> Result<()> {
+        while self.0.swap(true, Ordering::SeqCst) {
+            sleep(Duration::from_millis(10)).await;
+        }
+        yield_now().await;
+        let result = sound.deregister(id).await;
+        self.0.store(false, Ordering::SeqCst);
+        result
+    }
+
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        while self.0.load(Ordering::SeqCst) {
+            sleep(Duration::from_millis(10)).await;
+        }
+        sound.register(instance, ttl).await
+    }
+}
+
+/// Forgets a registration when many are under way.
+#[derive(Default)]
+pub(crate) struct LosesTheCrowd(AtomicUsize);
+
+#[async_trait]
+impl Mutant for LosesTheCrowd {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        let before = self.0.fetch_add(1, Ordering::SeqCst);
+        yield_now().await;
+        let result = match before {
+            ..32 => sound.register(instance, ttl).await,
+            32.. => Ok(()),
+        };
+        self.0.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+}
+
+/// Reads page by page, and has the last of a page in the next one too.
+#[derive(Default)]
+pub(crate) struct ListsSomeTwice;
+
+#[async_trait]
+impl Mutant for ListsSomeTwice {
+    async fn list(&self, sound: &Sound) -> Result<Vec<Instance>> {
+        let mut list = sound.list().await?;
+        if list.len() > 20 {
+            list.insert(20, list[19].clone());
+        }
+        Ok(list)
+    }
+}

@@ -1,0 +1,124 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use gosd_core::{Driver, Error, Event, Instance, Memory, Result, async_trait};
+
+use super::{Mutant, Sound};
+
+fn rewritten(instance: &Instance, url: &str, metadata: impl Fn(&str) -> String) -> Instance {
+    let metadata = instance.metadata().iter().map(|(k, v)| (metadata(k), metadata(v))).collect();
+    Instance::from_parts(instance.id().clone(), instance.service(), url, metadata)
+}
+
+/// Has a column of 255 bytes.
+#[derive(Default)]
+pub(crate) struct CutsUrls;
+
+#[async_trait]
+impl Mutant for CutsUrls {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        let url = instance.url();
+        let cut = rewritten(instance, &url[..url.len().min(255)], str::to_owned);
+        sound.register(&cut, ttl).await
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct TrimsMetadata;
+
+#[async_trait]
+impl Mutant for TrimsMetadata {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        let trimmed = rewritten(instance, instance.url(), |text| text.trim().to_owned());
+        sound.register(&trimmed, ttl).await
+    }
+}
+
+/// Takes ids for the same that differ in case.
+#[derive(Default)]
+pub(crate) struct FoldsCase;
+
+#[async_trait]
+impl Mutant for FoldsCase {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        for other in sound.list().await? {
+            if other.id() != instance.id()
+                && other.id().as_str().eq_ignore_ascii_case(instance.id().as_str())
+            {
+                sound.deregister(other.id()).await?;
+            }
+        }
+        sound.register(instance, ttl).await
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct WatchesWithoutMetadata;
+
+impl Mutant for WatchesWithoutMetadata {
+    fn watch<'a>(&'a self, sound: &'a Sound) -> BoxStream<'a, Result<Event>> {
+        let bare = |item| match item {
+            Ok(Event::Put(instance)) => Ok(Event::Put(Instance::from_parts(
+                instance.id().clone(),
+                instance.service(),
+                instance.url(),
+                BTreeMap::new(),
+            ))),
+            other => other,
+        };
+        sound.watch().unwrap().map(bare).boxed()
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct OneNamespace;
+
+impl Mutant for OneNamespace {
+    fn namespace(&self, _: &str) -> String {
+        "all".to_owned()
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct NamespaceWithoutCase;
+
+impl Mutant for NamespaceWithoutCase {
+    fn namespace(&self, asked: &str) -> String {
+        asked.to_ascii_lowercase()
+    }
+}
+
+/// A record that the driver cannot read, among those that it can.
+async fn unreadable(records: &Memory) -> Option<Error> {
+    let records = records.list().await.ok()?;
+    records.iter().find_map(|record| Instance::from_json(record.url()).err())
+}
+
+#[derive(Default)]
+pub(crate) struct UnreadableIsAnError;
+
+#[async_trait]
+impl Mutant for UnreadableIsAnError {
+    async fn list(&self, sound: &Sound) -> Result<Vec<Instance>> {
+        match unreadable(&sound.records).await {
+            Some(error) => Err(error),
+            None => sound.list().await,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct UnreadableEndsTheWatch;
+
+impl Mutant for UnreadableEndsTheWatch {
+    fn watch<'a>(&'a self, sound: &'a Sound) -> BoxStream<'a, Result<Event>> {
+        let judged =
+            sound.watch().unwrap().then(async |item| match unreadable(&sound.records).await {
+                Some(error) => Err(error),
+                None => item,
+            });
+        judged.boxed()
+    }
+}

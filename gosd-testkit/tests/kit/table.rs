@@ -1,0 +1,232 @@
+//! Which broken driver fails which tests.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use futures_util::future::LocalBoxFuture;
+use gosd_core::{Driver, async_trait};
+use gosd_testkit::{Fixture, NotOffered, Violation};
+use tokio::runtime::Builder;
+
+use crate::backend::{Backend, Namespace};
+use crate::mutants::{Broken, Make, Mutant, Sound, mutants};
+
+/// A test of the kit, by name, and the hooks that it needs, in brackets.
+struct Test {
+    name: &'static str,
+    needs: &'static str,
+    run: for<'a> fn(&'a dyn Fixture) -> LocalBoxFuture<'a, Result<(), Violation>>,
+}
+
+/// All tests, in the order of the columns of the table.
+fn tests() -> Vec<Test> {
+    let mut tests = Vec::new();
+    macro_rules! add {
+        ($needs:tt $name:ident) => {
+            tests.push(Test {
+                name: stringify!($name),
+                needs: stringify!($needs),
+                run: |fixture| Box::pin(gosd_testkit::clauses::$name(fixture)),
+            });
+        };
+    }
+    gosd_testkit::__for_each_clause!(add);
+    tests
+}
+
+/// The clause in a test's name, `clause_NN_...`.
+fn clause_of(name: &str) -> u8 {
+    name["clause_".len()..][..2].parse().unwrap()
+}
+
+/// A column for each test, a group for each clause, in the order of `__for_each_clause`. An `x` is
+/// a test that the driver fails.
+const TABLE: &str = "
+NothingBroken            .. . .. .. .... .. ...... . ... .. . .. .. ..
+KeepsTheFirst            x. x .. .. .... .. .x.... . ... .. . .. .. ..
+Appends                  x. . .. .. .... .. ...... . ... .. x .. .. ..
+ReadsAReplica            xx x xx x. ..xx .x ...... . ... xx x x. x. x.
+AbsentIsAnError          .. . .x .. .... .. ...... . ... .. . .. x. ..
+RemovesByPrefix          .. . xx .. .... .. ...... . ... .. . .. .. ..
+FailureIsEmpty           .. . .. .. .... .x ...... . ... .. . .. .. ..
+EmptyIsAnError           .. . .. .. ..xx x. ...... . ... .. . x. x. ..
+NeverAnswers             xx x xx xx x.xx xx ..xxxx x .xx xx x xx x. xx
+WritesInTwoSteps         .. . .. .. .... .. ...... . ... xx . .. .. ..
+BreaksWhenDropped        .. . .. .. .... .. ...... . ... xx . .. .. ..
+LosesTheCrowd            .. . .. .. .... .. ...... . ... .. x .. .. ..
+ListsSomeTwice           .. . .. .. .... .. ...... . ... .. x .. .. ..
+KeepsTheLease            .x . .. .x xx.. .. ...... . ... xx . .. .. ..
+NeverExpires             .x . .. xx .... .. ...... x ... xx . .. .. ..
+ExpiresLate              .x . .. xx .... .. ...... x ... xx . .. .. ..
+OneLeaseForAll           .x . .. xx .... .. ...... x ... xx . .. .. ..
+CollectsTheLive          .x . .. xx .... .. ...... . ... .. . .. .. ..
+CollectsInARace          .. . .. .x .... .. ...... . ... .. . .. .. ..
+OnlyExtends              .. . x. xx ..xx .x .x.... . ... .. . .. x. ..
+WritesTheLeaseLast       .. . .. .. .... .. ...... . ... xx . .. .. ..
+NoSnapshot               .. . .. .. .x.. .. xxxxxx x xxx .x . .x .x .x
+SubscribesLate           .. . .. .. .... .. ...x.. . ... .. . .. .. ..
+FirstOfABatch            .. . .. .. .... .. ..xx.. . .x. .x . .x .. ..
+IgnoresOverflow          .. . .. .. .... .. ....xx . ... .. . .. .. ..
+NoUpdates                .. . .. .. .... .. .x.... . ... .. . .. .. ..
+SilentExpiry             .. . .. .. .... .. ...... x .x. .x . .. .. ..
+ExpiryIsAGoodbye         .. . .. .. .... .. ...... x ... .. . .. .. ..
+OverlooksRenewals        .. . .. .. .x.. .. ...... . .x. .. . .. .. ..
+SwallowsLoss             .. . .. .. .... .. ...... . xx. .. . .. .. ..
+LossIsAnEmptyReset       .. . .. .. .... .. ...... . xx. .. . .. .. ..
+ResumesWithAGap          .. . .. .. .... .. ...... . .x. .. . .. .. ..
+NeverResumes             .. . .. .. .... .. ...... . .x. .. . .. .. ..
+EndsAtOnce               .. . .. .. .x.. .. xxxxxx x xxx .x . .x .x .x
+LeaksWatches             .. . .. .. .... .. ...... . ..x .. . .. .. ..
+AnnouncesSeparately      .. . .. .. .... .. ...... . .x. .x . .. .. ..
+CutsUrls                 .. . .. .. .... .. ...... . ... .. . xx .. ..
+TrimsMetadata            .. . .. .. .... .. ...... . ... .. . xx .. ..
+FoldsCase                .. . .. .. .... .. ...... . ... .. . xx .. ..
+WatchesWithoutMetadata   .. . .. .. .... .. .x.... . ... .. . .x .. ..
+OneNamespace             .. . .. .. .... .. ...... . ... .. . .. xx ..
+NamespaceWithoutCase     .. . .. .. .... .. ...... . ... .. . .. xx ..
+UnreadableIsAnError      .. . .. .. .... .. ...... . ... .. . .. .. xx
+UnreadableEndsTheWatch   .. . .. .. .... .. ...... . ... .. . .. .. .x
+";
+
+#[test]
+fn every_driver_fails_what_it_breaks_and_nothing_else() {
+    let (mutants, tests) = (mutants(), tests());
+    let next = AtomicUsize::new(0);
+    let rows = Mutex::new(vec![String::new(); mutants.len()]);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().unwrap().get() {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((name, make)) = mutants.get(n) else { break };
+                    let row = row(name, &tests, *make);
+                    rows.lock().unwrap()[n] = row;
+                }
+            });
+        }
+    });
+    let rows = rows.into_inner().unwrap();
+    let came = format!("\n{}\n", rows.join("\n"));
+    assert!(came == TABLE, "the table should be:{came}");
+    let uncaught = tests.iter().enumerate().filter(|(n, _)| {
+        let marks = |row: &String| row[NAME..].chars().filter(|c| *c != ' ').nth(*n) == Some('x');
+        !rows.iter().any(marks)
+    });
+    let uncaught: Vec<&str> = uncaught.map(|(_, test)| test.name).collect();
+    assert!(uncaught.is_empty(), "no driver fails {uncaught:?}");
+}
+
+/// A fixture without hooks, of a driver without a watch.
+#[derive(Default)]
+struct Bare(Backend);
+
+#[async_trait]
+impl Fixture for Bare {
+    async fn driver(&self, namespace: &str) -> Arc<dyn Driver> {
+        Arc::new(self.0.namespace(namespace).connection.without_watch())
+    }
+}
+
+#[test]
+fn what_is_neither_offered_nor_left_out_fails() {
+    for test in tests() {
+        let needed = ["watch", "interrupt", "wipe", "write_unreadable"];
+        let needed = needed.iter().filter(|hook| test.needs.contains(*hook));
+        let needed: Vec<String> = needed.map(|hook| format!("without: [{hook} = ")).collect();
+        match run(&test, &Bare::default()) {
+            Ok(()) => assert!(needed.is_empty(), "{} passed without {needed:?}", test.name),
+            Err(violation) => {
+                let text = violation.to_string();
+                assert!(needed.iter().any(|hook| text.contains(hook)), "{}: {text}", test.name);
+            }
+        }
+    }
+}
+
+/// The width of the column of names.
+const NAME: usize = 25;
+
+/// Runs one test with a paused clock of its own.
+fn run(test: &Test, fixture: &dyn Fixture) -> Result<(), Violation> {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on((test.run)(fixture))
+}
+
+/// Runs all tests, each on a new fixture.
+fn row(name: &str, tests: &[Test], make: Make) -> String {
+    let mut row = format!("{name:NAME$}");
+    let mut clause = 1;
+    for test in tests {
+        if clause_of(test.name) > clause {
+            clause = clause_of(test.name);
+            row.push(' ');
+        }
+        row.push(match run(test, &Mutated::new(make)) {
+            Ok(()) => '.',
+            Err(violation) => {
+                assert_eq!(violation.clause(), clause, "{}: {violation}", test.name);
+                'x'
+            }
+        });
+    }
+    row
+}
+
+/// A fixture whose drivers are all broken in the same way.
+struct Mutated {
+    backend: Backend,
+    make: Make,
+    /// One for each namespace, so that its clients share what it remembers.
+    mutants: Mutex<HashMap<String, Arc<dyn Mutant>>>,
+}
+
+impl Mutated {
+    fn new(make: Make) -> Self {
+        Self { backend: Backend::default(), make, mutants: Mutex::default() }
+    }
+
+    /// The namespace that the mutant takes for this one.
+    fn namespace(&self, asked: &str) -> String {
+        (self.make)().namespace(asked)
+    }
+
+    fn broken(&self, namespace: &str, unaffected: bool) -> Arc<dyn Driver> {
+        let mut mutants = self.mutants.lock().unwrap();
+        let namespace = self.namespace(namespace);
+        let mutant = mutants.entry(namespace.clone()).or_insert_with(self.make);
+        let Namespace { texts, connection } = self.backend.namespace(&namespace);
+        let records = texts.0.clone();
+        let driver: Arc<dyn Driver> =
+            if unaffected { Arc::new(texts) } else { Arc::new(connection) };
+        Arc::new(Broken { mutant: Arc::clone(mutant), sound: Sound { driver, records } })
+    }
+}
+
+#[async_trait]
+impl Fixture for Mutated {
+    async fn driver(&self, namespace: &str) -> Arc<dyn Driver> {
+        self.broken(namespace, false)
+    }
+
+    async fn interrupt(&self) -> Result<(), NotOffered> {
+        self.backend.interrupt().await
+    }
+
+    async fn restore(&self) -> Result<(), NotOffered> {
+        self.backend.restore().await
+    }
+
+    async fn unaffected(&self, namespace: &str) -> Result<Arc<dyn Driver>, NotOffered> {
+        Ok(self.broken(namespace, true))
+    }
+
+    async fn wipe(&self, namespace: &str) -> Result<(), NotOffered> {
+        self.backend.wipe(&self.namespace(namespace)).await
+    }
+
+    async fn write_unreadable(&self, namespace: &str) -> Result<(), NotOffered> {
+        self.backend.write_unreadable(&self.namespace(namespace)).await
+    }
+}

@@ -1,0 +1,141 @@
+//! Service discovery on a database that you already have.
+//!
+//! A service says its name and its URL when it starts. It is registered from then on, under a lease,
+//! until it leaves or dies; every other service finds a live URL by name, in turn, in a cache that the
+//! database keeps fresh. There is no agent, and no cluster to operate.
+//!
+//! # Five minutes
+//!
+//! Choose a driver by its feature, such as `cargo add gosd --features sqlite`. A service registers
+//! itself, and finds others:
+//!
+//! ```no_run
+//! #[tokio::main]
+//! async fn main() -> gosd::Result<()> {
+//!     // Registered from here on, until the process ends.
+//!     let gosd = gosd::start("orders", "http://10.0.0.7:8885").await?;
+//!
+//!     // A live URL of another service. Waits for it to appear; the next call gets the next instance.
+//!     let mail = gosd.next("mail").await?;
+//!     println!("sending by {}", mail.url());
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A program that registers nothing calls [`connect`]. Where waiting is wrong there is
+//! [`Client::pick`], and on a hot path a [`Service`] for each task. SIGINT and SIGTERM make a started
+//! client leave before they end the process; a server with a shutdown of its own awaits
+//! [`Client::shutdown_on_signal`].
+//!
+//! # Choosing a driver
+//!
+//! The variable `gosdDriver` holds a driver's URL, or a bare scheme for that driver's defaults, such as
+//! `sqlite:/var/lib/shop/gosd.db`. Unset, it is `redis` if one of the `gosdRedis*` variables is set, and
+//! otherwise `sqlite` if that is compiled in. A driver of your own joins by [`Drivers::with`].
+//!
+//! | variable | default | meaning |
+//! | --- | --- | --- |
+//! | `gosdDriver` | see above | which database |
+//! | `gosdRedisAddr`, `gosdRedisDB`, `gosdRedisPassword` | `localhost:6379`, `0`, none | for `redis`, when `gosdDriver` is unset or the bare `redis` |
+//! | `gosdNamespace` | `gosd` | keeps environments on one database apart |
+//! | `gosdTryRefreshAmount` | 3 | [`try_refresh_amount`](field@Settings::try_refresh_amount) |
+//! | `gosdTryFindServiceAmount` | 5 | [`try_find_service_amount`](field@Settings::try_find_service_amount) |
+//! | `gosdTryFindServiceDelay` | 3 (seconds) | [`try_find_service_delay`](field@Settings::try_find_service_delay) |
+//! | `gosdLeaseTTL` | 15 (seconds) | [`lease_ttl`](field@Settings::lease_ttl) |
+//! | `gosdRefreshInterval` | 5 (seconds) | [`refresh_interval`](field@Settings::refresh_interval) |
+//! | `gosdMaxStale` | none (seconds) | [`max_stale`](field@Settings::max_stale) |
+//! | `gosdSnapshotPath` | none | [`snapshot_path`](field@Settings::snapshot_path) |
+//!
+//! # Without the environment
+//!
+//! ```
+//! use std::time::Duration;
+//! use gosd::{Client, Drivers, Settings};
+//!
+//! # async fn run() -> gosd::Result<()> {
+//! let driver = Drivers::compiled().open("sqlite:/var/lib/shop/gosd.db").await?;
+//! let client = Client::builder(driver)
+//!     .register("orders", "http://10.0.0.7:8885")
+//!     .settings(Settings::default().lease_ttl(Duration::from_secs(30)))
+//!     .start()
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod drivers;
+mod env;
+
+pub use drivers::Drivers;
+#[doc(inline)]
+pub use gosd_core::*;
+
+/// Registers a service at a URL, and discovers, with the driver that the environment chooses.
+///
+/// SIGINT and SIGTERM (elsewhere Ctrl-C) make the client leave, within 3 s, before they end the
+/// process. If the database cannot be reached, the client starts all the same, and registers as soon
+/// as it can. A dropped future leaves nothing behind but, perhaps, a registration until its lease runs
+/// out.
+///
+/// ```no_run
+/// # async fn run() -> gosd::Result<()> {
+/// let gosd = gosd::start("orders", "http://10.0.0.7:8885").await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// - [`ErrorKind::Config`] if a variable has a bad value or chooses no driver, the name or the URL is
+///   out of its limits, or outside a tokio runtime;
+/// - [`ErrorKind::Denied`], [`ErrorKind::Data`] or [`ErrorKind::Unsupported`] if the database refuses
+///   the client, or cannot be worked with.
+#[doc(alias = "Start")]
+pub async fn start(service: &str, url: &str) -> Result<Client> {
+    Drivers::compiled().start(service, url).await
+}
+
+/// Discovers, and registers nothing, with the driver that the environment chooses.
+///
+/// Signals are left alone: there is nothing to say goodbye for.
+///
+/// ```no_run
+/// # async fn run() -> gosd::Result<()> {
+/// let gosd = gosd::connect().await?;
+/// println!("sending by {}", gosd.next("mail").await?.url());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// As for [`start`].
+pub async fn connect() -> Result<Client> {
+    Drivers::compiled().connect().await
+}
+
+/// The settings that the environment gives, for a client that is built by hand.
+///
+/// ```
+/// use std::sync::Arc;
+/// use gosd::{Client, Memory};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let client = Client::builder(Arc::new(Memory::new())).settings(gosd::settings()?).start().await?;
+/// # Ok::<(), gosd::Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] if a variable has a bad value, naming the variable, the value and what was
+/// expected.
+pub fn settings() -> Result<Settings> {
+    env::settings(&env::process)
+}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../DRIVERS.md")]
+struct Pages;

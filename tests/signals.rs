@@ -1,0 +1,310 @@
+//! What a signal does to a process with clients in it: each promise, by a process that gets one.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::future::pending;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use gosd::{
+    BoxFuture, Client, Driver, Drivers, Instance, InstanceId, Memory, Result, Settings, async_trait,
+};
+use rustix::process::Signal;
+use support::{Cast, Process, hear, signal_to, tell};
+use tokio::runtime::Runtime;
+use tokio::sync::{Barrier, Notify};
+
+/// A registry that tells of every goodbye.
+struct Loud {
+    memory: Memory,
+    goodbye: Goodbye,
+}
+
+enum Goodbye {
+    Simple,
+    /// Each is over when as many are under way.
+    Together(Barrier),
+    Hangs,
+}
+
+#[async_trait]
+impl Driver for Loud {
+    async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
+        self.memory.register(instance, ttl).await
+    }
+
+    async fn deregister(&self, id: &InstanceId) -> Result<()> {
+        tell("leaving");
+        match &self.goodbye {
+            Goodbye::Simple => {}
+            Goodbye::Together(barrier) => {
+                barrier.wait().await;
+            }
+            Goodbye::Hangs => pending().await,
+        }
+        self.memory.deregister(id).await?;
+        tell("left");
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>> {
+        self.memory.list().await
+    }
+}
+
+fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
+    Box::pin(async move {
+        let goodbye = match url {
+            "loud:simple" => Goodbye::Simple,
+            "loud:together" => Goodbye::Together(Barrier::new(2)),
+            "loud:hangs" => Goodbye::Hangs,
+            _ => panic!("{url}"),
+        };
+        Ok(Arc::new(Loud { memory: Memory::new(), goodbye }) as Arc<dyn Driver>)
+    })
+}
+
+fn drivers() -> Drivers {
+    Drivers::compiled().with("loud", open)
+}
+
+const SIMPLE: [(&str, &str); 1] = [("gosdDriver", "loud:simple")];
+
+/// The role of a program that has nothing to do with signals itself.
+fn service() {
+    let runtime = Runtime::new().unwrap();
+    let _client = runtime.block_on(drivers().start("mail", "http://127.0.0.1:1")).unwrap();
+    tell("ready");
+    hear();
+}
+
+/// The role of one with two clients that say goodbye in the way of the driver.
+fn two_clients(url: &str) {
+    let runtime = Runtime::new().unwrap();
+    let _clients = runtime.block_on(async {
+        let driver = drivers().open(url).await.unwrap();
+        // Longer than any test takes: nothing else ends a call that hangs.
+        let settings = Settings::default().timeout(Duration::from_secs(86_400));
+        let start = |url| {
+            let builder = Client::builder(Arc::clone(&driver)).settings(settings.clone());
+            builder.register("mail", url).handle_signals(true).start()
+        };
+        [start("http://127.0.0.1:1").await.unwrap(), start("http://127.0.0.1:2").await.unwrap()]
+    });
+    tell("ready");
+    hear();
+}
+
+fn ready(cast: &Cast, role: &str, env: &[(&str, &str)]) -> Process {
+    let process = cast.start(role, env);
+    process.wait_for("ready");
+    process
+}
+
+#[test]
+fn the_client_leaves_and_the_signal_takes_its_course() {
+    let cast =
+        Cast::new("the_client_leaves_and_the_signal_takes_its_course", &[("service", service)]);
+    for signal in [Signal::TERM, Signal::INT] {
+        let process = ready(&cast, "service", &SIMPLE);
+        process.signal(signal);
+        let (status, said) = process.end();
+        assert_eq!(said, ["leaving", "left"]);
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
+    }
+}
+
+#[test]
+fn all_clients_leave_at_the_same_time() {
+    let cast = Cast::new(
+        "all_clients_leave_at_the_same_time",
+        &[("service", || two_clients("loud:together"))],
+    );
+    let process = ready(&cast, "service", &[]);
+    process.signal(Signal::TERM);
+    let (status, said) = process.end();
+    assert_eq!(said, ["leaving", "leaving", "left", "left"]);
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
+}
+
+#[test]
+fn a_backend_that_hangs_is_not_waited_for_longer_than_three_seconds() {
+    let cast = Cast::new(
+        "a_backend_that_hangs_is_not_waited_for_longer_than_three_seconds",
+        &[("service", || two_clients("loud:hangs"))],
+    );
+    let process = ready(&cast, "service", &[]);
+    let started = Instant::now();
+    process.signal(Signal::TERM);
+    let (status, said) = process.end();
+    assert_eq!(said, ["leaving", "leaving"]);
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
+    assert!(started.elapsed() >= Duration::from_millis(2_900), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_second_signal_takes_its_course_at_once() {
+    let cast = Cast::new(
+        "a_second_signal_takes_its_course_at_once",
+        &[("service", || two_clients("loud:hangs"))],
+    );
+    let process = ready(&cast, "service", &[]);
+    process.signal(Signal::TERM);
+    process.wait_for("leaving");
+    process.signal(Signal::INT);
+    let (status, _) = process.end();
+    // Had it been waited for the first one, it would be that one's.
+    assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "{status}");
+}
+
+#[test]
+fn a_program_that_takes_over_ends_in_its_own_time() {
+    fn program() {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let client = drivers().start("mail", "http://127.0.0.1:1").await.unwrap();
+            let _other = drivers().start("mail", "http://127.0.0.1:2").await.unwrap();
+            // It is the call that counts: the future waits.
+            let signal = client.shutdown_on_signal();
+            tell("ready");
+            hear();
+            signal.await;
+            tell("shut down");
+        });
+        hear();
+        std::process::exit(7);
+    }
+    let cast = Cast::new("a_program_that_takes_over_ends_in_its_own_time", &[("program", program)]);
+    let mut process = ready(&cast, "program", &SIMPLE);
+    process.signal(Signal::TERM);
+    for _ in 0..2 {
+        process.wait_for("left");
+    }
+    process.say("go on");
+    process.wait_for("shut down");
+    for signal in [Signal::TERM, Signal::INT] {
+        process.signal(signal);
+    }
+    process.say("end");
+    let (status, said) = process.end();
+    assert_eq!((status.code(), said), (Some(7), Vec::new()), "{status}");
+}
+
+#[test]
+fn a_server_finishes_the_request_under_way() {
+    fn server() {
+        Runtime::new().unwrap().block_on(async {
+            let finish = Arc::new(Notify::new());
+            let wait = Arc::clone(&finish);
+            let slow = async move || {
+                tell("asked");
+                wait.notified().await;
+                "answered"
+            };
+            let app = Router::new().route("/", get(slow));
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let driver = drivers().from_env().await.unwrap();
+            let url = format!("http://{address}");
+            let client = Client::builder(driver).register("mail", &url).start().await.unwrap();
+            std::thread::spawn(move || {
+                hear();
+                finish.notify_one();
+            });
+            tell(&format!("ready at {address}"));
+            let server = axum::serve(listener, app);
+            server.with_graceful_shutdown(client.shutdown_on_signal()).await.unwrap();
+            tell("served");
+        });
+    }
+    let cast = Cast::new("a_server_finishes_the_request_under_way", &[("server", server)]);
+    let mut process = cast.start("server", &SIMPLE);
+    let mut request = TcpStream::connect(process.wait_for("ready at ")).unwrap();
+    request.set_read_timeout(Some(support::LONG)).unwrap();
+    request.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    process.wait_for("asked");
+    process.signal(Signal::TERM);
+    process.wait_for("left");
+    process.say("finish");
+    let mut answer = String::new();
+    request.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("answered"), "{answer}");
+    let (status, said) = process.end();
+    assert!(status.success() && said == ["served"], "{status} {said:?}");
+}
+
+#[test]
+fn the_first_process_of_a_container_exits_with_the_shells_code() {
+    let cast = Cast::new(
+        "the_first_process_of_a_container_exits_with_the_shells_code",
+        &[("service", service)],
+    );
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut command = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        let service = cast.command("service");
+        command.args(["--pid", "--fork", "--kill-child", "--"]).arg(service.get_program());
+        command
+            .args(service.get_args())
+            .envs(service.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        let process = Process::start(command.envs(SIMPLE));
+        process.wait_for("ready");
+        let id = process.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        signal_to(children.trim().parse().unwrap(), signal);
+        let (status, said) = process.end();
+        assert_eq!(said, ["leaving", "left"]);
+        assert_eq!(status.code(), Some(128 + signal.as_raw()), "{status}");
+    }
+}
+
+#[test]
+fn other_signals_are_left_alone() {
+    let cast = Cast::new("other_signals_are_left_alone", &[("service", service)]);
+    for signal in [Signal::HUP, Signal::QUIT] {
+        let process = ready(&cast, "service", &SIMPLE);
+        assert!(process.catches(Signal::TERM) && !process.catches(signal));
+        process.signal(signal);
+        let (status, said) = process.end();
+        assert_eq!((status.signal(), said), (Some(signal.as_raw()), Vec::new()), "{status}");
+    }
+}
+
+#[test]
+fn who_did_not_ask_for_it_is_left_alone() {
+    fn discovers() {
+        let runtime = Runtime::new().unwrap();
+        let _client = runtime.block_on(drivers().connect()).unwrap();
+        tell("ready");
+        hear();
+    }
+    fn builds() {
+        let runtime = Runtime::new().unwrap();
+        let _client = runtime.block_on(async {
+            let driver = drivers().from_env().await.unwrap();
+            Client::builder(driver).register("mail", "http://127.0.0.1:1").start().await.unwrap()
+        });
+        tell("ready");
+        hear();
+    }
+    let cast = Cast::new(
+        "who_did_not_ask_for_it_is_left_alone",
+        &[("discovers", discovers), ("builds", builds)],
+    );
+    for role in ["discovers", "builds"] {
+        let process = ready(&cast, role, &SIMPLE);
+        assert!(!process.catches(Signal::TERM), "{role}");
+        process.signal(Signal::TERM);
+        let (status, said) = process.end();
+        assert_eq!((status.signal(), said), (Some(Signal::TERM.as_raw()), Vec::new()), "{role}");
+    }
+}
