@@ -100,7 +100,8 @@ fn server_text(error: &redis::ServerError) -> String {
     format!("{} {}", error.code(), error.details().unwrap_or_default())
 }
 
-fn from_server(text: &str) -> Error {
+/// The error that a server tells of.
+pub(crate) fn from_server(text: &str) -> Error {
     // The arguments of an unknown command can hold a secret; the rest is of no use to anybody.
     let end =
         [", with args beginning", " script: "].iter().filter_map(|mark| text.find(mark)).min();
