@@ -9,8 +9,6 @@ mod start;
 mod state;
 mod streams;
 mod sync;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::sync::Arc;
