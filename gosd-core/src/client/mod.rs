@@ -1,6 +1,7 @@
 //! The client: the public face over the state and the background tasks.
 
 mod builder;
+mod guard;
 mod lease;
 mod lookup;
 mod signals;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::registry::{Directory, Effects, Registry};
@@ -76,19 +76,6 @@ impl State {
             started: Instant::now(),
             lost_at: AtomicI64::new(IN_CONTACT),
         }
-    }
-
-    /// Runs a driver call, bounded in time, and says in its error what it was.
-    pub(crate) async fn call<T>(
-        &self,
-        operation: &str,
-        call: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        let bound = self.settings.timeout;
-        let result = timeout(bound, call).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, format!("no answer within {bound:?}")))
-        });
-        result.map_err(|error| error.at(self.driver.name(), operation))
     }
 
     pub(crate) fn apply(&self, event: Event) {

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
+use super::guard;
 use super::start::Starting;
 use super::state::State;
 use crate::pace::{Backoff, jittered};
@@ -66,7 +67,7 @@ struct Sync<'a> {
 impl<'a> Sync<'a> {
     fn new(state: &'a Arc<State>, driver: &'a dyn Driver, starting: Starting) -> Self {
         let interval = state.settings.refresh_interval;
-        let stream = driver.watch();
+        let stream = guard::watch(driver);
         let now = Instant::now();
         Self {
             state,
@@ -99,7 +100,7 @@ impl<'a> Sync<'a> {
             }
             Some(Err(error)) => error,
             None => {
-                self.stream = self.driver.watch();
+                self.stream = guard::watch(self.driver);
                 Error::new(ErrorKind::Unavailable, "the watch ended")
             }
         };

@@ -1,13 +1,7 @@
 //! What is left behind: nothing, however a client ends.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use futures_util::{FutureExt, StreamExt, stream};
-use gosd_core::{
-    BoxStream, Client, Driver, ErrorKind, Event, Instance, InstanceId, Result, Settings, View,
-    async_trait,
-};
+use futures_util::{FutureExt, StreamExt};
+use gosd_core::{Client, Driver, ErrorKind, Settings, View};
 use gosd_testkit::{Fault, Operation};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
@@ -147,44 +141,4 @@ async fn many_clients_come_and_go() {
         }
     };
     tokio::time::timeout(60 * SECOND, ended).await.expect("tasks were left behind");
-}
-
-/// A backend in which something happens all the time.
-struct Storm;
-
-#[async_trait]
-impl Driver for Storm {
-    async fn register(&self, _: &Instance, _: Duration) -> Result<()> {
-        Ok(())
-    }
-
-    async fn deregister(&self, _: &InstanceId) -> Result<()> {
-        Ok(())
-    }
-
-    async fn list(&self) -> Result<Vec<Instance>> {
-        Ok(Vec::new())
-    }
-
-    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
-        let instance = Instance::new("mail", "http://10.0.0.1").unwrap();
-        let put = |i: usize| Event::Put(instance.clone().with_metadata("i", &i.to_string()));
-        let events: Vec<_> = (0..100).map(|i| Ok(put(i))).collect();
-        Some(stream::iter(events.into_iter().cycle()).boxed())
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_still_comes_makes_a_closed_view_fresh_again() {
-    for _ in 0..200 {
-        let client = Client::builder(Arc::new(Storm)).start().await.unwrap();
-        client.shutdown().await.unwrap();
-        tokio::task::yield_now().await;
-        let served = client.instances("mail");
-        for _ in 0..100 {
-            assert!(matches!(client.status().view, View::Stale { .. }), "{:?}", client.status());
-            assert_eq!(client.instances("mail"), served);
-            tokio::task::yield_now().await;
-        }
-    }
 }

@@ -5,6 +5,7 @@ mod endings;
 mod heartbeat;
 mod leaving;
 mod local;
+mod odd_drivers;
 mod outages;
 mod reading;
 mod removing;
