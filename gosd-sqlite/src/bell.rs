@@ -94,3 +94,65 @@ impl Bell {
         Ok(file)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use gosd_core::{Instance, InstanceId};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::options::Options;
+    use crate::store::Store;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Whether the bell is heard; not by looking at the database, as watchers also do.
+    async fn expect_ring(ears: &mut watch::Receiver<()>) {
+        timeout(LONG, ears.changed()).await.expect("a ring").expect("the bell is there");
+    }
+
+    fn listener(database: &Path) -> (Bell, watch::Receiver<()>) {
+        let (heard, ears) = watch::channel(());
+        let mut bell = Bell::new(database, heard);
+        bell.listen();
+        (bell, ears)
+    }
+
+    #[tokio::test]
+    async fn each_change_rings_for_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gosd.db");
+        let (_bell, mut ears) = listener(&path);
+        let options = Options { path, namespace: "gosd".into() };
+        let mut store = Store::new(options, watch::Sender::new(()), std::time::SystemTime::now);
+        let mail = Instance::new("mail", "http://10.0.0.7:25").unwrap();
+        let byte = || fs::metadata(folder.path().join("gosd.db-bell")).unwrap().modified().unwrap();
+        store.register(&mail, LONG).unwrap();
+        expect_ring(&mut ears).await;
+        let rung = byte();
+        store.register(&mail, LONG).unwrap();
+        store.deregister(&InstanceId::from("absent")).unwrap();
+        assert_eq!(byte(), rung, "a renewal is no change");
+        store.deregister(mail.id()).unwrap();
+        expect_ring(&mut ears).await;
+    }
+
+    #[tokio::test]
+    async fn a_new_bell_is_heard_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gosd.db");
+        let (mut bell, mut ears) = listener(&path);
+        let (mut other, _ears) = listener(&path);
+        for _ in 0..5 {
+            fs::remove_file(folder.path().join("gosd.db-bell")).unwrap();
+            expect_ring(&mut ears).await;
+            bell.listen();
+            ears.borrow_and_update();
+            other.ring();
+            expect_ring(&mut ears).await;
+        }
+    }
+}

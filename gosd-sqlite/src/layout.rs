@@ -89,13 +89,14 @@ pub(crate) fn create(db: &mut Connection) -> Result<(), Judged> {
     Ok(transaction.commit()?)
 }
 
+/// Returns how many rows were written, without what the triggers wrote.
 pub(crate) fn upsert(
     db: &Connection,
     namespace: &str,
     instance: &Instance,
     now: i64,
     ttl: Duration,
-) -> Sql<()> {
+) -> Sql<usize> {
     let lease = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX / 2);
     let metadata = serde_json::to_string(instance.metadata()).expect("strings always serialize");
     db.prepare_cached(
@@ -114,13 +115,12 @@ pub(crate) fn upsert(
         now + lease,
         lease
     ])
-    .map(drop)
 }
 
-pub(crate) fn delete(db: &Connection, namespace: &str, id: &InstanceId) -> Sql<()> {
+/// As [`upsert`].
+pub(crate) fn delete(db: &Connection, namespace: &str, id: &InstanceId) -> Sql<usize> {
     db.prepare_cached("DELETE FROM instances WHERE namespace = ?1 AND id = ?2")?
         .execute(params![namespace, id.as_str()])
-        .map(drop)
 }
 
 /// The instances whose lease runs after `now`; what cannot be read is skipped with a warning.
@@ -134,11 +134,6 @@ pub(crate) fn live(db: &Connection, namespace: &str, now: i64) -> Sql<Vec<Instan
         instances.extend(readable(row));
     }
     Ok(instances)
-}
-
-/// The number of the last change, by which one sees that there was another.
-pub(crate) fn last_change(db: &Connection) -> Sql<i64> {
-    db.prepare_cached("SELECT coalesce(max(seq), 0) FROM changes")?.query_row([], |row| row.get(0))
 }
 
 /// Where a watcher begins to follow.

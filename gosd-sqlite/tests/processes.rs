@@ -146,3 +146,46 @@ fn all_come_back_when_only_the_database_is_removed() {
     let remove = |place: &Place| fs::remove_file(place.path()).expect("the database");
     all_come_back("all_come_back_when_only_the_database_is_removed", remove);
 }
+
+/// In a process of its own, where nobody else opens anything.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_dropped_driver_leaves_nothing_behind() {
+    let test = "a_dropped_driver_leaves_nothing_behind";
+    act(|path| {
+        block_on(async {
+            let driver = open(path, "gosd").await;
+            driver.register(&instance("mail"), LONG).await.unwrap();
+            let mut watches = [driver.watch().unwrap(), driver.watch().unwrap()];
+            for watch in &mut watches {
+                next(watch).await.unwrap();
+            }
+            assert_ne!(left_open(), Vec::<String>::new());
+            // Parked on a silent file.
+            let [parked, _] = &mut watches;
+            let silence = timeout(Duration::from_millis(50), next(parked)).await;
+            assert!(silence.is_err(), "{silence:?}");
+            drop(watches);
+            drop(driver);
+            let mut pause = interval(Duration::from_millis(20));
+            while !left_open().is_empty() {
+                pause.tick().await;
+            }
+        });
+        tell("nothing is left");
+    });
+    let place = Place::new();
+    Process::start(again(test, &place.path(), &[])).hear("nothing is left");
+}
+
+/// What is open of the database, and the threads that work on it.
+#[cfg(target_os = "linux")]
+fn left_open() -> Vec<String> {
+    let entries = |folder: &str| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries("/proc/self/fd").filter_map(|file| fs::read_link(file).ok());
+    let files = files.map(|file| file.display().to_string());
+    let threads =
+        entries("/proc/self/task").filter_map(|task| fs::read_to_string(task.join("comm")).ok());
+    let ours = ["gosd.db", "inotify", "gosd-sqlite", "notify-rs"];
+    files.chain(threads).filter(|name| ours.iter().any(|our| name.contains(our))).collect()
+}
