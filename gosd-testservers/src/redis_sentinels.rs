@@ -29,10 +29,11 @@ struct Sentinel {
 impl RedisSentinels {
     /// Starts all of them, and waits until they know each other.
     pub async fn start() -> Self {
-        let first = RedisServer::start(&[]).await;
+        let at_once = ["--repl-diskless-sync-delay", "0"];
+        let first = RedisServer::start(&at_once).await;
         let port = first.port().to_string();
-        let args = ["--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"];
-        let second = RedisServer::start(&args).await;
+        let replica_of = ["--replicaof", "127.0.0.1", &port];
+        let second = RedisServer::start(&[replica_of.as_slice(), &at_once].concat()).await;
         let mut sentinels = Vec::new();
         for _ in 0..3 {
             sentinels.push(Sentinel::start(&port).await);
@@ -65,6 +66,15 @@ impl RedisSentinels {
     pub async fn wait_for_second(&self) {
         let port = self.second.port().to_string();
         self.wait_until(|state| state.get("port") == Some(&port)).await;
+    }
+
+    /// Waits until the replica has everything that was written so far.
+    pub async fn wait_for_replica(&self) {
+        let mut wait = redis::cmd("WAIT");
+        wait.arg(1).arg(MEET.as_millis() as u64);
+        let replicas: usize =
+            wait.query_async(&mut self.first.connect(None).await).await.expect("a master");
+        assert_eq!(replicas, 1, "the replica does not follow");
     }
 
     async fn wait_until(&self, done: impl Fn(&HashMap<String, String>) -> bool) {
