@@ -1,6 +1,13 @@
 use std::array;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use crate::{EtcdServer, free_port};
+
+/// How long an election may take; generous, for busy machines.
+const ELECTION: Duration = Duration::from_secs(60);
 
 /// Three etcd members that are one cluster.
 #[derive(Debug)]
@@ -26,5 +33,31 @@ impl EtcdCluster {
     /// The members' addresses, as in a URL.
     pub fn hosts(&self) -> String {
         self.nodes.each_ref().map(|node| format!("127.0.0.1:{}", node.port())).join(",")
+    }
+}
+
+/// The member that all of these agree to be the leader, as an index among them.
+///
+/// Waits until there is one. The members must be running.
+pub async fn etcd_leader(nodes: &[&EtcdServer]) -> usize {
+    let deadline = Instant::now() + ELECTION;
+    loop {
+        let mut members = Vec::new();
+        let mut leaders = BTreeSet::new();
+        for node in nodes {
+            let status = node.try_ctl(&["endpoint", "status", "-w", "fields"]).await;
+            let status = status.unwrap_or_default();
+            let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+            members.push(field("\"MemberID\" : ").map(str::to_owned));
+            leaders.insert(field("\"Leader\" : ").map(str::to_owned));
+        }
+        if let (1, Some(leader @ Some(_))) = (leaders.len(), leaders.first())
+            && let Some(index) = members.iter().position(|member| member == leader)
+        {
+            return index;
+        }
+        assert!(Instant::now() < deadline, "no leader among {members:?}: {leaders:?}");
+        // The members tell nobody when they have elected one.
+        sleep(Duration::from_millis(50)).await;
     }
 }

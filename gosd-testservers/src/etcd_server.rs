@@ -108,6 +108,11 @@ impl EtcdServer {
 
     /// Runs `etcdctl`, and returns what it prints.
     pub async fn ctl(&self, args: &[&str]) -> String {
+        self.try_ctl(args).await.unwrap_or_else(|error| panic!("etcdctl {args:?} fails: {error}"))
+    }
+
+    /// The same where a failure is expected: the error is what `etcdctl` says.
+    pub async fn try_ctl(&self, args: &[&str]) -> Result<String, String> {
         let output = Command::new("etcdctl")
             .env("ETCDCTL_API", "3")
             .args(&self.access)
@@ -118,9 +123,8 @@ impl EtcdServer {
             .unwrap_or_else(|error| {
                 panic!("cannot run etcdctl: {error}; install the Debian package etcd-client")
             });
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "etcdctl {args:?} fails: {error}");
-        String::from_utf8(output.stdout).expect("etcdctl prints text")
+        let text = |bytes| String::from_utf8(bytes).expect("etcdctl prints text");
+        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }
 
     /// Turns authentication on, with the users `root:root` and `gosd:p@ss`; the latter may read and

@@ -14,7 +14,7 @@ mod redis_sentinels;
 mod redis_server;
 
 pub use certificates::Certificates;
-pub use etcd_cluster::EtcdCluster;
+pub use etcd_cluster::{EtcdCluster, etcd_leader};
 pub use etcd_server::EtcdServer;
 pub use port::free_port;
 pub use process::Process;
