@@ -89,6 +89,26 @@ async fn credentials_and_permissions() {
 }
 
 #[tokio::test]
+async fn to_discover_a_permission_to_read_will_do() {
+    let mut etcd = EtcdServer::start(&[]).await;
+    etcd.ctl(&["role", "add", "reader"]).await;
+    let grant = "role grant-permission reader read --prefix=true /gosd/instances/";
+    etcd.ctl(&grant.split(' ').collect::<Vec<_>>()).await;
+    etcd.ctl(&["user", "add", "reader:secret"]).await;
+    etcd.ctl(&["user", "grant-role", "reader", "reader"]).await;
+    etcd.enable_auth("/gosd/instances/").await;
+    let host = format!("127.0.0.1:{}", etcd.port());
+    let mail = instance("mail");
+    open(&format!("etcd://gosd:p%40ss@{host}")).await.register(&mail, LONG).await.expect("it may");
+    let reader = open(&format!("etcd://reader:secret@{host}")).await;
+    assert_eq!(reader.list().await.expect("it may"), [mail.clone()]);
+    assert_eq!(Watch::start(&*reader).await.1, [mail.clone()]);
+    for refused in [reader.register(&mail, LONG).await, reader.deregister(mail.id()).await] {
+        assert_eq!(refused.expect_err("it may not").kind(), ErrorKind::Denied);
+    }
+}
+
+#[tokio::test]
 async fn certificates() {
     use ErrorKind::{Config, Denied};
     let (ours, theirs) = (Certificates::new(), Certificates::new());

@@ -14,6 +14,7 @@ pub(crate) struct Server {
     proxy: Proxy,
     /// What stands in the URL before the host, and after the namespace.
     url: (&'static str, String),
+    has_users: bool,
     /// Kept for the drivers.
     _certificates: Option<Certificates>,
 }
@@ -26,7 +27,8 @@ impl Server {
     pub(crate) async fn with_auth() -> Self {
         let mut etcd = EtcdServer::start(&[]).await;
         etcd.enable_auth("/").await;
-        Self::new(etcd, "etcd://gosd:p%40ss@", String::new()).await
+        let fixture = Self::new(etcd, "etcd://gosd:p%40ss@", String::new()).await;
+        Self { has_users: true, ..fixture }
     }
 
     pub(crate) async fn with_client_certificates() -> Self {
@@ -41,7 +43,14 @@ impl Server {
     async fn new(etcd: EtcdServer, scheme: &'static str, query: String) -> Self {
         let port = etcd.port();
         let proxy = Proxy::to(port).await;
-        Self { etcd: Mutex::new(etcd), port, proxy, url: (scheme, query), _certificates: None }
+        Self {
+            etcd: Mutex::new(etcd),
+            port,
+            proxy,
+            url: (scheme, query),
+            has_users: false,
+            _certificates: None,
+        }
     }
 
     async fn open(&self, port: u16, namespace: &str) -> Arc<dyn Driver> {
@@ -76,8 +85,14 @@ impl Fixture for Server {
         Ok(())
     }
 
-    async fn wipe(&self, namespace: &str) -> Result<(), NotOffered> {
-        self.etcd.lock().await.ctl(&["del", "--prefix", &format!("/{namespace}/")]).await;
+    /// Takes everything from the server, but the users if there are any.
+    async fn wipe(&self, _: &str) -> Result<(), NotOffered> {
+        let mut etcd = self.etcd.lock().await;
+        if self.has_users {
+            etcd.ctl(&["del", "--prefix", "/"]).await;
+        } else {
+            etcd.restart_empty().await;
+        }
         Ok(())
     }
 

@@ -22,6 +22,21 @@ async fn goes_on_right_after_the_snapshot() {
 }
 
 #[tokio::test]
+async fn a_registry_larger_than_a_usual_message_is_read_whole() {
+    /// With their metadata, more than the 4 MiB that a client takes by default.
+    const INSTANCES: usize = 800;
+    let etcd = EtcdServer::start(&[]).await;
+    let driver = open_at(etcd.port()).await;
+    let large = "x".repeat(7_000);
+    for _ in 0..INSTANCES {
+        driver.register(&instance("mail").with_metadata("text", &large), LONG).await.unwrap();
+    }
+    assert_eq!(driver.list().await.unwrap().len(), INSTANCES);
+    let (_watch, all) = Watch::start(&*driver).await;
+    assert_eq!(all.len(), INSTANCES);
+}
+
+#[tokio::test]
 async fn a_compaction_under_a_slow_reader_is_a_new_snapshot() {
     /// More than the buffers on the way hold.
     const CHANGES: usize = 3_000;
