@@ -1,6 +1,7 @@
 //! The client: the public face over the state and the background tasks.
 
 mod builder;
+mod guard;
 mod lease;
 mod lookup;
 mod signals;
@@ -9,8 +10,6 @@ mod start;
 mod state;
 mod streams;
 mod sync;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::registry::{Directory, Effects, Registry};
@@ -78,22 +78,9 @@ impl State {
         }
     }
 
-    /// Runs a driver call, bounded in time, and says in its error what it was.
-    pub(crate) async fn call<T>(
-        &self,
-        operation: &str,
-        call: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        let bound = self.settings.timeout;
-        let result = timeout(bound, call).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, format!("no answer within {bound:?}")))
-        });
-        result.map_err(|error| error.at(self.driver.name(), operation))
-    }
-
     pub(crate) fn apply(&self, event: Event) {
         debug!(driver = self.driver.name(), ?event, "watch");
-        self.step(|registry, now| registry.apply(event, now));
+        self.step_if_open(|registry, now| registry.apply(event, now));
     }
 
     pub(crate) fn begin_read(&self) {
@@ -103,7 +90,7 @@ impl State {
     /// Applies a read; false if it was overtaken by a `Reset`.
     pub(crate) fn finish_read(&self, all: Vec<Instance>) -> bool {
         let mut applied = true;
-        self.step(|registry, now| {
+        self.step_if_open(|registry, now| {
             registry.finish_read(all, now).unwrap_or_else(|| {
                 applied = false;
                 Effects::default()
@@ -117,19 +104,19 @@ impl State {
     }
 
     pub(crate) fn lose_contact(&self, error: Error) {
-        self.step(|registry, now| {
+        self.step_if_open(|registry, now| {
             registry.lose_contact(error, now);
             Effects::default()
         });
     }
 
     pub(crate) fn sweep(&self) {
-        self.step(Registry::sweep);
+        self.step_if_open(Registry::sweep);
     }
 
     /// Takes over a view from before, of this age.
     pub(crate) fn seed(&self, all: Vec<Instance>, age: Duration) {
-        self.step(|registry, now| registry.seed(all, now.checked_sub(age).unwrap_or(now)));
+        self.step_if_open(|registry, now| registry.seed(all, now.checked_sub(age).unwrap_or(now)));
     }
 
     /// What others registered and its version, if it is fresh and not the version given.
@@ -183,7 +170,7 @@ impl State {
 
     /// Notes a successful heartbeat, unless the client has left in the meantime.
     pub(crate) fn registered(&self, instance: &Instance) {
-        self.step(|registry, _| {
+        self.step_if_open(|registry, _| {
             let mut has_left = false;
             let changed = self.set_status(|status| match status.registration {
                 Registration::Left => has_left = true,
@@ -241,15 +228,20 @@ impl State {
 
     /// Ends everything that waits; the view is served on as it is.
     pub(crate) fn close(&self) {
-        if self.progress.borrow().closed {
+        if self.is_closed() {
             return;
         }
         self.step(|registry, now| {
             registry.lose_contact(Error::closed("watch"), now);
+            // Here and not after it, for this loss of contact is no failure to warn of.
+            let view = registry.view();
+            self.progress.send_modify(|progress| {
+                progress.status.view = view;
+                progress.closed = true;
+            });
             Effects::default()
         });
         self.lock().changes = None;
-        self.progress.send_modify(|progress| progress.closed = true);
         self.news.send_replace(());
     }
 
@@ -288,6 +280,9 @@ impl State {
 
     /// Why a lookup that found nothing failed.
     pub(crate) fn not_found(&self, service: &str) -> Error {
+        if let Some(stale) = self.too_stale() {
+            return stale;
+        }
         let backend = self.driver.name();
         let core = self.lock();
         match core.registry.never_reached() {
@@ -328,6 +323,14 @@ impl State {
                 format!("without contact for {stale:.0?}, and no more than {limit:?} is allowed");
             Error::new(ErrorKind::Stale, message).at(self.driver.name(), "next")
         })
+    }
+
+    /// Runs a step of the background work, which may not have noticed yet that it is stopped.
+    fn step_if_open(&self, step: impl FnOnce(&mut Registry, Instant) -> Effects) {
+        self.step(|registry, now| match self.is_closed() {
+            true => Effects::default(),
+            false => step(registry, now),
+        });
     }
 
     /// Runs one step of the registry, and tells everybody what it did.

@@ -1,0 +1,115 @@
+use std::time::Duration;
+
+use gosd_core::{Instance, InstanceId};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, FromRedisValue, RedisResult, Script, ServerErrorKind};
+
+use crate::layout::{self, Keys};
+
+/// How many changes a watcher may be behind before it starts again with a snapshot; about.
+const ENTRIES: usize = 10_000;
+/// How many instances one call removes or adopts at most, so that it never blocks the server for long.
+pub(crate) const BATCH: usize = 100;
+/// How long a lease has been over before it is purged, so that one process does it for all.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+
+/// The changes: each is one script, called by its hash and loaded again where it is not known.
+pub(crate) struct Scripts {
+    register: Script,
+    deregister: Script,
+    purge: Script,
+    adopt: Script,
+}
+
+impl Scripts {
+    pub(crate) fn new() -> Self {
+        Self {
+            register: Script::new(include_str!("register.lua")),
+            deregister: Script::new(include_str!("deregister.lua")),
+            purge: Script::new(include_str!("purge.lua")),
+            adopt: Script::new(include_str!("adopt.lua")),
+        }
+    }
+
+    pub(crate) async fn register(
+        &self,
+        redis: &mut MultiplexedConnection,
+        keys: &Keys,
+        instance: &Instance,
+        lease: Duration,
+    ) -> RedisResult<()> {
+        run(redis, keys, &self.register, |call| {
+            call.arg(instance.id().as_str())
+                .arg(instance.url())
+                .arg(layout::meta_of(instance))
+                .arg(millis(lease))
+                .arg(ENTRIES);
+        })
+        .await
+    }
+
+    pub(crate) async fn deregister(
+        &self,
+        redis: &mut MultiplexedConnection,
+        keys: &Keys,
+        id: &InstanceId,
+    ) -> RedisResult<()> {
+        run(redis, keys, &self.deregister, |call| {
+            call.arg(id.as_str()).arg(ENTRIES);
+        })
+        .await
+    }
+
+    /// Removes what has expired, unless somebody did within the last [`GRACE`]; says how many.
+    pub(crate) async fn purge(
+        &self,
+        redis: &mut MultiplexedConnection,
+        keys: &Keys,
+    ) -> RedisResult<usize> {
+        run(redis, keys, &self.purge, |call| {
+            call.arg(millis(GRACE)).arg(BATCH).arg(ENTRIES);
+        })
+        .await
+    }
+
+    /// Gives a lease to those that have none; says how many got one.
+    pub(crate) async fn adopt(
+        &self,
+        redis: &mut MultiplexedConnection,
+        keys: &Keys,
+        ids: &[InstanceId],
+        lease: Duration,
+    ) -> RedisResult<i64> {
+        run(redis, keys, &self.adopt, |call| {
+            call.arg(millis(lease));
+            for id in ids {
+                call.arg(id.as_str());
+            }
+        })
+        .await
+    }
+}
+
+/// Calls a script by its hash; `arguments` adds what comes after the keys.
+async fn run<T: FromRedisValue>(
+    redis: &mut MultiplexedConnection,
+    keys: &Keys,
+    script: &Script,
+    arguments: impl FnOnce(&mut Cmd),
+) -> RedisResult<T> {
+    let mut call = redis::cmd("EVALSHA");
+    call.arg(script.get_hash()).arg(4);
+    call.arg(&keys.registry).arg(&keys.leases).arg(&keys.meta).arg(&keys.events);
+    arguments(&mut call);
+    match call.query_async(redis).await {
+        Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
+            script.load_async(redis).await?;
+            call.query_async(redis).await
+        }
+        result => result,
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
