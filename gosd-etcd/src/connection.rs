@@ -25,7 +25,7 @@ pub(crate) async fn open(options: &Options) -> Result<Client> {
     fastrand::shuffle(&mut hosts);
     let mut failures = Vec::new();
     for host in hosts {
-        let dialed = timeout(CONNECT, dial(host, options)).await.unwrap_or_else(|_| {
+        let dialed = timeout(CONNECT, Box::pin(dial(host, options))).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, format!("no answer within {CONNECT:?}")))
         });
         match dialed {

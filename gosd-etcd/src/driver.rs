@@ -117,15 +117,18 @@ impl Driver for Etcd {
                 return Ok(());
             }
         }
-        let lease =
-            self.call(async |mut client| lease::write(&mut client, key, json, ttl).await).await?;
+        let lease = self.call(async |mut client| lease::grant(&mut client, ttl).await).await?;
+        // Known from here on, so that a goodbye ends it even if the record arrives late.
         self.leases().insert(instance.id().clone(), lease);
-        Ok(())
+        let write =
+            async |mut client: Client| lease::write(&mut client, key, json, lease, known).await;
+        self.call(write).await
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
         let key = &self.keys.key(id);
-        self.call(|mut client| async move { lease::remove(&mut client, key).await }).await?;
+        let known = self.leases().get(id).copied();
+        self.call(async |mut client| lease::remove(&mut client, key, known).await).await?;
         self.leases().remove(id);
         Ok(())
     }

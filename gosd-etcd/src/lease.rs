@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, Error, LeaseTimeToLiveOptions, PutOptions, Txn, TxnOp,
+    Client, Compare, CompareOp, Error, KeyValue, LeaseTimeToLiveOptions, PutOptions, Txn, TxnOp,
     TxnOpResponse,
 };
 use tonic::Code;
@@ -51,39 +51,54 @@ pub(crate) async fn renew(
     Ok(client.txn(unchanged).await?.succeeded())
 }
 
-/// Writes a record with a new lease, whatever was there before.
+/// Makes a lease.
+pub(crate) async fn grant(client: &mut Client, ttl: Duration) -> Result<Lease> {
+    let ttl = seconds(ttl);
+    Ok(Lease { id: client.lease_grant(ttl, None).await?.id(), ttl })
+}
+
+/// Writes a record with its lease, whatever was there before, and ends the leases that it had.
 pub(crate) async fn write(
     client: &mut Client,
     key: &str,
     json: &str,
-    ttl: Duration,
-) -> Result<Lease> {
-    let ttl = seconds(ttl);
-    let id = client.lease_grant(ttl, None).await?.id();
-    let options = PutOptions::new().with_lease(id).with_prev_key();
+    lease: Lease,
+    known: Option<Lease>,
+) -> Result<()> {
+    let options = PutOptions::new().with_lease(lease.id).with_prev_key();
     let before = client.put(key, json, Some(options)).await?.take_prev_key();
-    if let Some(old) = before.map(|record| record.lease()).filter(|old| *old != 0) {
-        // What was left over ends by itself, only later.
+    let before = before.map_or(0, |record| record.lease());
+    let known = known.map_or(0, |known| known.id);
+    let left = [before, if known == before { 0 } else { known }];
+    for old in left.into_iter().filter(|old| *old != 0 && *old != lease.id) {
+        // What is left over ends by itself, only later.
         if let Err(error) = revoke_unless_shared(client, key, old).await {
             debug!(key, %error, "the lease of an overwritten record was not revoked");
         }
     }
-    Ok(Lease { id, ttl })
+    Ok(())
 }
 
 /// Says goodbye in a record, and then removes it and its lease.
 ///
 /// If only the first step is done, the lease does the rest. A record that was written anew in
-/// between has a lease of its own, and stays.
-pub(crate) async fn remove(client: &mut Client, key: &str) -> Result<()> {
+/// between has a lease of its own, and stays; but not one on the known lease of whoever says
+/// goodbye, which may still be on its way.
+pub(crate) async fn remove(client: &mut Client, key: &str, known: Option<Lease>) -> Result<()> {
     let say_goodbye = Txn::new().when([Compare::version(key, CompareOp::Greater, 0)]).and_then([
         TxnOp::put(key, GONE, Some(PutOptions::new().with_ignore_lease())),
         TxnOp::get(key, None),
     ]);
-    let said = client.txn(say_goodbye).await?;
-    let Some(TxnOpResponse::Get(record)) = said.op_responses().pop() else { return Ok(()) };
-    let Some(record) = record.kvs().first() else { return Ok(()) };
-    if record.lease() != 0 && revoke_unless_shared(client, key, record.lease()).await? {
+    let record = match client.txn(say_goodbye).await?.op_responses().pop() {
+        Some(TxnOpResponse::Get(said)) => said.kvs().first().cloned(),
+        _ => None,
+    };
+    let lease = record.as_ref().map_or(0, KeyValue::lease);
+    if let Some(known) = known.filter(|known| known.id != lease) {
+        revoke(client, known.id).await?;
+    }
+    let Some(record) = record else { return Ok(()) };
+    if lease != 0 && revoke_unless_shared(client, key, lease).await? {
         return Ok(());
     }
     // It was written by hand, without a lease or with that of others.
@@ -100,9 +115,14 @@ async fn revoke_unless_shared(client: &mut Client, key: &str, lease: i64) -> Res
     if status.keys().iter().any(|other| other != key.as_bytes()) {
         return Ok(false);
     }
+    revoke(client, lease).await.map(|()| true)
+}
+
+/// Revokes a lease, if it is there.
+async fn revoke(client: &mut Client, lease: i64) -> Result<()> {
     match client.lease_revoke(lease).await {
-        Err(Error::GRpcStatus(status)) if status.code() == Code::NotFound => Ok(true),
-        revoked => revoked.map(|_| true),
+        Err(Error::GRpcStatus(status)) if status.code() == Code::NotFound => Ok(()),
+        revoked => revoked.map(drop),
     }
 }
 

@@ -51,6 +51,10 @@
 //! consensus, and no watcher is woken. If the proof fails, for whatever reason, the record is written
 //! again with a new lease: two calls. A lease that nothing hangs on any more is revoked.
 //!
+//! A goodbye is three calls, and one more if the record is not on the lease that this driver granted
+//! for it, which is revoked too: a heartbeat that is late then has no lease to write with, and cannot
+//! bring the instance back.
+//!
 //! # Watching
 //!
 //! A watch has a connection of its own, and all else of a driver another. It begins before the

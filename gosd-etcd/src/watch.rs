@@ -1,7 +1,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use etcd_client::{Client, EventType, GetOptions, WatchOptions, WatchResponse, WatchStream};
+use etcd_client::{
+    Client, EventType, GetOptions, ResponseHeader, WatchOptions, WatchResponse, WatchStream,
+};
 use futures_util::stream;
 use gosd_core::{BoxStream, Error, ErrorKind, Event, Instance, Result};
 use tokio::time::timeout;
@@ -80,7 +82,7 @@ impl Follow {
         let mut kv = connection::kv(&client);
         let range = GetOptions::new().with_prefix();
         let reply = answered(BEGIN, kv.get(prefix, Some(range))).await?.map_err(fail)?;
-        let snapshot = reply.header().map_or(0, |header| header.revision());
+        let snapshot = reply.header().map_or(0, ResponseHeader::revision);
         debug!(revision = snapshot, instances = reply.kvs().len(), "watching");
         Ok((Self { stream, snapshot, _client: client }, driver.decode(reply.kvs())))
     }

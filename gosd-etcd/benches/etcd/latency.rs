@@ -1,9 +1,10 @@
 use std::time::{Duration, Instant};
 
 use etcd_client::{PutOptions, WatchOptions};
-use futures_util::{Stream, StreamExt, join};
+use futures_util::{Stream, StreamExt};
 use gosd_core::{Change, Client, Instance};
 use gosd_testservers::EtcdServer;
+use tokio::join;
 
 use crate::figures::{ROUNDS, compare, micros, percentile};
 use crate::{open, plain};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_client::StatusResponse;
 use gosd_core::{Client, InstanceId, Settings};
 use gosd_testservers::{EtcdCluster, EtcdServer, etcd_leader};
 use tokio::task::JoinSet;
@@ -41,8 +42,11 @@ async fn survives_the_loss_of_any_member() {
         load.spawn(come_and_go(url.clone(), worker, history.clone()));
     }
     load.spawn(observe(url.clone(), history.clone()));
-    disturb(&mut cluster, &history).await;
-    load.shutdown().await;
+    load.spawn(note_leaders(cluster.nodes.each_ref().map(EtcdServer::port), history.clone()));
+    tokio::select! {
+        () = disturb(&mut cluster.nodes) => load.shutdown().await,
+        ended = load.join_next() => panic!("the load ended by itself: {ended:?}"),
+    }
 
     let live: BTreeSet<InstanceId> =
         owners.iter().filter_map(|owner| owner.id().cloned()).collect();
@@ -56,24 +60,23 @@ async fn survives_the_loss_of_any_member() {
         })
         .await;
     }
-    history.judge(LEASE, &Load { lookups: 1_000, ended: 20 });
+    // The first leader, and one more for each that was taken away.
+    let least = Load { lookups: 1_000, ended: 20, leaders: 4 };
+    history.judge(LEASE, &least).unwrap_or_else(|problem| panic!("{problem}"));
 }
 
-async fn disturb(cluster: &mut EtcdCluster, history: &History) {
-    let nodes = &mut cluster.nodes;
+async fn disturb(nodes: &mut [EtcdServer; 3]) {
     sleep(CALM).await;
 
     let leader = leader_of(nodes).await;
     nodes[leader].process().kill().await;
     leader_without(nodes, leader).await;
-    history.new_leader();
     sleep(CALM).await;
     nodes[leader].restart().await;
 
     let leader = leader_of(nodes).await;
     nodes[leader].process().signal("STOP").await;
     leader_without(nodes, leader).await;
-    history.new_leader();
     sleep(CALM).await;
     nodes[leader].process().signal("CONT").await;
 
@@ -82,7 +85,6 @@ async fn disturb(cluster: &mut EtcdCluster, history: &History) {
         sleep(CALM).await;
         nodes[n].restart().await;
         leader_of(nodes).await;
-        history.new_leader();
     }
     sleep(CALM).await;
 }
@@ -145,6 +147,29 @@ async fn observe(url: String, history: Arc<History>) {
         }
         sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Notes when any member knows a leader of a term that is new.
+async fn note_leaders(ports: [u16; 3], history: Arc<History>) {
+    let mut last = 0;
+    loop {
+        for port in ports {
+            let status = timeout(Duration::from_millis(500), status(port)).await;
+            if let Ok(Ok(status)) = status
+                && status.leader() != 0
+                && status.raft_term() > last
+            {
+                last = status.raft_term();
+                history.new_leader();
+            }
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn status(port: u16) -> Result<StatusResponse, etcd_client::Error> {
+    let url = format!("http://127.0.0.1:{port}");
+    etcd_client::Client::connect([url], None).await?.status().await
 }
 
 async fn registered(node: &EtcdServer) -> BTreeSet<InstanceId> {

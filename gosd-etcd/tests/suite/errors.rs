@@ -1,6 +1,7 @@
 //! What a driver says that cannot do its work.
 
 use std::net::TcpListener;
+use std::slice::from_ref;
 use std::time::Duration;
 
 use gosd_core::{Error, ErrorKind};
@@ -101,8 +102,8 @@ async fn to_discover_a_permission_to_read_will_do() {
     let mail = instance("mail");
     open(&format!("etcd://gosd:p%40ss@{host}")).await.register(&mail, LONG).await.expect("it may");
     let reader = open(&format!("etcd://reader:secret@{host}")).await;
-    assert_eq!(reader.list().await.expect("it may"), [mail.clone()]);
-    assert_eq!(Watch::start(&*reader).await.1, [mail.clone()]);
+    assert_eq!(reader.list().await.expect("it may"), from_ref(&mail));
+    assert_eq!(Watch::start(&*reader).await.1, from_ref(&mail));
     for refused in [reader.register(&mail, LONG).await, reader.deregister(mail.id()).await] {
         assert_eq!(refused.expect_err("it may not").kind(), ErrorKind::Denied);
     }

@@ -1,5 +1,6 @@
 //! What becomes of the keys and the leases.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use gosd_core::Event;
@@ -33,7 +34,7 @@ async fn the_layout_as_read() {
     let mail = instance("mail");
     etcd.ctl(&["put", &key(&mail), &mail.to_json()]).await;
     assert_eq!(watch.event().await, Event::Put(mail.clone()));
-    assert_eq!(driver.list().await.unwrap(), [mail.clone()]);
+    assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
     // Half a goodbye is one.
     etcd.ctl(&["put", &key(&mail), r#"{"gone":true}"#]).await;
     assert_eq!(watch.event().await, Event::Remove(mail.id().clone()));
@@ -72,21 +73,21 @@ async fn a_heartbeat_restores_what_was_lost() {
     // The key; the lease; the key is on another lease; all of it.
     etcd.ctl(&["del", &key(&mail)]).await;
     driver.register(&mail, LONG).await.unwrap();
-    assert_eq!(driver.list().await.unwrap(), [mail.clone()]);
+    assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
 
     let id = lease(&etcd, &mail).await;
     etcd.ctl(&["lease", "revoke", &id]).await;
     assert_eq!(driver.list().await.unwrap(), []);
     driver.register(&mail, LONG).await.unwrap();
-    assert_eq!(driver.list().await.unwrap(), [mail.clone()]);
+    assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
 
     etcd.ctl(&["put", &key(&mail), "damaged"]).await;
     driver.register(&mail, LONG).await.unwrap();
-    assert_eq!(driver.list().await.unwrap(), [mail.clone()]);
+    assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
 
     etcd.restart_empty().await;
     driver.register(&mail, LONG).await.unwrap();
-    assert_eq!(driver.list().await.unwrap(), [mail.clone()]);
+    assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
     assert_ne!(lease(&etcd, &mail).await, "0");
 }
 
@@ -103,6 +104,21 @@ async fn whoever_registers_an_id_leaves_no_lease_behind() {
     assert_eq!(leases(&etcd).await, 1);
     // Nor does a goodbye on behalf of another.
     one.deregister(mail.id()).await.unwrap();
+    assert_eq!(leases(&etcd).await, 0);
+}
+
+#[tokio::test]
+async fn a_record_that_somebody_deleted_leaves_no_lease_behind() {
+    let etcd = EtcdServer::start(&[]).await;
+    let driver = open_at(etcd.port()).await;
+    let mail = instance("mail");
+    for _ in 0..2 {
+        driver.register(&mail, LONG).await.unwrap();
+        assert_eq!(leases(&etcd).await, 1);
+        etcd.ctl(&["del", &key(&mail)]).await;
+    }
+    // What was written and is late has nothing to hang on after the goodbye.
+    driver.deregister(mail.id()).await.unwrap();
     assert_eq!(leases(&etcd).await, 0);
 }
 
@@ -155,7 +171,7 @@ async fn a_token_that_ran_out_is_renewed() {
     driver.register(&mail, LONG).await.unwrap();
     // A change of the users makes all tokens worthless, and a restart forgets them.
     etcd.ctl(&["role", "add", "another"]).await;
-    assert_eq!(driver.list().await.unwrap(), [mail.clone()]);
+    assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
     etcd.restart().await;
     driver.deregister(mail.id()).await.unwrap();
     assert_eq!(driver.list().await.unwrap(), []);

@@ -1,5 +1,6 @@
 //! How a watch ends, and what comes then.
 
+use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 use gosd_core::{Event, Instance};
@@ -14,7 +15,7 @@ async fn goes_on_right_after_the_snapshot() {
     let [before, after] = [instance("a"), instance("b")];
     driver.register(&before, LONG).await.unwrap();
     let (mut watch, all) = Watch::start(&*driver).await;
-    assert_eq!(all, [before.clone()]);
+    assert_eq!(all, from_ref(&before));
     driver.register(&after, LONG).await.unwrap();
     driver.deregister(before.id()).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(after));
