@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::history::{History, Load, eventually};
-use super::support::open;
+use super::support::{PATIENCE, open};
 
 const LEASE: Duration = Duration::from_secs(3);
 /// How long the load runs undisturbed between two disturbances.
@@ -105,7 +105,8 @@ async fn start(url: &str, service: Option<&str>) -> Client {
         Some(service) => builder.register(service, "http://10.0.0.7:8885"),
         None => builder,
     };
-    let settings = Settings::default().lease_ttl(LEASE).refresh_interval(Duration::from_secs(1));
+    // Without full reads meanwhile, so that what shows is what the watches tell.
+    let settings = Settings::default().lease_ttl(LEASE).refresh_interval(PATIENCE);
     builder.settings(settings).start().await.expect("also while the cluster is in trouble")
 }
 
