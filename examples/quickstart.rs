@@ -20,6 +20,7 @@ use futures_util::StreamExt;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
@@ -95,83 +96,84 @@ async fn show() -> Result {
     let folder = tempfile::tempdir()?;
     let mut cast = Vec::new();
     let ended = tokio::select! {
-        ended = tokio::time::timeout(Duration::from_secs(60), story(folder.path(), &mut cast)) => {
-            ended.unwrap_or_else(|_| Err("this takes too long; is the machine very busy?".into()))
-        }
+        biased;
         () = interrupted => Err("interrupted".into()),
+        ended = timeout(Duration::from_secs(60), story(folder.path(), &mut cast)) => {
+            ended.unwrap_or_else(|_| Err("it takes too long; is the machine very busy?".into()))
+        }
     };
-    for child in &mut cast {
+    for actor in &mut cast {
         // Fails only if it has ended already.
-        let _ = child.kill().await;
+        let _ = actor.child.kill().await;
     }
     folder.close()?;
     ended
 }
 
-async fn story(folder: &Path, cast: &mut Vec<Child>) -> Result {
-    println!(
-        "Two providers start. Each registers its URL in the file {}:\n",
-        folder.join("gosd.db").display()
-    );
+async fn story(folder: &Path, cast: &mut Vec<Actor>) -> Result {
+    println!("Two providers start, and register their URLs in a new SQLite file:\n");
     for name in ["1", "2"] {
-        let mut said = run(&["provider", name], folder, cast)?;
-        println!("provider {name} {}", line(&mut said).await?);
+        cast.push(Actor::start(&["provider", name], folder)?);
+    }
+    for (actor, name) in cast.iter_mut().zip(1..) {
+        println!("provider {name} {}", actor.line().await?);
     }
 
     println!(
-        "\nA consumer starts. It looks \"provider\" up ten times, and asks the URL that it gets:\n"
+        "\nA consumer starts. Ten times it looks \"provider\" up, and asks the URL it gets:\n"
     );
-    let mut said = run(&["consumer"], folder, cast)?;
+    cast.push(Actor::start(&["consumer"], folder)?);
+    let [first, second, consumer] = &mut cast[..] else { unreachable!("the three") };
     for _ in 0..10 {
-        println!("{}", line(&mut said).await?);
+        println!("{}", consumer.line().await?);
     }
 
-    println!(
-        "\nProvider 1 is stopped with SIGTERM. It leaves the registry, and the next five reach the other:\n"
-    );
-    terminate(&mut cast[0])?;
+    println!("\nProvider 1 gets SIGTERM. It leaves the registry; the next five reach the other:\n");
+    terminate(&mut first.child)?;
     for _ in 0..5 {
-        println!("{}", line(&mut said).await?);
+        println!("{}", consumer.line().await?);
     }
+    println!("\nProvider 1 has ended: {}", first.child.wait().await?);
 
     println!(
-        "\nProvider 2 is killed with SIGKILL, so it cannot say goodbye. Its lease of {LEASE} s runs out, and"
+        "\nProvider 2 gets SIGKILL, and cannot say goodbye. Its lease of {LEASE} s runs out, and"
     );
     println!("the lookup fails:\n");
-    cast[1].kill().await?;
-    println!("{}", line(&mut said).await?);
+    second.child.kill().await?;
+    println!("{}", consumer.line().await?);
 
-    println!(
-        "\nNo server took part: the registry was that file. The next to read: examples/provider.rs"
-    );
+    println!("\nThere was no server: the registry was the file. To read on: examples/provider.rs");
     Ok(())
 }
 
-/// Runs this program as one of the three, with a registry in the folder; returns what it says.
-fn run(
-    args: &[&str],
-    folder: &Path,
-    cast: &mut Vec<Child>,
-) -> Result<Lines<BufReader<ChildStdout>>> {
-    let mut child = Command::new(env::current_exe()?)
-        .args(args)
-        // The bare scheme stands for the file gosd.db in the working directory.
-        .current_dir(folder)
-        .env("gosdDriver", "sqlite")
-        .env("gosdLeaseTTL", LEASE)
-        .env("gosdTryFindServiceAmount", "1")
-        .env("gosdTryFindServiceDelay", "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let stdout = child.stdout.take().ok_or("the output is piped")?;
-    cast.push(child);
-    Ok(BufReader::new(stdout).lines())
+/// One of the three.
+struct Actor {
+    child: Child,
+    said: Lines<BufReader<ChildStdout>>,
 }
 
-async fn line(said: &mut Lines<BufReader<ChildStdout>>) -> Result<String> {
-    said.next_line().await?.ok_or_else(|| "one of the three ended early".into())
+impl Actor {
+    /// Runs this program again, with these arguments and a registry in the folder.
+    fn start(args: &[&str], folder: &Path) -> Result<Self> {
+        let mut child = Command::new(env::current_exe()?)
+            .args(args)
+            // The bare scheme stands for the file gosd.db in the working directory.
+            .current_dir(folder)
+            .env("gosdDriver", "sqlite")
+            .env("gosdLeaseTTL", LEASE)
+            .env("gosdTryFindServiceAmount", "1")
+            .env("gosdTryFindServiceDelay", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("its output is piped")?;
+        Ok(Self { child, said: BufReader::new(stdout).lines() })
+    }
+
+    async fn line(&mut self) -> Result<String> {
+        self.said.next_line().await?.ok_or_else(|| "one of the three has ended early".into())
+    }
 }
 
 #[cfg(unix)]

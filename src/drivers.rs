@@ -28,6 +28,8 @@ const FEATURES: [(&str, &[&str]); 4] = [
 const COMPILED: &[(&str, Open)] = &[
     #[cfg(feature = "sqlite")]
     ("sqlite", gosd_sqlite::open),
+    #[cfg(feature = "redis")]
+    ("redis", gosd_redis::open),
 ];
 
 type Open = for<'a> fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>>;

@@ -44,7 +44,9 @@ impl Driver for Loud {
         tell("leaving");
         match &self.goodbye {
             Goodbye::Simple => {}
-            Goodbye::Together(barrier) => drop(barrier.wait().await),
+            Goodbye::Together(barrier) => {
+                barrier.wait().await;
+            }
             Goodbye::Hangs => pending().await,
         }
         self.memory.deregister(id).await?;
@@ -209,7 +211,9 @@ fn a_server_finishes_the_request_under_way() {
             let app = Router::new().route("/", get(slow));
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let client = drivers().start("mail", &format!("http://{address}")).await.unwrap();
+            let driver = drivers().from_env().await.unwrap();
+            let url = format!("http://{address}");
+            let client = Client::builder(driver).register("mail", &url).start().await.unwrap();
             std::thread::spawn(move || {
                 hear();
                 finish.notify_one();

@@ -7,7 +7,7 @@ use crate::{Error, Result};
 
 const MAX_SERVICE: usize = 128;
 const MAX_NAMESPACE: usize = 64;
-const MAX_ID: usize = 256;
+const MAX_ID: usize = 200;
 const MAX_URL: usize = 2_048;
 const MAX_METADATA_KEYS: usize = 32;
 const MAX_METADATA_BYTES: usize = 8 * 1_024;

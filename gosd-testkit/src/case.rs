@@ -1,7 +1,6 @@
 //! What every clause is made of: drivers whose every call is bounded, and comparisons that can be read.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -223,27 +222,48 @@ pub(crate) fn view_of(instances: impl IntoIterator<Item = Instance>) -> View {
 
 /// Says how a view differs from the expected one, if it does.
 pub(crate) fn difference(expected: &View, came: &View) -> Option<String> {
-    let missing = expected.iter().filter(|(id, _)| !came.contains_key(*id)).map(|(_, it)| it);
-    let surplus = came.iter().filter(|(id, _)| !expected.contains_key(*id)).map(|(_, it)| it);
-    let changed = expected.iter().filter_map(|(id, it)| {
-        came.get(id).filter(|other| *other != it).map(|other| format!("{other:?} for {it:?}"))
-    });
+    let lacks = |view: &View, id: &InstanceId| !view.contains_key(id);
+    let missing = expected.iter().filter(|(id, _)| lacks(came, id));
+    let surplus = came.iter().filter(|(id, _)| lacks(expected, id));
+    let changed = expected.iter().filter_map(|(id, it)| Some((came.get(id)?, it)));
+    let changed = changed.filter(|(now, it)| now != it);
     let parts = [
-        some_of("missing", &missing.collect::<Vec<_>>()),
-        some_of("not expected", &surplus.collect::<Vec<_>>()),
-        some_of("changed", &changed.collect::<Vec<_>>()),
+        some_of("missing", missing.map(|(_, it)| format!("{it:?}"))),
+        some_of("not expected", surplus.map(|(_, it)| format!("{it:?}"))),
+        some_of("changed", changed.map(|(now, it)| format!("{now:?} for {it:?}"))),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-fn some_of<T: Debug>(what: &str, all: &[T]) -> Option<String> {
+fn some_of(what: &str, mut all: impl Iterator<Item = String>) -> Option<String> {
     const SHOWN: usize = 3;
-    let first = all.first()?;
-    let more = match all.len() {
-        1 => String::new(),
-        n if n <= SHOWN => format!(" {:?}", &all[1..]),
-        n => format!(" {:?} and {} more", &all[1..SHOWN], n - SHOWN),
+    let shown: Vec<String> = all.by_ref().take(SHOWN).collect();
+    let more = match all.count() {
+        0 => String::new(),
+        n => format!(" and {n} more"),
     };
-    Some(format!("{what}: {first:?}{more}"))
+    (!shown.is_empty()).then(|| format!("{what}: {}{more}", shown.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_told_in_few_words() {
+        let [kept, lost] = [instance("kept"), instance("lost")];
+        let crowd: Vec<Instance> = (0..5).map(|_| instance("crowd")).collect();
+        let expected = view_of([kept.clone(), lost.clone()]);
+        assert_eq!(difference(&expected, &expected), None);
+        let came = view_of([moved(&kept, "http://h")].into_iter().chain(crowd));
+        let text = difference(&expected, &came).unwrap();
+        for part in [
+            format!("missing: {lost:?}; "),
+            "and 2 more; ".to_owned(),
+            format!("changed: {:?} for {kept:?}", came[kept.id()]),
+        ] {
+            assert!(text.contains(&part), "{text}");
+        }
+    }
 }

@@ -115,7 +115,11 @@ fn read(path: &Path) -> io::Result<(SystemTime, String)> {
     Ok((fs::metadata(path)?.modified()?, fs::read_to_string(path)?))
 }
 
-/// Any id as a file name.
+/// Any id as a file name without a dot.
 fn file_name(id: &InstanceId) -> String {
-    id.as_str().bytes().map(|byte| format!("{byte:02x}")).collect()
+    let encoded = |byte: u8| match byte {
+        b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(byte).to_string(),
+        _ => format!("%{byte:02x}"),
+    };
+    id.as_str().bytes().map(encoded).collect()
 }

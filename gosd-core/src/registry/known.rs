@@ -100,10 +100,6 @@ impl Known {
         }
     }
 
-    pub(super) fn is_marked(&self, id: &InstanceId) -> bool {
-        self.by_id.get(id.as_str()).is_some_and(|place| place.mark == self.mark)
-    }
-
     pub(super) fn unmarked(&self) -> Vec<InstanceId> {
         let unmarked = self.by_id.iter().filter(|(_, place)| place.mark != self.mark);
         unmarked.map(|(ById(instance), _)| instance.id().clone()).collect()

@@ -115,7 +115,9 @@ impl Registry {
         if reading.superseded {
             return None;
         }
-        let own_gone = self.replace(all, &reading.touched, reading.own.as_ref(), unbroken, now);
+        // A client that has left meanwhile has none.
+        let own = reading.own.filter(|_| self.own.is_some());
+        let own_gone = self.replace(all, &reading.touched, own.as_ref(), unbroken, now);
         Some(self.publish(own_gone))
     }
 
@@ -282,7 +284,7 @@ impl Registry {
         }
     }
 
-    /// Takes over a snapshot of everything; returns whether the own registration is not in it.
+    /// Takes over a snapshot of everything; returns whether the own registration is gone by it.
     fn replace(
         &mut self,
         all: Vec<Instance>,
@@ -291,7 +293,9 @@ impl Registry {
         unbroken: bool,
         now: Instant,
     ) -> bool {
-        let is_empty = all.is_empty();
+        let lacks_own = own.is_some_and(|own| all.iter().all(|instance| instance.id() != own));
+        // What a database says after it has lost its data looks like this.
+        let is_suspect = all.is_empty() || lacks_own;
         self.known.begin_mark();
         for instance in all {
             let id = instance.id();
@@ -302,9 +306,6 @@ impl Registry {
                 self.known.put(instance);
             }
         }
-        let own_gone = own.is_some_and(|id| !self.known.is_marked(id) && !touched.contains(id));
-        // What a database says after it has lost its data looks like this.
-        let is_suspect = is_empty || own_gone;
         let from = if is_suspect { now } else { self.contact.held_since().unwrap_or(now) };
         for id in self.known.unmarked() {
             if touched.contains(&id) || self.locals.contains(&id) || self.missing.contains_key(&id)
@@ -317,7 +318,8 @@ impl Registry {
                 self.miss(id, from);
             }
         }
-        own_gone
+        // A heartbeat during the read has mended it already.
+        lacks_own && own.is_some_and(|own| !touched.contains(own))
     }
 
     fn gain_contact(&mut self, now: Instant) {

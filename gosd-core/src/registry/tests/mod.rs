@@ -1,0 +1,126 @@
+//! The registry against the promises of its design.
+
+mod model;
+mod outages;
+mod properties;
+mod reads;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Directory, Effects, Registry};
+use crate::{Error, ErrorKind, Event, Instance, InstanceId};
+
+const LEASE: Duration = Duration::from_secs(15);
+const TICK: Duration = Duration::from_millis(1);
+
+fn unreachable() -> Error {
+    Error::new(ErrorKind::Unavailable, "out of reach")
+}
+
+fn instance(id: &str, service: &str, url: &str) -> Instance {
+    Instance::from_parts(id.into(), service, url, BTreeMap::new())
+}
+
+/// An instance of the service that its id begins with.
+fn of(id: &str) -> Instance {
+    instance(id, id.split('-').next().unwrap(), id)
+}
+
+fn all_of(ids: &[&str]) -> Vec<Instance> {
+    ids.iter().map(|id| of(id)).collect()
+}
+
+fn id(id: &str) -> InstanceId {
+    id.into()
+}
+
+/// A registry, its readers' side, and a clock.
+struct Bench {
+    registry: Registry,
+    directory: Arc<Directory>,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = Arc::new(Directory::default());
+        let registry = Registry::new(LEASE, Arc::clone(&directory));
+        Self { registry, directory, now: Instant::now() }
+    }
+
+    /// In contact for a lease, so that the view is unbroken.
+    fn settled(ids: &[&str]) -> Self {
+        let mut bench = Self::new();
+        bench.reset(ids);
+        bench.pass(LEASE);
+        bench
+    }
+
+    /// As `settled`, with the own registration among the others.
+    fn registered(own: &str, others: &[&str]) -> Self {
+        let mut bench = Self::new();
+        bench.registry.registered(&of(own));
+        bench.reset(&[&[own], others].concat());
+        bench.pass(LEASE);
+        bench
+    }
+
+    /// Lets time pass, as the client does: what is due is swept when it asked for it.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.registry.next_sweep().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.registry.sweep(self.now);
+        }
+        self.now = until;
+    }
+
+    fn apply(&mut self, event: Event) -> Effects {
+        self.registry.apply(event, self.now)
+    }
+
+    fn reset(&mut self, ids: &[&str]) -> Effects {
+        self.apply(Event::Reset(all_of(ids)))
+    }
+
+    fn put(&mut self, id: &str) -> Effects {
+        self.apply(Event::Put(of(id)))
+    }
+
+    fn remove(&mut self, gone: &str) -> Effects {
+        self.apply(Event::Remove(id(gone)))
+    }
+
+    fn expire(&mut self, gone: &str) -> Effects {
+        self.apply(Event::Expire(id(gone)))
+    }
+
+    /// A read during which nothing happens.
+    fn read(&mut self, ids: &[&str]) -> Effects {
+        self.registry.begin_read();
+        self.finish_read(ids).expect("no snapshot came in between")
+    }
+
+    fn finish_read(&mut self, ids: &[&str]) -> Option<Effects> {
+        self.registry.finish_read(all_of(ids), self.now)
+    }
+
+    fn lose_contact(&mut self) {
+        self.registry.lose_contact(unreachable(), self.now);
+    }
+
+    /// Every id that readers see, sorted.
+    fn view(&self) -> Vec<String> {
+        let mut ids = Vec::new();
+        for service in self.directory.names() {
+            let instances = self.directory.instances(&service);
+            ids.extend(instances.iter().map(|instance| instance.id().to_string()));
+        }
+        ids.sort();
+        ids
+    }
+}

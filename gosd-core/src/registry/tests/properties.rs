@@ -1,0 +1,279 @@
+//! Random histories: the registry and its readers agree with the model at every step.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::model::{Contact, Model};
+use super::{Directory, Effects, LEASE, Registry, TICK, instance, unreachable};
+use crate::{Change, Event, Instance, InstanceId, View};
+
+const IDS: [&str; 6] = ["own", "1", "2", "3", "4", "5"];
+const URLS: [&str; 2] = ["http://10.0.0.1", "http://10.0.0.2"];
+const SERVICES: [&str; 2] = ["a", "b"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Watch(Event),
+    BeginRead,
+    FinishRead(Vec<Instance>),
+    AbandonRead,
+    LoseContact,
+    Pass(std::time::Duration),
+    Registered(Instance),
+    Disown,
+    Deregistered(InstanceId),
+    AddLocal(&'static str, &'static str),
+    RemoveLocal(usize),
+    /// A word of the watch on a local entry, which is none of its business.
+    WatchLocal(usize),
+    Seed(Vec<Instance>),
+}
+
+fn instances() -> impl Strategy<Value = Instance> {
+    (select(&IDS[..]), select(&SERVICES[..]), select(&URLS[..]))
+        .prop_map(|(id, service, url)| instance(id, service, url))
+}
+
+fn ids() -> impl Strategy<Value = InstanceId> {
+    select(&IDS[..]).prop_map(InstanceId::from)
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let lists = || vec(instances(), 0..8);
+    let local = || (select(&SERVICES[..]), select(&URLS[..]));
+    let times = [TICK, LEASE / 3, LEASE - TICK, LEASE, LEASE + TICK];
+    prop_oneof![
+        2 => lists().prop_map(|all| Step::Watch(Event::Reset(all))),
+        4 => instances().prop_map(|instance| Step::Watch(Event::Put(instance))),
+        2 => ids().prop_map(|id| Step::Watch(Event::Remove(id))),
+        3 => ids().prop_map(|id| Step::Watch(Event::Expire(id))),
+        1 => Just(Step::Watch(Event::Resumed)),
+        4 => Just(Step::BeginRead),
+        5 => lists().prop_map(Step::FinishRead),
+        1 => Just(Step::AbandonRead),
+        2 => Just(Step::LoseContact),
+        8 => select(times.to_vec()).prop_map(Step::Pass),
+        2 => (select(&SERVICES[..]), select(&URLS[..]))
+            .prop_map(|(service, url)| Step::Registered(instance("own", service, url))),
+        1 => Just(Step::Disown),
+        1 => ids().prop_map(Step::Deregistered),
+        1 => local().prop_map(|(service, url)| Step::AddLocal(service, url)),
+        1 => any::<usize>().prop_map(Step::RemoveLocal),
+        1 => any::<usize>().prop_map(Step::WatchLocal),
+        1 => lists().prop_map(Step::Seed),
+    ]
+}
+
+/// The registry and the model, and a reader that only hears of changes.
+struct Pair {
+    registry: Registry,
+    directory: Arc<Directory>,
+    model: Model,
+    heard: BTreeMap<InstanceId, Instance>,
+    now: tokio::time::Instant,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let directory = Arc::new(Directory::default());
+        Self {
+            registry: Registry::new(LEASE, Arc::clone(&directory)),
+            directory,
+            model: Model::new(LEASE),
+            heard: BTreeMap::new(),
+            now: tokio::time::Instant::now(),
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        let before = self.rotations();
+        let is_single = matches!(
+            step,
+            Step::Watch(Event::Put(_) | Event::Remove(_) | Event::Expire(_))
+                | Step::Registered(_)
+                | Step::AddLocal(..)
+                | Step::RemoveLocal(_)
+        );
+        let own_gone;
+        let effects = match step {
+            Step::Watch(event) => {
+                own_gone = self.model.apply(event.clone(), self.now);
+                self.registry.apply(event, self.now)
+            }
+            Step::WatchLocal(nth) => {
+                let Some(local) = self.local(nth) else { return };
+                own_gone = self.model.apply(Event::Remove(local.clone()), self.now);
+                self.registry.apply(Event::Remove(local), self.now)
+            }
+            Step::BeginRead => {
+                self.model.begin_read();
+                self.registry.begin_read();
+                return;
+            }
+            Step::FinishRead(all) => {
+                if self.model.reading.is_none() {
+                    return;
+                }
+                let expected = self.model.finish_read(all.clone(), self.now);
+                let effects = self.registry.finish_read(all, self.now);
+                assert_eq!(effects.is_some(), expected.is_some());
+                own_gone = expected.unwrap_or_default();
+                effects.unwrap_or_default()
+            }
+            Step::AbandonRead => {
+                self.model.reading = None;
+                return self.registry.abandon_read();
+            }
+            Step::LoseContact => {
+                self.model.lose_contact();
+                own_gone = false;
+                self.registry.lose_contact(unreachable(), self.now);
+                Effects::default()
+            }
+            Step::Pass(time) => return self.pass(time),
+            Step::Registered(own) => {
+                own_gone = false;
+                self.model.registered(own.clone());
+                self.registry.registered(&own)
+            }
+            Step::Disown => {
+                self.model.own = None;
+                return self.registry.disown();
+            }
+            Step::Deregistered(id) => {
+                own_gone = self.model.deregistered(&id);
+                self.registry.deregistered(&id)
+            }
+            Step::AddLocal(service, url) => {
+                own_gone = false;
+                let (id, effects) = self.registry.add_local(service, url).unwrap();
+                let known = self.model.view.get(&id).cloned();
+                assert_eq!(known.is_none(), self.model.locals.insert(id.clone()));
+                let is_same = |it: &Instance| it.service() == service && it.url() == url;
+                assert!(known.is_none_or(|known| is_same(&known)));
+                self.model.view.insert(id.clone(), instance(id.as_str(), service, url));
+                effects
+            }
+            Step::RemoveLocal(nth) => {
+                let Some(local) = self.local(nth) else { return };
+                own_gone = false;
+                self.model.locals.remove(&local);
+                self.model.view.remove(&local);
+                self.registry.remove_local(&local).unwrap()
+            }
+            Step::Seed(all) => {
+                own_gone = false;
+                self.model.seed(all.clone());
+                self.registry.seed(all, self.now)
+            }
+        };
+        assert_eq!(effects.own_gone, own_gone);
+        let came = self.rotations().keys().any(|service| !before.contains_key(service));
+        assert_eq!(effects.service_came, came);
+        self.hear(effects.changes);
+        if is_single {
+            self.check_that_at_most_one_other_moved(&before);
+        }
+    }
+
+    /// Lets time pass, as the client does: it sweeps when the registry asked for it.
+    fn pass(&mut self, time: std::time::Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.registry.next_sweep().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.model.sweep(self.now);
+            let effects = self.registry.sweep(self.now);
+            assert!(!effects.own_gone && !effects.service_came);
+            self.hear(effects.changes);
+            let next = self.registry.next_sweep();
+            assert!(next.is_none_or(|next| next > self.now), "it would be swept without end");
+        }
+        self.now = until;
+    }
+
+    fn local(&self, nth: usize) -> Option<InstanceId> {
+        let locals = &self.model.locals;
+        locals.iter().nth(nth.checked_rem(locals.len())?).cloned()
+    }
+
+    fn rotations(&self) -> BTreeMap<String, Vec<Arc<Instance>>> {
+        let names = self.directory.names().into_iter();
+        names.map(|name| (name.clone(), self.directory.instances(&name))).collect()
+    }
+
+    fn hear(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Added(it) => {
+                    assert!(self.heard.insert(it.id().clone(), (*it).clone()).is_none());
+                }
+                Change::Updated(it) => {
+                    let before = self.heard.insert(it.id().clone(), (*it).clone());
+                    assert!(before.is_some_and(|before| before != *it));
+                }
+                Change::Removed(it) => assert_eq!(self.heard.remove(it.id()), Some((*it).clone())),
+                Change::Reset(_) => panic!("only a slow reader hears that"),
+            }
+        }
+    }
+
+    fn check_that_at_most_one_other_moved(&self, before: &BTreeMap<String, Vec<Arc<Instance>>>) {
+        for (service, after) in self.rotations() {
+            let before = before.get(&service).map_or(&[][..], Vec::as_slice);
+            let place = |id| after.iter().position(|it| it.id() == id);
+            let moved = before
+                .iter()
+                .enumerate()
+                .filter(|(i, it)| place(it.id()).is_some_and(|now| now != *i));
+            assert!(moved.count() <= 1, "{before:?} became {after:?}");
+        }
+    }
+
+    fn check(&self) {
+        let (registry, model) = (&self.registry, &self.model);
+        assert_eq!(self.heard, model.view, "what was told");
+        let known = registry.instances().map(|it| (it.id().clone(), (**it).clone()));
+        assert_eq!(known.collect::<BTreeMap<_, _>>(), model.view, "what is known");
+        let seen = self.rotations();
+        let all = seen.values().flatten().map(|it| (it.id().clone(), (**it).clone()));
+        assert_eq!(all.collect::<BTreeMap<_, _>>(), model.view, "what readers see");
+        for (service, rotation) in &seen {
+            assert!(rotation.iter().all(|it| it.service() == service));
+            let picks = (0..rotation.len()).map(|_| self.directory.pick(service).unwrap());
+            let picked: HashSet<_> = picks.map(|it| it.id().clone()).collect();
+            assert_eq!(picked.len(), rotation.len(), "a round takes each once");
+        }
+        assert!(self.directory.pick("c").is_none());
+        assert_eq!(registry.own_is_gone(), model.own_is_gone());
+        assert!(matches!(
+            (registry.view(), model.contact),
+            (View::Unknown, Contact::Never)
+                | (View::Fresh, Contact::Since(_))
+                | (View::Stale { .. }, Contact::Lost | Contact::Seeded)
+        ));
+        assert_eq!(
+            registry.never_reached().is_some(),
+            matches!(model.contact, Contact::Never | Contact::Seeded)
+        );
+        if let Some(due) = model.next_due() {
+            assert!(registry.next_sweep().is_some_and(|at| at <= due), "it would be swept late");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn behaves_like_the_model(steps in vec(steps(), 1..60)) {
+        let mut pair = Pair::new();
+        for step in steps {
+            pair.step(step);
+            pair.check();
+        }
+    }
+}

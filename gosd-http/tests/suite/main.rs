@@ -1,0 +1,5 @@
+//! The driver and the reference server, each against the other over real sockets.
+
+mod conformance;
+mod fixture;
+mod support;

@@ -1,0 +1,209 @@
+use std::time::Duration;
+
+use gosd_core::{Error, ErrorKind, Result};
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult,
+    Value,
+};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::options::{Host, Options, Topology};
+use crate::{error, socket};
+
+/// How long it may take to connect to one server and to hear its first answer.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How many times in a row the nodes of a cluster may say that the registry is on another.
+const REDIRECTS: usize = 5;
+
+/// A connection to the server that holds the registry. Dropping it closes it.
+pub(crate) struct Connection {
+    /// Clones share the connection; what one sends does not wait for the others' answers.
+    pub(crate) redis: MultiplexedConnection,
+    pump: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.pump.abort();
+    }
+}
+
+impl Connection {
+    /// Finds the server and connects to it, asking each of the hosts once at most.
+    pub(crate) async fn open(options: &Options) -> Result<Self> {
+        let mut hosts: Vec<&Host> = options.hosts.iter().collect();
+        // So that a host that does not answer holds up only some of the attempts.
+        fastrand::shuffle(&mut hosts);
+        let mut failure: Option<Error> = None;
+        for host in hosts {
+            match by_way_of(host, options).await {
+                Ok(connection) => return Ok(connection),
+                // A refusal tells more than silence.
+                Err(error) if failure.as_ref().is_none_or(Error::is_retryable) => {
+                    failure = Some(error);
+                }
+                Err(_) => {}
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Config, "the URL names no host")))
+    }
+}
+
+async fn by_way_of(host: &Host, options: &Options) -> Result<Connection> {
+    match &options.topology {
+        Topology::Single => {
+            let (connection, answer) = dial(host, options, &greeting(options)).await?;
+            if moved_to(&answer, host).is_some() {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!("{} is in a cluster; its URL is redis+cluster://", shown(host)),
+                ));
+            }
+            answer.map_err(|error| at(host, &error))?;
+            Ok(connection)
+        }
+        Topology::Cluster => in_cluster(host.clone(), options).await,
+        Topology::Sentinel { master } => {
+            let master = ask_sentinel(host, options, master).await?;
+            let (mut connection, answer) = dial(&master, options, &greeting(options)).await?;
+            answer.map_err(|error| at(&master, &error))?;
+            // A sentinel can be behind: what it names may have become a replica.
+            let role = redis::cmd("ROLE").query_async::<Vec<Value>>(&mut connection.redis).await;
+            match role {
+                Ok(role) if role.first() == Some(&Value::BulkString(b"master".into())) => {}
+                // Without the permission to ask, the sentinel's word has to do.
+                Err(error) if error::is_denied(&error) => {}
+                Err(error) => return Err(at(&master, &error)),
+                Ok(_) => {
+                    return Err(Error::new(
+                        ErrorKind::Unavailable,
+                        format!("{} is not the master; is a failover under way?", shown(&master)),
+                    ));
+                }
+            }
+            Ok(connection)
+        }
+    }
+}
+
+/// All keys are in one slot, so the node that has it is all that is needed of a cluster.
+async fn in_cluster(mut host: Host, options: &Options) -> Result<Connection> {
+    for _ in 0..=REDIRECTS {
+        let (connection, answer) = dial(&host, options, &greeting(options)).await?;
+        match moved_to(&answer, &host) {
+            Some(other) => host = other,
+            None => return answer.map(|_| connection).map_err(|error| at(&host, &error)),
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "the nodes of the cluster send each to the other"))
+}
+
+async fn ask_sentinel(host: &Host, options: &Options, master: &str) -> Result<Host> {
+    let mut question = redis::pipe();
+    question.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master);
+    let (_, mut answer) = dial(host, options, &question).await?;
+    if answer.as_ref().is_err_and(error::is_denied) && options.password.is_some() {
+        // Sentinels have passwords of their own, and mostly none.
+        let mut with_password = credentials(options);
+        with_password.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master);
+        (_, answer) = dial(host, options, &with_password).await?;
+    }
+    let address = match answer.map_err(|error| at(host, &error)) {
+        Ok(mut answer) => answer.pop().unwrap_or(Value::Nil),
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            let problem = format!("{} is no sentinel; correct the URL", shown(host));
+            return Err(Error::new(ErrorKind::Config, problem));
+        }
+        Err(error) => return Err(error),
+    };
+    match redis::from_redis_value::<Option<Host>>(address) {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err(Error::new(
+            ErrorKind::Config,
+            format!("the sentinel {} knows no master {master:?}", shown(host)),
+        )),
+        Err(error) => Err(at(host, &error.into())),
+    }
+}
+
+/// What is said first to the server: who we are, which database, and whether it has the registry.
+fn greeting(options: &Options) -> Pipeline {
+    let mut greeting = credentials(options);
+    if options.database != 0 {
+        greeting.cmd("SELECT").arg(options.database);
+    }
+    greeting.cmd("EXISTS").arg(&options.namespace);
+    greeting
+}
+
+fn credentials(options: &Options) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    if let Some(password) = &options.password {
+        pipeline.cmd("AUTH").arg(options.user.as_deref()).arg(password);
+    }
+    pipeline
+}
+
+/// Connects, and sends what is to be said first; the answer is apart from a failure to connect.
+async fn dial(
+    host: &Host,
+    options: &Options,
+    first: &Pipeline,
+) -> Result<(Connection, RedisResult<Vec<Value>>)> {
+    let attempt = async {
+        let socket = socket::open(host, options.tls.as_ref()).await?;
+        let (redis, pump) = MultiplexedConnection::new_with_config(
+            &RedisConnectionInfo::default()
+                .set_protocol(ProtocolVersion::RESP2)
+                .set_skip_set_lib_name(),
+            socket,
+            // The callers bound what they wait for.
+            AsyncConnectionConfig::new().set_response_timeout(None),
+        )
+        .await
+        .map_err(|error| error::from_redis(&error))?;
+        let mut connection = Connection { redis, pump: tokio::spawn(pump) };
+        let answer = first.query_async(&mut connection.redis).await;
+        match answer {
+            Err(error) if !is_from_server(&error) => Err(error::from_redis(&error)),
+            answer => Ok((connection, answer)),
+        }
+    };
+    let silence = || Error::new(ErrorKind::Timeout, format!("no answer within {CONNECT:?}"));
+    let failure = match timeout(CONNECT, attempt).await {
+        Ok(Ok(connected)) => return Ok(connected),
+        Ok(Err(failure)) => failure,
+        Err(_) => silence(),
+    };
+    let diagnosis = match failure.is_retryable() {
+        true => socket::diagnose(host, options.tls.as_ref()).await,
+        false => None,
+    };
+    let failure = diagnosis.unwrap_or(failure);
+    Err(Error::new(failure.kind(), format!("{}: {failure}", shown(host))))
+}
+
+fn is_from_server(error: &RedisError) -> bool {
+    error.clone().into_server_errors().is_some()
+}
+
+/// The node that has the registry, if the answer is that another one has it.
+fn moved_to(answer: &RedisResult<Vec<Value>>, asked: &Host) -> Option<Host> {
+    let errors = answer.as_ref().err()?.clone().into_server_errors()?;
+    let (_, moved) = errors.first().filter(|(_, error)| error.code() == "MOVED")?;
+    let (host, port) = moved.details()?.rsplit(' ').next()?.rsplit_once(':')?;
+    // A node that does not know its own name leaves it out.
+    let host = if host.is_empty() || host == "?" { &asked.0 } else { host };
+    Some((host.to_owned(), port.parse().ok()?))
+}
+
+fn at(host: &Host, error: &RedisError) -> Error {
+    let error = error::from_redis(error);
+    Error::new(error.kind(), format!("{}: {error}", shown(host)))
+}
+
+fn shown((host, port): &Host) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}

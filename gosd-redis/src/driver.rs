@@ -1,0 +1,153 @@
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use gosd_core::{BoxStream, Driver, Event, Instance, InstanceId, Result, async_trait};
+use redis::RedisResult;
+use redis::aio::MultiplexedConnection;
+use tokio::sync::OnceCell;
+use tracing::{debug, warn};
+
+use crate::connection::Connection;
+use crate::layout::Keys;
+use crate::options::Options;
+use crate::scripts::{Scripts, millis};
+use crate::{error, snapshot, watch};
+
+/// The lease that a process assumes which has not registered anything: the default of gosd.
+const USUAL_LEASE: Duration = Duration::from_secs(15);
+
+/// The Redis driver. Everything but a watch shares one connection, made when it is first needed.
+pub(crate) struct Redis {
+    pub(crate) options: Options,
+    pub(crate) keys: Keys,
+    pub(crate) scripts: Scripts,
+    connection: Mutex<Arc<OnceCell<Connection>>>,
+    /// The lease last asked for, in ms.
+    lease: AtomicU64,
+    eviction: Once,
+    unreadable: Once,
+}
+
+impl Redis {
+    pub(crate) fn new(options: Options) -> Self {
+        Self {
+            keys: Keys::new(&options.namespace),
+            options,
+            scripts: Scripts::new(),
+            connection: Mutex::default(),
+            lease: AtomicU64::new(millis(USUAL_LEASE)),
+            eviction: Once::new(),
+            unreadable: Once::new(),
+        }
+    }
+
+    /// The lease to give to an instance of which nobody knows it.
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease.load(Ordering::Relaxed))
+    }
+
+    /// Says once that something in the registry cannot be read.
+    pub(crate) fn skip_unreadable(&self, problem: &dyn fmt::Display) {
+        let namespace = &self.options.namespace;
+        debug!(namespace, "skipped: {problem}");
+        self.unreadable.call_once(|| {
+            warn!(namespace, "what cannot be read in the registry is skipped, such as: {problem}");
+        });
+    }
+
+    /// Gets the connection, connecting if there is none.
+    async fn call(&self) -> Result<Call<'_>> {
+        let cell = self.slot().clone();
+        let connection = cell.get_or_try_init(|| Connection::open(&self.options)).await?;
+        let redis = connection.redis.clone();
+        let mut call = Call { driver: self, cell, redis, keep: false };
+        if !self.eviction.is_completed() {
+            self.warn_of_eviction(&mut call.redis).await;
+        }
+        Ok(call)
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Arc<OnceCell<Connection>>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A server that forbids the question, or fails, is not asked again.
+    async fn warn_of_eviction(&self, redis: &mut MultiplexedConnection) {
+        let info: RedisResult<String> = redis::cmd("INFO").arg("memory").query_async(redis).await;
+        self.eviction.call_once(|| {
+            let policy = info.iter().flat_map(|text| text.lines());
+            let policy = policy.filter_map(|line| line.strip_prefix("maxmemory_policy:"));
+            for policy in policy.filter(|policy| policy.starts_with("allkeys")) {
+                warn!(policy, "Redis may evict the registry; set maxmemory-policy to noeviction");
+            }
+        });
+    }
+}
+
+/// A call on the shared connection. One that fails, or is dropped before it is done, may have done
+/// so because the connection is dead, or leads to the wrong server: the next call makes a new one.
+struct Call<'a> {
+    driver: &'a Redis,
+    cell: Arc<OnceCell<Connection>>,
+    redis: MultiplexedConnection,
+    keep: bool,
+}
+
+impl Call<'_> {
+    fn done<T>(mut self, result: RedisResult<T>) -> Result<T> {
+        let result = result.map_err(|error| error::from_redis(&error));
+        self.keep = result.as_ref().err().is_none_or(|error| !error.is_retryable());
+        result
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let mut slot = self.driver.slot();
+        if !self.keep && Arc::ptr_eq(&slot, &self.cell) {
+            *slot = Arc::default();
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for Redis {
+    async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
+        self.lease.store(millis(ttl), Ordering::Relaxed);
+        let mut call = self.call().await?;
+        let result = self.scripts.register(&mut call.redis, &self.keys, instance, ttl).await;
+        call.done(result)
+    }
+
+    async fn deregister(&self, id: &InstanceId) -> Result<()> {
+        let mut call = self.call().await?;
+        let result = self.scripts.deregister(&mut call.redis, &self.keys, id).await;
+        call.done(result)
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>> {
+        let mut call = self.call().await?;
+        let result = snapshot::read(&mut call.redis, &self.keys).await;
+        let snapshot = call.done(result)?.decode(|problem| self.skip_unreadable(problem));
+        Ok(snapshot.instances)
+    }
+
+    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        Some(watch::watch(self))
+    }
+
+    fn name(&self) -> &str {
+        "redis"
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("hosts", &self.options.hosts)
+            .field("namespace", &self.options.namespace)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,169 @@
+use std::error::Error as StdError;
+use std::io;
+
+use gosd_core::{Error, ErrorKind};
+use redis::RedisError;
+use rustls::AlertDescription;
+
+/// What a server's error means: the first entry whose text occurs in it counts.
+///
+/// Texts and not codes, because a script's error carries the code of the command that failed at the
+/// front, in the middle or not at all, by the version of the server.
+const MEANINGS: &[(&str, ErrorKind, &str)] = &[
+    ("WRONGTYPE", ErrorKind::Data, "other software uses a key of this namespace; choose another"),
+    ("NOAUTH", ErrorKind::Denied, "put the password into the URL"),
+    ("WRONGPASS", ErrorKind::Denied, "correct the user or the password in the URL"),
+    ("invalid password", ErrorKind::Denied, "correct the password in the URL"),
+    ("without any password configured", ErrorKind::Denied, "take the password out of the URL"),
+    ("NOPERM", ErrorKind::Denied, "grant it with ACL SETUSER"),
+    (
+        "can't run this command",
+        ErrorKind::Denied,
+        "grant it hset, hdel, zadd, zrem, xadd and +@read with ACL SETUSER",
+    ),
+    ("ACL failure", ErrorKind::Denied, "grant it with ACL SETUSER"),
+    ("index is out of range", ErrorKind::Config, "correct the database in the URL"),
+    ("invalid DB index", ErrorKind::Config, "correct the database in the URL"),
+    ("SELECT is not allowed", ErrorKind::Config, "take the database out of the URL"),
+    ("MOVED", ErrorKind::Unavailable, "the cluster has changed"),
+    ("READONLY", ErrorKind::Unavailable, "this server is a replica, or has become one"),
+    ("OOM", ErrorKind::Unavailable, "raise its maxmemory, or free some"),
+    ("MISCONF", ErrorKind::Unavailable, "see to the disk of the server"),
+    // Redis names them `unknown command` and `Unknown Redis command`.
+    ("nknown command", ErrorKind::Unsupported, NEEDS),
+    ("nknown Redis command", ErrorKind::Unsupported, NEEDS),
+    ("nknown subcommand", ErrorKind::Unsupported, NEEDS),
+];
+
+const NEEDS: &str = "gosd needs Redis 5.0 or later, with Lua scripts";
+
+/// The error of a command, in the terms of the contract.
+pub(crate) fn from_redis(error: &RedisError) -> Error {
+    if let Some(errors) = error.clone().into_server_errors() {
+        let text = errors.iter().map(|(_, error)| server_text(error)).next();
+        return from_server(&text.unwrap_or_default());
+    }
+    match error.kind() {
+        redis::ErrorKind::Io => broken(error),
+        redis::ErrorKind::Parse => Error::new(
+            ErrorKind::Unavailable,
+            format!("the answer is not of the Redis protocol: {error}"),
+        ),
+        _ => Error::new(ErrorKind::Data, format!("the answer was not understood: {error}")),
+    }
+}
+
+/// Whether the user lacks the permission for the command, or the server takes no writes.
+pub(crate) fn is_denied(error: &RedisError) -> bool {
+    from_redis(error).kind() == ErrorKind::Denied
+}
+
+/// The failure of a connection that was being made.
+pub(crate) fn from_io(error: &io::Error) -> Error {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::AlertReceived(
+            alert @ (AlertDescription::CertificateRequired
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate),
+        )) => Error::new(
+            ErrorKind::Denied,
+            format!(
+                "the server refused the client's certificate ({alert:?}); see cert and key in the URL"
+            ),
+        ),
+        Some(rustls::Error::InvalidCertificate(problem)) => Error::new(
+            ErrorKind::Config,
+            format!("the server's certificate is not trusted ({problem:?}); see ca in the URL"),
+        ),
+        Some(problem) => Error::new(ErrorKind::Unavailable, format!("TLS failed: {problem}")),
+        None => Error::new(
+            ErrorKind::Unavailable,
+            format!("{error}; is the server running, and the address right?"),
+        ),
+    }
+}
+
+fn broken(error: &RedisError) -> Error {
+    // The library keeps the cause behind a shared pointer, which is what the source points to.
+    let cause = error
+        .source()
+        .and_then(|source| source.downcast_ref::<std::sync::Arc<dyn StdError + Send + Sync>>());
+    match cause.and_then(|cause| cause.downcast_ref::<io::Error>()) {
+        Some(cause) if cause.get_ref().is_some() => from_io(cause),
+        _ => Error::new(ErrorKind::Unavailable, format!("the connection broke: {error}")),
+    }
+}
+
+fn server_text(error: &redis::ServerError) -> String {
+    format!("{} {}", error.code(), error.details().unwrap_or_default())
+}
+
+fn from_server(text: &str) -> Error {
+    // The arguments of an unknown command can hold a secret; the rest is of no use to anybody.
+    let end =
+        [", with args beginning", " script: "].iter().filter_map(|mark| text.find(mark)).min();
+    let text = text[..end.unwrap_or(text.len())].trim();
+    match MEANINGS.iter().find(|(mark, ..)| text.contains(mark)) {
+        Some((_, kind, advice)) => Error::new(*kind, format!("{text}; {advice}")),
+        None => Error::new(ErrorKind::Unavailable, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_says() {
+        use ErrorKind::{Config, Data, Denied, Unavailable, Unsupported};
+        for (text, kind) in [
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", Data),
+            ("ERR Error running script (call to f_1): @user_script:4: WRONGTYPE Operation", Data),
+            ("NOAUTH Authentication required.", Denied),
+            ("WRONGPASS invalid username-password pair or user is disabled.", Denied),
+            ("ERR invalid password", Denied),
+            (
+                "ERR AUTH <password> called without any password configured for the default user.",
+                Denied,
+            ),
+            ("NOPERM this user has no permissions to run the 'xread' command", Denied),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: 1",
+                Denied,
+            ),
+            (
+                "NOPERM ACL failure in script: User a has no permissions to run the 'hset' command",
+                Denied,
+            ),
+            ("ERR DB index is out of range", Config),
+            ("ERR SELECT is not allowed in cluster mode", Config),
+            ("ERR unknown command `EVALSHA`, with args beginning with: ", Unsupported),
+            ("ERR Unknown Redis command called from script script: 1", Unsupported),
+            ("READONLY You can't write against a read only replica.", Unavailable),
+            ("OOM command not allowed when used memory > 'maxmemory'.", Unavailable),
+            ("MISCONF Redis is configured to save RDB snapshots, but can't", Unavailable),
+            ("LOADING Redis is loading the dataset in memory", Unavailable),
+            ("CLUSTERDOWN The cluster is down", Unavailable),
+            ("MASTERDOWN Link with MASTER is down", Unavailable),
+            ("BUSY Redis is busy running a script.", Unavailable),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", Unavailable),
+            ("MOVED 1 10.0.0.1:6379", Unavailable),
+            ("ASK 1 10.0.0.1:6379", Unavailable),
+            ("ERR max number of clients reached", Unavailable),
+            ("UNBLOCKED force unblock from blocking operation", Unavailable),
+            ("SOMETHING new", Unavailable),
+        ] {
+            let error = from_server(text);
+            assert_eq!(error.kind(), kind, "{text}");
+            assert!(error.to_string().contains(text.split(' ').next().unwrap()), "{error}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_not_shown() {
+        let error = from_server("ERR unknown command 'AUTH', with args beginning with: 'sesame' ");
+        assert!(!error.to_string().contains("sesame"), "{error}");
+    }
+}

@@ -1,0 +1,72 @@
+use std::collections::BTreeMap;
+
+use gosd_core::{Error, ErrorKind, Event, Instance, InstanceId, Result};
+
+/// The keys of a namespace, all in one slot of a cluster.
+pub(crate) struct Keys {
+    /// Hash: id -> URL, as the Go library has it.
+    pub(crate) registry: String,
+    /// Sorted set: id -> when its lease runs out, in ms by the server's clock.
+    pub(crate) leases: String,
+    /// Hash: id -> the instance's JSON, for those of which the id and the URL do not say all.
+    pub(crate) meta: String,
+    /// Stream: one entry a change.
+    pub(crate) events: String,
+}
+
+impl Keys {
+    pub(crate) fn new(namespace: &str) -> Self {
+        let tagged = |name| format!("{{{namespace}}}:{name}");
+        Self {
+            registry: namespace.to_owned(),
+            leases: tagged("leases"),
+            meta: tagged("meta"),
+            events: tagged("events"),
+        }
+    }
+}
+
+/// The service in an id: what stands before the last hyphen.
+fn service_of(id: &str) -> &str {
+    id.rsplit_once('-').map_or(id, |(service, _)| service)
+}
+
+/// What is kept of an instance beside its URL; empty if its id says it all.
+pub(crate) fn meta_of(instance: &Instance) -> String {
+    if instance.metadata().is_empty() && service_of(instance.id().as_str()) == instance.service() {
+        return String::new();
+    }
+    instance.to_json()
+}
+
+/// The instance of a field of the registry.
+pub(crate) fn instance(id: String, url: &str, meta: Option<&str>) -> Result<Instance> {
+    let Some(json) = meta.filter(|json| !json.is_empty()) else {
+        let id = InstanceId::from(id);
+        return Ok(Instance::from_parts(id.clone(), service_of(id.as_str()), url, BTreeMap::new()));
+    };
+    let read = Instance::from_json(json)
+        .map_err(|error| Error::new(ErrorKind::Data, format!("the metadata of {id}: {error}")))?;
+    if read.id().as_str() == id && read.url() == url {
+        return Ok(read);
+    }
+    // The registry counts: a Go process or a person may have written there.
+    Ok(Instance::from_parts(id.into(), read.service(), url, read.metadata().clone()))
+}
+
+/// The event of an entry of the stream.
+pub(crate) fn event(fields: Vec<(String, String)>) -> Result<Event> {
+    let mut fields: BTreeMap<String, String> = fields.into_iter().collect();
+    let mut take = |name: &str| {
+        fields.remove(name).ok_or_else(|| {
+            Error::new(ErrorKind::Data, format!("an entry of the stream lacks the field {name}"))
+        })
+    };
+    let (op, id) = (take("op")?, take("id")?);
+    match op.as_str() {
+        "put" => Ok(Event::Put(instance(id, &take("url")?, take("meta").ok().as_deref())?)),
+        "remove" => Ok(Event::Remove(id.into())),
+        "expire" => Ok(Event::Expire(id.into())),
+        _ => Err(Error::new(ErrorKind::Data, format!("the stream has the unknown change {op:?}"))),
+    }
+}

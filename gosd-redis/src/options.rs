@@ -1,0 +1,180 @@
+use gosd_core::{DriverUrl, Error, ErrorKind, Result, TlsFiles};
+
+const PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+
+/// What the driver's URL says. No `Debug`: it holds the password.
+pub(crate) struct Options {
+    pub(crate) topology: Topology,
+    /// The server, or the nodes or sentinels to ask first; never empty.
+    pub(crate) hosts: Vec<Host>,
+    /// `None` for plain connections.
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) database: u32,
+    pub(crate) namespace: String,
+}
+
+/// How the server that holds the registry is found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Topology {
+    Single,
+    Cluster,
+    Sentinel { master: String },
+}
+
+/// A host, IPv6 literals without brackets, and a port.
+pub(crate) type Host = (String, u16);
+
+impl Options {
+    pub(crate) fn parse(url: &str) -> Result<Self> {
+        let url = DriverUrl::parse(url)?;
+        let fail = |problem: String| {
+            Err(Error::new(ErrorKind::Config, format!("the {} URL {problem}", url.scheme())))
+        };
+        let (secure, topology) = match url.scheme() {
+            "redis" => (false, Topology::Single),
+            "rediss" => (true, Topology::Single),
+            "redis+cluster" => (false, Topology::Cluster),
+            "rediss+cluster" => (true, Topology::Cluster),
+            "redis+sentinel" => (false, Topology::Sentinel { master: String::new() }),
+            "rediss+sentinel" => (true, Topology::Sentinel { master: String::new() }),
+            scheme => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!(
+                        "the Redis driver has no scheme {scheme:?}; it has redis, redis+cluster, \
+                         redis+sentinel, and the same with rediss for TLS"
+                    ),
+                ));
+            }
+        };
+        url.allow_keys(&["namespace", "ca", "cert", "key"])?;
+        if !url.has_authority() && !url.path().is_empty() {
+            return fail("lacks the // before the host".into());
+        }
+        if url.user().is_some() && url.password().is_none() {
+            return fail("has a user but no password; expected user:password@host".into());
+        }
+
+        let (topology, database) = match topology {
+            Topology::Sentinel { .. } => {
+                let (master, database) = url.path().split_once('/').unwrap_or((url.path(), ""));
+                if master.is_empty() {
+                    return fail("names no master; expected host,host/master/database".into());
+                }
+                (Topology::Sentinel { master: master.to_owned() }, database)
+            }
+            other => (other, url.path()),
+        };
+        let database = match database {
+            "" => 0,
+            text => match text.parse() {
+                Ok(number) => number,
+                Err(_) => return fail(format!("has the database {text:?}; expected a number")),
+            },
+        };
+        if topology == Topology::Cluster && database != 0 {
+            return fail("names a database; a cluster has only database 0".into());
+        }
+        if topology == Topology::Single && url.hosts().len() > 1 {
+            return fail("has several hosts; that is for redis+cluster and redis+sentinel".into());
+        }
+
+        let tls = url.tls_files()?;
+        if !secure && tls != TlsFiles::default() {
+            return fail("names certificates, which are for rediss".into());
+        }
+        let sentinel = matches!(topology, Topology::Sentinel { .. });
+        let default_port = if sentinel { SENTINEL_PORT } else { PORT };
+        let mut hosts: Vec<Host> = url
+            .hosts()
+            .iter()
+            .map(|(host, port)| (host.clone(), port.unwrap_or(default_port)))
+            .collect();
+        if hosts.is_empty() {
+            hosts.push(("localhost".to_owned(), default_port));
+        }
+        Ok(Self {
+            topology,
+            hosts,
+            tls: secure.then_some(tls),
+            user: url.user().map(Into::into),
+            password: url.password().map(Into::into),
+            database,
+            namespace: url.namespace()?.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Options {
+        Options::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    fn hosts(options: &Options) -> Vec<String> {
+        options.hosts.iter().map(|(host, port)| format!("{host} {port}")).collect()
+    }
+
+    #[test]
+    fn defaults() {
+        for url in ["redis", "redis:", "redis://", "redis:///0", "REDIS://localhost:6379"] {
+            let options = parse(url);
+            assert_eq!(options.topology, Topology::Single, "{url}");
+            assert_eq!(hosts(&options), ["localhost 6379"], "{url}");
+            assert_eq!((options.database, options.namespace.as_str()), (0, "gosd"), "{url}");
+            assert!(options.tls.is_none() && options.password.is_none(), "{url}");
+        }
+    }
+
+    #[test]
+    fn everything_at_once() {
+        let options = parse("rediss://u:p%40@[::1]:7/3?namespace=n&ca=a&cert=b&key=c");
+        assert_eq!(hosts(&options), ["::1 7"]);
+        assert_eq!((options.user.as_deref(), options.password.as_deref()), (Some("u"), Some("p@")));
+        assert_eq!((options.database, options.namespace.as_str()), (3, "n"));
+        assert!(options.tls.unwrap().identity.is_some());
+    }
+
+    #[test]
+    fn cluster_and_sentinel() {
+        let options = parse("redis+cluster://a,b:7000");
+        assert_eq!(options.topology, Topology::Cluster);
+        assert_eq!(hosts(&options), ["a 6379", "b 7000"]);
+
+        let options = parse("rediss+sentinel://:p@a,b:7000/mymaster/2");
+        assert_eq!(options.topology, Topology::Sentinel { master: "mymaster".into() });
+        assert_eq!(hosts(&options), ["a 26379", "b 7000"]);
+        assert_eq!(options.database, 2);
+        assert!(options.tls.is_some());
+        assert_eq!(parse("redis+sentinel://a/m").database, 0);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        for (url, hint) in [
+            ("redis:gosd.db", "//"),
+            ("redis+unix://h", "no scheme"),
+            ("redis://h/x", "a number"),
+            ("redis://h/-1", "a number"),
+            ("redis://h/0/1", "a number"),
+            ("redis://a,b", "redis+cluster"),
+            ("redis+cluster://a/1", "database 0"),
+            ("redis+sentinel://a", "master"),
+            ("redis+sentinel://a/m/x", "a number"),
+            ("redis://user@h", "no password"),
+            ("redis://h?ca=x", "rediss"),
+            ("rediss://h?cert=x", "together"),
+            ("redis://h?db=1", "\"db\""),
+            ("redis://h?namespace=a/b", "namespace"),
+        ] {
+            let error = Options::parse(url).err().unwrap_or_else(|| panic!("{url} is accepted"));
+            assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+            assert!(error.to_string().contains(hint), "{url}: {error}");
+        }
+    }
+}

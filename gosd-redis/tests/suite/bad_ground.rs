@@ -1,0 +1,272 @@
+//! Servers that cannot be used, and servers that cannot be used yet.
+
+use std::time::Duration;
+
+use gosd_core::{Client, ErrorKind, Event, Registration, Result, Settings};
+use gosd_testservers::{Certificates, RedisCluster, RedisServer, free_port};
+use redis::AsyncCommands;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::support::{LONG, Log, Watch, instance, open};
+
+/// Starts a client that registers, and does not try for long.
+async fn start(url: &str) -> Result<Client> {
+    let settings = Settings::default().try_refresh_amount(1).lease_ttl(Duration::from_secs(3));
+    let client = Client::builder(open(url).await).settings(settings);
+    client.register("mail", "http://10.0.0.7:25").start().await
+}
+
+/// What `start` says to a server that can never be used.
+async fn refused(url: &str, kind: ErrorKind, hints: &[&str]) {
+    let error = start(url).await.map(|_| ()).expect_err(url);
+    assert_eq!(error.kind(), kind, "{error}");
+    assert_eq!(error.driver(), Some("redis"));
+    assert!(error.operation().is_some());
+    for hint in hints {
+        assert!(error.to_string().contains(hint), "no {hint:?} in: {error}");
+    }
+    assert!(!format!("{error} {error:?}").contains("sesame"), "{error:?}");
+}
+
+/// `start` outwaits what is wrong with a server, and says what it is.
+async fn outwaited(url: &str, hint: &str) -> Client {
+    let client = start(url).await.expect(url);
+    match client.status().registration {
+        Registration::Standalone { error, .. } => {
+            assert!(error.is_retryable(), "{error}");
+            assert!(error.to_string().contains(hint), "no {hint:?} in: {error}");
+        }
+        other => panic!("{url}: {other:?}"),
+    }
+    client
+}
+
+#[tokio::test]
+async fn another_type_at_the_key() {
+    let server = RedisServer::start(&[]).await;
+    let mut redis = server.connect(None).await;
+    redis.set::<_, _, ()>("gosd", "x").await.unwrap();
+    refused(&server.url(), ErrorKind::Data, &["WRONGTYPE", "choose another"]).await;
+    for key in ["{other}:leases", "{other}:meta", "{other}:events"] {
+        redis.set::<_, _, ()>(key, "x").await.unwrap();
+        let url = format!("{}?namespace=other", server.url());
+        refused(&url, ErrorKind::Data, &["WRONGTYPE"]).await;
+        assert_eq!(redis.exists("other").await, Ok(false), "half a change, with {key}");
+        redis.del::<_, ()>(key).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn wrong_and_missing_passwords() {
+    let server = RedisServer::start(&["--requirepass", "secret"]).await;
+    let host = format!("127.0.0.1:{}", server.port());
+    refused(&format!("redis://{host}"), ErrorKind::Denied, &[&host, "password"]).await;
+    refused(&format!("redis://:sesame@{host}"), ErrorKind::Denied, &["WRONGPASS"]).await;
+    refused(&format!("redis://me:sesame@{host}"), ErrorKind::Denied, &["WRONGPASS"]).await;
+    let open = RedisServer::start(&[]).await;
+    let url = format!("redis://:sesame@127.0.0.1:{}", open.port());
+    refused(&url, ErrorKind::Denied, &["take the password out"]).await;
+}
+
+#[tokio::test]
+async fn missing_permissions_are_named() {
+    let server = RedisServer::start(&[]).await;
+    let mut redis = server.connect(None).await;
+    let url = format!("redis://gosd:sesame@127.0.0.1:{}", server.port());
+    for (rules, hint) in [
+        (vec!["~*", "+@all", "-evalsha"], "'evalsha'"),
+        (vec!["~*", "+@all", "-xread"], "'xread'"),
+        (vec!["~*", "+@all", "-zadd"], "zadd"),
+        (vec!["~other", "+@all"], "keys"),
+    ] {
+        let mut user = redis::cmd("ACL");
+        user.arg("SETUSER").arg("gosd").arg("reset").arg("on").arg(">sesame").arg(rules);
+        user.exec_async(&mut redis).await.unwrap();
+        refused(&url, ErrorKind::Denied, &[hint, "ACL SETUSER"]).await;
+    }
+}
+
+#[tokio::test]
+async fn tls_where_there_is_none_and_the_reverse() {
+    let certificates = Certificates::new();
+    let (ca, cert, key) = (
+        certificates.text("ca.pem"),
+        certificates.text("client.pem"),
+        certificates.text("client.key"),
+    );
+    let plain = RedisServer::start(&[]).await;
+    let url = format!("rediss://127.0.0.1:{}?ca={ca}", plain.port());
+    refused(&url, ErrorKind::Config, &["does not speak TLS"]).await;
+
+    let tls = RedisServer::start_tls(&certificates, true).await;
+    let host = format!("127.0.0.1:{}", tls.port());
+    refused(&format!("redis://{host}"), ErrorKind::Config, &["speaks TLS", "rediss"]).await;
+    refused(&format!("rediss://{host}"), ErrorKind::Config, &["not trusted", "ca"]).await;
+    refused(&format!("rediss://{host}?ca={ca}"), ErrorKind::Denied, &["certificate"]).await;
+    let missing = format!("rediss://{host}?ca=/nowhere.pem");
+    refused(&missing, ErrorKind::Config, &["/nowhere.pem"]).await;
+    let no_certificate = format!("rediss://{host}?ca={key}");
+    refused(&no_certificate, ErrorKind::Config, &["no certificate"]).await;
+    let mixed_up = format!("rediss://{host}?ca={ca}&cert={cert}&key={cert}");
+    refused(&mixed_up, ErrorKind::Config, &["client.pem"]).await;
+}
+
+#[tokio::test]
+async fn a_database_out_of_range() {
+    let server = RedisServer::start(&[]).await;
+    refused(&format!("{}/16", server.url()), ErrorKind::Config, &["out of range", "URL"]).await;
+    let driver = open(&format!("{}/15", server.url())).await;
+    driver.register(&instance("mail"), LONG).await.unwrap();
+    assert_eq!(open(&server.url()).await.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_server_too_old_or_without_scripts() {
+    for command in ["EVALSHA", "XREAD", "XADD"] {
+        let server = RedisServer::start(&["--rename-command", command, ""]).await;
+        refused(&server.url(), ErrorKind::Unsupported, &["Redis 5.0", "Lua"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cluster() {
+    // The node has no slots yet.
+    let node = RedisServer::start(&["--cluster-enabled", "yes"]).await;
+    outwaited(&node.url(), "CLUSTERDOWN").await;
+    outwaited(&format!("redis+cluster://127.0.0.1:{}", node.port()), "CLUSTERDOWN").await;
+
+    let cluster = RedisCluster::start().await;
+    for node in cluster.nodes() {
+        // The one that has the slot would do.
+        if node.connect(None).await.exists::<_, bool>("gosd").await.is_err() {
+            refused(&node.url(), ErrorKind::Config, &["redis+cluster://"]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    let port = free_port();
+    let client = outwaited(&format!("redis://127.0.0.1:{port}"), "refused").await;
+    let server = RedisServer::start_at(port, &[]).await;
+    registers(&client).await;
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_never_answers() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    outwaited(&format!("redis://127.0.0.1:{port}"), "no answer").await;
+    outwaited(&format!("rediss://127.0.0.1:{port}"), "no answer").await;
+}
+
+#[tokio::test]
+async fn a_replica() {
+    let nobody = free_port().to_string();
+    let mut args = vec!["--replicaof", "127.0.0.1", &nobody];
+    let replica = RedisServer::start(&args).await;
+    outwaited(&replica.url(), "READONLY").await;
+    args.extend(["--replica-serve-stale-data", "no"]);
+    let stale = RedisServer::start(&args).await;
+    outwaited(&stale.url(), "MASTERDOWN").await;
+}
+
+#[tokio::test]
+async fn no_memory_left() {
+    let server = RedisServer::start(&["--maxmemory", "1mb"]).await;
+    let client = outwaited(&server.url(), "maxmemory").await;
+    let mut redis = server.connect(None).await;
+    let mut more = redis::cmd("CONFIG");
+    more.arg("SET").arg("maxmemory").arg("100mb").exec_async(&mut redis).await.unwrap();
+    registers(&client).await;
+    // A goodbye frees memory, so it works even then.
+    let mut less = redis::cmd("CONFIG");
+    less.arg("SET").arg("maxmemory").arg("1mb").exec_async(&mut redis).await.unwrap();
+    client.shutdown().await.unwrap();
+    assert_eq!(redis.exists("gosd").await, Ok(false));
+}
+
+#[tokio::test]
+async fn a_server_busy_with_a_script() {
+    let server = RedisServer::start(&["--busy-reply-threshold", "1"]).await;
+    let mut busy = server.connect(None).await;
+    let endless = tokio::spawn(async move {
+        redis::cmd("EVAL").arg("while true do end").arg(0).query_async::<()>(&mut busy).await
+    });
+    let mut redis = server.connect(None).await;
+    while redis.exists::<_, bool>("x").await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let client = outwaited(&server.url(), "BUSY").await;
+    redis::cmd("SCRIPT").arg("KILL").exec_async(&mut redis).await.unwrap();
+    assert!(endless.await.unwrap().is_err());
+    registers(&client).await;
+}
+
+#[tokio::test]
+async fn a_server_that_loads_its_data() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                while client.read(&mut [0; 1024]).await.is_ok_and(|count| count > 0) {
+                    let answer = b"-LOADING Redis is loading the dataset in memory\r\n";
+                    client.write_all(answer).await.unwrap();
+                }
+            });
+        }
+    });
+    outwaited(&format!("redis://127.0.0.1:{port}"), "LOADING").await;
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_consumer_may_only_read() {
+    let rules = ["~*", "+@read", "+@connection", "+multi", "+exec", "+time"];
+    let user = [&["--user", "reader", "on", ">secret"], rules.as_slice()].concat();
+    let server = RedisServer::start(&user).await;
+    let writer = open(&server.url()).await;
+    let [dies, lives] = [instance("dies"), instance("lives")];
+    writer.register(&dies, Duration::from_secs(1)).await.unwrap();
+    let reader = open(&format!("redis://reader:secret@127.0.0.1:{}", server.port())).await;
+    let (mut watch, snapshot) = Watch::start(&*reader).await;
+    assert_eq!(snapshot, std::slice::from_ref(&dies));
+    // Nobody purges, but its own consumer hears of it.
+    assert_eq!(watch.event().await, Event::Expire(dies.id().clone()));
+    writer.register(&lives, LONG).await.unwrap();
+    assert_eq!(watch.event().await, Event::Put(lives.clone()));
+    assert_eq!(reader.list().await.unwrap(), [lives]);
+    let error = reader.register(&dies, LONG).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+}
+
+#[tokio::test]
+async fn a_server_that_may_evict_the_registry() {
+    for (policy, warnings) in [("allkeys-lru", 1), ("volatile-lru", 0), ("noeviction", 0)] {
+        let server = RedisServer::start(&["--maxmemory-policy", policy]).await;
+        let log = Log::default();
+        let _guard = tracing::subscriber::set_default(log.clone());
+        let driver = open(&server.url()).await;
+        driver.list().await.unwrap();
+        driver.register(&instance("mail"), LONG).await.unwrap();
+        open(&server.url()).await;
+        let warned = log.warnings().into_iter().filter(|line| line.contains(policy)).count();
+        assert_eq!(warned, warnings, "{policy}");
+    }
+}
+
+/// Waits until a client has registered.
+async fn registers(client: &Client) {
+    use futures_util::StreamExt;
+    let mut changes = client.status_changes();
+    let waiting = async {
+        while !matches!(client.status().registration, Registration::Registered) {
+            changes.next().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it registers in the end");
+}

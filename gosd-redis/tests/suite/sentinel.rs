@@ -1,0 +1,85 @@
+//! The master, as the sentinels name it.
+
+use std::time::Duration;
+
+use gosd_core::{ErrorKind, Event};
+use gosd_testservers::{RedisSentinels, RedisServer};
+
+use super::support::{LONG, Watch, instance, open};
+
+#[tokio::test]
+async fn the_new_master_is_found_after_a_failover() {
+    let group = RedisSentinels::start().await;
+    let driver = open(&format!("redis+sentinel://{}/mymaster/3", group.hosts())).await;
+    let [before, after] = [instance("before"), instance("after")];
+    driver.register(&before, LONG).await.unwrap();
+    assert_eq!(open(&format!("{}/3", group.first.url())).await.list().await.unwrap().len(), 1);
+    group.wait_for_replica().await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+
+    group.fail_over().await;
+    let new = open(&format!("{}/3", group.second.url())).await;
+    // What the old master takes before it hears of its end is lost: the next heartbeat counts.
+    while new.list().await.unwrap().len() < 2 {
+        retry(|| driver.register(&after, LONG)).await;
+    }
+    goes_on(&mut watch, after).await;
+}
+
+#[tokio::test]
+async fn the_new_master_is_found_after_the_old_one_was_killed() {
+    let mut group = RedisSentinels::start().await;
+    let driver = open(&format!("redis+sentinel://{}/mymaster", group.hosts())).await;
+    let [before, after] = [instance("before"), instance("after")];
+    driver.register(&before, LONG).await.unwrap();
+    group.wait_for_replica().await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+
+    group.first.process().kill().await;
+    group.wait_for_second().await;
+    retry(|| driver.register(&after, LONG)).await;
+    assert_eq!(open(&group.second.url()).await.list().await.unwrap().len(), 2);
+    goes_on(&mut watch, after).await;
+}
+
+#[tokio::test]
+async fn what_the_sentinels_do_not_know() {
+    let group = RedisSentinels::start().await;
+    let driver = open(&format!("redis+sentinel://{}/other", group.hosts())).await;
+    let error = driver.list().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.to_string().contains("\"other\""), "{error}");
+
+    let no_sentinel = RedisServer::start(&[]).await;
+    let url = format!("redis+sentinel://127.0.0.1:{}/mymaster", no_sentinel.port());
+    let error = open(&url).await.list().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.to_string().contains("no sentinel"), "{error}");
+}
+
+/// The watch tells of an instance, and never of the loss of another.
+async fn goes_on(watch: &mut Watch<'_>, after: gosd_core::Instance) {
+    loop {
+        match watch.next().await {
+            Ok(Event::Reset(all)) if all.contains(&after) => return assert_eq!(all.len(), 2),
+            Ok(Event::Put(put)) if put == after => return,
+            Ok(Event::Resumed) => {}
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => {
+                assert!(error.is_retryable(), "{error}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+/// Tries again for as long as it may help, as core does.
+async fn retry<F: Future<Output = gosd_core::Result<()>>>(call: impl Fn() -> F) {
+    let trying = async {
+        while let Err(error) = call().await {
+            assert!(error.is_retryable(), "{error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), trying).await.expect("the new master is found");
+}

@@ -1,0 +1,20 @@
+//! Servers for tests: real ones, each private to the test that starts it, on free ports of the
+//! loopback interface, and killed when it is dropped, also by a panic.
+//!
+//! This is test code: what cannot be done panics, and says what to install.
+
+mod certificates;
+mod port;
+mod process;
+mod proxy;
+mod redis_cluster;
+mod redis_sentinels;
+mod redis_server;
+
+pub use certificates::Certificates;
+pub use port::free_port;
+pub use process::Process;
+pub use proxy::{Mode, Proxy};
+pub use redis_cluster::RedisCluster;
+pub use redis_sentinels::RedisSentinels;
+pub use redis_server::RedisServer;

@@ -1,0 +1,68 @@
+use std::ffi::OsStr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// How long a server may take to start; generous, for busy machines.
+const START: Duration = Duration::from_secs(60);
+
+/// A server's process, killed when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts a program, and waits for the line of its output that says that it is ready.
+    ///
+    /// # Panics
+    ///
+    /// If the program is not installed, or ends before it is ready.
+    pub async fn start<S: AsRef<OsStr>>(
+        program: &str,
+        package: &str,
+        args: impl IntoIterator<Item = S>,
+        ready: &str,
+    ) -> Self {
+        let spawned = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn();
+        let mut child = spawned.unwrap_or_else(|error| {
+            panic!("cannot start {program}: {error}; install the Debian package {package}")
+        });
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let mut log = Vec::new();
+        let becomes_ready = async {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.contains(ready) {
+                    return true;
+                }
+                log.push(line);
+            }
+            false
+        };
+        let is_ready = timeout(START, becomes_ready).await.unwrap_or(false);
+        assert!(is_ready, "{program} does not start:\n{}", log.join("\n"));
+        // Nobody reads the rest, but a full pipe would stop the server.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self { child }
+    }
+
+    /// Kills the process, as `kill -9` does, and waits for its end.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("the process is ours");
+    }
+
+    /// Sends a signal by name, such as `STOP`: the process lives on and answers nothing.
+    pub async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("the process runs").to_string();
+        let status = Command::new("kill").args(["-s", signal, &pid]).status().await;
+        assert!(status.expect("kill is installed").success());
+    }
+}

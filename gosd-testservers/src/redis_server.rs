@@ -1,0 +1,102 @@
+use redis::aio::MultiplexedConnection;
+use tempfile::TempDir;
+
+use crate::{Certificates, Process, free_port};
+
+const READY: &str = "Ready to accept connections";
+
+/// A Redis server, without persistence unless the arguments ask for it.
+#[derive(Debug)]
+pub struct RedisServer {
+    process: Process,
+    directory: TempDir,
+    port: u16,
+    args: Vec<String>,
+}
+
+impl RedisServer {
+    /// Starts a server on a free port, with more arguments, such as `["--requirepass", "secret"]`.
+    pub async fn start(args: &[&str]) -> Self {
+        Self::start_at(free_port(), args).await
+    }
+
+    /// Starts a server on a port from [`free_port`].
+    pub async fn start_at(port: u16, args: &[&str]) -> Self {
+        let port_text = port.to_string();
+        let mut all = vec!["--port", &port_text];
+        all.extend(args);
+        Self::run(port, &all).await
+    }
+
+    /// Starts a server that speaks TLS only.
+    pub async fn start_tls(certificates: &Certificates, ask_for_client_certificates: bool) -> Self {
+        let port = free_port();
+        Self::run(
+            port,
+            &[
+                "--port",
+                "0",
+                "--tls-port",
+                &port.to_string(),
+                "--tls-ca-cert-file",
+                &certificates.text("ca.pem"),
+                "--tls-cert-file",
+                &certificates.text("server.pem"),
+                "--tls-key-file",
+                &certificates.text("server.key"),
+                "--tls-auth-clients",
+                if ask_for_client_certificates { "yes" } else { "no" },
+            ],
+        )
+        .await
+    }
+
+    async fn run(port: u16, args: &[&str]) -> Self {
+        let directory = TempDir::new().expect("a directory can be made");
+        let path = directory.path().to_str().expect("the path is UTF-8").to_owned();
+        let socket = format!("{path}/redis.sock");
+        let fixed = ["--bind", "127.0.0.1", "--save", "", "--dir", &path, "--unixsocket", &socket];
+        let args: Vec<String> = fixed.iter().chain(args).map(ToString::to_string).collect();
+        let process = Process::start("redis-server", "redis-server", &args, READY).await;
+        Self { process, directory, port, args }
+    }
+
+    /// The port that clients connect to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of the server, without a path or a query.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The process, to signal it.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Starts the server again after its process was killed, on the same port.
+    pub async fn restart(&mut self) {
+        self.process.kill().await;
+        self.process = Process::start("redis-server", "redis-server", &self.args, READY).await;
+    }
+
+    /// A connection of the test's own, past TLS and past any proxy.
+    ///
+    /// Only for servers whose default user needs no password, or with that password.
+    pub async fn connect(&self, password: Option<&str>) -> MultiplexedConnection {
+        let password = password.map_or(String::new(), |password| format!("?pass={password}"));
+        let socket = self.directory.path().join("redis.sock");
+        let url = format!("redis+unix://{}{password}", socket.display());
+        connect(&url).await
+    }
+}
+
+/// A connection with no bound on the time of an answer.
+pub(crate) async fn connect(url: &str) -> MultiplexedConnection {
+    let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+    let client = redis::Client::open(url).expect("the URL is good");
+    let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+    connection.unwrap_or_else(|error| panic!("cannot connect to {url}: {error}"))
+}

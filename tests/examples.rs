@@ -1,0 +1,107 @@
+//! The examples do what they say, on SQLite, as the processes that a reader starts.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use support::Process;
+use tempfile::TempDir;
+
+const PROVIDERS: [&str; 2] = [r#""Provider: 1""#, r#""Provider: 2""#];
+
+/// The command that runs an example, which cargo builds beside the tests.
+fn example(name: &str, folder: &TempDir) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.parent().unwrap().with_file_name("examples").join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.rs"));
+    let built = fs::metadata(&program).and_then(|built| built.modified());
+    let is_current = built.is_ok_and(|at| at >= fs::metadata(source).unwrap().modified().unwrap());
+    assert!(is_current, "build the examples first: cargo build --examples --all-features");
+    let mut command = Command::new(program);
+    command.current_dir(folder).env("TMPDIR", folder.path()).env("gosdDriver", "sqlite");
+    command
+}
+
+/// Which provider each line is of; in turn, whoever is the first.
+fn assert_in_turn(lines: &[String]) {
+    let first = PROVIDERS.iter().position(|provider| *provider == lines[0]).unwrap();
+    for (i, line) in lines.iter().enumerate() {
+        assert_eq!(line, PROVIDERS[(first + i) % 2], "{lines:?}");
+    }
+}
+
+#[test]
+fn quickstart_shows_what_it_says() {
+    let folder = TempDir::new().unwrap();
+    let (status, said) = Process::start(&mut example("quickstart", &folder)).end();
+    assert!(status.success(), "{status} {said:?}");
+    let (answers, told): (Vec<String>, Vec<String>) =
+        said.into_iter().partition(|line| line.starts_with('"'));
+    assert_eq!(answers.len(), 15, "{answers:?}");
+    assert_in_turn(&answers[..10]);
+    assert_eq!(answers[10..], [PROVIDERS[1]; 5]);
+    assert!(told.iter().any(|line| line == "Provider 1 has ended: exit status: 0"), "{told:?}");
+    let error = r#"sqlite: next: no instance of "provider" is registered"#;
+    assert!(told.iter().any(|line| line.starts_with(error)), "{told:?}");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[test]
+fn quickstart_leaves_nothing_behind_when_it_is_interrupted() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let folder = TempDir::new().unwrap();
+        let quickstart = Process::start(example("quickstart", &folder).process_group(0));
+        quickstart.wait_for(r#""Provider: "#);
+        let id = quickstart.id();
+        let children: Vec<u32> = fs::read_dir(format!("/proc/{id}/task"))
+            .unwrap()
+            .map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap())
+            .flat_map(|ids| {
+                ids.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(children.len(), 3);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        if signal == Signal::INT {
+            // As the terminal does on Ctrl-C.
+            kill_process_group(Pid::from_raw(id.cast_signed()).unwrap(), signal).unwrap();
+        } else {
+            quickstart.signal(signal);
+        }
+        let (status, _) = quickstart.end();
+        assert!(!status.success());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        for child in children {
+            assert!(!Path::new(&format!("/proc/{child}")).exists(), "{child} lives on");
+        }
+    }
+}
+
+#[test]
+fn provider_and_consumer_in_any_order() {
+    let folder = TempDir::new().unwrap();
+    let early = Process::start(&mut example("consumer", &folder));
+    let providers = ["1", "2"].map(|name| {
+        let provider = Process::start(example("provider", &folder).args([":0", name]));
+        provider.wait_for("registered at http://127.0.0.1:");
+        provider
+    });
+    let (status, said) = early.end();
+    assert!(status.success() && said.len() == 10, "{status} {said:?}");
+    assert!(said.iter().all(|line| PROVIDERS.contains(&line.as_str())), "{said:?}");
+
+    let (status, said) = Process::start(&mut example("consumer", &folder)).end();
+    assert!(status.success() && said.len() == 10, "{status} {said:?}");
+    assert_in_turn(&said);
+
+    for provider in providers {
+        provider.signal(Signal::TERM);
+        let (status, said) = provider.end();
+        assert!(status.success() && said == ["left"], "{status} {said:?}");
+    }
+}
