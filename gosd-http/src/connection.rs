@@ -49,8 +49,9 @@ impl Connection {
         accept: &str,
         body: Option<String>,
     ) -> Result<Response> {
-        let cell = self.slot().clone();
-        let client = cell.get_or_try_init(|| build(&self.options)).await?;
+        let mut attempt =
+            Attempt { connection: self, cell: self.slot().clone(), is_answered: false };
+        let client = attempt.cell.get_or_try_init(|| build(&self.options)).await?;
         let url = format!("{}/v1/{}/{path}", self.options.base, self.options.namespace);
         let mut request = client.request(method, url).header(ACCEPT, accept);
         if let Some((name, value)) = header {
@@ -59,18 +60,9 @@ impl Connection {
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, JSON).body(body);
         }
-        let answer = match request.send().await {
-            Ok(response) => self.judge(response, accept).await,
-            Err(error) => Err(error::from_reqwest(error)),
-        };
-        // The next call reads the certificates anew, which may have been put right by then.
-        if answer.as_ref().is_err_and(|error| !error.is_retryable()) {
-            let mut slot = self.slot();
-            if Arc::ptr_eq(&slot, &cell) {
-                *slot = Arc::default();
-            }
-        }
-        answer
+        let response = request.send().await.map_err(error::from_reqwest)?;
+        attempt.is_answered = true;
+        self.judge(response, accept).await
     }
 
     fn slot(&self) -> MutexGuard<'_, Arc<OnceCell<Client>>> {
@@ -104,6 +96,23 @@ impl Connection {
         let token = self.options.token.as_deref();
         let detail = detail.filter(|text| token.is_none_or(|token| !text.contains(token)));
         Err(error::from_status(status, detail.as_deref()))
+    }
+}
+
+/// A request that fails, or is dropped before it is answered, may have done so because the idle
+/// connections are dead, or the certificates out of date: the next one begins with new ones.
+struct Attempt<'a> {
+    connection: &'a Connection,
+    cell: Arc<OnceCell<Client>>,
+    is_answered: bool,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut slot = self.connection.slot();
+        if !self.is_answered && Arc::ptr_eq(&slot, &self.cell) {
+            *slot = Arc::default();
+        }
     }
 }
 
@@ -142,17 +151,22 @@ async fn build(options: &Options) -> Result<Client> {
         .http1_only()
         .connect_timeout(CONNECT)
         .pool_idle_timeout(IDLE);
+    if !options.base.starts_with("https:") {
+        return finish(builder.tls_certs_only([]));
+    }
     let tls = options.tls.clone();
     // It reads certificates: those of the URL, or those of the system.
-    let client = tokio::task::spawn_blocking(move || {
-        with_certificates(builder, &tls)?.build().map_err(|error| {
-            let message = "the certificates of the URL cannot be used";
-            Error::new(ErrorKind::Config, message).caused_by(error)
-        })
-    });
+    let client = tokio::task::spawn_blocking(move || finish(with_certificates(builder, &tls)?));
     client.await.map_err(|ended| {
         Error::new(ErrorKind::Unavailable, "the runtime is ending").caused_by(ended)
     })?
+}
+
+fn finish(builder: reqwest::ClientBuilder) -> Result<Client> {
+    builder.build().map_err(|error| {
+        let message = "the certificates of the URL cannot be used";
+        Error::new(ErrorKind::Config, message).caused_by(error)
+    })
 }
 
 fn with_certificates(

@@ -47,14 +47,19 @@ impl Http {
 #[async_trait]
 impl Driver for Http {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
-        let path = wire::instance_path(instance.id())?;
+        let path =
+            wire::instance_path(instance.id()).ok_or_else(|| unaddressable(instance.id()))?;
         let body = wire::registration(instance, ttl);
         self.connection.send(Method::PUT, &path, None, JSON, Some(body)).await?;
         Ok(())
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
-        let path = wire::instance_path(id)?;
+        let Some(path) = wire::instance_path(id) else {
+            // Nobody can have registered it by this API, but elsewhere.
+            let is_there = self.list().await?.iter().any(|instance| instance.id() == id);
+            return if is_there { Err(unaddressable(id)) } else { Ok(()) };
+        };
         self.connection.send(Method::DELETE, &path, None, JSON, None).await?;
         Ok(())
     }
@@ -90,6 +95,10 @@ impl Driver for Http {
     fn name(&self) -> &str {
         "http"
     }
+}
+
+fn unaddressable(id: &InstanceId) -> Error {
+    Error::new(ErrorKind::Config, format!("the id {id:?} cannot be a part of a path"))
 }
 
 impl fmt::Debug for Http {

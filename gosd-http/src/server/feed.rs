@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::log::Log;
-use super::poll;
+use super::poll::Poll;
 
 /// How long a call of a driver may take.
 const CALL: Duration = Duration::from_secs(5);
@@ -26,13 +26,19 @@ pub(super) struct Feed {
 
 struct State {
     log: Mutex<Log>,
+    /// For a driver without a watch.
+    poll: Poll,
     /// Whether the backend is in contact; told of every change of the log, too.
     contact: watch::Sender<bool>,
 }
 
 impl Feed {
     pub(super) fn new(driver: Arc<dyn Driver>) -> Self {
-        let state = State { log: Mutex::new(Log::new()), contact: watch::Sender::new(false) };
+        let state = State {
+            log: Mutex::new(Log::new()),
+            poll: Poll::new(),
+            contact: watch::Sender::new(false),
+        };
         Self { driver, state: Arc::new(state), task: OnceLock::new() }
     }
 
@@ -67,8 +73,14 @@ impl Feed {
     /// Waits, but not for long, until the log is what the backend has.
     pub(super) async fn contact(&self) -> Result<()> {
         let mut contact = self.subscribe();
-        match timeout(CALL, contact.wait_for(|contact| *contact)).await {
-            Ok(Ok(_)) => Ok(()),
+        let in_contact = async {
+            if self.driver.watch().is_none() {
+                self.state.poll.catch_up().await;
+            }
+            contact.wait_for(|contact| *contact).await.is_ok()
+        };
+        match timeout(CALL, in_contact).await {
+            Ok(true) => Ok(()),
             _ => Err(Error::new(ErrorKind::Unavailable, "the backend is not in contact")),
         }
     }
@@ -102,7 +114,7 @@ async fn follow(driver: Arc<dyn Driver>, state: Arc<State>) {
     let name = driver.name();
     let mut pause = PAUSES.0;
     loop {
-        let mut events = driver.watch().unwrap_or_else(|| poll::watch(&*driver));
+        let mut events = driver.watch().unwrap_or_else(|| state.poll.watch(&*driver));
         while let Some(item) = events.next().await {
             match item {
                 Ok(event) => {

@@ -3,31 +3,80 @@ use std::time::Duration;
 
 use futures_util::stream;
 use gosd_core::{BoxStream, Driver, Event, Instance, InstanceId, Result};
-use tokio::time::sleep;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::feed::bounded;
 
 /// How often a driver without a watch is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 type View = BTreeMap<InstanceId, Instance>;
 
-/// Makes a watch of what `list` says time and again.
-pub(super) fn watch(driver: &dyn Driver) -> BoxStream<'_, Result<Event>> {
-    let state = (None::<View>, Vec::new());
-    Box::pin(stream::unfold(state, async move |(mut known, mut events)| {
+/// A watch made of what `list` says time and again.
+pub(super) struct Poll {
+    /// How often somebody asked for a reading that begins now, and the last one who was served.
+    asked: watch::Sender<u64>,
+    served: watch::Sender<u64>,
+}
+
+impl Poll {
+    pub(super) fn new() -> Self {
+        Self { asked: watch::Sender::new(0), served: watch::Sender::new(0) }
+    }
+
+    /// Waits until what there is now has been handed out.
+    pub(super) async fn catch_up(&self) {
+        let mut ticket = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            ticket = *asked;
+        });
+        // Cannot fail: `self` holds the sender.
+        let _ = self.served.subscribe().wait_for(|served| *served >= ticket).await;
+    }
+
+    pub(super) fn watch<'a>(&'a self, driver: &'a dyn Driver) -> BoxStream<'a, Result<Event>> {
+        let reader = Reader {
+            driver,
+            poll: self,
+            asked: self.asked.subscribe(),
+            known: None,
+            events: Vec::new(),
+            serves: 0,
+        };
+        Box::pin(stream::unfold(reader, async |mut reader| Some((reader.next().await, reader))))
+    }
+}
+
+struct Reader<'a> {
+    driver: &'a dyn Driver,
+    poll: &'a Poll,
+    asked: watch::Receiver<u64>,
+    known: Option<View>,
+    /// What is to be handed out, the last first, and who is served by then.
+    events: Vec<Event>,
+    serves: u64,
+}
+
+impl Reader<'_> {
+    async fn next(&mut self) -> Result<Event> {
         loop {
-            if let Some(event) = events.pop() {
-                return Some((Ok(event), (known, events)));
+            if let Some(event) = self.events.pop() {
+                return Ok(event);
             }
-            if known.is_some() {
-                sleep(INTERVAL).await;
+            if self.known.is_some() {
+                self.poll.served.send_replace(self.serves);
+                // Either way it is time.
+                let _ = timeout(INTERVAL, self.asked.wait_for(|asked| *asked > self.serves)).await;
             }
-            match driver.list().await {
-                Ok(all) => (known, events) = changes(known, all),
-                // After it, all that is known of is told anew.
-                Err(error) => return Some((Err(error), (None, Vec::new()))),
-            }
+            self.serves = *self.asked.borrow_and_update();
+            // After a failure, all that is known of is told anew.
+            let known = self.known.take();
+            let all = bounded(self.driver, "list", self.driver.list()).await?;
+            (self.known, self.events) = changes(known, all);
         }
-    }))
+    }
 }
 
 /// What has changed since, the last event first.
@@ -60,7 +109,8 @@ mod tests {
         let lease = Duration::from_secs(600);
         let memory = Memory::new();
         let faulty = Faulty::new(Arc::new(memory.clone()));
-        let mut watch = watch(&faulty);
+        let poll = Poll::new();
+        let mut watch = poll.watch(&faulty);
         assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(Vec::new()));
         let [a, b] = ["a", "b"].map(|name| Instance::new(name, "http://h").unwrap());
         memory.register(&a, lease).await.unwrap();
