@@ -1,4 +1,4 @@
-//! Serves a registry in memory, for trying the API out: `memory_server [ADDRESS [TOKEN]]`.
+//! Serves registries in memory, one for each namespace that is asked for, for trying the API out: `memory_server [ADDRESS [TOKEN]]`.
 //!
 //! The address is `127.0.0.1:0` unless one is given, which is a free port; it is printed.
 

@@ -4,7 +4,7 @@ import json
 import sys
 import urllib.request
 
-import jsonschema
+import jsonschema_rs
 import yaml
 
 SCHEMAS = {"reset": "Instances", "put": "Instance", "remove": "Gone", "expire": "Gone"}
@@ -12,7 +12,7 @@ SCHEMAS = {"reset": "Instances", "put": "Instance", "remove": "Gone", "expire": 
 
 def check(spec, schema, value):
     """The schema's references are to the specification that it is in."""
-    jsonschema.Draft202012Validator({**schema, "components": spec["components"]}).validate(value)
+    jsonschema_rs.Draft202012Validator({**schema, "components": spec["components"]}).validate(value)
 
 
 def examples(spec, node):

@@ -6,26 +6,34 @@ import re
 import schemathesis
 
 
-@schemathesis.hook
-def filter_body(context, body):
-    """Leaves out URLs with an IPv6 literal of the right characters that is none."""
-    instance = body.get("instance") if isinstance(body, dict) else None
-    url = instance.get("url") if isinstance(instance, dict) else None
-    if not isinstance(url, str):
-        return True
-    literal = re.match(r"[^:/?#]*://(?:[^/?#]*@)?\[([0-9A-Fa-f:.]+)", url)
+def is_address(literal):
     try:
-        return literal is None or ipaddress.IPv6Address(literal.group(1)) is not None
+        return ipaddress.IPv6Address(literal) is not None
     except ValueError:
         return False
 
 
 @schemathesis.hook
+def filter_case(context, case):
+    """Leaves out what is invalid by a rule beyond JSON Schema, and is generated as valid."""
+    instance = case.body.get("instance") if isinstance(case.body, dict) else None
+    if not isinstance(instance, dict):
+        return True
+    url, metadata = instance.get("url"), instance.get("metadata")
+    if isinstance(url, str):
+        literal = re.match(r"[^:/?#]*://(?:[^/?#]*@)?\[([0-9A-Fa-f:.]+)", url)
+        if literal and not is_address(literal.group(1)):
+            return False
+    if isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values()):
+        return sum(len((key + value).encode()) for key, value in metadata.items()) <= 8192
+    return True
+
+
+@schemathesis.hook
 def map_case(context, case):
     """Has the ids in path and body agree, mostly, so that what follows finds an instance."""
-    body, path = case.body, case.path_parameters
-    if case.method == "PUT" and isinstance(body, dict) and isinstance(body.get("instance"), dict):
-        id = body["instance"].get("id")
-        if isinstance(id, str) and isinstance(path.get("id"), str) and len(id) % 4:
-            path["id"] = id
+    instance = case.body.get("instance") if isinstance(case.body, dict) else None
+    id = instance.get("id") if isinstance(instance, dict) else None
+    if isinstance(id, str) and "id" in case.path_parameters and len(id) % 4:
+        case.path_parameters["id"] = id
     return case

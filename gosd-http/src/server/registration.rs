@@ -24,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[serde(deny_unknown_fields)]
 struct Registration {
     instance: Registered,
-    lease_ms: u64,
+    /// JSON tells no integer from a number that happens to be one.
+    lease_ms: f64,
 }
 
 #[derive(Deserialize)]
@@ -53,15 +54,16 @@ pub(super) async fn read(
     })?;
     let Registered { id, service, url, metadata } = read.instance;
     let instance = Instance::from_parts(id.into(), &service, &url, metadata);
-    let lease = Duration::from_millis(read.lease_ms);
+    // What is negative becomes zero.
+    let lease = Duration::from_millis(read.lease_ms as u64);
     let unprocessable = |detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
     instance.check().map_err(|error| unprocessable(error.to_string()))?;
     if matches!(instance.id().as_str(), "." | "..") {
         return Err(unprocessable("the id . or .. cannot be a part of a path".into()));
     }
-    if !(LEAST_LEASE..=limits.lease).contains(&lease) {
+    if !(LEAST_LEASE..=limits.lease).contains(&lease) || read.lease_ms.fract() != 0.0 {
         let (least, most) = (LEAST_LEASE.as_millis(), limits.lease.as_millis());
-        return Err(unprocessable(format!("lease_ms is {least} to {most}")));
+        return Err(unprocessable(format!("lease_ms is a whole number of {least} to {most}")));
     }
     Ok((instance, lease))
 }
