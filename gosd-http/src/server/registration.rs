@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{HttpBody, to_bytes};
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use gosd_core::Instance;
 use http_body_util::LengthLimitError;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::limits::Limits;
@@ -44,14 +45,16 @@ pub(super) async fn read(
     limits: &Limits,
 ) -> Result<(Instance, Duration), Problem> {
     let body = body(request, limits.body).await?;
-    let read: Registration = serde_json::from_slice(&body).map_err(|error| {
-        let status = if error.is_data() {
-            StatusCode::UNPROCESSABLE_ENTITY
-        } else {
-            StatusCode::BAD_REQUEST
-        };
-        Problem::new(status, format!("the body cannot be read: {error}"))
-    })?;
+    let bad = |status, error| Problem::new(status, format!("the body cannot be read: {error}"));
+    let json: Value = serde_json::from_slice(&body)
+        .map_err(|error| bad(StatusCode::BAD_REQUEST, error.to_string()))?;
+    // Serde would take arrays for objects.
+    let read = if json["instance"].is_object() {
+        Registration::deserialize(json).map_err(|error| error.to_string())
+    } else {
+        Err("expected an object with an object `instance`".to_owned())
+    };
+    let read = read.map_err(|error| bad(StatusCode::UNPROCESSABLE_ENTITY, error))?;
     let Registered { id, service, url, metadata } = read.instance;
     let instance = Instance::from_parts(id.into(), &service, &url, metadata);
     // What is negative becomes zero.
@@ -68,6 +71,7 @@ pub(super) async fn read(
     Ok((instance, lease))
 }
 
+/// Reads a body that says it is JSON, and is not too long.
 async fn body(request: Request, limit: usize) -> Result<Bytes, Problem> {
     let headers = request.headers();
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -80,12 +84,17 @@ async fn body(request: Request, limit: usize) -> Result<Bytes, Problem> {
             "the body is to be application/json, as it is",
         ));
     }
+    let too_long = || {
+        let detail = format!("a body has at most {limit} bytes");
+        Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
+    };
+    // Known beforehand, a client that asks whether to send it is spared that.
+    if request.body().size_hint().lower() > limit as u64 {
+        return too_long();
+    }
     match timeout(PATIENCE, to_bytes(request.into_body(), limit)).await {
         Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if is_too_long(&error) => {
-            let detail = format!("a body has at most {limit} bytes");
-            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
-        }
+        Ok(Err(error)) if is_too_long(&error) => too_long(),
         Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body broke off")),
         Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
     }

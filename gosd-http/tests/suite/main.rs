@@ -1,5 +1,13 @@
 //! The driver and the reference server, each against the other over real sockets.
 
+mod access;
+mod api;
+mod bad_requests;
+mod bad_servers;
 mod conformance;
 mod fixture;
+mod limits;
+mod load;
+mod python;
+mod restart;
 mod support;
