@@ -52,7 +52,7 @@ async fn main() {
             resident.extend(status(pid, "VmRSS:"));
             sleep(Duration::from_secs(1)).await;
             if let Some(peak) = resident.iter().max()
-                && resident.len() % 15 == 0
+                && resident.len().is_multiple_of(15)
             {
                 let now = resident.last().unwrap_or(peak);
                 println!("memory of the server: {now} KiB now, {peak} KiB at most");
@@ -94,7 +94,7 @@ async fn server() {
     let settings = Settings::new().namespace("gosd", Arc::new(Memory::new())).expect("a good name");
     let server = serve("127.0.0.1:0", settings.limits(limits)).await.expect("a port is free");
     println!("{}", server.address());
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// A line of what the system says of a process, where it says so.

@@ -205,7 +205,7 @@ impl Watcher {
             self.view ^= self.hashes[n] ^ new;
             self.hashes[n] = new;
             self.seen.events += 1;
-            if name == "put" && n % 10 == 0 {
+            if name == "put" && n.is_multiple_of(10) {
                 let put_at = data.split("8885/").nth(1).and_then(|rest| rest.split('"').next());
                 let put_at: u64 = put_at.expect("a time").parse().expect("a number");
                 let now = self.started_at.elapsed().as_micros() as u64;

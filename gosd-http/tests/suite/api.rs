@@ -77,7 +77,7 @@ async fn a_polling_driver_sees_every_change() {
     }
     registry.register(&mail, LEASE).await.unwrap();
     for _ in 0..2 {
-        assert_eq!(driver.list().await.unwrap(), [mail.clone()]);
+        assert_eq!(driver.list().await.unwrap(), std::slice::from_ref(&mail));
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Served {
 enum Backend {
     Memory(Arc<Mutex<HashMap<String, Memory>>>),
     Sqlite(TempDir),
-    Redis(RedisServer, Option<Proxy>),
+    Redis(Box<RedisServer>, Option<Proxy>),
 }
 
 impl Served {
@@ -77,7 +77,7 @@ impl Served {
         let redis = RedisServer::start(&[]).await;
         let url = redis.url();
         let settings = Settings::new().namespaces(move |name| Some(redis_driver(&url, name)));
-        Self::new(Backend::Redis(redis, None), settings, "http://").await
+        Self::new(Backend::Redis(redis.into(), None), settings, "http://").await
     }
 
     /// What is cut is the server from its Redis.
@@ -86,7 +86,7 @@ impl Served {
         let proxy = Proxy::to(redis.port()).await;
         let url = format!("redis://127.0.0.1:{}", proxy.port());
         let settings = Settings::new().namespaces(move |name| Some(redis_driver(&url, name)));
-        Self::new(Backend::Redis(redis, Some(proxy)), settings, "http://").await
+        Self::new(Backend::Redis(redis.into(), Some(proxy)), settings, "http://").await
     }
 
     /// The wire falls silent instead of breaking.

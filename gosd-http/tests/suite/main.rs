@@ -7,7 +7,9 @@ mod bad_servers;
 mod conformance;
 mod fixture;
 mod limits;
+#[path = "../load/mod.rs"]
 mod load;
+mod load_in_small;
 mod python;
 mod restart;
 mod support;

@@ -32,7 +32,7 @@ async fn it_comes_and_goes() {
     let Event::Put(instance) = next().await else { panic!("it comes") };
     assert_eq!((instance.service(), instance.url()), ("mail", "http://10.0.0.7:25"));
     assert_eq!(instance.metadata()["by"], "python");
-    assert_eq!(driver.list().await.unwrap(), [instance.clone()]);
+    assert_eq!(driver.list().await.unwrap(), std::slice::from_ref(&instance));
 
     let pid = child.id().expect("it runs").to_string();
     assert!(Command::new("kill").arg(pid).status().await.unwrap().success());

@@ -1,12 +1,10 @@
 //! A small load: no watcher misses a change.
 
-#[path = "../load/mod.rs"]
-mod load;
-
 use std::time::Duration;
 
 use gosd_http::server::{Limits, Settings};
 
+use super::load;
 use super::support::memory;
 
 #[tokio::test(flavor = "multi_thread")]
