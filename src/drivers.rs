@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use gosd_core::{BoxFuture, Client, Driver, DriverUrl, Error, ErrorKind, Result};
+use gosd_core::{BoxFuture, Client, ClientBuilder, Driver, DriverUrl, Error, ErrorKind, Result};
 
 use crate::env;
 
@@ -65,7 +65,8 @@ impl Drivers {
         let mut drivers = Self { openers: BTreeMap::new() };
         for (feature, schemes) in FEATURES {
             let compiled = COMPILED.iter().find(|(name, _)| *name == feature);
-            for (scheme, (_, open)) in schemes.iter().zip(compiled.into_iter().cycle()) {
+            let Some((_, open)) = compiled else { continue };
+            for scheme in schemes {
                 drivers = drivers.with(scheme, open);
             }
         }
@@ -120,14 +121,8 @@ impl Drivers {
     ///
     /// As for [`gosd::start`](crate::start).
     pub async fn start(&self, service: &str, url: &str) -> Result<Client> {
-        let settings = env::settings(&env::process)?;
-        let driver = self.from_env().await?;
-        Client::builder(driver)
-            .settings(settings)
-            .register(service, url)
-            .handle_signals(true)
-            .start()
-            .await
+        let client = self.builder().await?;
+        client.register(service, url).handle_signals(true).start().await
     }
 
     /// As [`gosd::connect`](crate::connect), with the drivers of this table.
@@ -136,9 +131,12 @@ impl Drivers {
     ///
     /// As for [`gosd::connect`](crate::connect).
     pub async fn connect(&self) -> Result<Client> {
+        self.builder().await?.start().await
+    }
+
+    async fn builder(&self) -> Result<ClientBuilder> {
         let settings = env::settings(&env::process)?;
-        let driver = self.from_env().await?;
-        Client::builder(driver).settings(settings).start().await
+        Ok(Client::builder(self.from_env().await?).settings(settings))
     }
 
     async fn choose(&self, lookup: env::Lookup<'_>) -> Result<Arc<dyn Driver>> {

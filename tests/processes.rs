@@ -64,21 +64,22 @@ impl Registry {
 }
 
 /// Waits until exactly these are in the client's view.
-async fn seen(client: &Client, urls: &[&str]) {
+async fn seen(client: &Client, expected: &[&str]) {
     let mut changes = client.changes();
     let until = async {
-        loop {
-            let instances = client.instances("mail");
-            let mut all: Vec<&str> = instances.iter().map(|instance| instance.url()).collect();
-            all.sort_unstable();
-            if all == urls {
-                return;
-            }
+        while urls(client) != expected {
             changes.next().await;
         }
     };
     let seen = timeout(LONG, until).await;
-    seen.unwrap_or_else(|_| panic!("{urls:?} expected: {:?}", client.instances("mail")));
+    seen.unwrap_or_else(|_| panic!("{expected:?} expected: {:?}", urls(client)));
+}
+
+fn urls(client: &Client) -> Vec<String> {
+    let instances = client.instances("mail");
+    let mut urls: Vec<String> = instances.iter().map(|instance| instance.url().into()).collect();
+    urls.sort_unstable();
+    urls
 }
 
 /// Picks three rounds; each has to hold these, in the same order.
@@ -125,6 +126,8 @@ fn services_come_and_go() {
 
         a.signal(Signal::TERM);
         assert_eq!(a.end().0.signal(), Some(Signal::TERM.as_raw()));
+        // It said goodbye: nobody had to wait for its lease to run out.
+        assert_eq!(urls(&registry.connect(LONG).await), [B, C]);
         seen(&client, &[B, C]).await;
         b.signal(Signal::KILL);
         seen(&client, &[C]).await;

@@ -1,5 +1,5 @@
 -- Gives a lease to instances that have none, if they are still there. Returns how many got one.
--- KEYS: registry, leases. ARGV: lease in ms, then the ids.
+-- KEYS: registry, leases, meta, events. ARGV: lease in ms, then the ids.
 local time = redis.call('TIME')
 local expiry = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
 local adopted = 0

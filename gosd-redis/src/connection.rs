@@ -21,6 +21,8 @@ const REDIRECTS: usize = 5;
 pub(crate) struct Connection {
     /// Clones share the connection; what one sends does not wait for the others' answers.
     pub(crate) redis: MultiplexedConnection,
+    /// The server that it leads to.
+    pub(crate) host: Host,
     pump: JoinHandle<()>,
 }
 
@@ -129,7 +131,7 @@ async fn ask_sentinel(host: &Host, options: &Options, master: &str) -> Result<Ho
 }
 
 /// What is said first to the server: who we are, which database, and whether it has the registry.
-fn greeting(options: &Options) -> Pipeline {
+pub(crate) fn greeting(options: &Options) -> Pipeline {
     let mut greeting = credentials(options);
     if options.database != 0 {
         greeting.cmd("SELECT").arg(options.database);
@@ -164,14 +166,19 @@ async fn dial(
         )
         .await
         .map_err(|error| error::from_redis(&error))?;
-        let mut connection = Connection { redis, pump: tokio::spawn(pump) };
+        let mut connection = Connection { redis, host: host.clone(), pump: tokio::spawn(pump) };
         let answer = first.query_async(&mut connection.redis).await;
         match answer {
             Err(error) if !is_from_server(&error) => Err(error::from_redis(&error)),
             answer => Ok((connection, answer)),
         }
     };
-    let silence = || Error::new(ErrorKind::Timeout, format!("no answer within {CONNECT:?}"));
+    let silence = || {
+        Error::new(
+            ErrorKind::Timeout,
+            format!("no answer within {CONNECT:?}; is that a Redis server?"),
+        )
+    };
     let failure = match timeout(CONNECT, attempt).await {
         Ok(Ok(connected)) => return Ok(connected),
         Ok(Err(failure)) => failure,

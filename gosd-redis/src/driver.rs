@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 use gosd_core::{BoxStream, Driver, Event, Instance, InstanceId, Result, async_trait};
@@ -13,7 +13,8 @@ use crate::connection::Connection;
 use crate::layout::Keys;
 use crate::options::Options;
 use crate::scripts::{Scripts, millis};
-use crate::{error, snapshot, watch};
+use crate::snapshot::{self, Leases};
+use crate::{error, watch};
 
 /// The lease that a process assumes which has not registered anything: the default of gosd.
 const USUAL_LEASE: Duration = Duration::from_secs(15);
@@ -23,7 +24,7 @@ pub(crate) struct Redis {
     pub(crate) options: Options,
     pub(crate) keys: Keys,
     pub(crate) scripts: Scripts,
-    connection: Mutex<Arc<OnceCell<Connection>>>,
+    connection: Mutex<Arc<OnceCell<Arc<Connection>>>>,
     /// The lease last asked for, in ms.
     lease: AtomicU64,
     eviction: Once,
@@ -60,16 +61,16 @@ impl Redis {
     /// Gets the connection, connecting if there is none.
     async fn call(&self) -> Result<Call<'_>> {
         let cell = self.slot().clone();
-        let connection = cell.get_or_try_init(|| Connection::open(&self.options)).await?;
-        let redis = connection.redis.clone();
-        let mut call = Call { driver: self, cell, redis, keep: false };
+        let connect = async || Connection::open(&self.options).await.map(Arc::new);
+        let connection = Arc::clone(cell.get_or_try_init(connect).await?);
+        let call = Call { driver: self, cell, connection, keep: false };
         if !self.eviction.is_completed() {
-            self.warn_of_eviction(&mut call.redis).await;
+            self.warn_of_eviction(&mut call.redis()).await;
         }
         Ok(call)
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Arc<OnceCell<Connection>>> {
+    fn slot(&self) -> MutexGuard<'_, Arc<OnceCell<Arc<Connection>>>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,14 +91,17 @@ impl Redis {
 /// so because the connection is dead, or leads to the wrong server: the next call makes a new one.
 struct Call<'a> {
     driver: &'a Redis,
-    cell: Arc<OnceCell<Connection>>,
-    redis: MultiplexedConnection,
+    cell: Arc<OnceCell<Arc<Connection>>>,
+    connection: Arc<Connection>,
     keep: bool,
 }
 
 impl Call<'_> {
-    fn done<T>(mut self, result: RedisResult<T>) -> Result<T> {
-        let result = result.map_err(|error| error::from_redis(&error));
+    fn redis(&self) -> MultiplexedConnection {
+        self.connection.redis.clone()
+    }
+
+    fn done<T>(mut self, result: Result<T>) -> Result<T> {
         self.keep = result.as_ref().err().is_none_or(|error| !error.is_retryable());
         result
     }
@@ -116,22 +120,21 @@ impl Drop for Call<'_> {
 impl Driver for Redis {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
         self.lease.store(millis(ttl), Ordering::Relaxed);
-        let mut call = self.call().await?;
-        let result = self.scripts.register(&mut call.redis, &self.keys, instance, ttl).await;
-        call.done(result)
+        let call = self.call().await?;
+        let result = self.scripts.register(&mut call.redis(), &self.keys, instance, ttl).await;
+        call.done(result.map_err(|error| error::from_redis(&error)))
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
-        let mut call = self.call().await?;
-        let result = self.scripts.deregister(&mut call.redis, &self.keys, id).await;
-        call.done(result)
+        let call = self.call().await?;
+        let result = self.scripts.deregister(&mut call.redis(), &self.keys, id).await;
+        call.done(result.map_err(|error| error::from_redis(&error)))
     }
 
     async fn list(&self) -> Result<Vec<Instance>> {
-        let mut call = self.call().await?;
-        let result = snapshot::read(&mut call.redis, &self.keys).await;
-        let snapshot = call.done(result)?.decode(|problem| self.skip_unreadable(problem));
-        Ok(snapshot.instances)
+        let call = self.call().await?;
+        let snapshot = snapshot::read(self, &call.connection, Leases::Expired).await;
+        call.done(snapshot).map(|snapshot| snapshot.instances)
     }
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {

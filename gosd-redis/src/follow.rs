@@ -1,5 +1,4 @@
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::fmt::Display;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use gosd_core::{Event, InstanceId};
@@ -8,7 +7,7 @@ use redis::{RedisResult, Value};
 use tokio::time::Instant;
 
 use crate::layout::Keys;
-use crate::snapshot;
+use crate::snapshot::{self, START, Snapshot};
 
 /// No lease is shorter.
 const LEAST_LEASE: Duration = Duration::from_secs(1);
@@ -35,7 +34,7 @@ pub(crate) struct Follow {
 pub(crate) struct Glance {
     /// In ms, by the server's clock.
     pub(crate) now: u64,
-    pub(crate) position_exists: bool,
+    position_exists: bool,
     /// The position of the last change there is.
     pub(crate) last: String,
     /// When the first lease runs out that has not been announced.
@@ -44,17 +43,20 @@ pub(crate) struct Glance {
     foreign: Vec<Option<String>>,
 }
 
-/// All of the registry, and who has a lease.
-pub(crate) struct Everything {
-    snapshot: snapshot::Raw,
-    leases: Vec<Value>,
-}
-
 impl Follow {
-    pub(crate) fn new(position: String, foreign: HashMap<InstanceId, String>) -> Self {
-        // If this is wrong, the first look tells.
-        let surplus = foreign.len() as i64;
-        Self { position, foreign, surplus, announced: 0, look_at: Instant::now() }
+    /// Begins where a snapshot of what has not expired ends.
+    pub(crate) fn new(snapshot: &Snapshot) -> Self {
+        let foreign = snapshot.instances.iter().filter(|instance| !instance.id().is_generated());
+        let foreign: HashMap<_, _> =
+            foreign.map(|instance| (instance.id().clone(), instance.url().to_owned())).collect();
+        Self {
+            position: snapshot.position.clone(),
+            // If this is wrong, the first look tells.
+            surplus: foreign.len() as i64,
+            foreign,
+            announced: 0,
+            look_at: Instant::now(),
+        }
     }
 
     /// Takes note of a change that the stream tells of.
@@ -81,27 +83,22 @@ impl Follow {
     /// Tells what was changed without a word, and returns those of gosd's form that lack a lease.
     pub(crate) fn take_in(
         &mut self,
-        all: Everything,
+        all: Snapshot,
         events: &mut VecDeque<Event>,
-        skip: impl Fn(&dyn Display),
     ) -> Vec<InstanceId> {
-        self.surplus = all.snapshot.fields.len() as i64 / 2 - all.leases.len() as i64;
-        let leases: HashSet<String> = all.leases.into_iter().filter_map(snapshot::text).collect();
-        let snapshot = all.snapshot.decode(skip);
+        self.surplus = all.fields as i64 - all.leases as i64;
         let mut leaseless = Vec::new();
         let mut foreign = HashMap::new();
-        let mut orphans = leases.clone();
-        for instance in snapshot.instances {
+        let mut orphans = all.leased;
+        for instance in all.instances {
             let id = instance.id();
-            orphans.remove(id.as_str());
-            let has_lease = leases.contains(id.as_str());
-            if !has_lease && id.is_generated() {
-                leaseless.push(id.clone());
-            }
-            if has_lease && id.is_generated() {
-                continue;
-            }
             let before = self.foreign.remove(id);
+            let has_lease = orphans.remove(id.as_str());
+            match (id.is_generated(), has_lease) {
+                (true, true) => continue,
+                (true, false) => leaseless.push(id.clone()),
+                (false, _) => {}
+            }
             foreign.insert(id.clone(), instance.url().to_owned());
             if before.as_deref() != Some(instance.url()) {
                 events.push_back(Event::Put(instance));
@@ -158,13 +155,22 @@ impl Glance {
             .await?;
         urls.pop();
         Ok(Self {
-            now: snapshot::server_millis(time),
+            now: snapshot::millis(time),
             position_exists: !at_position.is_empty(),
-            last: snapshot::position(last),
+            last: last
+                .into_iter()
+                .next()
+                .map_or_else(|| START.to_owned(), |(position, _)| position),
             next_expiry: next.first().map(|(_, at)| *at as u64),
             surplus: fields - leases,
-            foreign: urls.into_iter().map(snapshot::text).collect(),
+            foreign: urls.into_iter().map(text).collect(),
         })
+    }
+
+    /// Whether the stream goes on from the position of the follower, who was away.
+    pub(crate) fn is_after(&self, follow: &Follow) -> bool {
+        // What came first to an empty stream may have come first to another one.
+        if follow.position == START { self.last == START } else { self.position_exists }
     }
 
     /// For how long the oldest unannounced lease has been over, if it is.
@@ -175,35 +181,6 @@ impl Glance {
     /// How long the next lease to run out has left, if there is one.
     pub(crate) fn lease_left(&self) -> Option<Duration> {
         self.next_expiry.map(|at| Duration::from_millis(at.saturating_sub(self.now)))
-    }
-}
-
-impl Everything {
-    pub(crate) async fn read(redis: &mut MultiplexedConnection, keys: &Keys) -> RedisResult<Self> {
-        let (fields, meta, leases, last): (_, _, _, Vec<(String, Value)>) = redis::pipe()
-            .atomic()
-            .cmd("HGETALL")
-            .arg(&keys.registry)
-            .cmd("HGETALL")
-            .arg(&keys.meta)
-            .cmd("ZRANGE")
-            .arg(&keys.leases)
-            .arg(0)
-            .arg(-1)
-            .cmd("XREVRANGE")
-            .arg(&keys.events)
-            .arg("+")
-            .arg("-")
-            .arg("COUNT")
-            .arg(1)
-            .query_async(redis)
-            .await?;
-        let position = snapshot::position(last);
-        Ok(Self { snapshot: snapshot::Raw { fields, meta, expired: Vec::new(), position }, leases })
-    }
-
-    pub(crate) fn position(&self) -> &str {
-        &self.snapshot.position
     }
 }
 
@@ -220,5 +197,87 @@ pub(crate) async fn expired(
         .arg(to)
         .query_async(redis)
         .await?;
-    Ok(ids.into_iter().filter_map(snapshot::text).map(InstanceId::from).collect())
+    Ok(ids.into_iter().filter_map(text).map(InstanceId::from).collect())
+}
+
+/// The pairs of an entry's fields that are text.
+pub(crate) fn text_pairs(values: Vec<Value>) -> impl Iterator<Item = (String, String)> {
+    let mut values = values.into_iter();
+    std::iter::from_fn(move || Some((values.next()?, values.next()?)))
+        .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+}
+
+/// Takes the text out of a reply.
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gosd_core::Instance;
+
+    use super::*;
+
+    fn follow() -> Follow {
+        let look_at = Instant::now() + Duration::from_secs(60);
+        let foreign = HashMap::from([("go-1".into(), "http://a".to_owned())]);
+        Follow { position: "1-1".into(), foreign, surplus: 1, announced: 0, look_at }
+    }
+
+    fn glance(surplus: i64, url: &str) -> Glance {
+        Glance {
+            now: 0,
+            position_exists: true,
+            last: "1-1".into(),
+            next_expiry: None,
+            surplus,
+            foreign: vec![Some(url.to_owned())],
+        }
+    }
+
+    #[test]
+    fn a_new_lease_is_looked_at_before_it_can_be_over() {
+        let mut follow = follow();
+        follow.note(&Event::Put(Instance::new("mail", "http://h").unwrap()));
+        assert!(follow.look_at <= Instant::now() + LEAST_LEASE);
+        assert_eq!(follow.foreign.len(), 1);
+    }
+
+    #[test]
+    fn what_go_does_shows() {
+        let mut follow = follow();
+        assert!(!follow.disagrees_with(&glance(1, "http://a")));
+        assert!(follow.disagrees_with(&glance(2, "http://a")), "one more field");
+        assert!(follow.disagrees_with(&glance(1, "http://b")), "another URL");
+        follow.note(&Event::Remove("go-1".into()));
+        assert!(follow.disagrees_with(&glance(0, "http://a")), "it is known to be gone");
+    }
+
+    #[test]
+    fn only_what_nobody_told_is_told() {
+        let mut follow = follow();
+        let parts = |id: &str, url| Instance::from_parts(id.into(), "go", url, [].into());
+        let [ours, lost] = [(); 2].map(|()| Instance::new("mail", "http://h").unwrap());
+        let leased = [ours.id().to_string(), "mail-orphan".to_owned()].into();
+        let all = Snapshot {
+            instances: vec![ours, lost.clone(), parts("go-2", "http://b")],
+            fields: 3,
+            leases: 2,
+            leased,
+            position: "1-1".into(),
+        };
+        let mut events = VecDeque::new();
+        assert_eq!(follow.take_in(all, &mut events), [lost.id().clone()]);
+        let expected = [
+            Event::Put(lost),
+            Event::Put(parts("go-2", "http://b")),
+            Event::Remove("go-1".into()),
+            Event::Remove("mail-orphan".into()),
+        ];
+        assert_eq!(events, expected);
+        assert_eq!((follow.surplus, follow.foreign.len()), (1, 2));
+    }
 }

@@ -40,7 +40,7 @@ pub(crate) fn meta_of(instance: &Instance) -> String {
 }
 
 /// The instance of a field of the registry.
-pub(crate) fn instance(id: String, url: &str, meta: Option<&str>) -> Result<Instance> {
+pub(crate) fn instance(id: &str, url: &str, meta: Option<&str>) -> Result<Instance> {
     let Some(json) = meta.filter(|json| !json.is_empty()) else {
         let id = InstanceId::from(id);
         return Ok(Instance::from_parts(id.clone(), service_of(id.as_str()), url, BTreeMap::new()));
@@ -64,9 +64,64 @@ pub(crate) fn event(fields: Vec<(String, String)>) -> Result<Event> {
     };
     let (op, id) = (take("op")?, take("id")?);
     match op.as_str() {
-        "put" => Ok(Event::Put(instance(id, &take("url")?, take("meta").ok().as_deref())?)),
+        "put" => Ok(Event::Put(instance(&id, &take("url")?, take("meta").ok().as_deref())?)),
         "remove" => Ok(Event::Remove(id.into())),
         "expire" => Ok(Event::Expire(id.into())),
         _ => Err(Error::new(ErrorKind::Data, format!("the stream has the unknown change {op:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(fields: &[(&str, &str)]) -> Result<Event> {
+        event(fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn the_service_is_what_stands_before_the_last_hyphen() {
+        for (id, service) in [
+            ("provider-20160315122936.17256541", "provider"),
+            ("order-api-1", "order-api"),
+            ("lonely", "lonely"),
+            ("-1", ""),
+            ("a-", "a"),
+        ] {
+            assert_eq!(instance(id, "u", None).unwrap().service(), service);
+        }
+    }
+
+    #[test]
+    fn meta_is_kept_only_where_it_says_more() {
+        let plain = Instance::new("order-api", "http://h").unwrap();
+        assert_eq!(meta_of(&plain), "");
+        let odd = Instance::from_parts("7".into(), "mail", "http://h", BTreeMap::new());
+        for instance_with_meta in [plain.with_metadata("zone", "b"), odd] {
+            let (id, url) = (instance_with_meta.id().as_str(), instance_with_meta.url());
+            let meta = meta_of(&instance_with_meta);
+            assert_eq!(instance(id, url, Some(&meta)).unwrap(), instance_with_meta);
+            let moved = instance(id, "http://elsewhere", Some(&meta)).unwrap();
+            assert_eq!(
+                (moved.url(), moved.service()),
+                ("http://elsewhere", instance_with_meta.service())
+            );
+        }
+        let error = instance("a-1", "u", Some("{")).unwrap_err().to_string();
+        assert!(error.contains("a-1"), "{error}");
+    }
+
+    #[test]
+    fn entries_that_are_no_event() {
+        assert_eq!(entry(&[("id", "a-1"), ("op", "expire")]).unwrap(), Event::Expire("a-1".into()));
+        for fields in [
+            &[][..],
+            &[("op", "put"), ("id", "a-1")],
+            &[("op", "remove")],
+            &[("op", "rename"), ("id", "a-1")],
+            &[("op", "put"), ("id", "a-1"), ("url", "u"), ("meta", "{")],
+        ] {
+            assert_eq!(entry(fields).unwrap_err().kind(), ErrorKind::Data, "{fields:?}");
+        }
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use gosd_core::{Instance, InstanceId};
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Script, ScriptInvocation};
+use redis::{Cmd, FromRedisValue, RedisResult, Script, ServerErrorKind};
 
 use crate::layout::{self, Keys};
 
@@ -38,14 +38,14 @@ impl Scripts {
         instance: &Instance,
         lease: Duration,
     ) -> RedisResult<()> {
-        on(&self.register, keys)
-            .arg(instance.id().as_str())
-            .arg(instance.url())
-            .arg(layout::meta_of(instance))
-            .arg(millis(lease))
-            .arg(ENTRIES)
-            .invoke_async(redis)
-            .await
+        run(redis, keys, &self.register, |call| {
+            call.arg(instance.id().as_str())
+                .arg(instance.url())
+                .arg(layout::meta_of(instance))
+                .arg(millis(lease))
+                .arg(ENTRIES);
+        })
+        .await
     }
 
     pub(crate) async fn deregister(
@@ -54,7 +54,10 @@ impl Scripts {
         keys: &Keys,
         id: &InstanceId,
     ) -> RedisResult<()> {
-        on(&self.deregister, keys).arg(id.as_str()).arg(ENTRIES).invoke_async(redis).await
+        run(redis, keys, &self.deregister, |call| {
+            call.arg(id.as_str()).arg(ENTRIES);
+        })
+        .await
     }
 
     /// Removes what has expired, unless somebody did within the last [`GRACE`]; says how many.
@@ -63,7 +66,10 @@ impl Scripts {
         redis: &mut MultiplexedConnection,
         keys: &Keys,
     ) -> RedisResult<usize> {
-        on(&self.purge, keys).arg(millis(GRACE)).arg(BATCH).arg(ENTRIES).invoke_async(redis).await
+        run(redis, keys, &self.purge, |call| {
+            call.arg(millis(GRACE)).arg(BATCH).arg(ENTRIES);
+        })
+        .await
     }
 
     /// Gives a lease to those that have none; says how many got one.
@@ -71,19 +77,37 @@ impl Scripts {
         &self,
         redis: &mut MultiplexedConnection,
         keys: &Keys,
-        ids: &[&str],
+        ids: &[InstanceId],
         lease: Duration,
     ) -> RedisResult<i64> {
-        on(&self.adopt, keys).arg(millis(lease)).arg(ids).invoke_async(redis).await
+        run(redis, keys, &self.adopt, |call| {
+            call.arg(millis(lease));
+            for id in ids {
+                call.arg(id.as_str());
+            }
+        })
+        .await
     }
 }
 
-fn on<'a>(script: &'a Script, keys: &Keys) -> ScriptInvocation<'a> {
-    let mut invocation = script.prepare_invoke();
-    for key in [&keys.registry, &keys.leases, &keys.meta, &keys.events] {
-        invocation.key(key);
+/// Calls a script by its hash; `arguments` adds what comes after the keys.
+async fn run<T: FromRedisValue>(
+    redis: &mut MultiplexedConnection,
+    keys: &Keys,
+    script: &Script,
+    arguments: impl FnOnce(&mut Cmd),
+) -> RedisResult<T> {
+    let mut call = redis::cmd("EVALSHA");
+    call.arg(script.get_hash()).arg(4);
+    call.arg(&keys.registry).arg(&keys.leases).arg(&keys.meta).arg(&keys.events);
+    arguments(&mut call);
+    match call.query_async(redis).await {
+        Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
+            script.load_async(redis).await?;
+            call.query_async(redis).await
+        }
+        result => result,
     }
-    invocation
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {

@@ -1,117 +1,136 @@
 use std::collections::{HashMap, HashSet};
-use std::fmt::Display;
 
-use gosd_core::{Instance, InstanceId};
+use gosd_core::{Error, ErrorKind, Instance, Result};
+use redis::Pipeline;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value};
 
-use crate::layout::{self, Keys};
+use crate::connection::{self, Connection};
+use crate::driver::Redis;
+use crate::replies::Replies;
+use crate::{error, layout, socket};
 
 /// The position before the first entry of a stream.
 pub(crate) const START: &str = "0-0";
 
-/// The registry at one instant, as the server told it.
-pub(crate) struct Raw {
-    /// Ids and URLs by turns.
-    pub(crate) fields: Vec<Value>,
-    /// Ids and JSON by turns.
-    pub(crate) meta: Vec<Value>,
-    /// The ids whose lease has run out.
-    pub(crate) expired: Vec<Value>,
+/// For how many instances memory is taken before they have come.
+const RESERVED: usize = 100_000;
+
+/// The registry at one instant.
+pub(crate) struct Snapshot {
+    /// What can be read, without what has expired.
+    pub(crate) instances: Vec<Instance>,
+    /// How many fields the registry has, with those that cannot be read.
+    pub(crate) fields: usize,
+    /// How many leases were asked for, with those that cannot be read.
+    pub(crate) leases: usize,
+    /// The ids of the leases that were asked for.
+    pub(crate) leased: HashSet<String>,
     /// The position of the last change.
     pub(crate) position: String,
 }
 
-/// The registry at one instant.
-pub(crate) struct Snapshot {
-    pub(crate) instances: Vec<Instance>,
-    /// The instances that are not in gosd's form: the Go library's, which tells nobody of changes.
-    pub(crate) foreign: HashMap<InstanceId, String>,
-    pub(crate) position: String,
+/// Which leases are read with the registry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leases {
+    /// Those that are over, whose instances are then left out. The live ones would double the reply.
+    Expired,
+    /// All there are.
+    All,
 }
 
 /// Reads the registry and the position of the last change, in one step.
-pub(crate) async fn read(redis: &mut MultiplexedConnection, keys: &Keys) -> RedisResult<Raw> {
-    let now = server_millis(redis::cmd("TIME").query_async(redis).await?);
-    // Only the expired leases: the live ones are many, and would double the reply.
-    let (fields, meta, expired, last): (_, _, _, Vec<(String, Value)>) = redis::pipe()
-        .atomic()
-        .cmd("HGETALL")
-        .arg(&keys.registry)
-        .cmd("HGETALL")
-        .arg(&keys.meta)
-        .cmd("ZRANGEBYSCORE")
-        .arg(&keys.leases)
-        .arg("-inf")
-        .arg(now)
-        .cmd("XREVRANGE")
-        .arg(&keys.events)
-        .arg("+")
-        .arg("-")
-        .arg("COUNT")
-        .arg(1)
-        .query_async(redis)
-        .await?;
-    Ok(Raw { fields, meta, expired, position: position(last) })
+///
+/// On a connection of its own, so that nothing has to wait behind a long reply.
+pub(crate) async fn read(
+    driver: &Redis,
+    connection: &Connection,
+    leases: Leases,
+) -> Result<Snapshot> {
+    let now = server_millis(&mut connection.redis.clone()).await?;
+    let (options, keys) = (&driver.options, &driver.keys);
+    let greeting = connection::greeting(options);
+    let mut transaction = redis::pipe();
+    transaction.atomic().cmd("HGETALL").arg(&keys.meta).cmd("ZRANGEBYSCORE").arg(&keys.leases);
+    match leases {
+        Leases::Expired => transaction.arg("-inf").arg(now),
+        Leases::All => transaction.arg("-inf").arg("+inf"),
+    };
+    transaction.cmd("XREVRANGE").arg(&keys.events).arg("+").arg("-").arg("COUNT").arg(1);
+    transaction.cmd("HGETALL").arg(&keys.registry);
+
+    let socket = socket::open(&connection.host, options.tls.as_ref()).await?;
+    let mut replies = Replies::to(socket, &packed(&[&greeting, &transaction])).await?;
+    // To the greeting, to MULTI, and to each command that it takes in.
+    for _ in 0..greeting.len() + 1 + transaction.len() {
+        replies.ok().await?;
+    }
+    if replies.array().await? != transaction.len() {
+        return Err(Error::new(ErrorKind::Data, "the answer lacks a part of the registry"));
+    }
+
+    let mut meta: HashMap<String, String> = HashMap::new();
+    for _ in 0..replies.array().await? / 2 {
+        let (id, json) = (replies.text().await?, replies.text().await?);
+        match (id, json) {
+            (Some(id), Some(json)) => drop(meta.insert(id, json)),
+            (id, _) => driver.skip_unreadable(&format_args!("the metadata of {id:?}: not UTF-8")),
+        }
+    }
+    let lease_count = replies.array().await?;
+    let mut leased = HashSet::new();
+    for _ in 0..lease_count {
+        leased.extend(replies.text().await?);
+    }
+    let position = last_position(&mut replies).await?;
+
+    let fields = replies.array().await? / 2;
+    let mut instances = Vec::with_capacity(fields.min(RESERVED));
+    let expired = if leases == Leases::Expired { Some(&leased) } else { None };
+    for _ in 0..fields {
+        let field = replies.pair(|id, url| {
+            let id = str::from_utf8(id).map_err(|_| not_text("an id"))?;
+            if expired.is_some_and(|expired| expired.contains(id)) {
+                return Ok(None);
+            }
+            let url = str::from_utf8(url).map_err(|_| not_text(id))?;
+            layout::instance(id, url, meta.get(id).map(String::as_str)).map(Some)
+        });
+        match field.await? {
+            Ok(instance) => instances.extend(instance),
+            Err(problem) => driver.skip_unreadable(&problem),
+        }
+    }
+    Ok(Snapshot { instances, fields, leases: lease_count, leased, position })
 }
 
-/// The position of the entry that a reversed range of one has, or the start.
-pub(crate) fn position(last: Vec<(String, Value)>) -> String {
-    last.into_iter().next().map_or_else(|| START.to_owned(), |(id, _)| id)
+/// The server's clock.
+async fn server_millis(redis: &mut MultiplexedConnection) -> Result<u64> {
+    let time = redis::cmd("TIME").query_async(redis).await;
+    time.map(millis).map_err(|error| error::from_redis(&error))
 }
 
-/// The server's clock, from its `TIME`.
-pub(crate) fn server_millis((seconds, micros): (u64, u64)) -> u64 {
+/// The server's clock, from the answer to `TIME`.
+pub(crate) fn millis((seconds, micros): (u64, u64)) -> u64 {
     seconds * 1_000 + micros / 1_000
 }
 
-impl Raw {
-    /// Makes instances of the fields; what cannot be read is left out and told of.
-    pub(crate) fn decode(self, skip: impl Fn(&dyn Display)) -> Snapshot {
-        let meta: HashMap<String, String> = pairs(self.meta, &skip).collect();
-        let expired: HashSet<String> = self.expired.into_iter().filter_map(text).collect();
-        let mut instances = Vec::with_capacity(self.fields.len() / 2);
-        let mut foreign = HashMap::new();
-        for (id, url) in pairs(self.fields, &skip) {
-            if expired.contains(&id) {
-                continue;
-            }
-            let json = meta.get(&id).map(String::as_str);
-            match layout::instance(id, &url, json) {
-                Ok(instance) => {
-                    if !instance.id().is_generated() {
-                        foreign.insert(instance.id().clone(), url);
-                    }
-                    instances.push(instance);
-                }
-                Err(error) => skip(&error),
-            }
-        }
-        Snapshot { instances, foreign, position: self.position }
+/// Reads a reversed range of one entry.
+async fn last_position(replies: &mut Replies) -> Result<String> {
+    if replies.array().await? == 0 {
+        return Ok(START.to_owned());
     }
+    replies.array().await?;
+    let position = replies.text().await?.unwrap_or_default();
+    for _ in 0..replies.array().await? {
+        replies.text().await?;
+    }
+    Ok(position)
 }
 
-/// The pairs of a hash's reply that are text.
-pub(crate) fn pairs(
-    values: Vec<Value>,
-    skip: impl Fn(&dyn Display),
-) -> impl Iterator<Item = (String, String)> {
-    let mut values = values.into_iter();
-    std::iter::from_fn(move || Some((values.next()?, values.next()?))).filter_map(
-        move |(key, value)| match (text(key), text(value)) {
-            (Some(key), Some(value)) => Some((key, value)),
-            (key, _) => {
-                skip(&format_args!("the entry {} is not UTF-8", key.as_deref().unwrap_or("?")));
-                None
-            }
-        },
-    )
+fn packed(pipelines: &[&Pipeline]) -> Vec<u8> {
+    pipelines.iter().flat_map(|pipeline| pipeline.get_packed_pipeline()).collect()
 }
 
-/// Takes the text out of a reply without copying it.
-pub(crate) fn text(value: Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
-        _ => None,
-    }
+fn not_text(what: &str) -> Error {
+    Error::new(ErrorKind::Data, format!("{what} of the registry is not UTF-8"))
 }

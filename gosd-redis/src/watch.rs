@@ -10,8 +10,8 @@ use tracing::debug;
 use crate::connection::Connection;
 use crate::driver::Redis;
 use crate::follow::{Follow, Glance};
-use crate::scripts::{BATCH, GRACE};
-use crate::snapshot::START;
+use crate::scripts::{BATCH, GRACE, millis};
+use crate::snapshot::{Leases, START};
 use crate::{error, follow, layout, snapshot};
 
 /// How long to wait for changes at most before looking for what the stream does not tell.
@@ -59,21 +59,21 @@ impl Watch<'_> {
     async fn advance(&mut self) -> Result<()> {
         let Some(connection) = &mut self.connection else { return self.connect().await };
         let Some(follow) = &mut self.follow else {
-            let (follow, event) = begin(connection, self.driver).await?;
-            self.follow = Some(follow);
-            self.queue.push_back(event);
+            let reading = snapshot::read(self.driver, connection, Leases::Expired);
+            let snapshot = answered(SLACK + LOOK, reading).await??;
+            self.follow = Some(Follow::new(&snapshot));
+            self.queue.push_back(Event::Reset(snapshot.instances));
             return Ok(());
         };
-        let intact = (Instant::now() < follow.look_at
-            || look(connection, self.driver, follow, &mut self.queue).await?)
-            && read(connection, self.driver, follow, &mut self.queue).await?;
-        if !intact {
-            // Something is missing between what is known and what comes next.
-            debug!(
-                namespace = self.driver.options.namespace,
-                "the stream broke off; starting again"
-            );
+        let mut step = Step { driver: self.driver, connection, follow, queue: &mut self.queue };
+        if !step.take().await? {
             self.follow = None;
+            // A loss of contact, and not a `Reset` alone: the server may have lost its data, and
+            // clients then give every live instance a lease to register again in.
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the stream broke off: it was trimmed, or the server lost data; reading all again",
+            ));
         }
         Ok(())
     }
@@ -86,7 +86,9 @@ impl Watch<'_> {
         trial.arg("STREAMS").arg(&self.driver.keys.events).arg("$");
         answer(SLACK, trial.exec_async(&mut connection.redis)).await?;
         if let Some(follow) = &mut self.follow {
-            if resume(&mut connection, self.driver, follow).await? {
+            let glance = Glance::read(&mut connection.redis, &self.driver.keys, follow);
+            if answer(SLACK, glance).await?.is_after(follow) {
+                follow.look_at = Instant::now();
                 self.queue.push_back(Event::Resumed);
             } else {
                 self.follow = None;
@@ -97,148 +99,112 @@ impl Watch<'_> {
     }
 }
 
-async fn begin(connection: &mut Connection, driver: &Redis) -> Result<(Follow, Event)> {
-    let raw = answer(SLACK + LOOK, snapshot::read(&mut connection.redis, &driver.keys)).await?;
-    let snapshot = raw.decode(|problem| driver.skip_unreadable(problem));
-    let follow = Follow::new(snapshot.position, snapshot.foreign);
-    Ok((follow, Event::Reset(snapshot.instances)))
+/// One step along the stream.
+struct Step<'a> {
+    driver: &'a Redis,
+    connection: &'a mut Connection,
+    follow: &'a mut Follow,
+    queue: &'a mut VecDeque<Event>,
 }
 
-/// Whether the stream can be followed on after the connection was lost.
-async fn resume(connection: &mut Connection, driver: &Redis, follow: &mut Follow) -> Result<bool> {
-    let glance = answer(SLACK, Glance::read(&mut connection.redis, &driver.keys, follow)).await?;
-    follow.look_at = Instant::now();
-    Ok(if follow.position == START { glance.last == START } else { glance.position_exists })
-}
-
-/// Looks for what the stream does not tell: leases that ran out, and what Go processes wrote.
-///
-/// Returns false if the position is gone.
-async fn look(
-    connection: &mut Connection,
-    driver: &Redis,
-    follow: &mut Follow,
-    queue: &mut VecDeque<Event>,
-) -> Result<bool> {
-    let redis = &mut connection.redis;
-    let glance = answer(SLACK, Glance::read(redis, &driver.keys, follow)).await?;
-    if follow.position != START && !glance.position_exists {
-        return Ok(false);
-    }
-    // Soon again, unless all is quiet.
-    follow.look_at = Instant::now();
-    if glance.lease_over_for().is_some_and(|over| over >= GRACE) {
-        expire(connection, driver, follow, &glance, queue).await
-    } else if glance.last != follow.position {
-        // What the stream tells comes first.
-        Ok(true)
-    } else if follow.disagrees_with(&glance) {
-        compare(connection, driver, follow, queue).await
-    } else {
-        let jitter = Duration::from_millis(fastrand::u64(..JITTER.as_millis() as u64));
-        follow.look_at += glance.lease_left().map_or(LOOK, |left| LOOK.min(left + GRACE + jitter));
-        Ok(true)
-    }
-}
-
-/// Purges. Where this process must not write, it tells its own consumer at least.
-async fn expire(
-    connection: &mut Connection,
-    driver: &Redis,
-    follow: &mut Follow,
-    glance: &Glance,
-    queue: &mut VecDeque<Event>,
-) -> Result<bool> {
-    let redis = &mut connection.redis;
-    match may_fail(answered(SLACK, driver.scripts.purge(redis, &driver.keys)).await?)? {
-        // They come by the stream.
-        Some(_) => {}
-        None => {
-            let until = glance.now - GRACE.as_millis() as u64;
-            let read = follow::expired(redis, &driver.keys, follow.announced, until);
-            queue.extend(answer(SLACK, read).await?.into_iter().map(Event::Expire));
-            follow.announced = until;
+impl Step<'_> {
+    /// Returns false if the position is gone.
+    async fn take(&mut self) -> Result<bool> {
+        if self.follow.look_at <= Instant::now() {
+            self.look().await?;
         }
+        if self.queue.is_empty() { self.read().await } else { Ok(true) }
     }
-    Ok(true)
-}
 
-async fn compare(
-    connection: &mut Connection,
-    driver: &Redis,
-    follow: &mut Follow,
-    queue: &mut VecDeque<Event>,
-) -> Result<bool> {
-    let redis = &mut connection.redis;
-    let all = answer(SLACK + LOOK, follow::Everything::read(redis, &driver.keys)).await?;
-    if all.position() != follow.position {
-        return Ok(true);
-    }
-    follow.look_at += GRACE;
-    let leaseless = follow.take_in(all, queue, |problem| driver.skip_unreadable(problem));
-    // Those of gosd's own form get one lease to be renewed in.
-    for ids in leaseless.chunks(BATCH) {
-        let ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
-        let adopt = driver.scripts.adopt(redis, &driver.keys, &ids, driver.lease());
-        match may_fail(answered(SLACK, adopt).await?)? {
-            Some(adopted) => follow.surplus -= adopted,
-            None => break,
+    /// Looks for what the stream does not tell: leases that ran out, and what Go processes wrote.
+    async fn look(&mut self) -> Result<()> {
+        let glance = Glance::read(&mut self.connection.redis, &self.driver.keys, self.follow);
+        let glance = answer(SLACK, glance).await?;
+        // Soon again, unless all is quiet.
+        self.follow.look_at = Instant::now();
+        if glance.lease_over_for().is_some_and(|over| over >= GRACE) {
+            self.expire(glance.now).await?;
+        } else if glance.last != self.follow.position {
+            // What the stream tells comes first.
+        } else if self.follow.disagrees_with(&glance) {
+            self.compare().await?;
+        } else {
+            let jitter = Duration::from_millis(fastrand::u64(..millis(JITTER)));
+            let quiet = glance.lease_left().map_or(LOOK, |left| LOOK.min(left + GRACE + jitter));
+            self.follow.look_at += quiet;
         }
+        Ok(())
     }
-    Ok(true)
-}
 
-/// Waits for changes, until it is time to look. Returns false if the position is gone.
-async fn read(
-    connection: &mut Connection,
-    driver: &Redis,
-    follow: &mut Follow,
-    queue: &mut VecDeque<Event>,
-) -> Result<bool> {
-    if !queue.is_empty() {
-        return Ok(true);
+    /// Purges. Where this process must not write, it tells its own consumer at least.
+    async fn expire(&mut self, now: u64) -> Result<()> {
+        let (redis, keys) = (&mut self.connection.redis, &self.driver.keys);
+        let purge = answered(SLACK, self.driver.scripts.purge(redis, keys)).await?;
+        if unless_refused(purge)?.is_none() {
+            let until = now.saturating_sub(millis(GRACE));
+            let expired = follow::expired(redis, keys, self.follow.announced, until);
+            self.queue.extend(answer(SLACK, expired).await?.into_iter().map(Event::Expire));
+            self.follow.announced = until;
+        }
+        Ok(())
     }
-    // Zero would block for ever.
-    let wait = (follow.look_at - Instant::now()).max(Duration::from_millis(1));
-    type Entries = Vec<(String, Vec<(String, Vec<Value>)>)>;
-    // The second command is answered right after the first: only if the entry at the position is
-    // there even now, nothing between it and the entries read can have been trimmed away.
-    let mut pipeline = redis::pipe();
-    pipeline
-        .cmd("XREAD")
-        .arg("COUNT")
-        .arg(ENTRIES)
-        .arg("BLOCK")
-        .arg(wait.as_millis() as u64)
-        .arg("STREAMS")
-        .arg(&driver.keys.events)
-        .arg(&follow.position)
-        .cmd("XRANGE")
-        .arg(&driver.keys.events)
-        .arg(&follow.position)
-        .arg(&follow.position);
-    let reading = pipeline.query_async(&mut connection.redis);
-    let (streams, at_position): (Option<Entries>, Vec<Value>) =
-        answer(wait + SLACK, reading).await?;
-    if at_position.is_empty() && follow.position != START {
-        return Ok(false);
-    }
-    for (position, fields) in streams.into_iter().flatten().flat_map(|(_, entries)| entries) {
-        follow.position = position;
-        let fields = snapshot::pairs(fields, |problem| driver.skip_unreadable(problem));
-        match layout::event(fields.collect()) {
-            Ok(event) => {
-                follow.note(&event);
-                queue.push_back(event);
+
+    /// Tells of what was changed without a word.
+    async fn compare(&mut self) -> Result<()> {
+        let reading = snapshot::read(self.driver, self.connection, Leases::All);
+        let all = answered(SLACK + LOOK, reading).await??;
+        if all.position != self.follow.position {
+            // What the stream tells comes first.
+            return Ok(());
+        }
+        self.follow.look_at += GRACE;
+        let leaseless = self.follow.take_in(all, self.queue);
+        // Those of gosd's own form get one lease to be renewed in.
+        let (redis, keys) = (&mut self.connection.redis, &self.driver.keys);
+        for ids in leaseless.chunks(BATCH) {
+            let adopt = self.driver.scripts.adopt(redis, keys, ids, self.driver.lease());
+            match unless_refused(answered(SLACK, adopt).await?)? {
+                Some(adopted) => self.follow.surplus -= adopted,
+                None => break,
             }
-            Err(error) => driver.skip_unreadable(&error),
         }
+        Ok(())
     }
-    Ok(true)
+
+    /// Waits for changes, until it is time to look. Returns false if the position is gone.
+    async fn read(&mut self) -> Result<bool> {
+        type Entries = Vec<(String, Vec<(String, Vec<Value>)>)>;
+        let events = &self.driver.keys.events;
+        let position = &self.follow.position;
+        // Zero would block for ever.
+        let wait = (self.follow.look_at - Instant::now()).max(Duration::from_millis(1));
+        let mut reading = redis::pipe();
+        reading.cmd("XREAD").arg("COUNT").arg(ENTRIES).arg("BLOCK").arg(millis(wait));
+        reading.arg("STREAMS").arg(events).arg(position);
+        // Answered right after the first: only if the entry at the position is there even now,
+        // nothing between it and the entries read can have been trimmed away.
+        reading.cmd("XRANGE").arg(events).arg(position).arg(position);
+        let reply = answer(wait + SLACK, reading.query_async(&mut self.connection.redis));
+        let (streams, at_position): (Option<Entries>, Vec<Value>) = reply.await?;
+        if at_position.is_empty() && *position != START {
+            return Ok(false);
+        }
+        for (position, fields) in streams.into_iter().flatten().flat_map(|(_, entries)| entries) {
+            self.follow.position = position;
+            match layout::event(follow::text_pairs(fields).collect()) {
+                Ok(event) => {
+                    self.follow.note(&event);
+                    self.queue.push_back(event);
+                }
+                Err(error) => self.driver.skip_unreadable(&error),
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// A server that refuses to write is no reason to stop reading: `None`.
-fn may_fail<T>(result: RedisResult<T>) -> Result<Option<T>> {
+fn unless_refused<T>(result: RedisResult<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.clone().into_server_errors().is_some() => {

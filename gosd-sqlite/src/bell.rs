@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::file::Identity;
 
@@ -16,6 +16,7 @@ pub(crate) struct Bell {
     path: PathBuf,
     heard: watch::Sender<()>,
     rope: Option<(File, Identity)>,
+    has_warned: bool,
     /// Keeps the watch of the file system, on this very file.
     listening: Option<(RecommendedWatcher, Identity)>,
 }
@@ -24,7 +25,13 @@ impl Bell {
     pub(crate) fn new(database: &Path, heard: watch::Sender<()>) -> Self {
         let mut name = database.file_name().unwrap_or_default().to_owned();
         name.push("-bell");
-        Self { path: database.with_file_name(name), heard, rope: None, listening: None }
+        Self {
+            path: database.with_file_name(name),
+            heard,
+            rope: None,
+            has_warned: false,
+            listening: None,
+        }
     }
 
     /// Wakes the watchers of every process.
@@ -42,8 +49,12 @@ impl Bell {
             return;
         }
         if let Err(error) = self.try_listen() {
-            debug!(path = %self.path.display(), %error, "the bell cannot be listened to");
             self.listening = None;
+            if !self.has_warned {
+                self.has_warned = true;
+                let path = self.path.display();
+                warn!(%path, %error, "changes by other processes are seen once a second only");
+            }
         }
     }
 
@@ -81,5 +92,69 @@ impl Bell {
         }
         let (file, _) = self.rope.as_mut().ok_or(std::io::ErrorKind::NotFound)?;
         Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use gosd_core::{Instance, InstanceId};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::options::Options;
+    use crate::store::Store;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Whether the bell is heard; not by looking at the database, as watchers also do.
+    async fn expect_ring(ears: &mut watch::Receiver<()>) {
+        timeout(LONG, ears.changed()).await.expect("a ring").expect("the bell is there");
+    }
+
+    fn listener(database: &Path) -> (Bell, watch::Receiver<()>) {
+        let (heard, ears) = watch::channel(());
+        let mut bell = Bell::new(database, heard);
+        bell.listen();
+        (bell, ears)
+    }
+
+    #[tokio::test]
+    async fn each_change_rings_for_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gosd.db");
+        let (_bell, mut ears) = listener(&path);
+        let options = Options { path, namespace: "gosd".into() };
+        let mut store = Store::new(options, watch::Sender::new(()), std::time::SystemTime::now);
+        let mail = Instance::new("mail", "http://10.0.0.7:25").unwrap();
+        let byte = || fs::metadata(folder.path().join("gosd.db-bell")).unwrap().modified().unwrap();
+        store.register(&mail, LONG).unwrap();
+        expect_ring(&mut ears).await;
+        let rung = byte();
+        store.register(&mail, LONG).unwrap();
+        store.deregister(&InstanceId::from("absent")).unwrap();
+        assert_eq!(byte(), rung, "a renewal is no change");
+        store.deregister(mail.id()).unwrap();
+        expect_ring(&mut ears).await;
+    }
+
+    #[tokio::test]
+    async fn a_new_bell_is_heard_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gosd.db");
+        let (mut bell, mut ears) = listener(&path);
+        let (mut other, _ears) = listener(&path);
+        for _ in 0..5 {
+            fs::remove_file(folder.path().join("gosd.db-bell")).unwrap();
+            expect_ring(&mut ears).await;
+            // Makes another, which `bell` does not know of.
+            other.ring();
+            bell.listen();
+            ears.borrow_and_update();
+            other.ring();
+            expect_ring(&mut ears).await;
+        }
     }
 }

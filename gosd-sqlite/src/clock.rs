@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// By how much the clocks may differ between two looks before it counts as a jump.
-const TOLERANCE: Duration = Duration::from_secs(1);
+pub(crate) const TOLERANCE: Duration = Duration::from_secs(1);
 
 /// The wall clock, by which leases are judged, and whether it can be believed.
 ///

@@ -8,12 +8,12 @@ use gosd_core::{Error, ErrorKind, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::error::from_sqlite;
+use crate::error::{NO_WAL, from_sqlite};
 use crate::file::Identity;
 use crate::layout::{self, Judged, Owner};
 
 /// How long a locked database is waited for: less than core waits for a call.
-const BUSY: Duration = Duration::from_secs(4);
+pub(crate) const BUSY: Duration = Duration::from_secs(4);
 
 /// The file at a path, whichever it is now.
 pub(crate) struct Database {
@@ -29,20 +29,30 @@ impl Database {
         Self { path, open: None, identity: None, generation: 0 }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Changes when another file has come to stand at the path.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
+    pub(crate) fn generation(&mut self) -> Result<u64> {
+        self.open()?;
+        Ok(self.generation)
     }
 
-    /// The connection to the file that stands at the path now; makes one if there is none.
-    pub(crate) fn open(&mut self) -> Result<&mut Connection> {
+    /// Works with the file that stands at the path now; makes one if there is none.
+    ///
+    /// After a failure the connection is made anew, since it may be to a file that is gone.
+    pub(crate) fn run<T>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let result = work(self.open()?);
+        result.map_err(|error| {
+            self.open = None;
+            from_sqlite(error, &self.path)
+        })
+    }
+
+    fn open(&mut self) -> Result<&mut Connection> {
         let there = Identity::of(&self.path).ok().flatten();
         if there.is_none() || there != self.identity {
-            self.close();
+            self.open = None;
         }
         if self.open.is_none() {
             let db = open(&self.path).map_err(|judged| match judged {
@@ -60,14 +70,6 @@ impl Database {
         }
         Ok(self.open.as_mut().expect("it is open by now"))
     }
-
-    fn close(&mut self) {
-        if let Some(db) = self.open.take() {
-            // Closing would otherwise remove the write-ahead log by its name, which may be that of
-            // the file that took the place of this one. If it fails, so does removing the log.
-            let _ = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        }
-    }
 }
 
 fn open(path: &Path) -> Result<Connection, Judged> {
@@ -75,14 +77,23 @@ fn open(path: &Path) -> Result<Connection, Judged> {
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags)?;
+    prepare(&mut db)?;
+    Ok(db)
+}
+
+fn prepare(db: &mut Connection) -> Result<(), Judged> {
     db.busy_timeout(BUSY)?;
-    let owner = layout::owner(&db)?;
-    write_ahead(&db)?;
+    // Closing a file that is not ours must not write to it what its owner left in the log.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // In a transaction, so that a file in the making is seen before or after, and not in between.
+    let owner = layout::owner(&*db.transaction()?)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    write_ahead(db)?;
     db.pragma_update(None, "synchronous", "NORMAL")?;
     if owner == Owner::Nobody {
-        layout::create(&mut db)?;
+        layout::create(db)?;
     }
-    Ok(db)
+    Ok(())
 }
 
 /// Switches to the write-ahead log, with which readers and the writer do not wait for each other.
@@ -103,8 +114,23 @@ fn write_ahead(db: &Connection) -> Result<(), Judged> {
     if mode.eq_ignore_ascii_case("wal") {
         return Ok(());
     }
-    Err(Judged::Refused(Error::new(
-        ErrorKind::Unsupported,
-        "its file system cannot share memory between processes (no WAL): choose a local one",
-    )))
+    Err(Judged::Refused(Error::new(ErrorKind::Unsupported, NO_WAL)))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_shared_memory_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gosd.db");
+        // Locks by files, as network file systems make one do, and has no shared memory.
+        let vfs = c"unix-dotfile";
+        let mut db = Connection::open_with_flags_and_vfs(&path, OpenFlags::default(), vfs).unwrap();
+        let Err(Judged::Refused(error)) = prepare(&mut db) else { panic!("it is refused") };
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert_eq!(error.to_string(), NO_WAL);
+        assert_eq!(path.metadata().unwrap().len(), 0);
+    }
 }

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,7 @@ const QUEUE: usize = 128;
 pub(crate) struct Sqlite {
     options: Options,
     wall: fn() -> SystemTime,
-    jobs: OnceLock<mpsc::Sender<Job>>,
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
     /// Told when the bell was heard.
     pub(crate) heard: watch::Sender<()>,
 }
@@ -29,7 +29,7 @@ type Job = Box<dyn FnOnce(&mut Store) + Send>;
 
 impl Sqlite {
     pub(crate) fn new(options: Options, wall: fn() -> SystemTime) -> Self {
-        Self { options, wall, jobs: OnceLock::new(), heard: watch::Sender::new(()) }
+        Self { options, wall, jobs: Mutex::new(None), heard: watch::Sender::new(()) }
     }
 
     /// Has the thread do something. If the caller stops waiting before it began, it is not done.
@@ -45,23 +45,27 @@ impl Sqlite {
             }
         };
         let gone = || Error::new(ErrorKind::Unavailable, "the thread of the database has ended");
-        self.jobs().send(Box::new(job)).await.map_err(|_| gone())?;
+        self.jobs()?.send(Box::new(job)).await.map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 
-    fn jobs(&self) -> &mpsc::Sender<Job> {
-        self.jobs.get_or_init(|| {
-            let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
-            let mut store = Store::new(self.options.clone(), self.heard.clone(), self.wall);
-            let work = move || {
-                while let Some(job) = queue.blocking_recv() {
-                    job(&mut store);
-                }
-            };
-            // Without the thread the queue is closed, and every call fails.
-            let _ = thread::Builder::new().name("gosd-sqlite".into()).spawn(work);
-            jobs
-        })
+    /// The way to the thread, which is started if there is none.
+    fn jobs(&self) -> Result<mpsc::Sender<Job>> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(jobs) = jobs.as_ref().filter(|jobs| !jobs.is_closed()) {
+            return Ok(jobs.clone());
+        }
+        let (sender, mut queue) = mpsc::channel::<Job>(QUEUE);
+        let mut store = Store::new(self.options.clone(), self.heard.clone(), self.wall);
+        let work = move || {
+            while let Some(job) = queue.blocking_recv() {
+                job(&mut store);
+            }
+        };
+        thread::Builder::new().name("gosd-sqlite".into()).spawn(work).map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "no thread can be started").caused_by(error)
+        })?;
+        Ok(jobs.insert(sender).clone())
     }
 }
 

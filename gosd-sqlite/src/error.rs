@@ -3,7 +3,12 @@
 use std::path::Path;
 
 use gosd_core::{Error, ErrorKind};
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
+
+/// What is wrong where the write-ahead log cannot be used.
+pub(crate) const NO_WAL: &str =
+    "its file system cannot share memory between processes (no WAL): choose a local one";
+const FULL: &str = "the disk is full: make room";
 
 /// Maps an error of SQLite about the database at this path.
 pub(crate) fn from_sqlite(error: rusqlite::Error, path: &Path) -> Error {
@@ -15,11 +20,21 @@ fn judge(error: &rusqlite::Error, path: &Path) -> (ErrorKind, &'static str) {
     let Some(code) = error.sqlite_error_code() else {
         return (ErrorKind::Data, "it does not hold what gosd wrote");
     };
+    match error.sqlite_error().map_or(0, |error| error.extended_code) {
+        ffi::SQLITE_READONLY_DBMOVED => {
+            return (ErrorKind::Unavailable, "the file was moved or removed");
+        }
+        ffi::SQLITE_IOERR_SHMOPEN | ffi::SQLITE_IOERR_SHMLOCK | ffi::SQLITE_IOERR_SHMMAP => {
+            return (ErrorKind::Unsupported, NO_WAL);
+        }
+        ffi::SQLITE_IOERR_SHMSIZE => return (ErrorKind::Unavailable, FULL),
+        _ => {}
+    }
     match code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
             (ErrorKind::Unavailable, "another process keeps the database locked")
         }
-        ErrorCode::DiskFull => (ErrorKind::Unavailable, "the disk is full: make room"),
+        ErrorCode::DiskFull => (ErrorKind::Unavailable, FULL),
         ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => {
             (ErrorKind::Denied, "permission denied")
         }
@@ -36,6 +51,9 @@ fn judge(error: &rusqlite::Error, path: &Path) -> (ErrorKind, &'static str) {
         }
         ErrorCode::Unknown | ErrorCode::TypeMismatch | ErrorCode::ConstraintViolation => {
             (ErrorKind::Data, "it does not hold what gosd wrote")
+        }
+        ErrorCode::SystemIoFailure => {
+            (ErrorKind::Unavailable, "reading or writing it fails: is the disk full, or damaged?")
         }
         _ => (ErrorKind::Unavailable, "the database cannot be used"),
     }
@@ -72,6 +90,9 @@ mod tests {
             (ffi::SQLITE_LOCKED, ErrorKind::Unavailable),
             (ffi::SQLITE_FULL, ErrorKind::Unavailable),
             (ffi::SQLITE_IOERR_WRITE, ErrorKind::Unavailable),
+            (ffi::SQLITE_IOERR_SHMSIZE, ErrorKind::Unavailable),
+            (ffi::SQLITE_READONLY_DBMOVED, ErrorKind::Unavailable),
+            (ffi::SQLITE_IOERR_SHMMAP, ErrorKind::Unsupported),
             (ffi::SQLITE_NOMEM, ErrorKind::Unavailable),
             (ffi::SQLITE_PERM, ErrorKind::Denied),
             (ffi::SQLITE_READONLY_DIRECTORY, ErrorKind::Denied),

@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use gosd_core::{Error, ErrorKind, Event, Instance, InstanceId, Result};
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params,
+};
 use tracing::warn;
+
+use crate::clock::TOLERANCE;
+use crate::connection::BUSY;
 
 /// `gosd` in ASCII: tells the file from other programs' databases.
 const APPLICATION_ID: i32 = 0x676f_7364;
@@ -18,13 +23,13 @@ const BATCH: i64 = 500;
 
 type Sql<T> = rusqlite::Result<T>;
 
-/// An entry of the log, by which a watcher resumes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An entry of the log, by which a watcher resumes; the default stands for an empty log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
     seq: i64,
     at: i64,
-    op: String,
-    id: String,
+    op: Vec<u8>,
+    id: Vec<u8>,
 }
 
 /// What stands in the log from a position on.
@@ -84,13 +89,14 @@ pub(crate) fn create(db: &mut Connection) -> Result<(), Judged> {
     Ok(transaction.commit()?)
 }
 
+/// Returns how many rows were written, without what the triggers wrote.
 pub(crate) fn upsert(
     db: &Connection,
     namespace: &str,
     instance: &Instance,
     now: i64,
     ttl: Duration,
-) -> Sql<()> {
+) -> Sql<usize> {
     let lease = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX / 2);
     let metadata = serde_json::to_string(instance.metadata()).expect("strings always serialize");
     db.prepare_cached(
@@ -109,13 +115,12 @@ pub(crate) fn upsert(
         now + lease,
         lease
     ])
-    .map(drop)
 }
 
-pub(crate) fn delete(db: &Connection, namespace: &str, id: &InstanceId) -> Sql<()> {
+/// As [`upsert`].
+pub(crate) fn delete(db: &Connection, namespace: &str, id: &InstanceId) -> Sql<usize> {
     db.prepare_cached("DELETE FROM instances WHERE namespace = ?1 AND id = ?2")?
         .execute(params![namespace, id.as_str()])
-        .map(drop)
 }
 
 /// The instances whose lease runs after `now`; what cannot be read is skipped with a warning.
@@ -131,15 +136,12 @@ pub(crate) fn live(db: &Connection, namespace: &str, now: i64) -> Sql<Vec<Instan
     Ok(instances)
 }
 
-/// The number of the last change, by which one sees that there was another.
-pub(crate) fn last_change(db: &Connection) -> Sql<i64> {
-    db.prepare_cached("SELECT max(seq) FROM changes")?.query_row([], |row| row.get(0))
-}
-
 /// Where a watcher begins to follow.
 pub(crate) fn end_of_log(db: &Connection) -> Sql<Position> {
     db.prepare_cached("SELECT seq, at, op, id FROM changes ORDER BY seq DESC LIMIT 1")?
         .query_row([], position)
+        .optional()
+        .map(Option::unwrap_or_default)
 }
 
 /// Some changes after a position; `None` if the entry at it is no longer there, or is another.
@@ -149,9 +151,9 @@ pub(crate) fn changes(db: &Connection, namespace: &str, after: &Position) -> Sql
          WHERE seq >= ?1 ORDER BY seq LIMIT ?3",
     )?;
     let mut rows = statement.query(params![after.seq, namespace, BATCH])?;
-    match rows.next()? {
-        Some(row) if position(row).is_ok_and(|found| found == *after) => {}
-        _ => return Ok(None),
+    let found = rows.next()?.map(position).transpose()?.unwrap_or_default();
+    if found != *after {
+        return Ok(None);
     }
     let mut changes = Changes { events: Vec::new(), end: after.clone(), is_partial: false };
     let mut read = 1;
@@ -159,7 +161,7 @@ pub(crate) fn changes(db: &Connection, namespace: &str, after: &Position) -> Sql
         read += 1;
         changes.end = position(row)?;
         if row.get(4)? {
-            changes.events.extend(event(row, &changes.end));
+            changes.events.extend(event(row));
         }
     }
     changes.is_partial = read == BATCH;
@@ -169,20 +171,33 @@ pub(crate) fn changes(db: &Connection, namespace: &str, after: &Position) -> Sql
 /// Removes some of the instances whose lease ran out by `now`, and what is old in the log.
 ///
 /// Leases that end later than they can are cut: the clock that they were written by ran ahead.
-/// Returns whether there was anything to do.
-pub(crate) fn purge(db: &mut Connection, namespace: &str, now: i64) -> Sql<bool> {
-    let due: bool = db
+/// Returns whether anything was done; a locked database is left to whoever works on it.
+pub(crate) fn purge(db: &Connection, namespace: &str, now: i64) -> Sql<bool> {
+    // Others may have renewed after `now` was read.
+    let ahead = now + i64::try_from(TOLERANCE.as_millis()).unwrap_or_default();
+    let due = db
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM instances WHERE namespace = ?1 AND expires_at <= ?2)
-                 OR EXISTS (SELECT 1 FROM instances WHERE namespace = ?1 AND expires_at > ?2 + lease_ms)
-                 OR (SELECT max(seq) - min(seq) FROM changes) >= 2 * ?3",
+                 OR (SELECT expires_at > ?3 + lease_ms FROM instances
+                     WHERE namespace = ?1 AND lease_ms IS NOT NULL
+                     ORDER BY expires_at DESC LIMIT 1)
+                 OR (SELECT max(seq) FROM changes) - (SELECT min(seq) FROM changes) >= 2 * ?4",
         )?
-        .query_row(params![namespace, now, LOG], |row| row.get(0))?;
+        .query_row(params![namespace, now, ahead, LOG], |row| row.get(0))
+        .map(|due: Option<bool>| due == Some(true))?;
     if !due {
         return Ok(false);
     }
     // Looked at again in the transaction: what had expired may have been renewed meanwhile.
-    let transaction = Transaction::new(db, TransactionBehavior::Immediate)?;
+    db.busy_timeout(Duration::ZERO)?;
+    let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate);
+    db.busy_timeout(BUSY)?;
+    let transaction = match transaction {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            return Ok(false);
+        }
+        transaction => transaction?,
+    };
     transaction
         .prepare_cached(
             "DELETE FROM instances WHERE namespace = ?1 AND id IN (
@@ -192,9 +207,9 @@ pub(crate) fn purge(db: &mut Connection, namespace: &str, now: i64) -> Sql<bool>
     transaction
         .prepare_cached(
             "UPDATE instances SET expires_at = ?2 + lease_ms
-             WHERE namespace = ?1 AND expires_at > ?2 + lease_ms",
+             WHERE namespace = ?1 AND expires_at > ?3 + lease_ms",
         )?
-        .execute(params![namespace, now])?;
+        .execute(params![namespace, now, ahead])?;
     transaction
         .prepare_cached("DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ?1")?
         .execute([LOG])?;
@@ -211,12 +226,13 @@ pub(crate) fn longest_lease(db: &Connection, namespace: &str) -> Sql<Duration> {
 }
 
 fn position(row: &Row<'_>) -> Sql<Position> {
-    Ok(Position { seq: row.get(0)?, at: row.get(1)?, op: row.get(2)?, id: row.get(3)? })
+    let bytes = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_bytes()?.to_vec());
+    Ok(Position { seq: row.get(0)?, at: row.get(1)?, op: bytes(2)?, id: bytes(3)? })
 }
 
-fn event(row: &Row<'_>, entry: &Position) -> Option<Event> {
-    let id = InstanceId::from(entry.id.as_str());
-    match entry.op.as_str() {
+fn event(row: &Row<'_>) -> Option<Event> {
+    let id = readable_id(row, 3)?;
+    match row.get_ref(2).and_then(|op| Ok(op.as_str()?)).unwrap_or_default() {
         "put" => {
             let columns = (|| Ok((row.get(5)?, row.get(6)?, row.get(7)?)))();
             instance(&id, columns).map(Event::Put)
@@ -229,15 +245,16 @@ fn event(row: &Row<'_>, entry: &Position) -> Option<Event> {
 }
 
 fn readable(row: &Row<'_>) -> Option<Instance> {
-    let id: Sql<String> = row.get(0);
+    let id = readable_id(row, 0)?;
     let columns = (|| Ok((row.get(1)?, row.get(2)?, row.get(3)?)))();
-    match id {
-        Ok(id) => instance(&id.into(), columns),
-        Err(error) => {
-            warn!(%error, "an instance whose id cannot be read is skipped");
-            None
-        }
-    }
+    instance(&id, columns)
+}
+
+fn readable_id(row: &Row<'_>, column: usize) -> Option<InstanceId> {
+    let id: Sql<String> = row.get(column);
+    id.inspect_err(|error| warn!(%error, "an instance whose id cannot be read is skipped"))
+        .ok()
+        .map(InstanceId::from)
 }
 
 fn instance(id: &InstanceId, columns: Sql<(String, String, String)>) -> Option<Instance> {

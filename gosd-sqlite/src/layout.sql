@@ -5,7 +5,7 @@ CREATE TABLE instances (
     url        TEXT NOT NULL,
     metadata   TEXT NOT NULL DEFAULT '{}',
     expires_at INTEGER NOT NULL,
-    lease_ms   INTEGER NOT NULL DEFAULT 15000,
+    lease_ms   INTEGER, -- bounds expires_at when the clock is set back; NULL from those who do not say
     PRIMARY KEY (namespace, id)
 ) WITHOUT ROWID;
 

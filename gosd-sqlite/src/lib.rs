@@ -6,14 +6,12 @@
 //! use gosd_core::Client;
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-//! # let folder = std::env::temp_dir().join(format!("gosd-doc-{}", std::process::id()));
-//! # std::fs::create_dir_all(&folder).unwrap();
-//! # let url = format!("sqlite:{}", folder.join("gosd.db").display());
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let url = format!("sqlite:{}", folder.path().join("gosd.db").display());
 //! let driver = gosd_sqlite::open(&url).await?;
 //! let client = Client::builder(driver).register("mail", "http://10.0.0.7:25").start().await?;
 //! assert_eq!(client.next("mail").await?.url(), "http://10.0.0.7:25");
 //! client.shutdown().await?;
-//! # std::fs::remove_dir_all(&folder).unwrap();
 //! # Ok::<(), gosd_core::Error>(())
 //! # }).unwrap();
 //! ```

@@ -1,10 +1,10 @@
-use std::path::PathBuf;
+use std::path::{PathBuf, absolute};
 
 use gosd_core::{DriverUrl, Error, ErrorKind, Result};
 
 const DEFAULT_PATH: &str = "gosd.db";
 
-/// What a URL says.
+/// What a URL says, with the path made absolute: a program may change its working directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) path: PathBuf,
@@ -24,7 +24,7 @@ impl Options {
         }
         // What stands after `sqlite:///` is a path from the root.
         let root = if url.has_authority() { "/" } else { "" };
-        let path = match url.path() {
+        let path: PathBuf = match url.path() {
             "" if url.has_authority() => {
                 return bad("sqlite:/// needs a path, as in sqlite:gosd.db");
             }
@@ -32,6 +32,10 @@ impl Options {
             ":memory:" => return bad("a database in memory cannot be shared: name a file"),
             path => format!("{root}{path}").into(),
         };
+        let path = absolute(path).map_err(|error| {
+            Error::new(ErrorKind::Config, "the working directory is gone: write a whole path")
+                .caused_by(error)
+        })?;
         Ok(Self { path, namespace: url.namespace()?.to_owned() })
     }
 }
@@ -47,10 +51,12 @@ mod tests {
             ("SQLITE:", "gosd.db", "gosd"),
             ("sqlite:?namespace=staging", "gosd.db", "staging"),
             ("sqlite:a b/x%3F.db", "a b/x?.db", "gosd"),
+            ("sqlite:file:x?namespace=n", "file:x", "n"),
             ("sqlite:/var/lib/x.db", "/var/lib/x.db", "gosd"),
             ("sqlite:///var/lib/x.db?namespace=n", "/var/lib/x.db", "n"),
         ] {
-            let expected = Options { path: path.into(), namespace: namespace.into() };
+            let path = absolute(path).unwrap();
+            let expected = Options { path, namespace: namespace.into() };
             assert_eq!(Options::parse(url).unwrap(), expected, "{url}");
         }
     }

@@ -10,7 +10,6 @@ use tracing::debug;
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::connection::Database;
-use crate::error::from_sqlite;
 use crate::layout::{self, Changes, Position};
 use crate::options::Options;
 
@@ -70,8 +69,8 @@ impl Store {
     pub(crate) fn follow(&mut self, mark: Option<&Mark>) -> Result<Option<News>> {
         let now = self.judging_time()?;
         self.purge(now);
+        let generation = self.database.generation()?;
         self.bell.listen();
-        let generation = self.database.generation();
         if mark.is_some_and(|mark| mark.generation != generation) {
             return Ok(None);
         }
@@ -96,10 +95,7 @@ impl Store {
     /// The time by which leases are judged, while the clock is believed.
     fn judging_time(&mut self) -> Result<i64> {
         let Self { namespace, database, clock, .. } = self;
-        clock.look(|| {
-            let lease = layout::longest_lease(database.open()?, namespace);
-            lease.map_err(|error| from_sqlite(error, database.path()))
-        })?;
+        clock.look(|| database.run(|db| layout::longest_lease(db, namespace)))?;
         Ok(if clock.is_believed() { clock.now() } else { NEVER })
     }
 
@@ -120,13 +116,14 @@ impl Store {
 
     fn change(
         &mut self,
-        change: impl FnOnce(&Connection, &str, i64) -> rusqlite::Result<()>,
+        change: impl FnOnce(&Connection, &str, i64) -> rusqlite::Result<usize>,
     ) -> Result<()> {
         let now = self.clock.now();
         let changed = self.query(|db, namespace| {
-            let before = layout::last_change(db)?;
-            change(db, namespace, now)?;
-            Ok(layout::last_change(db)? != before)
+            let before = db.total_changes();
+            let rows = change(db, namespace, now)?;
+            // What the triggers wrote to the log counts here.
+            Ok(db.total_changes() - before > rows as u64)
         })?;
         if changed {
             self.bell.ring();
@@ -138,7 +135,75 @@ impl Store {
         &mut self,
         query: impl FnOnce(&mut Connection, &str) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        let result = query(self.database.open()?, &self.namespace);
-        result.map_err(|error| from_sqlite(error, self.database.path()))
+        self.database.run(|db| query(db, &self.namespace))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(1);
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A store whose wall clock is off by what a static says, in seconds.
+    macro_rules! store {
+        ($path:expr) => {{
+            static OFF: AtomicI64 = AtomicI64::new(0);
+            fn wall() -> SystemTime {
+                let off = OFF.load(Ordering::Relaxed);
+                let by = Duration::from_secs(off.unsigned_abs());
+                if off < 0 { SystemTime::now() - by } else { SystemTime::now() + by }
+            }
+            let options = Options { path: $path, namespace: "gosd".into() };
+            (Store::new(options, watch::Sender::new(()), wall), &OFF)
+        }};
+    }
+
+    fn instance() -> Instance {
+        Instance::new("mail", "http://10.0.0.7:25").unwrap()
+    }
+
+    /// Follows until an instance has gone, renewing another.
+    fn until_expired(store: &mut Store, mut mark: Mark, gone: &Instance, other: &Instance) {
+        let start = Instant::now();
+        while start.elapsed() < LONG {
+            let renewed = Instant::now();
+            store.register(other, LEASE).unwrap();
+            let news = store.follow(Some(&mark)).unwrap().unwrap();
+            let expired = |it: &Instance| news.events.contains(&Event::Expire(it.id().clone()));
+            // Unless this thread was held up for a lease.
+            assert!(!expired(other) || renewed.elapsed() >= LEASE);
+            if expired(gone) {
+                return;
+            }
+            mark = news.mark;
+            thread::park_timeout(Duration::from_millis(20));
+        }
+        panic!("it never expires");
+    }
+
+    #[test]
+    fn after_a_jump_of_the_clock_everybody_has_a_lease_to_renew_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, off) = store!(folder.path().join("gosd.db"));
+        for hour in [3600, 0, -3600] {
+            let (dead, alive) = (instance(), instance());
+            let mark = store.follow(None).unwrap().unwrap().mark;
+            store.register(&dead, LEASE).unwrap();
+            store.register(&alive, LEASE).unwrap();
+            store.list().unwrap();
+            let jumped = Instant::now();
+            off.store(hour, Ordering::Relaxed);
+            let listed = store.list().unwrap();
+            assert!(listed.len() == 2 || jumped.elapsed() >= LEASE, "{hour}: {listed:?}");
+            until_expired(&mut store, mark, &dead, &alive);
+            assert!(jumped.elapsed() >= LEASE, "{hour}: after {:?}", jumped.elapsed());
+            store.deregister(alive.id()).unwrap();
+        }
     }
 }

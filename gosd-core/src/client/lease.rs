@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::guard::caught;
 use super::start::Starting;
 use super::state::State;
 use super::sync::Reply;
@@ -84,7 +85,7 @@ async fn goodbye(state: &State, instance: &Instance) -> Result<()> {
     let attempts = async {
         let mut backoff = Backoff::new(state.settings.timeout);
         loop {
-            match state.driver.deregister(instance.id()).await {
+            match caught(state.driver.deregister(instance.id())).await {
                 Ok(()) => break Ok(()),
                 Err(error) if error.is_retryable() => last = Some(error),
                 Err(error) => break Err(error),

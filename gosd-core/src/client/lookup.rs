@@ -149,6 +149,8 @@ pub(super) async fn wait(
             return Err(Error::closed("next"));
         }
         tokio::select! {
+            // The end of the client is news: after it the clock may be gone, and panics.
+            biased;
             // Cannot fail: the state holds the sender.
             _ = news.changed() => {}
             () = &mut bound => return pick().ok_or_else(|| state.not_found(service)),

@@ -1,16 +1,16 @@
 //! The client: the public face over the state and the background tasks.
 
 mod builder;
+mod guard;
 mod lease;
 mod lookup;
 mod signals;
 mod snapshot;
+mod staleness;
 mod start;
 mod state;
 mod streams;
 mod sync;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::sync::Arc;

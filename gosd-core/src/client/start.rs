@@ -56,10 +56,6 @@ impl Starting {
         self.report.is_some().then_some(self.overdue_at)
     }
 
-    pub(super) fn is_overdue(&self, now: Instant) -> bool {
-        self.overdue_at().is_some_and(|at| at <= now)
-    }
-
     fn report(&mut self, outcome: Result<()>) {
         if let Some(report) = self.report.take() {
             // Fails only if the start was given up, which aborts this task too.

@@ -1,14 +1,14 @@
 //! What the client's handles and its background tasks share.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::staleness::Staleness;
 use crate::registry::{Directory, Effects, Registry};
 use crate::{
     Change, Driver, Error, ErrorKind, Event, Instance, InstanceId, Registration, Result, Settings,
@@ -29,12 +29,8 @@ pub(crate) struct State {
     progress: watch::Sender<Progress>,
     /// Told of what may answer a waiting lookup: a new service, contact, the end.
     news: watch::Sender<()>,
-    started: Instant,
-    /// When contact was lost, in ms from `started`; [`IN_CONTACT`] otherwise.
-    lost_at: AtomicI64,
+    staleness: Staleness,
 }
-
-const IN_CONTACT: i64 = i64::MAX;
 
 struct Core {
     registry: Registry,
@@ -64,6 +60,7 @@ impl State {
         let changes = Some(broadcast::Sender::new(CHANGES));
         let core = Core { registry, changes, version: 0, goodbye: None };
         let status = Status { registration, view: View::Unknown };
+        let staleness = Staleness::new(settings.max_stale);
         Self {
             driver,
             settings,
@@ -73,27 +70,13 @@ impl State {
             core: Mutex::new(core),
             progress: watch::Sender::new(Progress { status, closed: false }),
             news: watch::Sender::new(()),
-            started: Instant::now(),
-            lost_at: AtomicI64::new(IN_CONTACT),
+            staleness,
         }
-    }
-
-    /// Runs a driver call, bounded in time, and says in its error what it was.
-    pub(crate) async fn call<T>(
-        &self,
-        operation: &str,
-        call: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        let bound = self.settings.timeout;
-        let result = timeout(bound, call).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, format!("no answer within {bound:?}")))
-        });
-        result.map_err(|error| error.at(self.driver.name(), operation))
     }
 
     pub(crate) fn apply(&self, event: Event) {
         debug!(driver = self.driver.name(), ?event, "watch");
-        self.step(|registry, now| registry.apply(event, now));
+        self.step_if_open(|registry, now| registry.apply(event, now));
     }
 
     pub(crate) fn begin_read(&self) {
@@ -103,7 +86,7 @@ impl State {
     /// Applies a read; false if it was overtaken by a `Reset`.
     pub(crate) fn finish_read(&self, all: Vec<Instance>) -> bool {
         let mut applied = true;
-        self.step(|registry, now| {
+        self.step_if_open(|registry, now| {
             registry.finish_read(all, now).unwrap_or_else(|| {
                 applied = false;
                 Effects::default()
@@ -117,19 +100,19 @@ impl State {
     }
 
     pub(crate) fn lose_contact(&self, error: Error) {
-        self.step(|registry, now| {
+        self.step_if_open(|registry, now| {
             registry.lose_contact(error, now);
             Effects::default()
         });
     }
 
     pub(crate) fn sweep(&self) {
-        self.step(Registry::sweep);
+        self.step_if_open(Registry::sweep);
     }
 
     /// Takes over a view from before, of this age.
     pub(crate) fn seed(&self, all: Vec<Instance>, age: Duration) {
-        self.step(|registry, now| registry.seed(all, now.checked_sub(age).unwrap_or(now)));
+        self.step_if_open(|registry, now| registry.seed(all, now.checked_sub(age).unwrap_or(now)));
     }
 
     /// What others registered and its version, if it is fresh and not the version given.
@@ -183,7 +166,7 @@ impl State {
 
     /// Notes a successful heartbeat, unless the client has left in the meantime.
     pub(crate) fn registered(&self, instance: &Instance) {
-        self.step(|registry, _| {
+        self.step_if_open(|registry, _| {
             let mut has_left = false;
             let changed = self.set_status(|status| match status.registration {
                 Registration::Left => has_left = true,
@@ -241,15 +224,20 @@ impl State {
 
     /// Ends everything that waits; the view is served on as it is.
     pub(crate) fn close(&self) {
-        if self.progress.borrow().closed {
+        if self.is_closed() {
             return;
         }
         self.step(|registry, now| {
             registry.lose_contact(Error::closed("watch"), now);
+            // Here and not after it, for this loss of contact is no failure to warn of.
+            let view = registry.view();
+            self.progress.send_modify(|progress| {
+                progress.status.view = view;
+                progress.closed = true;
+            });
             Effects::default()
         });
         self.lock().changes = None;
-        self.progress.send_modify(|progress| progress.closed = true);
         self.news.send_replace(());
     }
 
@@ -288,6 +276,9 @@ impl State {
 
     /// Why a lookup that found nothing failed.
     pub(crate) fn not_found(&self, service: &str) -> Error {
+        if let Some(stale) = self.too_stale() {
+            return stale;
+        }
         let backend = self.driver.name();
         let core = self.lock();
         match core.registry.never_reached() {
@@ -311,23 +302,23 @@ impl State {
 
     /// Whether the view is older than the settings allow.
     pub(crate) fn is_too_stale(&self) -> bool {
-        self.settings.max_stale.is_some() && self.too_stale().is_some()
+        self.staleness.excess().is_some()
     }
 
     /// The error of lookups in a view that is older than the settings allow.
     pub(crate) fn too_stale(&self) -> Option<Error> {
-        let limit = self.settings.max_stale?;
-        let lost_at = self.lost_at.load(Ordering::Relaxed);
-        if lost_at == IN_CONTACT {
-            return None;
-        }
-        let now = self.started.elapsed().as_millis() as i64;
-        let stale = Duration::from_millis(now.saturating_sub(lost_at).max(0) as u64);
-        (stale > limit).then(|| {
-            let message =
-                format!("without contact for {stale:.0?}, and no more than {limit:?} is allowed");
-            Error::new(ErrorKind::Stale, message).at(self.driver.name(), "next")
-        })
+        let (stale, limit) = self.staleness.excess()?;
+        let message =
+            format!("without contact for {stale:.0?}, and no more than {limit:?} is allowed");
+        Some(Error::new(ErrorKind::Stale, message).at(self.driver.name(), "next"))
+    }
+
+    /// Runs a step of the background work, which may not have noticed yet that it is stopped.
+    fn step_if_open(&self, step: impl FnOnce(&mut Registry, Instant) -> Effects) {
+        self.step(|registry, now| match self.is_closed() {
+            true => Effects::default(),
+            false => step(registry, now),
+        });
     }
 
     /// Runs one step of the registry, and tells everybody what it did.
@@ -358,13 +349,7 @@ impl State {
 
     fn set_view(&self, view: &View) -> bool {
         let driver = self.driver.name();
-        let lost_at = match view {
-            View::Stale { since, .. } => self.since_start(*since),
-            View::Unknown | View::Fresh => IN_CONTACT,
-        };
-        if self.lost_at.load(Ordering::Relaxed) != lost_at {
-            self.lost_at.store(lost_at, Ordering::Relaxed);
-        }
+        self.staleness.note(view);
         let changed = self.set_status(|status| status.view = view.clone());
         if changed {
             match view {
@@ -376,15 +361,6 @@ impl State {
             }
         }
         changed
-    }
-
-    /// In ms; below zero for what was before.
-    fn since_start(&self, at: std::time::Instant) -> i64 {
-        let started = self.started.into_std();
-        match at.checked_duration_since(started) {
-            Some(after) => after.as_millis() as i64,
-            None => -(started.duration_since(at).as_millis() as i64),
-        }
     }
 
     /// Changes the status; tells of it, and returns true, only if it says something new.

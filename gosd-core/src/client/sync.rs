@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
+use super::guard;
 use super::start::Starting;
 use super::state::State;
 use crate::pace::{Backoff, jittered};
@@ -66,7 +67,7 @@ struct Sync<'a> {
 impl<'a> Sync<'a> {
     fn new(state: &'a Arc<State>, driver: &'a dyn Driver, starting: Starting) -> Self {
         let interval = state.settings.refresh_interval;
-        let stream = driver.watch();
+        let stream = guard::watch(driver);
         let now = Instant::now();
         Self {
             state,
@@ -99,7 +100,7 @@ impl<'a> Sync<'a> {
             }
             Some(Err(error)) => error,
             None => {
-                self.stream = self.driver.watch();
+                self.stream = guard::watch(self.driver);
                 Error::new(ErrorKind::Unavailable, "the watch ended")
             }
         };
@@ -166,7 +167,7 @@ impl<'a> Sync<'a> {
         if self.state.next_sweep().is_some_and(|at| at <= now) {
             self.state.sweep();
         }
-        if self.stream.is_some() && self.starting.is_overdue(now) {
+        if self.overdue_at().is_some_and(|at| at <= now) {
             let error = Error::new(ErrorKind::Timeout, "no snapshot came in time");
             self.starting.failed(error.at(self.driver.name(), "watch"));
         }
@@ -199,8 +200,15 @@ impl<'a> Sync<'a> {
 
     fn wake_at(&self) -> Option<Instant> {
         let read_at = self.read.is_none().then_some(self.read_at);
-        let overdue_at = self.starting.overdue_at();
-        [read_at, overdue_at, self.resume_at, self.state.next_sweep()].into_iter().flatten().min()
+        [read_at, self.overdue_at(), self.resume_at, self.state.next_sweep()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When a watch counts as failed for the start; a read has a bound of its own.
+    fn overdue_at(&self) -> Option<Instant> {
+        self.stream.as_ref().and_then(|_| self.starting.overdue_at())
     }
 }
 

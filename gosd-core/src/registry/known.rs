@@ -3,6 +3,8 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::directory::Directory;
 use super::slots::Slots;
 use crate::{Change, Instance, InstanceId};
@@ -12,7 +14,7 @@ use crate::{Change, Instance, InstanceId};
 /// Changes are collected in drafts, which share what they do not touch, until they are published.
 pub(super) struct Known {
     directory: Arc<Directory>,
-    by_id: HashMap<ById, Place>,
+    by_id: HashMap<ById, Place, RandomState>,
     drafts: HashMap<Arc<str>, Draft>,
     changes: Vec<Change>,
     mark: u32,
@@ -38,7 +40,7 @@ impl Known {
     pub(super) fn new(directory: Arc<Directory>) -> Self {
         Self {
             directory,
-            by_id: HashMap::new(),
+            by_id: HashMap::default(),
             drafts: HashMap::new(),
             changes: Vec::new(),
             mark: 0,

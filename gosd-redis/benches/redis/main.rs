@@ -3,6 +3,8 @@
 //! Every figure is measured against the same client library on the same server, in rounds that
 //! alternate between the two, so that what slows the machine slows both.
 
+#![expect(clippy::print_stdout, reason = "the figures are what it is for")]
+
 mod figures;
 mod heartbeats;
 mod latency;

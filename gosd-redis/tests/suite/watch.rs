@@ -68,11 +68,15 @@ async fn starts_again_when_the_stream_was_trimmed_under_a_slow_reader() {
     let driver = open(&server.url()).await;
     driver.register(&instance("a"), LONG).await.unwrap();
     let (mut watch, _) = Watch::start(&*driver).await;
+    let read = instance("b");
+    driver.register(&read, LONG).await.unwrap();
+    assert_eq!(watch.event().await, Event::Put(read));
     // Nobody polls meanwhile, and what is left of the stream begins after the position.
-    driver.register(&instance("b"), LONG).await.unwrap();
     driver.register(&instance("c"), LONG).await.unwrap();
+    driver.register(&instance("d"), LONG).await.unwrap();
     trim(&server).await;
-    assert!(matches!(watch.event().await, Event::Reset(all) if all.len() == 3));
+    assert!(watch.next().await.is_err());
+    assert!(matches!(watch.event().await, Event::Reset(all) if all.len() == 4));
 }
 
 #[tokio::test]
@@ -81,9 +85,13 @@ async fn starts_again_after_flushall_with_higher_ids() {
     let driver = open(&server.url()).await;
     driver.register(&instance("a"), LONG).await.unwrap();
     let (mut watch, _) = Watch::start(&*driver).await;
+    let before = instance("b");
+    driver.register(&before, LONG).await.unwrap();
+    assert_eq!(watch.event().await, Event::Put(before));
     flush(&server).await;
-    let after = instance("b");
+    let after = instance("c");
     driver.register(&after, LONG).await.unwrap();
+    assert!(watch.next().await.is_err(), "clients give everybody a lease to come back");
     assert_eq!(watch.event().await, Event::Reset(vec![after]));
 }
 
@@ -99,6 +107,7 @@ async fn starts_again_after_flushall_with_lower_ids() {
     flush(&server).await;
     let after = instance("b");
     driver.register(&after, LONG).await.unwrap();
+    assert!(watch.next().await.is_err(), "clients give everybody a lease to come back");
     assert_eq!(watch.event().await, Event::Reset(vec![after]));
 }
 

@@ -1,13 +1,20 @@
 //! A database for a test.
 #![allow(dead_code, reason = "each test needs some of it")]
 
+#[cfg(unix)]
+pub(crate) mod process;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gosd_core::{Driver, Instance};
+use futures_util::StreamExt;
+use gosd_core::{BoxStream, Driver, Event, Instance, Result};
 use rusqlite::Connection;
+
+/// A bound for what takes a second or two on an idle machine.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// A database in a folder of its own, which ends with it.
 pub(crate) struct Place {
@@ -21,8 +28,17 @@ impl Place {
         Self { folder }
     }
 
+    /// The folder of the database.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().join("db")
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("db/gosd.db")
+        self.folder().join("gosd.db")
+    }
+
+    pub(crate) fn bell(&self) -> PathBuf {
+        self.folder().join("gosd.db-bell")
     }
 
     pub(crate) async fn driver(&self, namespace: &str) -> Arc<dyn Driver> {
@@ -31,9 +47,12 @@ impl Place {
 
     /// A plain connection, as another program makes it.
     pub(crate) fn plain(&self) -> Connection {
-        let db = Connection::open(self.path()).expect("the database");
-        db.busy_timeout(Duration::from_secs(10)).expect("a number");
-        db
+        plain(&self.path())
+    }
+
+    /// A plain connection to what was taken away.
+    pub(crate) fn plain_away(&self) -> Connection {
+        plain(&self.folder.path().join("away/gosd.db"))
     }
 
     /// Takes the whole folder away.
@@ -47,7 +66,7 @@ impl Place {
 
     /// Removes the database under whoever has it open.
     pub(crate) fn remove(&self) {
-        for file in fs::read_dir(self.folder.path().join("db")).expect("the folder") {
+        for file in fs::read_dir(self.folder()).expect("the folder") {
             let file = file.expect("a file").path();
             if let Err(error) = fs::remove_file(&file) {
                 // Somebody has been faster: it was made and removed in between.
@@ -69,4 +88,15 @@ pub(crate) async fn open(path: &Path, namespace: &str) -> Arc<dyn Driver> {
 
 pub(crate) fn instance(service: &str) -> Instance {
     Instance::new(service, "http://10.0.0.7:8885").expect("a good name and URL")
+}
+
+fn plain(path: &Path) -> Connection {
+    let db = Connection::open(path).expect("the database");
+    db.busy_timeout(Duration::from_secs(10)).expect("a number");
+    db
+}
+
+/// The next item of a watch.
+pub(crate) async fn next(watch: &mut BoxStream<'_, Result<Event>>) -> Result<Event> {
+    tokio::time::timeout(LONG, watch.next()).await.expect("an item").expect("a watch does not end")
 }

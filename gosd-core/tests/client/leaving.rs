@@ -1,0 +1,173 @@
+//! Goodbyes.
+
+use futures_util::FutureExt;
+use gosd_core::{Error, ErrorKind, Registration, View};
+use gosd_testkit::{Fault, Operation};
+use tokio::time::{Instant, sleep};
+
+use crate::support::{Backend, DOWN, LEASE, MS, SECOND, TIMEOUT, settle, soon, tasks, until_seen};
+
+/// An hour in which nothing may come back.
+const AN_HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+#[tokio::test(start_paused = true)]
+async fn who_has_left_is_gone_for_good_and_still_discovers() {
+    for backend in [Backend::new(), Backend::polled()] {
+        let client = backend.register("mail", "http://10.0.0.1").await;
+        client.leave().await.unwrap();
+        assert!(!backend.holds(client.id().unwrap()).await);
+        assert!(client.pick("mail").is_none(), "without waiting to be told");
+        assert!(matches!(client.status().registration, Registration::Left));
+        let calls = backend.link.calls(Operation::Register);
+        backend.memory.wipe();
+        sleep(AN_HOUR).await;
+        assert_eq!(backend.link.calls(Operation::Register), calls);
+        assert!(!backend.holds(client.id().unwrap()).await);
+        backend.put_for_long("web", "http://10.0.0.2").await;
+        soon(client.next("web")).await.unwrap();
+        assert!(matches!(client.status().view, View::Fresh));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_waits_for_the_renewal_in_flight() {
+    let backend = Backend::new();
+    // One that is done already, and one that is done late.
+    for fault in [Fault::HangAfter, Fault::Hang] {
+        let client = backend.register("mail", "http://10.0.0.1").await;
+        backend.link.once(Operation::Register, fault);
+        backend.times(Operation::Register, 1).await;
+        let mut leave = Box::pin(client.leave());
+        assert!(tokio::time::timeout(SECOND, &mut leave).await.is_err(), "it did not wait");
+        assert!(matches!(client.status().registration, Registration::Left));
+        assert_eq!(backend.link.under_way(Operation::Deregister), 0);
+        backend.link.clear(Operation::Register);
+        soon(leave).await.unwrap();
+        assert!(matches!(client.status().registration, Registration::Left));
+        assert!(!backend.holds(client.id().unwrap()).await);
+        assert!(client.pick("mail").is_none());
+        sleep(AN_HOUR).await;
+        assert!(!backend.holds(client.id().unwrap()).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_is_bounded_with_the_backend_down() {
+    for (fault, cause) in [(Fault::Hang, None), (DOWN, Some(ErrorKind::Unavailable))] {
+        let backend = Backend::new();
+        let client = backend.register("mail", "http://10.0.0.1").await;
+        backend.link.on_all(fault);
+        // In the middle of a renewal: the worst time.
+        backend.times(Operation::Register, 1).await;
+        let begun = Instant::now();
+        let error = soon(client.leave()).await.unwrap_err();
+        assert!(begun.elapsed() <= 2 * TIMEOUT + MS, "{:?}", begun.elapsed());
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::Timeout, Some("deregister")));
+        let source = std::error::Error::source(&error).and_then(|it| it.downcast_ref::<Error>());
+        assert_eq!(source.map(Error::kind), cause);
+        assert!(matches!(client.status().registration, Registration::Left));
+        let calls = backend.link.calls(Operation::Register);
+
+        // Nothing registers it again, and the goodbye can be said later.
+        backend.link.clear_all();
+        sleep(LEASE / 2).await;
+        assert_eq!(backend.link.calls(Operation::Register), calls);
+        client.leave().await.unwrap();
+        assert!(!backend.holds(client.id().unwrap()).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_is_tried_again_and_a_refusal_is_not() {
+    let backend = Backend::new();
+    let client = backend.register("mail", "http://10.0.0.1").await;
+    backend.link.once(Operation::Deregister, DOWN).once(Operation::Deregister, DOWN);
+    let begun = Instant::now();
+    soon(client.leave()).await.unwrap();
+    assert!(begun.elapsed() < SECOND);
+    assert!(!backend.holds(client.id().unwrap()).await);
+
+    let client = backend.register("mail", "http://10.0.0.1").await;
+    backend.link.once(Operation::Deregister, Fault::Fail(ErrorKind::Denied));
+    assert_eq!(soon(client.leave()).await.unwrap_err().kind(), ErrorKind::Denied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_and_shutting_down_twice_is_once() {
+    let backend = Backend::new();
+    let client = backend.register("mail", "http://10.0.0.1").await;
+    let clone = client.clone();
+    let (one, other) = tokio::join!(client.leave(), clone.leave());
+    assert!(one.is_ok() && other.is_ok());
+    client.leave().await.unwrap();
+    client.shutdown().await.unwrap();
+    clone.shutdown().await.unwrap();
+    client.leave().await.unwrap();
+    assert_eq!(backend.link.calls(Operation::Deregister), 1);
+
+    // A failed goodbye is remembered as such.
+    let client = backend.register("mail", "http://10.0.0.1").await;
+    backend.link.on_all(DOWN);
+    for _ in 0..2 {
+        assert_eq!(soon(client.shutdown()).await.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    assert_eq!(tasks().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_that_nobody_waits_for_is_said_all_the_same() {
+    let backend = Backend::new();
+    let client = backend.register("mail", "http://10.0.0.1").await;
+    assert!(client.leave().now_or_never().is_none());
+    settle().await;
+    assert!(!backend.holds(client.id().unwrap()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_discovers_has_nothing_to_leave() {
+    let backend = Backend::new();
+    let client = backend.discover().await;
+    client.leave().await.unwrap();
+    assert!(matches!(client.status().registration, Registration::DiscoverOnly));
+    client.shutdown().await.unwrap();
+    assert_eq!(backend.link.calls(Operation::Deregister), 0);
+    assert_eq!(tasks().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_never_registered_leaves_at_once_and_does_not_register_later() {
+    let backend = Backend::new();
+    backend.link.on(Operation::Register, DOWN);
+    let client = backend.register("mail", "http://10.0.0.1").await;
+    assert!(matches!(client.status().registration, Registration::Standalone { .. }));
+    client.leave().await.unwrap();
+    backend.link.clear_all();
+    sleep(AN_HOUR).await;
+    assert!(!backend.holds(client.id().unwrap()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_shutdown_the_last_view_is_served_as_stale() {
+    let backend = Backend::new();
+    backend.put_for_long("mail", "http://10.0.0.2").await;
+    let client = backend.register("mail", "http://10.0.0.1").await;
+    let mut handle = client.service("mail");
+    client.shutdown().await.unwrap();
+    assert_eq!(tasks().await, 0);
+    assert!(Operation::ALL.iter().all(|operation| backend.link.under_way(*operation) == 0));
+    backend.put_for_long("mail", "http://10.0.0.3").await;
+    sleep(LEASE).await;
+    for _ in 0..3 {
+        assert_eq!(client.next("mail").await.unwrap().url(), "http://10.0.0.2");
+        assert_eq!(handle.pick().unwrap().url(), "http://10.0.0.2");
+    }
+    let View::Stale { error, .. } = client.status().view else { panic!() };
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    until_seen(&client, "mail", 1).await;
+    client.add_local("web", "http://10.0.0.4").unwrap();
+    assert!(client.pick("web").is_some());
+    assert_eq!(
+        client.deregister_url("http://10.0.0.2").await.unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+}

@@ -1,0 +1,15 @@
+//! The client's promises, on paused time, over a backend that fails as the test says.
+
+mod changes;
+mod endings;
+mod heartbeat;
+mod leaving;
+mod local;
+mod odd_drivers;
+mod outages;
+mod reading;
+mod removing;
+mod starting;
+mod support;
+mod waiting;
+mod watching;

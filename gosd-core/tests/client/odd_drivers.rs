@@ -1,0 +1,119 @@
+//! Drivers that do what no driver should.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use gosd_core::{
+    BoxStream, Client, Driver, ErrorKind, Event, Instance, InstanceId, Memory, Registration,
+    Result, View, async_trait,
+};
+
+use crate::support::{is_stale, is_well, soon, tasks, until_seen, until_status};
+
+/// A backend in which something happens all the time.
+struct Storm;
+
+#[async_trait]
+impl Driver for Storm {
+    async fn register(&self, _: &Instance, _: Duration) -> Result<()> {
+        Ok(())
+    }
+
+    async fn deregister(&self, _: &InstanceId) -> Result<()> {
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>> {
+        Ok(Vec::new())
+    }
+
+    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        let instance = Instance::new("mail", "http://10.0.0.1").unwrap();
+        let put = |i: usize| Event::Put(instance.clone().with_metadata("i", &i.to_string()));
+        let events: Vec<_> = (0..100).map(|i| Ok(put(i))).collect();
+        Some(stream::iter(events.into_iter().cycle()).boxed())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_still_comes_makes_a_closed_view_fresh_again() {
+    for _ in 0..200 {
+        let client = Client::builder(Arc::new(Storm)).start().await.unwrap();
+        client.shutdown().await.unwrap();
+        tokio::task::yield_now().await;
+        let served = client.instances("mail");
+        for _ in 0..100 {
+            assert!(matches!(client.status().view, View::Stale { .. }), "{:?}", client.status());
+            assert_eq!(client.instances("mail"), served);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A memory that panics at times.
+#[derive(Default)]
+struct Panicking {
+    memory: Memory,
+    panics: AtomicBool,
+}
+
+impl Panicking {
+    fn check(&self) {
+        assert!(!self.panics.load(Ordering::Relaxed), "as the test asked for");
+    }
+}
+
+#[async_trait]
+impl Driver for Panicking {
+    async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
+        self.check();
+        self.memory.register(instance, ttl).await
+    }
+
+    async fn deregister(&self, id: &InstanceId) -> Result<()> {
+        self.check();
+        self.memory.deregister(id).await
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>> {
+        self.check();
+        self.memory.list().await
+    }
+
+    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        let check = |item| {
+            self.check();
+            item
+        };
+        Some(self.memory.watch()?.map(check).boxed())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_driver_is_a_failure_like_any_other() {
+    let driver = Arc::new(Panicking::default());
+    let builder = Client::builder(Arc::clone(&driver) as _).register("mail", "http://10.0.0.1");
+    let client = soon(builder.start()).await.unwrap();
+
+    driver.panics.store(true, Ordering::Relaxed);
+    driver.memory.wipe();
+    let status = until_status(&client, |status| {
+        is_stale(status) && matches!(status.registration, Registration::Retrying { .. })
+    });
+    let Registration::Retrying { error, .. } = status.await.registration else { unreachable!() };
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Unavailable, Some("register")));
+    assert_eq!(soon(client.refresh()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(client.pick("mail").is_some());
+
+    driver.panics.store(false, Ordering::Relaxed);
+    until_status(&client, is_well).await;
+    let other = Instance::new("mail", "http://10.0.0.2").unwrap();
+    driver.memory.register(&other, Duration::from_secs(86_400)).await.unwrap();
+    until_seen(&client, "mail", 2).await;
+
+    driver.panics.store(true, Ordering::Relaxed);
+    assert_eq!(soon(client.shutdown()).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(tasks().await, 0);
+}

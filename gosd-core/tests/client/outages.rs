@@ -1,0 +1,178 @@
+//! An outage of the backend is not an outage of the services.
+
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use gosd_core::{Change, Client, ErrorKind, Registration, View};
+use gosd_testkit::Operation;
+use tokio::time::{Instant, sleep};
+
+use crate::support::{
+    Backend, DOWN, INTERVAL, LEASE, MS, NO_TIME, SECOND, is_stale, is_well, item, until_seen,
+    until_status, urls,
+};
+
+/// Waits, and fails if anything leaves the client's view meanwhile.
+async fn nothing_leaves(client: &Client, time: Duration) {
+    let mut changes = client.changes();
+    let left = async {
+        while let Some(change) = changes.next().await {
+            assert!(!matches!(change, Change::Removed(_)), "{change:?}");
+        }
+    };
+    assert!(tokio::time::timeout(time, left).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_tells_of_an_outage_and_of_its_end() {
+    for backend in [Backend::new(), Backend::polled()] {
+        let client = backend.register("mail", "http://10.0.0.7").await;
+        let mut statuses = client.status_changes();
+        assert!(is_well(&item(&mut statuses).await.unwrap()));
+        sleep(100 * LEASE).await;
+        assert!(statuses.next().now_or_never().is_none(), "heartbeats are no news");
+
+        backend.link.on_all(DOWN);
+        let begun = Instant::now();
+        let status = until_status(&client, |status| {
+            is_stale(status) && matches!(status.registration, Registration::Retrying { .. })
+        })
+        .await;
+        assert!(begun.elapsed() <= 2 * INTERVAL, "{:?}", begun.elapsed());
+        let View::Stale { since, error } = status.view else { unreachable!() };
+        assert_eq!((error.kind(), error.driver()), (ErrorKind::Unavailable, Some("memory")));
+        assert!(since >= begun.into_std());
+        assert!(item(&mut statuses).await.is_some());
+
+        sleep(100 * LEASE).await;
+        let View::Stale { since: still, .. } = client.status().view else { panic!() };
+        assert_eq!(still, since, "it is the same outage");
+        while statuses.next().now_or_never().is_some() {}
+        sleep(100 * LEASE).await;
+        assert!(statuses.next().now_or_never().is_none(), "the same failure again is no news");
+        assert!(client.pick("mail").is_some());
+
+        backend.link.clear_all();
+        let back = Instant::now();
+        until_status(&client, is_well).await;
+        assert!(back.elapsed() <= INTERVAL + INTERVAL / 10 + MS);
+        client.shutdown().await.unwrap();
+        let mut last = None;
+        while let Some(status) = item(&mut statuses).await {
+            last = Some(status);
+        }
+        let last = last.unwrap();
+        assert!(matches!(last.registration, Registration::Left));
+        let View::Stale { error, .. } = last.view else { panic!("{:?}", last.view) };
+        assert_eq!(error.kind(), ErrorKind::Closed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wiped_database_empties_nobodys_cache() {
+    for new in [Backend::new, Backend::polled] {
+        // In a view that is broken yet, and in one that is not.
+        for age in [SECOND, 3 * LEASE] {
+            let backend = new();
+            let mail = backend.register("mail", "http://10.0.0.1").await;
+            let web = backend.register("web", "http://10.0.0.2").await;
+            let orphan = backend.put_for_long("web", "http://10.0.0.3").await;
+            let user = backend.discover().await;
+            for client in [&mail, &web, &user] {
+                until_seen(client, "web", 2).await;
+            }
+            sleep(age).await;
+            backend.memory.wipe();
+            // Nobody renews before everybody has looked.
+            backend.link.on(Operation::Register, DOWN);
+            for client in [&mail, &web, &user] {
+                client.refresh().await.unwrap();
+            }
+            backend.link.clear(Operation::Register);
+            let grace = LEASE - 10 * MS;
+            tokio::join!(
+                nothing_leaves(&user, grace),
+                nothing_leaves(&mail, grace),
+                nothing_leaves(&web, grace),
+            );
+            for client in [&mail, &web, &user] {
+                until_seen(client, "web", 1).await;
+                assert_ne!(*client.pick("web").unwrap().id(), orphan);
+                assert_eq!(urls(client, "mail"), ["http://10.0.0.1"]);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_longer_than_the_lease_empties_nobodys_cache() {
+    for new in [Backend::new, Backend::polled] {
+        let backend = new();
+        let mail = backend.register("mail", "http://10.0.0.1").await;
+        let killed = backend.register("mail", "http://10.0.0.2").await;
+        let user = backend.discover().await;
+        sleep(3 * LEASE).await;
+        backend.link.on_all(DOWN);
+        drop(killed);
+        nothing_leaves(&user, 10 * LEASE).await;
+        backend.link.clear_all();
+        let back = Instant::now();
+        tokio::join!(nothing_leaves(&user, LEASE), nothing_leaves(&mail, LEASE));
+        until_seen(&user, "mail", 1).await;
+        assert!(back.elapsed() <= LEASE + 2 * INTERVAL, "{:?}", back.elapsed());
+        assert_eq!(urls(&user, "mail"), ["http://10.0.0.1"]);
+        nothing_leaves(&user, 10 * LEASE).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn scaling_to_zero_is_seen_at_once() {
+    let backend = Backend::new();
+    let mails = [
+        backend.register("mail", "http://10.0.0.1").await,
+        backend.register("mail", "http://10.0.0.2").await,
+    ];
+    let user = backend.discover().await;
+    let begun = Instant::now();
+    for mail in &mails {
+        mail.shutdown().await.unwrap();
+    }
+    until_seen(&user, "mail", 0).await;
+    assert_eq!(begun.elapsed(), NO_TIME);
+    assert!(user.services().is_empty() && user.pick("mail").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_killed_is_gone_when_its_lease_is_over() {
+    for (backend, late) in [(Backend::new(), MS), (Backend::polled(), LEASE + 2 * INTERVAL)] {
+        let user = backend.discover().await;
+        let mail = backend.register("mail", "http://10.0.0.1").await;
+        until_seen(&user, "mail", 1).await;
+        sleep(3 * LEASE).await;
+        drop(mail);
+        let killed = Instant::now();
+        until_seen(&user, "mail", 0).await;
+        assert!(killed.elapsed() <= LEASE + late, "{:?}", killed.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_outage_in_the_time_of_grace_begins_it_anew() {
+    let backend = Backend::new();
+    let mail = backend.register("mail", "http://10.0.0.1").await;
+    let user = backend.discover().await;
+    sleep(3 * LEASE).await;
+    backend.link.on_all(DOWN);
+    sleep(2 * LEASE).await;
+    drop(mail);
+    backend.link.clear_all();
+    until_status(&user, is_well).await;
+    sleep(LEASE / 2).await;
+    assert_eq!(user.instances("mail").len(), 1);
+    backend.link.on_all(DOWN);
+    nothing_leaves(&user, 2 * LEASE).await;
+    backend.link.clear_all();
+    until_status(&user, is_well).await;
+    nothing_leaves(&user, LEASE - 10 * MS).await;
+    until_seen(&user, "mail", 0).await;
+}

@@ -1,0 +1,287 @@
+//! What cannot work says so clearly, and leaves the file as it is.
+#![cfg(unix)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use gosd_core::{Error, ErrorKind};
+use rusqlite::Connection;
+use tokio::time::timeout;
+
+use support::process::{act, again};
+use support::{LONG, Place, instance, next, open};
+
+/// The errors of all methods.
+async fn errors(path: &Path) -> [Error; 4] {
+    let driver = open(path, "gosd").await;
+    let mail = instance("mail");
+    [
+        driver.list().await.unwrap_err(),
+        driver.register(&mail, LONG).await.unwrap_err(),
+        driver.deregister(mail.id()).await.unwrap_err(),
+        next(&mut driver.watch().unwrap()).await.unwrap_err(),
+    ]
+}
+
+async fn expect(path: &Path, kind: ErrorKind, says: &str) {
+    for error in errors(path).await {
+        assert_eq!(error.kind(), kind, "{error}");
+        let message = error.to_string();
+        assert!(message.starts_with(&path.display().to_string()), "{message}");
+        assert!(message.contains(says), "{message}");
+    }
+}
+
+/// Names and contents of the files there that can be read.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(folder).unwrap().filter_map(|file| {
+        let file = file.unwrap();
+        Some((file.file_name().into_string().unwrap(), fs::read(file.path()).ok()?))
+    });
+    files.collect()
+}
+
+#[tokio::test]
+async fn no_database() {
+    for content in ["hello", &"# Notes\n".repeat(4000)] {
+        let place = Place::new();
+        fs::write(place.path(), content).unwrap();
+        expect(&place.path(), ErrorKind::Data, "it is no database: choose another path").await;
+        assert_eq!(fs::read_to_string(place.path()).unwrap(), content);
+        assert_eq!(files(&place.folder()).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_folder() {
+    let place = Place::new();
+    expect(&place.folder(), ErrorKind::Data, "it is a folder: name a file in it").await;
+}
+
+#[tokio::test]
+async fn a_missing_folder() {
+    let place = Place::new();
+    let path = place.folder().join("missing/gosd.db");
+    expect(&path, ErrorKind::Unavailable, "its folder does not exist: create it").await;
+    assert!(!place.folder().join("missing").exists());
+}
+
+#[tokio::test]
+async fn the_database_of_another_program() {
+    for layout in [
+        "CREATE TABLE mine (a)",
+        "PRAGMA user_version = 1",
+        "PRAGMA application_id = 7; PRAGMA user_version = 1; CREATE TABLE instances (id)",
+        "PRAGMA journal_mode = WAL; CREATE TABLE mine (a)",
+    ] {
+        let place = Place::new();
+        place.plain().execute_batch(layout).unwrap();
+        let before = files(&place.folder());
+        expect(&place.path(), ErrorKind::Data, "another program's database: choose another").await;
+        let after = files(&place.folder());
+        assert_eq!(after["gosd.db"], before["gosd.db"], "{layout}");
+    }
+}
+
+/// What a program that was killed left in its write-ahead log stays for itself to put in order.
+#[tokio::test]
+async fn the_log_of_another_program() {
+    let (place, killed) = (Place::new(), Place::new());
+    let other = killed.plain();
+    other.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE mine (a)").unwrap();
+    for name in ["gosd.db", "gosd.db-wal"] {
+        fs::copy(killed.folder().join(name), place.folder().join(name)).unwrap();
+    }
+    let before = files(&place.folder());
+    assert!(!before["gosd.db-wal"].is_empty());
+    expect(&place.path(), ErrorKind::Data, "another program's database").await;
+    let after = files(&place.folder());
+    for name in ["gosd.db", "gosd.db-wal"] {
+        assert!(after.get(name) == before.get(name), "{name} has changed");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_layout() {
+    let place = Place::new();
+    place.driver("gosd").await.register(&instance("mail"), LONG).await.unwrap();
+    place.plain().pragma_update(None, "user_version", 2).unwrap();
+    let before = fs::read(place.path()).unwrap();
+    expect(&place.path(), ErrorKind::Unsupported, "has version 2, and this gosd knows 1").await;
+    assert!(fs::read(place.path()).unwrap() == before);
+}
+
+#[tokio::test]
+async fn a_damaged_database() {
+    let place = Place::new();
+    place.driver("gosd").await.register(&instance("mail"), LONG).await.unwrap();
+    place.plain().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let mut content = fs::read(place.path()).unwrap();
+    content[4096..].fill(0x55);
+    place.remove();
+    fs::write(place.path(), &content).unwrap();
+    let error = open(&place.path(), "gosd").await.list().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+    assert!(error.to_string().contains("damaged: move the file away"), "{error}");
+    assert!(fs::read(place.path()).unwrap() == content);
+}
+
+/// Without the rights of root, whom permissions do not bind.
+const UNPRIVILEGED: [&str; 3] = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+
+#[test]
+fn no_permission() {
+    act(|folder| {
+        block_on(async {
+            for name in ["fixed/gosd.db", "locked/gosd.db", "secret.db"] {
+                let says = "it cannot be opened: check the permissions of the file and its folder";
+                expect(&folder.join(name), ErrorKind::Denied, says).await;
+            }
+            let driver = open(&folder.join("read-only.db"), "gosd").await;
+            let error = driver.register(&instance("mail"), LONG).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+            assert!(error.to_string().contains("it is read-only"), "{error}");
+            // Once that is mended, the same driver goes on. What SQLite puts beside a file gets its
+            // permissions.
+            for name in files(folder).into_keys().filter(|name| name.starts_with("read-only.db")) {
+                fs::set_permissions(folder.join(name), Permissions::from_mode(0o644)).unwrap();
+            }
+            driver.register(&instance("mail"), LONG).await.unwrap();
+        });
+    });
+    let place = Place::new();
+    let folder = place.folder();
+    block_on(async { open(&folder.join("read-only.db"), "gosd").await.list().await }).unwrap();
+    fs::write(folder.join("secret.db"), "").unwrap();
+    for name in ["fixed", "locked"] {
+        fs::create_dir(folder.join(name)).unwrap();
+    }
+    let modes =
+        [("fixed", 0o555), ("locked", 0o000), ("secret.db", 0o000), ("read-only.db", 0o444)];
+    let permit = |modes: &[(&str, u32)]| {
+        for (name, mode) in modes {
+            fs::set_permissions(folder.join(name), Permissions::from_mode(*mode)).unwrap();
+        }
+    };
+    permit(&modes);
+    let is_bound = fs::read(folder.join("secret.db")).is_err();
+    let before = if is_bound { &[][..] } else { &UNPRIVILEGED };
+    let command = again("no_permission", &folder, before);
+    succeed(command);
+    permit(&modes.map(|(name, _)| (name, 0o755)));
+    assert_eq!(files(&folder.join("fixed")).len(), 0);
+    assert_eq!(files(&folder.join("locked")).len(), 0);
+}
+
+/// Starts a test again where a file system of its own is mounted at the path.
+fn mounted(test: &str, path: &Path, mount: &str) -> Command {
+    let script = format!(r#"mount {mount} "$gosdTestRole" && exec "$0" "$@""#);
+    again(test, path, &["unshare", "--map-root-user", "--mount", "sh", "-c", &script])
+}
+
+#[test]
+fn a_full_disk() {
+    act(|folder| {
+        let path = folder.join("gosd.db");
+        let filler = folder.join("filler");
+        let fill = || {
+            let mut size = 1 << 20;
+            let mut all = Vec::new();
+            while size > 0 {
+                all.extend(vec![1; size]);
+                if fs::write(&filler, &all).is_err() {
+                    all.truncate(all.len() - size);
+                    size /= 2;
+                }
+            }
+        };
+        block_on(async {
+            fill();
+            for error in errors(&path).await {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                assert!(error.to_string().contains("full"), "{error}");
+            }
+            fs::remove_file(&filler).unwrap();
+            let driver = open(&path, "gosd").await;
+            let first = instance("mail");
+            driver.register(&first, LONG).await.unwrap();
+
+            fill();
+            let mut there = vec![first];
+            let error = loop {
+                let mail = instance("mail").with_metadata("padding", &"x".repeat(4000));
+                match driver.register(&mail, LONG).await {
+                    Ok(()) => there.push(mail),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(error.to_string().contains("full"), "{error}");
+            let mut listed = driver.list().await.unwrap();
+            there.sort_by(|a, b| a.id().cmp(b.id()));
+            listed.sort_by(|a, b| a.id().cmp(b.id()));
+            assert_eq!(listed, there);
+
+            fs::remove_file(&filler).unwrap();
+            let last = instance("mail");
+            driver.register(&last, LONG).await.unwrap();
+            assert!(driver.list().await.unwrap().contains(&last));
+        });
+    });
+    let place = Place::new();
+    succeed(mounted("a_full_disk", &place.folder(), "-t tmpfs -o size=512k none"));
+}
+
+#[test]
+fn a_read_only_file_system() {
+    act(|folder| {
+        block_on(async {
+            expect(&folder.join("gosd.db"), ErrorKind::Denied, "cannot be opened").await;
+        });
+    });
+    let place = Place::new();
+    let mount = "-t tmpfs -o ro none";
+    succeed(mounted("a_read_only_file_system", &place.folder(), mount));
+}
+
+#[tokio::test]
+async fn a_locked_database_is_waited_for() {
+    let place = Place::new();
+    let driver = place.driver("gosd").await;
+    let mail = instance("mail");
+    driver.register(&mail, LONG).await.unwrap();
+    let mut watch = driver.watch().unwrap();
+    next(&mut watch).await.unwrap();
+    let other: Connection = place.plain();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // Reading waits for nobody.
+    assert_eq!(driver.list().await.unwrap(), [mail]);
+
+    let waiting = instance("mail");
+    let mut register = driver.register(&waiting, LONG);
+    timeout(Duration::from_millis(200), &mut register).await.expect_err("it waits");
+    other.execute_batch("COMMIT").unwrap();
+    register.await.unwrap();
+    assert_eq!(driver.list().await.unwrap().len(), 2);
+
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = driver.deregister(waiting.id()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("another process keeps the database locked"), "{error}");
+}
+
+fn succeed(mut command: Command) {
+    let output = command.output().expect("unshare and setpriv, of util-linux, are needed");
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{command:?}: {text}");
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}

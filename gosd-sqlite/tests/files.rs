@@ -1,0 +1,73 @@
+//! The file is removed or replaced under those who use it.
+
+mod support;
+
+use std::fs;
+
+use gosd_core::{ErrorKind, Event};
+
+use support::{LONG, Place, instance, next};
+
+#[tokio::test]
+async fn a_removed_file_is_made_anew() {
+    let place = Place::new();
+    let driver = place.driver("gosd").await;
+    let mail = instance("mail");
+    driver.register(&mail, LONG).await.unwrap();
+    place.remove();
+    assert_eq!(driver.list().await.unwrap(), []);
+    driver.register(&mail, LONG).await.unwrap();
+    assert_eq!(place.driver("gosd").await.list().await.unwrap(), [mail]);
+}
+
+/// Many times, since file systems give the number of a removed file to the next one.
+#[tokio::test]
+async fn a_watcher_notices_a_removed_file() {
+    let place = Place::new();
+    let driver = place.driver("gosd").await;
+    let mut watch = driver.watch().unwrap();
+    assert_eq!(next(&mut watch).await.unwrap(), Event::Reset(vec![]));
+    for _ in 0..5 {
+        place.remove();
+        // What was registered in the other file is not gone for good.
+        assert_eq!(next(&mut watch).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(next(&mut watch).await.unwrap(), Event::Reset(vec![]));
+        let mail = instance("mail");
+        driver.register(&mail, LONG).await.unwrap();
+        assert_eq!(next(&mut watch).await.unwrap(), Event::Put(mail));
+    }
+}
+
+#[tokio::test]
+async fn a_replaced_file_is_noticed() {
+    let (place, other) = (Place::new(), Place::new());
+    let there = instance("there");
+    other.driver("gosd").await.register(&there, LONG).await.unwrap();
+    // Whoever copies a database in use needs what is in its write-ahead log.
+    other.plain().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+
+    let driver = place.driver("gosd").await;
+    driver.register(&instance("mail"), LONG).await.unwrap();
+    let mut watch = driver.watch().unwrap();
+    next(&mut watch).await.unwrap();
+    place.remove();
+    fs::copy(other.path(), place.path()).unwrap();
+    assert_eq!(next(&mut watch).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(next(&mut watch).await.unwrap(), Event::Reset(vec![there.clone()]));
+    assert_eq!(driver.list().await.unwrap(), [there]);
+}
+
+#[tokio::test]
+async fn a_removed_bell_is_hung_up_again() {
+    let place = Place::new();
+    let (driver, other) = (place.driver("gosd").await, place.driver("gosd").await);
+    let mut watch = driver.watch().unwrap();
+    next(&mut watch).await.unwrap();
+    for _ in 0..3 {
+        fs::remove_file(place.bell()).unwrap();
+        let mail = instance("mail");
+        other.register(&mail, LONG).await.unwrap();
+        assert_eq!(next(&mut watch).await.unwrap(), Event::Put(mail));
+        assert!(place.bell().exists());
+    }
+}

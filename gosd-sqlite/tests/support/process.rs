@@ -1,0 +1,101 @@
+//! Other processes, for tests that take more than one.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
+use super::LONG;
+
+const ROLE: &str = "gosdTestRole";
+
+/// To be called first in a test that starts itself again: in such a process this plays the role,
+/// for the path that it was given, and does not return.
+pub(crate) fn act(play: impl FnOnce(&Path)) {
+    #[expect(clippy::disallowed_methods, reason = "the role is not a setting of gosd")]
+    if let Some(path) = env::var_os(ROLE) {
+        play(Path::new(&path));
+        std::process::exit(0);
+    }
+}
+
+/// Has a test play its role in another process, after what the words before it do, if there are any.
+pub(crate) fn again(test: &str, path: &Path, before: &[&str]) -> Command {
+    let this = env::current_exe().expect("a test has a path");
+    let mut words: Vec<OsString> = before.iter().map(OsString::from).collect();
+    words.push(this.into());
+    words.extend([test, "--exact", "--nocapture", "--quiet"].map(OsString::from));
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).env(ROLE, path);
+    command
+}
+
+/// A process that is killed at the latest when the test ends.
+pub(crate) struct Process {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it can be run");
+        let stdin = child.stdin.take().expect("it is piped");
+        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let (sender, lines) = mpsc::channel();
+        // Ends with the output of the process.
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, stdin, lines }
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").expect("it listens");
+    }
+
+    /// Waits for a line that starts so; returns the rest of it.
+    pub(crate) fn hear(&self, start: &str) -> String {
+        let mut others = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(LONG) {
+            if let Some(rest) = line.strip_prefix(start) {
+                return rest.to_owned();
+            }
+            others.push(line);
+        }
+        panic!("{start:?} was expected, and came not: {others:?}")
+    }
+
+    /// As kill -9 does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it is there");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// In a role: tells the test something.
+pub(crate) fn tell(line: &str) {
+    writeln!(io::stdout(), "{line}").expect("the test listens");
+}
+
+/// In a role: waits for the test to say something; the process ends if the test is gone.
+pub(crate) fn listen() -> String {
+    let mut line = String::new();
+    if io::stdin().read_line(&mut line).expect("text") == 0 {
+        std::process::exit(1);
+    }
+    line.trim_end().to_owned()
+}
