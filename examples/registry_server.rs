@@ -12,6 +12,7 @@
 //! ```
 //!
 //! For other hosts, add a token and a certificate: see `gosd_http::server::Settings`.
+#![expect(clippy::print_stdout, reason = "it says where it serves")]
 
 use std::env;
 

@@ -32,8 +32,6 @@ pub(crate) struct Report {
     pub(crate) restarts: u64,
     /// From the call that registers to a watcher, in us.
     pub(crate) latencies: Vec<u64>,
-    /// From the last change until all watchers had it.
-    pub(crate) caught_up: Duration,
 }
 
 /// Puts the load on a server; panics if a watcher misses a change or ends with another view.
@@ -60,7 +58,6 @@ pub(crate) async fn run(address: &str, plan: &Plan) -> Report {
     timeout(Duration::from_secs(300), all_read).await.expect("every watcher has a snapshot");
 
     let changes = change(&driver, plan, started_at).await;
-    let changed_at = Instant::now();
     let list = driver.list().await.expect("a list");
     let view = list.iter().map(|one| hash(number(one.id().as_str()), one.to_json().as_bytes()));
     target.view.store(view.fold(0, |all, one| all ^ one), Ordering::Relaxed);
@@ -73,7 +70,6 @@ pub(crate) async fn run(address: &str, plan: &Plan) -> Report {
         report.restarts += seen.snapshots - 1;
         report.latencies.extend(seen.latencies);
     }
-    report.caught_up = changed_at.elapsed();
     report.latencies.sort_unstable();
     report
 }
