@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::log::Log;
+use super::places::Places;
 use super::poll::Poll;
 
 /// How long a call of a driver may take.
@@ -26,6 +27,8 @@ pub(super) struct Feed {
 
 struct State {
     log: Mutex<Log>,
+    /// Locked after the log, if both are.
+    places: Mutex<Places>,
     /// For a driver without a watch.
     poll: Poll,
     /// Whether the backend is in contact; told of every change of the log, too.
@@ -36,6 +39,7 @@ impl Feed {
     pub(super) fn new(driver: Arc<dyn Driver>) -> Self {
         let state = State {
             log: Mutex::new(Log::new()),
+            places: Mutex::default(),
             poll: Poll::new(),
             contact: watch::Sender::new(false),
         };
@@ -57,11 +61,21 @@ impl Feed {
         });
     }
 
-    /// Whether another instance would be one too many, as far as is known.
-    pub(super) fn is_full(&self, limit: usize, id: &InstanceId) -> bool {
-        self.start();
+    /// Lets an instance in, unless it would be one too many; who is there may stay.
+    pub(super) async fn admit(
+        &self,
+        limit: usize,
+        id: &InstanceId,
+        lease: Duration,
+    ) -> Result<bool> {
+        let contact = self.subscribe();
+        if !self.log().has_begun() {
+            in_time(is_made(contact)).await?;
+        }
         let log = self.log();
-        log.len() >= limit && !log.contains(id)
+        let free = limit.saturating_sub(log.len());
+        // By then a call that is slow has ended, too, and so has what it registered.
+        Ok(log.contains(id) || self.state.places().take(free, id, CALL + lease))
     }
 
     /// Tells of changes, and with `false` that contact with the backend is lost.
@@ -72,17 +86,14 @@ impl Feed {
 
     /// Waits, but not for long, until the log is what the backend has.
     pub(super) async fn contact(&self) -> Result<()> {
-        let mut contact = self.subscribe();
-        let in_contact = async {
+        let contact = self.subscribe();
+        let caught_up = async {
             if self.driver.watch().is_none() {
                 self.state.poll.catch_up().await;
             }
-            contact.wait_for(|contact| *contact).await.is_ok()
+            is_made(contact).await
         };
-        match timeout(CALL, in_contact).await {
-            Ok(true) => Ok(()),
-            _ => Err(Error::new(ErrorKind::Unavailable, "the backend is not in contact")),
-        }
+        in_time(caught_up).await
     }
 }
 
@@ -99,8 +110,15 @@ impl State {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn apply(&self, event: Event) {
-        let changed = self.log().apply(event);
+        let mut log = self.log();
+        self.places().give_back(&event);
+        let changed = log.apply(event);
+        drop(log);
         self.contact.send_if_modified(|contact| !std::mem::replace(contact, true) || changed);
     }
 
@@ -135,6 +153,17 @@ async fn follow(driver: Arc<dyn Driver>, state: Arc<State>) {
         }
         state.lose_contact();
         sleep(pause).await;
+    }
+}
+
+async fn is_made(mut contact: watch::Receiver<bool>) -> bool {
+    contact.wait_for(|contact| *contact).await.is_ok()
+}
+
+async fn in_time(contact: impl Future<Output = bool>) -> Result<()> {
+    match timeout(CALL, contact).await {
+        Ok(true) => Ok(()),
+        _ => Err(Error::new(ErrorKind::Unavailable, "the backend is not in contact")),
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::problem::Problem;
 
-/// How many clients' buckets are kept before those that are full again are dropped.
+/// How many clients' buckets are kept, at the least, before those that are full again are dropped.
 const CLIENTS: usize = 4_096;
 
 /// The bounds of what a server takes from its clients.
@@ -28,7 +28,7 @@ pub struct Limits {
     /// Namespaces that clients may have made (64); only with
     /// [`Settings::namespaces`](super::Settings::namespaces).
     pub namespaces: usize,
-    /// Instances of a namespace (20,000). A burst may exceed it by what is under way.
+    /// Instances of a namespace (20,000). Others who write to its database are not held up by it.
     pub instances: usize,
     /// The longest lease (a day); the shortest is 1 s.
     pub lease: Duration,
@@ -73,6 +73,8 @@ pub(super) struct Clients(Arc<Mutex<Counts>>);
 struct Counts {
     limits: Limits,
     clients: HashMap<IpAddr, Client>,
+    /// At so many clients it is time to forget some.
+    crowd: usize,
     watchers: usize,
 }
 
@@ -85,7 +87,7 @@ struct Client {
 
 impl Clients {
     pub(super) fn new(limits: Limits) -> Self {
-        let counts = Counts { limits, clients: HashMap::new(), watchers: 0 };
+        let counts = Counts { limits, clients: HashMap::new(), crowd: CLIENTS, watchers: 0 };
         Self(Arc::new(Mutex::new(counts)))
     }
 
@@ -143,10 +145,12 @@ impl Counts {
         let burst = f64::from(self.limits.burst);
         let per_second = f64::from(self.limits.requests_per_second);
         let full_after = Duration::from_secs_f64(burst / per_second.max(1.0));
-        if self.clients.len() >= CLIENTS {
+        if self.clients.len() >= self.crowd {
             self.clients.retain(|_, client| {
                 client.watchers > 0 || now.duration_since(client.filled_at) < full_after
             });
+            // So that a crowd that stays is not gone through at each request.
+            self.crowd = CLIENTS.max(2 * self.clients.len());
         }
         let key = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), network);
         let new = || Client { tokens: burst, filled_at: now, watchers: 0 };

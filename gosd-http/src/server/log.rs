@@ -45,6 +45,8 @@ pub(super) struct Log {
     /// The changes up to `at`.
     changes: VecDeque<Bytes>,
     size: usize,
+    /// What there is has been told once.
+    begun: bool,
 }
 
 /// What a watcher gets next.
@@ -57,7 +59,11 @@ pub(super) enum Next {
 impl Log {
     pub(super) fn new() -> Self {
         let at = Position { epoch: fastrand::u64(..), n: 0 };
-        Self { view: View::new_sync(), at, changes: VecDeque::new(), size: 0 }
+        Self { view: View::new_sync(), at, changes: VecDeque::new(), size: 0, begun: false }
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
     }
 
     pub(super) fn len(&self) -> usize {
@@ -82,13 +88,14 @@ impl Log {
             Event::Remove(id) if self.view.remove_mut(&id) => self.push("remove", &gone(&id)),
             Event::Expire(id) if self.view.remove_mut(&id) => self.push("expire", &gone(&id)),
             Event::Reset(all) => {
+                self.begun = true;
                 let json = |i: gosd_core::Instance| (i.id().clone(), Bytes::from(i.to_json()));
                 let view: View = all.into_iter().map(json).collect();
                 // To who knows the same already, a connection that was lost is no news.
                 if view == self.view {
                     return false;
                 }
-                *self = Self { view, ..Self::new() };
+                *self = Self { view, begun: true, ..Self::new() };
             }
             _ => return false,
         }

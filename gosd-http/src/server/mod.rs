@@ -63,6 +63,7 @@ mod events;
 mod feed;
 mod limits;
 mod log;
+mod places;
 mod poll;
 mod problem;
 mod registration;
@@ -74,6 +75,6 @@ mod socket;
 mod tls;
 
 pub use limits::Limits;
-pub use routes::router;
+pub use routes::{Streams, router, router_and_streams};
 pub use serve::{Server, serve};
 pub use settings::Settings;

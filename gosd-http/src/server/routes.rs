@@ -10,8 +10,10 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::future::try_join_all;
 use gosd_core::{Instance, InstanceId};
 use percent_encoding::percent_decode_str;
+use tokio::sync::watch;
 use tracing::debug;
 
 use super::auth::{Access, check_local};
@@ -34,6 +36,9 @@ type InPath<T> = Result<Path<T>, PathRejection>;
 /// of connections and of slow clients are those of the server that you mount it in. The watch of a
 /// driver begins with the first request that needs it, and ends when the routes are dropped.
 ///
+/// Event streams have no end of their own, and a server that ends gracefully waits for them: take
+/// [`router_and_streams`] for one.
+///
 /// ```
 /// use std::sync::Arc;
 /// use axum::Router;
@@ -45,7 +50,44 @@ type InPath<T> = Result<Path<T>, PathRejection>;
 /// # Ok::<(), gosd_core::Error>(())
 /// ```
 pub fn router(settings: Settings) -> Router {
-    routes(Arc::new(Shared::new(settings)))
+    router_and_streams(settings).0
+}
+
+/// Like [`router`], with a handle to end the event streams.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use std::sync::Arc;
+/// use gosd_core::Memory;
+/// use gosd_http::server::{Settings, router_and_streams};
+///
+/// # async fn example(listener: tokio::net::TcpListener, signal: impl Future<Output = ()> + Send + 'static) -> Result<(), Box<dyn std::error::Error>> {
+/// let settings = Settings::new().namespace("gosd", Arc::new(Memory::new()))?;
+/// let (app, streams) = router_and_streams(settings);
+/// let app = app.into_make_service_with_connect_info::<SocketAddr>();
+/// let ending = async move {
+///     signal.await;
+///     streams.end();
+/// };
+/// axum::serve(listener, app).with_graceful_shutdown(ending).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn router_and_streams(settings: Settings) -> (Router, Streams) {
+    let shared = Arc::new(Shared::new(settings));
+    let streams = Streams(shared.closing.clone());
+    (routes(shared), streams)
+}
+
+/// The event streams of mounted routes. Dropped, it leaves them as they are.
+#[derive(Clone, Debug)]
+pub struct Streams(watch::Sender<bool>);
+
+impl Streams {
+    /// Ends all of them, and refuses new ones with 503: the host server is about to end.
+    pub fn end(&self) {
+        self.0.send_replace(true);
+    }
 }
 
 pub(super) fn routes(shared: Arc<Shared>) -> Router {
@@ -66,9 +108,19 @@ fn peer(request: &Request) -> Option<SocketAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer)
 }
 
-/// Lets a request through if its client may make it.
-async fn admit(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Answer {
-    let peer = peer(&request);
+/// Lets a request through if its client may make it, and logs what came of it.
+async fn admit(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = match check(&shared, &request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    debug!(%method, path, status = response.status().as_u16(), "request");
+    response
+}
+
+fn check(shared: &Shared, request: &Request) -> Result<(), Problem> {
+    let peer = peer(request);
     shared.clients.request(peer.map(|peer| peer.ip()))?;
     let (settings, headers) = (&shared.settings, request.headers());
     if settings.is_local() {
@@ -80,16 +132,13 @@ async fn admit(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
             return Err(Problem::new(StatusCode::FORBIDDEN, "this token may only read"));
         }
     }
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = next.run(request).await;
-    debug!(%method, path, status = response.status().as_u16(), "request");
-    Ok(response)
+    Ok(())
 }
 
 async fn health(State(shared): State<Arc<Shared>>) -> Answer {
-    for feed in shared.feeds() {
-        backend("watch", feed.contact().await)?;
-    }
+    let feeds = shared.feeds();
+    let contacts = try_join_all(feeds.iter().map(|feed| feed.contact())).await;
+    backend("watch", contacts)?;
     Ok(([JSON], r#"{"status":"ok"}"#).into_response())
 }
 
@@ -146,7 +195,8 @@ async fn register(
             "the id in the path is not the id in the body",
         ));
     }
-    if feed.is_full(limits.instances, instance.id()) {
+    let admitted = feed.admit(limits.instances, instance.id(), lease).await;
+    if !backend("watch", admitted)? {
         return Err(Problem::new(
             StatusCode::INSUFFICIENT_STORAGE,
             "the namespace has as many instances as it may",
@@ -177,12 +227,16 @@ async fn events(
 ) -> Answer {
     let feed = shared.feed(&part(path)?)?;
     no_query(request.uri())?;
+    let closing = shared.closing.subscribe();
+    if *closing.borrow() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending"));
+    }
     let slot = shared.clients.watcher(peer(&request).map(|peer| peer.ip()))?;
     let last_id = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     // An id that this server did not give is as good as none.
     let last_id = last_id.and_then(|id| id.parse().ok());
     backend("watch", feed.contact().await)?;
-    let watcher = Watcher::new(feed, shared.closing.subscribe(), last_id, slot);
+    let watcher = Watcher::new(feed, closing, last_id, slot);
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
         (CACHE_CONTROL, "no-store"),

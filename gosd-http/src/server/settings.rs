@@ -108,7 +108,8 @@ impl Settings {
 
     /// Has [`serve`](super::serve) speak TLS, with a certificate chain and its key from PEM files.
     ///
-    /// They are read once; a renewed certificate counts from the next start on.
+    /// They are read once; a renewed certificate counts from the next start on. A restart loses no
+    /// client: all keep what they know, and come back by themselves.
     pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.tls = Some((cert.into(), key.into()));
         self

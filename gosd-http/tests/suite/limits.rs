@@ -1,15 +1,18 @@
 //! Clients that ask for too much, or take too long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gosd_core::{Driver, Event};
+use futures_util::future::join_all;
+use gosd_core::{Driver, Event, Memory};
 use gosd_http::server::{Limits, Settings};
+use gosd_testkit::{Fault, Faulty, Operation};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use super::support::{
-    LATE, LEASE, ask, http, instance, memory, open, raw, read_until, registration, url,
+    LATE, LEASE, ask, http, instance, memory, open, raw, read_until, registration, start, url,
 };
 
 const EVENTS: &[u8] = b"GET /v1/gosd/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -67,6 +70,26 @@ async fn too_many_instances() {
     // Whoever is there may stay.
     driver.register(&first, LEASE).await.unwrap();
     assert_eq!(registry.list().await.unwrap(), [first]);
+}
+
+#[tokio::test]
+async fn too_many_instances_at_once() {
+    let faulty = Faulty::new(Arc::new(Memory::new()));
+    faulty.on(Operation::Watch, Fault::Hang);
+    let settings = with(|limits| limits.instances = 5);
+    let settings = settings.namespace("gosd", Arc::new(faulty.clone())).unwrap();
+    let server = start(settings).await;
+    let driver = open(&url(&server, "")).await;
+    let all: Vec<_> = (0..20).map(|_| instance("mail")).collect();
+    let early = driver.register(&all[0], LEASE).await.unwrap_err();
+    assert!(early.to_string().contains("503"), "nobody knows yet how many there are: {early}");
+    faulty.clear_all();
+    assert_eq!(ask(http().get(url(&server, "/health"))).await.status, 200);
+    // From now on the server hears of no registration but by making it.
+    faulty.on(Operation::Watch, Fault::Hang);
+    let registered = join_all(all.iter().map(|one| driver.register(one, LEASE))).await;
+    assert_eq!(registered.iter().filter(|result| result.is_ok()).count(), 5);
+    assert_eq!(faulty.list().await.unwrap().len(), 5);
 }
 
 #[tokio::test]

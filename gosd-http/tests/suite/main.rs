@@ -5,11 +5,14 @@ mod api;
 mod bad_requests;
 mod bad_servers;
 mod conformance;
+mod dead_peers;
 mod fixture;
 mod limits;
 #[path = "../load/mod.rs"]
 mod load;
 mod load_in_small;
+mod logs;
+mod mounted;
 mod python;
 mod restart;
 mod support;
