@@ -44,8 +44,8 @@ pub struct Limits {
     pub burst: u32,
     /// Connections in all (8,192), for [`serve`](super::serve).
     pub connections: usize,
-    /// How long a client may take to send a request or to read on (30 s), for
-    /// [`serve`](super::serve). An idle connection is closed after it, too.
+    /// How long a client may take to send the head of a request, then its body, or to read on (30 s).
+    /// An idle connection is closed after it, too. For [`serve`](super::serve), but for the body.
     pub patience: Duration,
 }
 

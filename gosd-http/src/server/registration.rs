@@ -18,8 +18,6 @@ use super::problem::Problem;
 
 /// The shortest lease.
 const LEAST_LEASE: Duration = Duration::from_secs(1);
-/// How long a body may take to come.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,7 +42,7 @@ pub(super) async fn read(
     request: Request,
     limits: &Limits,
 ) -> Result<(Instance, Duration), Problem> {
-    let body = body(request, limits.body).await?;
+    let body = body(request, limits).await?;
     let bad = |status, error| Problem::new(status, format!("the body cannot be read: {error}"));
     let json: Value = serde_json::from_slice(&body)
         .map_err(|error| bad(StatusCode::BAD_REQUEST, error.to_string()))?;
@@ -72,7 +70,7 @@ pub(super) async fn read(
 }
 
 /// Reads a body that says it is JSON, and is not too long.
-async fn body(request: Request, limit: usize) -> Result<Bytes, Problem> {
+async fn body(request: Request, limits: &Limits) -> Result<Bytes, Problem> {
     let headers = request.headers();
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default();
@@ -84,6 +82,7 @@ async fn body(request: Request, limit: usize) -> Result<Bytes, Problem> {
             "the body is to be application/json, as it is",
         ));
     }
+    let limit = limits.body;
     let too_long = || {
         let detail = format!("a body has at most {limit} bytes");
         Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
@@ -92,7 +91,7 @@ async fn body(request: Request, limit: usize) -> Result<Bytes, Problem> {
     if request.body().size_hint().lower() > limit as u64 {
         return too_long();
     }
-    match timeout(PATIENCE, to_bytes(request.into_body(), limit)).await {
+    match timeout(limits.patience, to_bytes(request.into_body(), limit)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) if is_too_long(&error) => too_long(),
         Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body broke off")),

@@ -69,7 +69,10 @@ async fn too_many_instances() {
     assert!(error.to_string().contains("507") && error.is_retryable(), "{error}");
     // Whoever is there may stay.
     driver.register(&first, LEASE).await.unwrap();
-    assert_eq!(registry.list().await.unwrap(), [first]);
+    assert_eq!(registry.list().await.unwrap(), std::slice::from_ref(&first));
+    driver.deregister(first.id()).await.unwrap();
+    assert_eq!(watch.next().await.unwrap().unwrap(), Event::Remove(first.id().clone()));
+    driver.register(&second, LEASE).await.unwrap();
 }
 
 #[tokio::test]
@@ -120,6 +123,13 @@ async fn a_client_that_never_sends_is_cut_off() {
         let answer = read_until(&mut client, "never").await;
         assert!(!answer.contains(" 200 "), "{answer}");
     }
+    // Neither does one stay that has asked something before.
+    let mut idle = raw(&server, b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(read_until(&mut idle, "never").await.contains(" 200 "));
+    let half_a_body = "PUT /v1/gosd/instances/mail-1 HTTP/1.1\r\nhost: localhost\r\n\
+                       content-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+    let mut slow = raw(&server, half_a_body.as_bytes()).await;
+    assert!(read_until(&mut slow, "never").await.contains(" 408 "));
 }
 
 #[tokio::test]

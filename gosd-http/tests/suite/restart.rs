@@ -86,5 +86,6 @@ async fn a_shutdown_ends_the_watchers_and_is_soon_done() {
     assert!(watch.next().await.unwrap().is_ok());
     let (ended, item) = tokio::join!(timeout(LATE, server.shutdown()), watch.next());
     assert!(ended.is_ok());
-    assert!(item.unwrap().is_err());
+    let error = item.unwrap().unwrap_err();
+    assert!(error.to_string().contains("ended the events"), "it is told: {error}");
 }
