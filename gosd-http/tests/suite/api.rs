@@ -3,8 +3,11 @@
 use gosd_core::Driver;
 use gosd_http::server::Settings;
 use serde_json::json;
+use tokio::time::timeout;
 
-use super::support::{LEASE, ask, http, instance, memory, raw, read_until, registration, url};
+use super::support::{
+    LATE, LEASE, ask, http, instance, memory, raw, read_until, registration, url,
+};
 
 #[tokio::test]
 async fn an_instance_is_registered_shown_and_removed() {
@@ -131,12 +134,15 @@ async fn health_tells_of_the_database() {
     faulty.on_all(Fault::Fail(ErrorKind::Unavailable));
     faulty.end_watches();
     // It waits a while for contact before it says so.
-    let answer = loop {
-        let answer = health().await;
-        if answer.status != 200 {
-            break answer;
+    let falls_ill = async {
+        loop {
+            let answer = health().await;
+            if answer.status != 200 {
+                return answer;
+            }
         }
     };
+    let answer = timeout(LATE, falls_ill).await.expect("it says so");
     assert_eq!((answer.status, &answer.headers["retry-after"]), (503, &"1".parse().unwrap()));
     faulty.clear_all();
     assert_eq!(health().await.status, 200);
