@@ -55,8 +55,9 @@
 //!
 //! With 1,000 watchers of 5,000 instances and 100 changes a second for a minute, on two cores that
 //! the watchers and other work shared: 110,000 events a second, none missed; from a registration to
-//! a watcher 38 ms in the median and 132 ms at the 99th percentile; 36 MiB of memory at the peak. To
-//! measure it anew: `cargo bench -p gosd-http --features server --bench load`.
+//! a watcher 38 ms in the median and 132 ms at the 99th percentile (31 and 343 ms beside several
+//! compilers); 36 MiB of memory at the peak. To measure it anew:
+//! `cargo bench -p gosd-http --features server --bench load`.
 //!
 //! After a restart all ids of events are void, and watchers start again with a snapshot. Clients keep
 //! what they know meanwhile: with a durable driver nothing else happens, with one in memory everybody
