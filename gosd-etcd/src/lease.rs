@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, Error, KeyValue, LeaseTimeToLiveOptions, PutOptions, Txn, TxnOp,
-    TxnOpResponse,
+    Client, Compare, CompareOp, Error, GetOptions, KeyValue, LeaseTimeToLiveOptions, PutOptions,
+    Txn, TxnOp, TxnOpResponse,
 };
 use tonic::Code;
 use tracing::debug;
@@ -44,10 +44,14 @@ pub(crate) async fn renew(
         Err(Error::LeaseKeepAliveError(_)) => return Ok(false),
         Err(error) => return Err(error),
     }
-    let unchanged = Txn::new().when([
-        Compare::lease(key, CompareOp::Equal, lease.id),
-        Compare::value(key, CompareOp::Equal, json),
-    ]);
+    // Without a read in it a member answers from what it knows itself, which may be out of date.
+    let read = TxnOp::get(key, Some(GetOptions::new().with_count_only()));
+    let unchanged = Txn::new()
+        .when([
+            Compare::lease(key, CompareOp::Equal, lease.id),
+            Compare::value(key, CompareOp::Equal, json),
+        ])
+        .and_then([read]);
     Ok(client.txn(unchanged).await?.succeeded())
 }
 

@@ -47,8 +47,8 @@
 //! election timeouts: 2 s by default. When there is a new leader, every lease starts anew.
 //!
 //! A heartbeat is one keep-alive and one transaction without writes, which proves that the key is
-//! still there, unchanged and on that lease; only the transaction takes part in the cluster's
-//! consensus, and no watcher is woken. If the proof fails, for whatever reason, the record is written
+//! still there, unchanged and on that lease. A majority of the cluster has to confirm the transaction,
+//! so that no member proves it by what is out of date; nothing is written, and no watcher is woken. If the proof fails, for whatever reason, the record is written
 //! again with a new lease: two calls. A lease that nothing hangs on any more is revoked.
 //!
 //! A goodbye is three calls, and one more if the record is not on the lease that this driver granted
