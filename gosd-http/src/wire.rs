@@ -48,11 +48,17 @@ pub(crate) fn list(json: &str, mut skip: impl FnMut(&Error)) -> Result<Vec<Insta
 }
 
 /// The event of a message: `None` for one that this version does not know, or cannot read.
+///
+/// An instance that has become unreadable is gone, as it is from a list.
 pub(crate) fn event(name: &str, data: &str, mut skip: impl FnMut(&Error)) -> Result<Option<Event>> {
     let event = match name {
         "reset" => return list(data, skip).map(|all| Some(Event::Reset(all))),
         "resumed" => Ok(Event::Resumed),
-        "put" => Instance::from_json(data).map(Event::Put),
+        "put" => Instance::from_json(data).map(Event::Put).or_else(|error| {
+            skip(&error);
+            // What it was is no longer so.
+            gone(data).map(Event::Expire)
+        }),
         "remove" => gone(data).map(Event::Remove),
         "expire" => gone(data).map(Event::Expire),
         _ => return Ok(None),
@@ -113,6 +119,7 @@ mod tests {
         assert_eq!(read("expire", r#"{"id":"a-1"}"#), Some(Event::Expire("a-1".into())));
         assert_eq!(read("resumed", "{}"), Some(Event::Resumed));
         assert_eq!(read("put", "{"), None);
+        assert_eq!(read("put", r#"{"id":"a-1","url":1}"#), Some(Event::Expire("a-1".into())));
         assert_eq!(read("later", "{}"), None);
     }
 
