@@ -102,7 +102,8 @@ async fn show() -> Result {
             ended.unwrap_or_else(|_| Err("it takes too long; is the machine very busy?".into()))
         }
     };
-    for actor in &mut cast {
+    // The consumer first, or it would complain of the providers' end.
+    for actor in cast.iter_mut().rev() {
         // Fails only if it has ended already.
         let _ = actor.child.kill().await;
     }

@@ -1,4 +1,4 @@
-//! The examples do what they say, on SQLite, as the processes that a reader starts.
+//! The examples do what they say, as the processes that a reader starts.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -23,7 +23,7 @@ fn example(name: &str, folder: &TempDir) -> Command {
     let is_current = built.is_ok_and(|at| at >= fs::metadata(source).unwrap().modified().unwrap());
     assert!(is_current, "build the examples first: cargo build --examples --all-features");
     let mut command = Command::new(program);
-    command.current_dir(folder).env("TMPDIR", folder.path()).env("gosdDriver", "sqlite");
+    command.current_dir(folder).env("TMPDIR", folder.path());
     command
 }
 
@@ -84,10 +84,34 @@ fn quickstart_leaves_nothing_behind_when_it_is_interrupted() {
 
 #[test]
 fn provider_and_consumer_in_any_order() {
+    provider_and_consumer("sqlite");
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn provider_and_consumer_on_redis_by_the_environment_alone() {
+    // Free a moment ago; the server can only be told a number.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let _server = Process::start(Command::new("redis-server").args([
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        &port.to_string(),
+        "--save",
+        "",
+    ]));
+    provider_and_consumer(&format!("redis://127.0.0.1:{port}"));
+}
+
+fn provider_and_consumer(driver: &str) {
     let folder = TempDir::new().unwrap();
-    let early = Process::start(&mut example("consumer", &folder));
+    let start = |args: &[&str]| {
+        let mut command = example(args[0], &folder);
+        Process::start(command.args(&args[1..]).env("gosdDriver", driver))
+    };
+    let early = start(&["consumer"]);
     let providers = ["1", "2"].map(|name| {
-        let provider = Process::start(example("provider", &folder).args([":0", name]));
+        let provider = start(&["provider", ":0", name]);
         provider.wait_for("registered at http://127.0.0.1:");
         provider
     });
@@ -95,7 +119,7 @@ fn provider_and_consumer_in_any_order() {
     assert!(status.success() && said.len() == 10, "{status} {said:?}");
     assert!(said.iter().all(|line| PROVIDERS.contains(&line.as_str())), "{said:?}");
 
-    let (status, said) = Process::start(&mut example("consumer", &folder)).end();
+    let (status, said) = start(&["consumer"]).end();
     assert!(status.success() && said.len() == 10, "{status} {said:?}");
     assert_in_turn(&said);
 

@@ -139,21 +139,16 @@ impl fmt::Display for Error {
     }
 }
 
+/// What `main` and `unwrap` show: the message, the kind and the sources, on one line.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Error");
-        out.field("kind", &self.0.kind);
-        if let Some(driver) = &self.0.driver {
-            out.field("driver", driver);
+        write!(f, "{self} ({:?})", self.0.kind)?;
+        let mut source = self.source();
+        while let Some(error) = source {
+            write!(f, "; caused by: {error}")?;
+            source = error.source();
         }
-        if let Some(operation) = &self.0.operation {
-            out.field("operation", operation);
-        }
-        out.field("message", &self.0.message);
-        if let Some(source) = &self.0.source {
-            out.field("source", source);
-        }
-        out.finish()
+        Ok(())
     }
 }
 
@@ -178,5 +173,6 @@ mod tests {
         let error = Error::new(ErrorKind::Unavailable, "no answer").caused_by("reset by peer");
         assert_eq!(error.to_string(), "no answer");
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("reset by peer"));
+        assert_eq!(format!("{error:?}"), "no answer (Unavailable); caused by: reset by peer");
     }
 }

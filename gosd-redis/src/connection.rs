@@ -173,7 +173,12 @@ async fn dial(
             answer => Ok((connection, answer)),
         }
     };
-    let silence = || Error::new(ErrorKind::Timeout, format!("no answer within {CONNECT:?}"));
+    let silence = || {
+        Error::new(
+            ErrorKind::Timeout,
+            format!("no answer within {CONNECT:?}; is that a Redis server?"),
+        )
+    };
     let failure = match timeout(CONNECT, attempt).await {
         Ok(Ok(connected)) => return Ok(connected),
         Ok(Err(failure)) => failure,

@@ -15,6 +15,11 @@ const MEANINGS: &[(&str, ErrorKind, &str)] = &[
     ("WRONGPASS", ErrorKind::Denied, "correct the user or the password in the URL"),
     ("invalid password", ErrorKind::Denied, "correct the password in the URL"),
     ("without any password configured", ErrorKind::Denied, "take the password out of the URL"),
+    (
+        "wrong number of arguments for 'auth'",
+        ErrorKind::Config,
+        "users came with Redis 6; leave only the password in the URL",
+    ),
     ("NOPERM", ErrorKind::Denied, "grant it with ACL SETUSER"),
     (
         "can't run this command",
@@ -25,10 +30,13 @@ const MEANINGS: &[(&str, ErrorKind, &str)] = &[
     ("index is out of range", ErrorKind::Config, "correct the database in the URL"),
     ("invalid DB index", ErrorKind::Config, "correct the database in the URL"),
     ("SELECT is not allowed", ErrorKind::Config, "take the database out of the URL"),
-    ("MOVED", ErrorKind::Unavailable, "the cluster has changed"),
-    ("READONLY", ErrorKind::Unavailable, "this server is a replica, or has become one"),
+    ("READONLY", ErrorKind::Unavailable, "connect to the master, by redis+sentinel if it moves"),
     ("OOM", ErrorKind::Unavailable, "raise its maxmemory, or free some"),
     ("MISCONF", ErrorKind::Unavailable, "see to the disk of the server"),
+    ("BUSY", ErrorKind::Unavailable, "SCRIPT KILL ends what keeps it busy"),
+    ("CLUSTERDOWN", ErrorKind::Unavailable, "see CLUSTER INFO for what it lacks"),
+    ("MASTERDOWN", ErrorKind::Unavailable, "connect to the master, or see why it is down"),
+    ("max number of clients", ErrorKind::Unavailable, "raise its maxclients"),
     // Redis names them `unknown command` and `Unknown Redis command`.
     ("nknown command", ErrorKind::Unsupported, NEEDS),
     ("nknown Redis command", ErrorKind::Unsupported, NEEDS),
@@ -108,7 +116,7 @@ pub(crate) fn from_server(text: &str) -> Error {
     let text = text[..end.unwrap_or(text.len())].trim();
     match MEANINGS.iter().find(|(mark, ..)| text.contains(mark)) {
         Some((_, kind, advice)) => Error::new(*kind, format!("{text}; {advice}")),
-        None => Error::new(ErrorKind::Unavailable, text),
+        None => Error::new(ErrorKind::Unavailable, format!("{text}; it is worth another try")),
     }
 }
 
@@ -138,6 +146,7 @@ mod tests {
                 "NOPERM ACL failure in script: User a has no permissions to run the 'hset' command",
                 Denied,
             ),
+            ("ERR wrong number of arguments for 'auth' command", Config),
             ("ERR DB index is out of range", Config),
             ("ERR SELECT is not allowed in cluster mode", Config),
             ("ERR unknown command `EVALSHA`, with args beginning with: ", Unsupported),

@@ -214,3 +214,70 @@ fn text(value: Value) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gosd_core::Instance;
+
+    use super::*;
+
+    fn follow() -> Follow {
+        let look_at = Instant::now() + Duration::from_secs(60);
+        let foreign = HashMap::from([("go-1".into(), "http://a".to_owned())]);
+        Follow { position: "1-1".into(), foreign, surplus: 1, announced: 0, look_at }
+    }
+
+    fn glance(surplus: i64, url: &str) -> Glance {
+        Glance {
+            now: 0,
+            position_exists: true,
+            last: "1-1".into(),
+            next_expiry: None,
+            surplus,
+            foreign: vec![Some(url.to_owned())],
+        }
+    }
+
+    #[test]
+    fn a_new_lease_is_looked_at_before_it_can_be_over() {
+        let mut follow = follow();
+        follow.note(&Event::Put(Instance::new("mail", "http://h").unwrap()));
+        assert!(follow.look_at <= Instant::now() + LEAST_LEASE);
+        assert_eq!(follow.foreign.len(), 1);
+    }
+
+    #[test]
+    fn what_go_does_shows() {
+        let mut follow = follow();
+        assert!(!follow.disagrees_with(&glance(1, "http://a")));
+        assert!(follow.disagrees_with(&glance(2, "http://a")), "one more field");
+        assert!(follow.disagrees_with(&glance(1, "http://b")), "another URL");
+        follow.note(&Event::Remove("go-1".into()));
+        assert!(follow.disagrees_with(&glance(0, "http://a")), "it is known to be gone");
+    }
+
+    #[test]
+    fn only_what_nobody_told_is_told() {
+        let mut follow = follow();
+        let parts = |id: &str, url| Instance::from_parts(id.into(), "go", url, [].into());
+        let [ours, lost] = [(); 2].map(|()| Instance::new("mail", "http://h").unwrap());
+        let leased = [ours.id().to_string(), "mail-orphan".to_owned()].into();
+        let all = Snapshot {
+            instances: vec![ours, lost.clone(), parts("go-2", "http://b")],
+            fields: 3,
+            leases: 2,
+            leased,
+            position: "1-1".into(),
+        };
+        let mut events = VecDeque::new();
+        assert_eq!(follow.take_in(all, &mut events), [lost.id().clone()]);
+        let expected = [
+            Event::Put(lost),
+            Event::Put(parts("go-2", "http://b")),
+            Event::Remove("go-1".into()),
+            Event::Remove("mail-orphan".into()),
+        ];
+        assert_eq!(events, expected);
+        assert_eq!((follow.surplus, follow.foreign.len()), (1, 2));
+    }
+}

@@ -1,22 +1,22 @@
 -- Writes an instance and starts its lease anew.
 -- KEYS: registry, leases, meta, events. ARGV: id, URL, JSON or '', lease in ms, entries to keep.
-local time = redis.call('TIME')
+local call, id, url, meta = redis.call, ARGV[1], ARGV[2], ARGV[3]
+local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local url = redis.call('HGET', KEYS[1], ARGV[1])
-local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])
-local meta = redis.call('HGET', KEYS[3], ARGV[1]) or ''
+local old_url = call('HGET', KEYS[1], id)
+local lease = call('ZSCORE', KEYS[2], id)
+local old_meta = call('HGET', KEYS[3], id) or ''
 
 -- One that had expired was not in the snapshots, so watchers have to hear of it.
 local live = lease and tonumber(lease) > now
-if not (live and url == ARGV[2] and meta == ARGV[3]) then
+if not (live and old_url == url and old_meta == meta) then
     -- First, so that a key of the wrong type stops the script before anything is written.
-    redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*',
-        'op', 'put', 'id', ARGV[1], 'url', ARGV[2], 'meta', ARGV[3])
-    redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-    if ARGV[3] ~= '' then
-        redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])
-    else
-        redis.call('HDEL', KEYS[3], ARGV[1])
+    call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*', 'op', 'put', 'id', id, 'url', url, 'meta', meta)
+    call('HSET', KEYS[1], id, url)
+    if meta ~= '' then
+        call('HSET', KEYS[3], id, meta)
+    elseif old_meta ~= '' then
+        call('HDEL', KEYS[3], id)
     end
 end
-return redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[1])
+return call('ZADD', KEYS[2], now + ARGV[4], id)

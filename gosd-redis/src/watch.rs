@@ -67,10 +67,13 @@ impl Watch<'_> {
         };
         let mut step = Step { driver: self.driver, connection, follow, queue: &mut self.queue };
         if !step.take().await? {
-            // Something is missing between what is known and what comes next.
-            let namespace = &self.driver.options.namespace;
-            debug!(namespace, "the stream broke off; starting again with a snapshot");
             self.follow = None;
+            // A loss of contact, and not a `Reset` alone: the server may have lost its data, and
+            // clients then give every live instance a lease to register again in.
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the stream broke off: it was trimmed, or the server lost data; reading all again",
+            ));
         }
         Ok(())
     }

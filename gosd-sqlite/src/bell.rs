@@ -149,6 +149,8 @@ mod tests {
         for _ in 0..5 {
             fs::remove_file(folder.path().join("gosd.db-bell")).unwrap();
             expect_ring(&mut ears).await;
+            // Makes another, which `bell` does not know of.
+            other.ring();
             bell.listen();
             ears.borrow_and_update();
             other.ring();

@@ -169,9 +169,8 @@ mod tests {
     }
 
     /// Follows until an instance has gone, renewing another.
-    fn until_expired(store: &mut Store, gone: &Instance, other: &Instance) {
+    fn until_expired(store: &mut Store, mut mark: Mark, gone: &Instance, other: &Instance) {
         let start = Instant::now();
-        let mut mark = store.follow(None).unwrap().unwrap().mark;
         while start.elapsed() < LONG {
             let renewed = Instant::now();
             store.register(other, LEASE).unwrap();
@@ -194,6 +193,7 @@ mod tests {
         let (mut store, off) = store!(folder.path().join("gosd.db"));
         for hour in [3600, 0, -3600] {
             let (dead, alive) = (instance(), instance());
+            let mark = store.follow(None).unwrap().unwrap().mark;
             store.register(&dead, LEASE).unwrap();
             store.register(&alive, LEASE).unwrap();
             store.list().unwrap();
@@ -201,7 +201,7 @@ mod tests {
             off.store(hour, Ordering::Relaxed);
             let listed = store.list().unwrap();
             assert!(listed.len() == 2 || jumped.elapsed() >= LEASE, "{hour}: {listed:?}");
-            until_expired(&mut store, &dead, &alive);
+            until_expired(&mut store, mark, &dead, &alive);
             assert!(jumped.elapsed() >= LEASE, "{hour}: after {:?}", jumped.elapsed());
             store.deregister(alive.id()).unwrap();
         }

@@ -6,6 +6,7 @@ mod lease;
 mod lookup;
 mod signals;
 mod snapshot;
+mod staleness;
 mod start;
 mod state;
 mod streams;

@@ -1,6 +1,5 @@
 //! What the client's handles and its background tasks share.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::staleness::Staleness;
 use crate::registry::{Directory, Effects, Registry};
 use crate::{
     Change, Driver, Error, ErrorKind, Event, Instance, InstanceId, Registration, Result, Settings,
@@ -29,12 +29,8 @@ pub(crate) struct State {
     progress: watch::Sender<Progress>,
     /// Told of what may answer a waiting lookup: a new service, contact, the end.
     news: watch::Sender<()>,
-    started: Instant,
-    /// When contact was lost, in ms from `started`; [`IN_CONTACT`] otherwise.
-    lost_at: AtomicI64,
+    staleness: Staleness,
 }
-
-const IN_CONTACT: i64 = i64::MAX;
 
 struct Core {
     registry: Registry,
@@ -64,6 +60,7 @@ impl State {
         let changes = Some(broadcast::Sender::new(CHANGES));
         let core = Core { registry, changes, version: 0, goodbye: None };
         let status = Status { registration, view: View::Unknown };
+        let staleness = Staleness::new(settings.max_stale);
         Self {
             driver,
             settings,
@@ -73,8 +70,7 @@ impl State {
             core: Mutex::new(core),
             progress: watch::Sender::new(Progress { status, closed: false }),
             news: watch::Sender::new(()),
-            started: Instant::now(),
-            lost_at: AtomicI64::new(IN_CONTACT),
+            staleness,
         }
     }
 
@@ -306,23 +302,15 @@ impl State {
 
     /// Whether the view is older than the settings allow.
     pub(crate) fn is_too_stale(&self) -> bool {
-        self.settings.max_stale.is_some() && self.too_stale().is_some()
+        self.staleness.excess().is_some()
     }
 
     /// The error of lookups in a view that is older than the settings allow.
     pub(crate) fn too_stale(&self) -> Option<Error> {
-        let limit = self.settings.max_stale?;
-        let lost_at = self.lost_at.load(Ordering::Relaxed);
-        if lost_at == IN_CONTACT {
-            return None;
-        }
-        let now = self.started.elapsed().as_millis() as i64;
-        let stale = Duration::from_millis(now.saturating_sub(lost_at).max(0) as u64);
-        (stale > limit).then(|| {
-            let message =
-                format!("without contact for {stale:.0?}, and no more than {limit:?} is allowed");
-            Error::new(ErrorKind::Stale, message).at(self.driver.name(), "next")
-        })
+        let (stale, limit) = self.staleness.excess()?;
+        let message =
+            format!("without contact for {stale:.0?}, and no more than {limit:?} is allowed");
+        Some(Error::new(ErrorKind::Stale, message).at(self.driver.name(), "next"))
     }
 
     /// Runs a step of the background work, which may not have noticed yet that it is stopped.
@@ -361,13 +349,7 @@ impl State {
 
     fn set_view(&self, view: &View) -> bool {
         let driver = self.driver.name();
-        let lost_at = match view {
-            View::Stale { since, .. } => self.since_start(*since),
-            View::Unknown | View::Fresh => IN_CONTACT,
-        };
-        if self.lost_at.load(Ordering::Relaxed) != lost_at {
-            self.lost_at.store(lost_at, Ordering::Relaxed);
-        }
+        self.staleness.note(view);
         let changed = self.set_status(|status| status.view = view.clone());
         if changed {
             match view {
@@ -379,15 +361,6 @@ impl State {
             }
         }
         changed
-    }
-
-    /// In ms; below zero for what was before.
-    fn since_start(&self, at: std::time::Instant) -> i64 {
-        let started = self.started.into_std();
-        match at.checked_duration_since(started) {
-            Some(after) => after.as_millis() as i64,
-            None => -(started.duration_since(at).as_millis() as i64),
-        }
     }
 
     /// Changes the status; tells of it, and returns true, only if it says something new.

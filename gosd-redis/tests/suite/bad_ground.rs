@@ -132,7 +132,8 @@ async fn a_server_too_old_or_without_scripts() {
 #[tokio::test]
 async fn a_cluster() {
     // The node has no slots yet.
-    let node = RedisServer::start(&["--cluster-enabled", "yes"]).await;
+    let bus = free_port().to_string();
+    let node = RedisServer::start(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
     outwaited(&node.url(), "CLUSTERDOWN").await;
     outwaited(&format!("redis+cluster://127.0.0.1:{}", node.port()), "CLUSTERDOWN").await;
 

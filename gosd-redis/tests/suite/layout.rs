@@ -148,20 +148,21 @@ async fn a_late_heartbeat_is_told_to_those_who_saw_the_lease_expire() {
 #[tokio::test]
 async fn all_keys_are_in_one_slot() {
     let cluster = RedisCluster::start().await;
-    let mut redis = cluster.nodes()[0].connect(None).await;
     for namespace in ["gosd", "staging.eu_1-a"] {
+        let url = format!("redis+cluster://{}?namespace={namespace}", cluster.hosts());
+        let rich = instance("mail").with_metadata("zone", "b");
+        open(&url).await.register(&rich, LONG).await.unwrap();
         let mut slots = Vec::new();
-        for key in [
-            namespace.to_owned(),
-            format!("{{{namespace}}}:leases"),
-            format!("{{{namespace}}}:meta"),
-            format!("{{{namespace}}}:events"),
-        ] {
-            let mut question = redis::cmd("CLUSTER");
-            question.arg("KEYSLOT").arg(key);
-            slots.push(question.query_async::<u16>(&mut redis).await.unwrap());
+        for node in cluster.nodes() {
+            let mut redis = node.connect(None).await;
+            let keys: Vec<String> = redis.keys(format!("*{namespace}*")).await.unwrap();
+            for key in keys {
+                let mut question = redis::cmd("CLUSTER");
+                question.arg("KEYSLOT").arg(key);
+                slots.push(question.query_async::<u16>(&mut redis).await.unwrap());
+            }
         }
-        assert!(slots.iter().all(|slot| *slot == slots[0]), "{slots:?}");
+        assert!(slots.len() == 4 && slots.iter().all(|slot| *slot == slots[0]), "{slots:?}");
     }
 }
 

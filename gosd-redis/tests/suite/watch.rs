@@ -75,6 +75,7 @@ async fn starts_again_when_the_stream_was_trimmed_under_a_slow_reader() {
     driver.register(&instance("c"), LONG).await.unwrap();
     driver.register(&instance("d"), LONG).await.unwrap();
     trim(&server).await;
+    assert!(watch.next().await.is_err());
     assert!(matches!(watch.event().await, Event::Reset(all) if all.len() == 4));
 }
 
@@ -90,6 +91,7 @@ async fn starts_again_after_flushall_with_higher_ids() {
     flush(&server).await;
     let after = instance("c");
     driver.register(&after, LONG).await.unwrap();
+    assert!(watch.next().await.is_err(), "clients give everybody a lease to come back");
     assert_eq!(watch.event().await, Event::Reset(vec![after]));
 }
 
@@ -105,6 +107,7 @@ async fn starts_again_after_flushall_with_lower_ids() {
     flush(&server).await;
     let after = instance("b");
     driver.register(&after, LONG).await.unwrap();
+    assert!(watch.next().await.is_err(), "clients give everybody a lease to come back");
     assert_eq!(watch.event().await, Event::Reset(vec![after]));
 }
 
