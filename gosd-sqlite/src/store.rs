@@ -63,9 +63,9 @@ impl Store {
         self.query(|db, namespace| layout::live(db, namespace, now))
     }
 
-    /// What came after the mark; everything there is, if there is no mark or it is out of reach.
+    /// What came after the mark; everything there is, if there is no mark.
     ///
-    /// `None` if the file is no longer the one of the mark.
+    /// `None` if one cannot go on from the mark: the file or the log is another by now.
     pub(crate) fn follow(&mut self, mark: Option<&Mark>) -> Result<Option<News>> {
         let now = self.judging_time()?;
         self.purge(now);
@@ -76,19 +76,19 @@ impl Store {
         }
         self.query(|db, namespace| {
             let db = db.transaction()?;
-            let after = match mark {
+            let changes = match mark {
                 Some(mark) => layout::changes(&db, namespace, &mark.position)?,
-                None => None,
-            };
-            let Changes { events, end: position, is_partial } = match after {
-                Some(after) => after,
-                None => Changes {
+                None => Some(Changes {
                     events: vec![Event::Reset(layout::live(&db, namespace, now)?)],
                     end: layout::end_of_log(&db)?,
                     is_partial: false,
-                },
+                }),
             };
-            Ok(Some(News { events, mark: Mark { position, generation }, is_partial }))
+            Ok(changes.map(|Changes { events, end: position, is_partial }| News {
+                events,
+                mark: Mark { position, generation },
+                is_partial,
+            }))
         })
     }
 
