@@ -12,8 +12,8 @@ const DEFAULT_NAMESPACE: &str = "gosd";
 ///
 /// Three forms: `scheme://[user[:password]@]host[:port][,host[:port]...][/path][?key=value&...]`,
 /// `scheme:path[?key=value&...]`, and the bare `scheme` for the driver's defaults. User, password,
-/// path and query values are percent-decoded; a `/`, `?` or `%` in a password is written encoded. `Debug` and `Display` show neither user, password nor
-/// query.
+/// path and query values are percent-decoded; a `/`, `?` or `%` in a password is written encoded, and
+/// so is an `@` after the hosts. `Debug` and `Display` show neither user, password nor query.
 ///
 /// ```
 /// use gosd_core::DriverUrl;
@@ -105,7 +105,13 @@ impl DriverUrl {
                         url.hosts.push((host.to_owned(), port));
                     }
                 }
-                &rest[end..]
+                let after = &rest[end..];
+                if !hosts.is_empty() && after.contains('@') {
+                    // It may be the rest of a password, and errors show the path and the keys.
+                    return Err(bad("has an @ after its host; write a / of the password as %2F, \
+                                    a ? as %3F, and an @ of the path or the query as %40"));
+                }
+                after
             }
         };
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
@@ -305,6 +311,10 @@ mod tests {
             "http://h?a=&b=sesame",
             "http://h?a=sesame&a=sesame",
             "redis://u:sesame@h\n",
+            "redis://u:1/sesame@h",
+            "redis://u:p@1/sesame@h",
+            "redis://u:1?sesame@h",
+            "http://u?sesame=1@h",
         ] {
             match DriverUrl::parse(text) {
                 Ok(url) => assert!(text == "redis://sesame@" && url.hosts().is_empty(), "{text}"),

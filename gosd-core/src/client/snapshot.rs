@@ -65,7 +65,7 @@ pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
 /// Reads the file, if there is one that this driver's client wrote.
 pub(super) async fn load(state: &State, path: &Path) -> Option<Snapshot> {
     let (file, driver) = (path.to_owned(), state.driver.name().to_owned());
-    let read = spawn_blocking(move || match fs::read_to_string(file) {
+    let read = spawn_blocking(move || match read(&file) {
         Ok(text) => parse(&text, &driver, SystemTime::now()).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::new(ErrorKind::Data, error.to_string())),
@@ -79,6 +79,14 @@ pub(super) async fn load(state: &State, path: &Path) -> Option<Snapshot> {
         // The runtime is going down.
         Err(_) => None,
     }
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    // A pipe could keep the start waiting for ever.
+    if !fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("not a file"));
+    }
+    fs::read_to_string(path)
 }
 
 fn save(path: &Path, driver: &str, instances: &[Arc<Instance>]) -> std::io::Result<()> {
@@ -95,18 +103,25 @@ fn save(path: &Path, driver: &str, instances: &[Arc<Instance>]) -> std::io::Resu
 }
 
 fn write(draft: &Path, driver: &str, instances: &[Arc<Instance>]) -> std::io::Result<()> {
+    // One that a process of the same number left behind, or a link that somebody put there.
+    let _ = fs::remove_file(draft);
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = BufWriter::new(options.open(draft)?);
+    print(&mut file, driver, instances)?;
+    file.into_inner()?.sync_all()
+}
+
+fn print(file: &mut impl Write, driver: &str, instances: &[Arc<Instance>]) -> std::io::Result<()> {
     let saved_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let header = Header { gosd_snapshot: FORMAT, driver: driver.into(), saved_at };
     writeln!(file, "{}", serde_json::to_string(&header)?)?;
     for instance in instances {
         writeln!(file, "{}", instance.to_json())?;
     }
-    file.into_inner()?.sync_all()
+    Ok(())
 }
 
 fn parse(text: &str, driver: &str, now: SystemTime) -> Result<Snapshot> {
@@ -126,6 +141,24 @@ fn parse(text: &str, driver: &str, now: SystemTime) -> Result<Snapshot> {
     let age = saved_at.and_then(|at| now.duration_since(at).ok()).unwrap_or_default();
     let instances = instances.lines().map(Instance::from_json).collect::<Result<_>>()?;
     Ok(Snapshot { instances, age })
+}
+
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing {
+    use super::*;
+
+    /// The instances of a snapshot's text.
+    pub fn read_snapshot(text: &str, driver: &str) -> Result<Vec<Instance>> {
+        parse(text, driver, SystemTime::now()).map(|snapshot| snapshot.instances)
+    }
+
+    /// The text of a snapshot.
+    pub fn write_snapshot(driver: &str, instances: Vec<Instance>) -> Vec<u8> {
+        let instances: Vec<_> = instances.into_iter().map(Arc::new).collect();
+        let mut text = Vec::new();
+        print(&mut text, driver, &instances).expect("memory can be written to");
+        text
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +188,29 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_lies_in_the_place_of_the_draft_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("view");
+        let (draft, other) = (format!("view.{}.tmp", std::process::id()), dir.path().join("other"));
+        fs::write(&other, "precious").unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join(draft)).unwrap();
+        save(&path, "memory", &instances()).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+        assert!(!fs::symlink_metadata(&path).unwrap().is_symlink());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("view");
+        let status = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(status.success());
+        assert!(read(&path).unwrap_err().to_string().contains("not a file"));
     }
 
     #[test]
