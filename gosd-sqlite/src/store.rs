@@ -60,6 +60,7 @@ impl Store {
 
     pub(crate) fn list(&mut self) -> Result<Vec<Instance>> {
         let now = self.judging_time()?;
+        self.purge(now)?;
         self.query(|db, namespace| layout::live(db, namespace, now))
     }
 
@@ -68,7 +69,7 @@ impl Store {
     /// `None` if one cannot go on from the mark: the file or the log is another by now.
     pub(crate) fn follow(&mut self, mark: Option<&Mark>) -> Result<Option<News>> {
         let now = self.judging_time()?;
-        self.purge(now);
+        self.purge(now)?;
         let generation = self.database.generation()?;
         self.bell.listen();
         if mark.is_some_and(|mark| mark.generation != generation) {
@@ -99,19 +100,24 @@ impl Store {
         Ok(if clock.is_believed() { clock.now() } else { NEVER })
     }
 
-    /// Removes some of what has expired; whoever only watches does so too.
-    fn purge(&mut self, now: i64) {
+    /// Removes some of what has expired; whoever only reads does so too.
+    ///
+    /// # Errors
+    ///
+    /// If nobody can write now: those who are still alive could not renew, so nothing can be judged.
+    fn purge(&mut self, now: i64) -> Result<()> {
         if now == NEVER {
-            return;
+            return Ok(());
         }
-        let purged = self.query(|db, namespace| layout::purge(db, namespace, now));
-        match purged {
+        match self.query(|db, namespace| layout::purge(db, namespace, now)) {
             Ok(false) => {}
             // Watchers wake, this one too, and the next of them goes on.
             Ok(true) => self.bell.ring(),
-            // What cannot be removed now is not listed either.
+            Err(error) if error.is_retryable() => return Err(error),
+            // Others may write. What cannot be removed here is not listed either.
             Err(error) => debug!(%error, "expired instances cannot be removed"),
         }
+        Ok(())
     }
 
     fn change(
