@@ -28,7 +28,8 @@ fuzz_target!(|text: &str| {
 
 /// Whether the secret stands where a password does, raw or encoded, and nowhere else.
 fn has_only_a_secret(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let Some(rest) = rest.strip_prefix("//") else { return false };
     let Some((before, after)) = rest.rsplit_once('@') else { return false };
     // The user's name goes before it, and there is no secret in a path without a host.
     let is_password = before.find(':').is_some_and(|at| {

@@ -106,7 +106,7 @@ impl DriverUrl {
                     }
                 }
                 let after = &rest[end..];
-                if !hosts.is_empty() && after.contains('@') {
+                if end > 0 && after.contains('@') {
                     // It may be the rest of a password, and errors show the path and the keys.
                     return Err(bad("has an @ after its host; write a / of the password as %2F, \
                                     a ? as %3F, and an @ of the path or the query as %40"));
@@ -313,6 +313,7 @@ mod tests {
             "redis://u:sesame@h\n",
             "redis://u:1/sesame@h",
             "redis://u:p@1/sesame@h",
+            "redis://u:p@/sesame@h",
             "redis://u:1?sesame@h",
             "http://u?sesame=1@h",
         ] {

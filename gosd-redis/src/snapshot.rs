@@ -68,7 +68,13 @@ pub(crate) async fn read(
     for _ in 0..greeting.len() + 1 {
         replies.ok().await?;
     }
-    take(&mut replies, leases, |problem| driver.skip_unreadable(problem)).await
+    let snapshot = take(&mut replies, leases, |problem| driver.skip_unreadable(problem)).await?;
+    if leases == Leases::Expired && !snapshot.leased.is_empty() {
+        // It does nothing if somebody has just done it; but it fails if nobody can renew a lease.
+        let purge = driver.scripts.purge(&mut connection.redis.clone(), keys).await;
+        error::unless_refused(purge)?;
+    }
+    Ok(snapshot)
 }
 
 /// Takes in what the transaction answers; what cannot be read is told of, and left out.
@@ -116,11 +122,6 @@ pub(crate) async fn take(
             Ok(instance) => instances.extend(instance),
             Err(problem) => skip(&problem),
         }
-    }
-    if expired.is_some_and(|expired| !expired.is_empty()) {
-        // It does nothing if somebody has just done it; but it fails if nobody can renew a lease.
-        let purge = driver.scripts.purge(&mut connection.redis.clone(), keys).await;
-        error::unless_refused(purge)?;
     }
     Ok(Snapshot { instances, fields, leases: lease_count, leased, position })
 }
