@@ -32,8 +32,8 @@ fn has_only_a_secret(text: &str) -> bool {
     let Some(rest) = rest.strip_prefix("//") else { return false };
     let Some((before, after)) = rest.rsplit_once('@') else { return false };
     // The user's name goes before it, and there is no secret in a path without a host.
-    let is_password = before.find(':').is_some_and(|at| {
-        !before[..at].contains(['/', '?']) && !before[..at].contains(SECRET)
-    });
+    let is_password = before
+        .find(':')
+        .is_some_and(|at| !before[..at].contains(['/', '?']) && !before[..at].contains(SECRET));
     is_password && !scheme.contains(SECRET) && !after.contains(SECRET)
 }

@@ -11,7 +11,12 @@ use libfuzzer_sys::fuzz_target;
 enum Entry {
     OfOurs(AnyInstance),
     /// Known operations are likelier than random ones.
-    Known { op: u8, id: Vec<u8>, url: Vec<u8>, meta: Vec<u8> },
+    Known {
+        op: u8,
+        id: Vec<u8>,
+        url: Vec<u8>,
+        meta: Vec<u8>,
+    },
     Any(Vec<Vec<u8>>),
 }
 

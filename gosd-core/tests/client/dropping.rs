@@ -110,7 +110,7 @@ async fn operation(run: impl AsyncFn(&Backend, &Client)) {
 #[tokio::test(start_paused = true)]
 async fn a_start() {
     let run = async |backend: &Backend, polls, at| {
-        cut(async { std::mem::drop(start(backend).await) }, polls, at).await
+        cut(async { drop(start(backend).await) }, polls, at).await
     };
     at_every_point(run, nothing_is_left).await;
 }
