@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use gosd::{Client, Driver, Drivers, ErrorKind, Registration, View};
-use gosd_testservers::RedisServer;
+use gosd_testservers::{EtcdServer, RedisServer};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -139,6 +139,10 @@ impl Sqlite {
     }
 }
 
+fn etcd(server: &EtcdServer) -> String {
+    format!("etcd://127.0.0.1:{}", server.port())
+}
+
 #[tokio::test]
 async fn two_services_on_sqlite() {
     two_services(&Sqlite::new().url()).await;
@@ -147,6 +151,11 @@ async fn two_services_on_sqlite() {
 #[tokio::test]
 async fn two_services_on_redis() {
     two_services(&RedisServer::start(&[]).await.url()).await;
+}
+
+#[tokio::test]
+async fn two_services_on_etcd() {
+    two_services(&etcd(&EtcdServer::start(&[]).await)).await;
 }
 
 #[test]
@@ -159,4 +168,11 @@ fn a_runtime_that_ends_under_redis() {
     let servers = Runtime::new().unwrap();
     let server = servers.block_on(RedisServer::start(&[]));
     runtime_ends(&server.url());
+}
+
+#[test]
+fn a_runtime_that_ends_under_etcd() {
+    let servers = Runtime::new().unwrap();
+    let server = servers.block_on(EtcdServer::start(&[]));
+    runtime_ends(&etcd(&server));
 }

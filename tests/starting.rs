@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use gosd::{Client, Drivers, Registration, View};
-use gosd_testservers::{RedisServer, free_port};
+use gosd_testservers::{EtcdServer, RedisServer, free_port};
 use support::{Cast, LONG, Process, hear, tell};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -271,5 +271,47 @@ fn redis_that_cannot_work() {
             redis::cmd("SET").arg("gosd").arg("x").query_async(&mut connection).await.unwrap();
         refused(&cast, &with(":open@", ""), "Data", "namespace");
         refused(&cast, &with(":open@", "").replace("redis:", "rediss:"), "Config", "TLS");
+    });
+}
+
+#[test]
+fn etcd_that_is_down() {
+    let cast = cast("etcd_that_is_down");
+    on_tokio(async {
+        let mut server = EtcdServer::start(&[]).await;
+        server.process().kill().await;
+        let url = format!("etcd://127.0.0.1:{}", server.port());
+        let process = standalone(&cast, &[("gosdDriver", &url)], AT_ONCE, "does etcd run there");
+        server.restart().await;
+        registers(process, &url).await;
+    });
+}
+
+#[test]
+fn etcd_that_does_not_answer() {
+    let cast = cast("etcd_that_does_not_answer");
+    on_tokio(async {
+        let mut server = EtcdServer::start(&[]).await;
+        server.process().signal("STOP").await;
+        let url = format!("etcd://127.0.0.1:{}", server.port());
+        let env = [("gosdDriver", url.as_str()), ("gosdTryRefreshAmount", "1")];
+        let process = standalone(&cast, &env, ONE_CALL, "etcd: ");
+        server.process().signal("CONT").await;
+        registers(process, &url).await;
+    });
+}
+
+#[test]
+fn etcd_that_cannot_work() {
+    let cast = cast("etcd_that_cannot_work");
+    on_tokio(async {
+        let mut server = EtcdServer::start(&[]).await;
+        server.enable_auth("/gosd/").await;
+        let with =
+            |login: &str, rest: &str| format!("etcd://{login}127.0.0.1:{}{rest}", server.port());
+        refused(&cast, &with("", ""), "Denied", "password");
+        refused(&cast, &with("gosd:sesame@", ""), "Denied", "password");
+        refused(&cast, &with("gosd:p%40ss@", "?namespace=other"), "Denied", "ermission");
+        refused(&cast, &with("gosd:p%40ss@", "/gosd"), "Config", "path");
     });
 }
