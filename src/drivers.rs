@@ -32,6 +32,8 @@ const COMPILED: &[(&str, Open)] = &[
     ("redis", gosd_redis::open),
     #[cfg(feature = "etcd")]
     ("etcd", gosd_etcd::open),
+    #[cfg(feature = "http")]
+    ("http", gosd_http::open),
 ];
 
 type Open = for<'a> fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>>;
