@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gosd::{Client, Driver, Drivers, ErrorKind, Registration, View};
+use gosd::{Client, Driver, Drivers, ErrorKind, Memory, Registration, View};
+use gosd_http::server;
 use gosd_testservers::{EtcdServer, RedisServer};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -143,6 +144,11 @@ fn etcd(server: &EtcdServer) -> String {
     format!("etcd://127.0.0.1:{}", server.port())
 }
 
+async fn http_server() -> server::Server {
+    let settings = server::Settings::new().namespace("gosd", Arc::new(Memory::new())).unwrap();
+    server::serve("127.0.0.1:0", settings).await.unwrap()
+}
+
 #[tokio::test]
 async fn two_services_on_sqlite() {
     two_services(&Sqlite::new().url()).await;
@@ -156,6 +162,12 @@ async fn two_services_on_redis() {
 #[tokio::test]
 async fn two_services_on_etcd() {
     two_services(&etcd(&EtcdServer::start(&[]).await)).await;
+}
+
+#[tokio::test]
+async fn two_services_on_http() {
+    let server = http_server().await;
+    two_services(&format!("http://{}", server.address())).await;
 }
 
 #[test]
@@ -175,4 +187,11 @@ fn a_runtime_that_ends_under_etcd() {
     let servers = Runtime::new().unwrap();
     let server = servers.block_on(EtcdServer::start(&[]));
     runtime_ends(&etcd(&server));
+}
+
+#[test]
+fn a_runtime_that_ends_under_http() {
+    let servers = Runtime::new().unwrap();
+    let server = servers.block_on(http_server());
+    runtime_ends(&format!("http://{}", server.address()));
 }

@@ -5,10 +5,12 @@ mod support;
 
 use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt;
-use gosd::{Client, Drivers, Registration, View};
+use gosd::{Client, Drivers, Memory, Registration, View};
+use gosd_http::server;
 use gosd_testservers::{EtcdServer, RedisServer, free_port};
 use support::{Cast, LONG, Process, hear, tell};
 use tempfile::TempDir;
@@ -313,5 +315,52 @@ fn etcd_that_cannot_work() {
         refused(&cast, &with("gosd:sesame@", ""), "Denied", "password");
         refused(&cast, &with("gosd:p%40ss@", "?namespace=other"), "Denied", "ermission");
         refused(&cast, &with("gosd:p%40ss@", "/gosd"), "Config", "path");
+    });
+}
+
+/// A registry behind a token that holds the secret.
+fn http_registry() -> server::Settings {
+    let settings = server::Settings::new().token(&format!("{SECRET}-{SECRET}-{SECRET}")).unwrap();
+    settings.namespace("gosd", Arc::new(Memory::new())).unwrap()
+}
+
+#[test]
+fn http_that_is_down() {
+    let cast = cast("http_that_is_down");
+    on_tokio(async {
+        let address = format!("127.0.0.1:{}", free_port());
+        let url = format!("http://:{SECRET}-{SECRET}-{SECRET}@{address}");
+        let process = standalone(&cast, &[("gosdDriver", &url)], AT_ONCE, "is the server running");
+        let _server = server::serve(&address, http_registry()).await.unwrap();
+        registers(process, &url).await;
+    });
+}
+
+#[test]
+fn http_that_does_not_answer() {
+    let cast = cast("http_that_does_not_answer");
+    on_tokio(async {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap().to_string();
+        let url = format!("http://:{SECRET}-{SECRET}-{SECRET}@{address}");
+        let env = [("gosdDriver", url.as_str()), ("gosdTryRefreshAmount", "1")];
+        let process = standalone(&cast, &env, ONE_CALL, "http: ");
+        drop(silent);
+        let _server = server::serve(&address, http_registry()).await.unwrap();
+        registers(process, &url).await;
+    });
+}
+
+#[test]
+fn http_that_cannot_work() {
+    let cast = cast("http_that_cannot_work");
+    on_tokio(async {
+        let server = server::serve("127.0.0.1:0", http_registry()).await.unwrap();
+        let with = |login: &str, rest: &str| format!("http://{login}{}{rest}", server.address());
+        let token = format!(":{SECRET}-{SECRET}-{SECRET}@");
+        refused(&cast, &with("", ""), "Denied", "token");
+        refused(&cast, &with(":another-sesame-of-nobody@", ""), "Denied", "token");
+        refused(&cast, &with(&token, "/elsewhere"), "Config", "path");
+        refused(&cast, &with(&token, "?namespace=other"), "Config", "namespace");
     });
 }
