@@ -67,6 +67,9 @@
 mod auth;
 mod events;
 mod feed;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
 mod log;
 mod places;
