@@ -49,6 +49,26 @@ impl Connection {
         accept: &str,
         body: Option<String>,
     ) -> Result<Response> {
+        let response = self.exchange(method, path, header, accept, body).await?;
+        self.judge(response, accept).await
+    }
+
+    /// Finds out whether what is sent arrives: any answer says so.
+    pub(crate) async fn is_heard(&self) -> Result<()> {
+        let response = self.exchange(Method::OPTIONS, "events", None, JSON, None).await?;
+        // To the end, so that the connection can be used again; what it says does not matter.
+        let _ = read(response, PROBLEM).await;
+        Ok(())
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        header: Option<(HeaderName, HeaderValue)>,
+        accept: &str,
+        body: Option<String>,
+    ) -> Result<Response> {
         let mut attempt =
             Attempt { connection: self, cell: self.slot().clone(), is_answered: false };
         let client = attempt.cell.get_or_try_init(|| build(&self.options)).await?;
@@ -62,7 +82,7 @@ impl Connection {
         }
         let response = request.send().await.map_err(error::from_reqwest)?;
         attempt.is_answered = true;
-        self.judge(response, accept).await
+        Ok(response)
     }
 
     fn slot(&self) -> MutexGuard<'_, Arc<OnceCell<Client>>> {

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use futures_util::stream;
-use gosd_core::{BoxStream, Error, ErrorKind, Event, Result};
+use gosd_core::{BoxFuture, BoxStream, Error, ErrorKind, Event, Result};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Response};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::connection::{EVENTS, LARGEST};
 use crate::driver::Http;
@@ -13,6 +13,8 @@ use crate::{error, wire};
 
 /// How long a stream may be silent, which sends a comment every 3 s when there is nothing else.
 const SILENCE: Duration = Duration::from_secs(8);
+/// How long a client that hears events waits before it asks whether it is heard, and for the answer.
+const ASK: Duration = Duration::from_secs(4);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Everything, and then the changes, on a connection of its own.
@@ -23,13 +25,15 @@ pub(crate) fn watch(driver: &Http) -> BoxStream<'_, Result<Event>> {
 
 struct Watch<'a> {
     driver: &'a Http,
-    stream: Option<EventStream>,
+    stream: Option<EventStream<'a>>,
     /// The id of the last event that was handed on. It survives the connection.
     last_id: Option<HeaderValue>,
 }
 
-struct EventStream {
+struct EventStream<'a> {
     response: Response,
+    /// Ends when requests are no longer answered, although events may come.
+    unheard: BoxFuture<'a, Error>,
     parser: Parser,
     /// The first event says where the stream begins.
     begun: bool,
@@ -81,13 +85,16 @@ impl Watch<'_> {
     }
 }
 
-impl EventStream {
+impl EventStream<'_> {
     async fn next(&mut self) -> Result<Message> {
         loop {
             if let Some(message) = self.parser.next()? {
                 return Ok(message);
             }
-            let chunk = timeout(SILENCE, self.response.chunk()).await.map_err(|_| silence())?;
+            let chunk = tokio::select! {
+                chunk = timeout(SILENCE, self.response.chunk()) => chunk.map_err(|_| silence())?,
+                error = &mut self.unheard => return Err(error),
+            };
             match chunk.map_err(error::from_reqwest)? {
                 Some(chunk) => self.parser.push(&chunk),
                 None => {
@@ -98,7 +105,7 @@ impl EventStream {
     }
 }
 
-async fn open(driver: &Http, last_id: Option<HeaderValue>) -> Result<EventStream> {
+async fn open(driver: &Http, last_id: Option<HeaderValue>) -> Result<EventStream<'_>> {
     let header = last_id.map(|id| (LAST_EVENT_ID, id));
     let request = driver.connection.send(Method::GET, "events", header, EVENTS, None);
     let response = timeout(SILENCE, request).await.map_err(|_| silence())??;
@@ -107,7 +114,24 @@ async fn open(driver: &Http, last_id: Option<HeaderValue>) -> Result<EventStream
             format!("the server answered {} to the question for events", response.status());
         return Err(Error::new(ErrorKind::Data, message));
     }
-    Ok(EventStream { response, parser: Parser::new(LARGEST), begun: false })
+    let unheard = Box::pin(unheard(driver));
+    Ok(EventStream { response, unheard, parser: Parser::new(LARGEST), begun: false })
+}
+
+/// Events flow one way. Where no request arrives, heartbeats do not either, and what the server then
+/// says of expired instances is no news of them.
+async fn unheard(driver: &Http) -> Error {
+    loop {
+        sleep(ASK.mul_f64(0.8 + 0.2 * fastrand::f64())).await;
+        match timeout(ASK, driver.connection.is_heard()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error,
+            Err(_) => {
+                let message = "events come, but requests are not answered";
+                return Error::new(ErrorKind::Timeout, message);
+            }
+        }
+    }
 }
 
 fn silence() -> Error {
