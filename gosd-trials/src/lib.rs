@@ -1,0 +1,15 @@
+//! Tries gosd under faults of its backends, and judges what happened.
+//!
+//! A [trial](trial) has clients that look things up all the time, instances that come and go, and a
+//! fault; it writes a [history](history), which [check](check) judges.
+#![allow(missing_docs, reason = "of fields and variants that say it all")]
+
+pub mod check;
+pub mod history;
+pub mod backend;
+mod counted;
+pub mod fault;
+pub mod member;
+mod resources;
+pub mod trial;
+pub mod wire;
