@@ -25,6 +25,10 @@ async fn main() -> ExitCode {
                 seed: seed.parse().unwrap(),
             };
             let history = plan.run(&PathBuf::from(folder)).await;
+            let mut file = std::fs::File::create(PathBuf::from(folder).join("history")).unwrap();
+            for (at, event) in &history {
+                writeln!(file, "{:.3} {event:?}", at.as_secs_f64()).unwrap();
+            }
             let mut out = std::io::stdout().lock();
             for verdict in check(&history, &plan.terms()) {
                 writeln!(out, "{verdict}").unwrap();

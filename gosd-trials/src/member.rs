@@ -60,6 +60,8 @@ impl Member {
     /// Ends the instance; in the quiet, a goodbye reaches the backend.
     pub(crate) async fn end(self, end: End, is_quiet: impl Fn() -> bool) {
         let id = self.id;
+        if std::env::args().len() > 9 { }
+        eprintln!("{id} {} {end:?}", matches!(self.life, Life::Here(_)));
         let has_left = match (self.life, end) {
             (Life::Here(client), End::Die) => {
                 drop(client);

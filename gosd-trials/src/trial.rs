@@ -73,7 +73,7 @@ impl Plan {
         let mut backend = self.kind.start(folder, &recorder).await;
         let observer = tokio::spawn(observe(open(&backend.direct()).await, recorder.clone()));
         sleep(SAMPLE).await;
-        hold(&recorder, When::Empty);
+        let empty = hold(&recorder, When::Empty);
 
         let url = backend.url();
         let clients = join_all((0..CLIENTS).map(|n| start(n, &url, &recorder))).await;
@@ -81,6 +81,10 @@ impl Plan {
         let (disturb, disturbed) = watch::channel(false);
         let places = join_all(PLACES.map(|home| Member::start(home, &url, &recorder))).await;
         everybody_is_seen(&clients).await;
+        // Some connections are made only when they are needed.
+        for read in join_all(clients.iter().map(Client::refresh)).await {
+            read.expect("the backend is there");
+        }
         let mut watchers = JoinSet::new();
         for (n, client) in clients.iter().enumerate() {
             watchers.spawn(look(n, client.clone(), recorder.clone()));
@@ -121,8 +125,9 @@ impl Plan {
 
         watchers.shutdown().await;
         drop((clients, members));
-        let empty = Instant::now();
-        while empty.elapsed() < LEASE && Resources::count().tasks > before(&recorder).tasks {
+        let over = Instant::now();
+        let is_over = |now: Resources| now.tasks <= empty.tasks && now.sockets <= empty.sockets;
+        while over.elapsed() < LEASE && !is_over(Resources::count()) {
             sleep(SAMPLE / 10).await;
         }
         hold(&recorder, When::Over);
@@ -137,17 +142,10 @@ impl Plan {
     }
 }
 
-fn hold(recorder: &Recorder, when: When) {
-    recorder.record(Event::Holds { when, resources: Resources::count() });
-}
-
-fn before(recorder: &Recorder) -> Resources {
-    let history = recorder.history();
-    let empty = history.iter().find_map(|(_, event)| match event {
-        Event::Holds { when: When::Empty, resources } => Some(*resources),
-        _ => None,
-    });
-    empty.expect("it was counted")
+fn hold(recorder: &Recorder, when: When) -> Resources {
+    let resources = Resources::count();
+    recorder.record(Event::Holds { when, resources });
+    resources
 }
 
 async fn start(client: usize, url: &str, recorder: &Recorder) -> Client {

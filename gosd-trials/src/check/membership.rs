@@ -68,7 +68,8 @@ pub(super) fn gone(history: &History, times: &Times<'_>, terms: &Terms) -> Findi
     let within = terms.lease + GRACE;
     let mut back = Ids::new();
     let mut violations = Vec::new();
-    let mut absent: BTreeSet<(Option<usize>, &str)> = BTreeSet::new();
+    let mut present: BTreeSet<(Option<usize>, &str)> = BTreeSet::new();
+    let mut absent = present.clone();
     for (at, event) in history {
         let (client, ids) = match event {
             Event::View { client, ids } => (Some(*client), ids),
@@ -76,6 +77,13 @@ pub(super) fn gone(history: &History, times: &Times<'_>, terms: &Terms) -> Findi
             _ => continue,
         };
         for (id, life) in &times.lives {
+            let here = (client, *id);
+            let is_here = ids.contains(*id);
+            if is_here {
+                present.insert(here);
+            } else if present.contains(&here) {
+                absent.insert(here);
+            }
             let latest = |ended| times.known(ended, within) + within + SLACK;
             let (ended, forgiven) = match (life.left, life.killed) {
                 (Some(left), _) if terms.rewound => (left, latest(left)),
@@ -83,16 +91,12 @@ pub(super) fn gone(history: &History, times: &Times<'_>, terms: &Terms) -> Findi
                 (None, Some(killed)) => (killed, latest(killed)),
                 (None, None) => continue,
             };
-            if *at <= ended {
-                continue;
-            }
-            if !ids.contains(*id) {
-                absent.insert((client, id));
+            if *at <= ended || !is_here {
                 continue;
             }
             // A client may not have heard yet; a backend has been told.
             let is_told = client.is_none() && (life.left.is_some() || *at > forgiven);
-            if is_told || absent.contains(&(client, id)) {
+            if is_told || absent.contains(&here) {
                 back.insert((*id).to_owned());
                 if *at > forgiven {
                     let who = who(client);
