@@ -60,8 +60,6 @@ impl Member {
     /// Ends the instance; in the quiet, a goodbye reaches the backend.
     pub(crate) async fn end(self, end: End, is_quiet: impl Fn() -> bool) {
         let id = self.id;
-        if std::env::args().len() > 9 { }
-        eprintln!("{id} {} {end:?}", matches!(self.life, Life::Here(_)));
         let has_left = match (self.life, end) {
             (Life::Here(client), End::Die) => {
                 drop(client);
@@ -80,6 +78,8 @@ impl Member {
             }
             (Life::Process(mut child), _) => {
                 let was_quiet = is_quiet();
+                // Waiting would close it, which ends the process without a goodbye.
+                let _stdin = child.stdin.take();
                 self.recorder.record(Event::Leaving { id: id.clone() });
                 let pid = child.id().expect("it runs").to_string();
                 let sent = Command::new("kill").args(["-s", "TERM", &pid]).status().await;

@@ -91,7 +91,7 @@ impl Plan {
         }
         recorder.record(Event::Ready);
         sleep(SAMPLE).await;
-        hold(&recorder, When::Steady);
+        let steady = hold(&recorder, When::Steady);
         let mut rng = fastrand::Rng::with_seed(self.seed);
         let places = places.into_iter().zip(PLACES).map(|(member, home)| {
             let passing = Passing {
@@ -121,16 +121,11 @@ impl Plan {
         let members: Vec<Member> =
             join_all(places).await.into_iter().map(|member| member.expect("it lives")).collect();
         sleep(self.settling()).await;
-        hold(&recorder, When::Settled);
+        hold_again(&recorder, When::Settled, steady).await;
 
         watchers.shutdown().await;
         drop((clients, members));
-        let over = Instant::now();
-        let is_over = |now: Resources| now.tasks <= empty.tasks && now.sockets <= empty.sockets;
-        while over.elapsed() < LEASE && !is_over(Resources::count()) {
-            sleep(SAMPLE / 10).await;
-        }
-        hold(&recorder, When::Over);
+        hold_again(&recorder, When::Over, empty).await;
         observer.abort();
         recorder.history()
     }
@@ -146,6 +141,16 @@ fn hold(recorder: &Recorder, when: When) -> Resources {
     let resources = Resources::count();
     recorder.record(Event::Holds { when, resources });
     resources
+}
+
+/// Waits for what is about to end.
+async fn hold_again(recorder: &Recorder, when: When, before: Resources) {
+    let began = Instant::now();
+    let is_more = |now: Resources| now.tasks > before.tasks || now.sockets > before.sockets;
+    while began.elapsed() < LEASE && is_more(Resources::count()) {
+        sleep(SAMPLE / 10).await;
+    }
+    hold(recorder, when);
 }
 
 async fn start(client: usize, url: &str, recorder: &Recorder) -> Client {
