@@ -10,6 +10,8 @@ pub mod backend;
 mod counted;
 pub mod fault;
 pub mod member;
+pub mod outcome;
 mod resources;
+pub mod runs;
 pub mod trial;
 pub mod wire;

@@ -54,6 +54,31 @@ pub(crate) fn settings() -> Settings {
 }
 
 impl Plan {
+    /// What a seed decides.
+    pub fn random(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (kind, _) = Kind::ALL[rng.usize(..Kind::ALL.len())];
+        let possible = kind.faults();
+        let count = rng.usize(1..=kind.most_faults());
+        let faults = (0..count).map(|_| possible[rng.usize(..possible.len())]).collect();
+        Self { kind, faults, lasting: Duration::from_millis(rng.u64(500..8_000)), seed }
+    }
+
+    /// Reads what [`to_args`](Self::to_args) made.
+    pub fn from_args([kind, faults, lasting, seed]: [&str; 4]) -> Result<Self, String> {
+        let faults = faults.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a number"));
+        let lasting = Duration::from_millis(number(lasting)?);
+        Ok(Self { kind: kind.parse()?, faults, lasting, seed: number(seed)? })
+    }
+
+    /// The plan as arguments: the kind, the faults, how many milliseconds each lasts, the seed.
+    pub fn to_args(&self) -> [String; 4] {
+        let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
+        let lasting = self.lasting.as_millis();
+        [self.kind.to_string(), faults.join(","), lasting.to_string(), self.seed.to_string()]
+    }
+
     /// What the trial is judged by.
     pub fn terms(&self) -> Terms {
         Terms {
