@@ -149,9 +149,9 @@ impl Plan {
         hold_again(&recorder, When::Settled, steady).await;
 
         watchers.shutdown().await;
+        observer.abort();
         drop((clients, members));
         hold_again(&recorder, When::Over, empty).await;
-        observer.abort();
         recorder.history()
     }
 
