@@ -14,31 +14,57 @@ pub type Ids = BTreeSet<String>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// An instance is alive from now on.
-    Started { id: String, service: String },
+    Started {
+        id: String,
+        service: String,
+    },
     /// It was told to leave; whether it is there is open until one of the next two.
-    Leaving { id: String },
+    Leaving {
+        id: String,
+    },
     /// Its goodbye succeeded.
-    Left { id: String },
+    Left {
+        id: String,
+    },
     /// It died, or its goodbye failed.
-    Killed { id: String },
+    Killed {
+        id: String,
+    },
     /// All clients have seen all that there is: from now on promises count.
     Ready,
     FaultBegan,
     FaultEnded,
     /// A client looked for a service, and found an instance or not.
-    Lookup { client: usize, service: String, found: bool },
+    Lookup {
+        client: usize,
+        service: String,
+        found: bool,
+    },
     /// All that a client would choose among.
-    View { client: usize, ids: Ids },
+    View {
+        client: usize,
+        ids: Ids,
+    },
     /// All that the backend has, by a connection that no fault of the network touches.
-    Listed { ids: Ids },
+    Listed {
+        ids: Ids,
+    },
     /// A client's view became fresh, or stale.
-    Contact { client: usize, fresh: bool },
+    Contact {
+        client: usize,
+        fresh: bool,
+    },
     /// A client called the backend, or its watch failed.
-    Attempt { client: usize },
+    Attempt {
+        client: usize,
+    },
     /// Somebody connected to the backend.
     Connected,
     /// What the process holds.
-    Holds { when: When, resources: Resources },
+    Holds {
+        when: When,
+        resources: Resources,
+    },
 }
 
 /// When resources were counted.

@@ -4,11 +4,11 @@
 //! fault; it writes a [history](history), which [check](check) judges.
 #![allow(missing_docs, reason = "of fields and variants that say it all")]
 
-pub mod check;
-pub mod history;
 pub mod backend;
+pub mod check;
 mod counted;
 pub mod fault;
+pub mod history;
 pub mod member;
 pub mod outcome;
 mod resources;

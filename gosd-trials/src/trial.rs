@@ -26,10 +26,12 @@ const STEADY: usize = 6;
 const SERVICE: &str = "steady";
 /// The places of instances that come and go, one after the other.
 const PLACES: [Home; 4] = [Home::Here, Home::Here, Home::Here, Home::Process];
-const LEASE: Duration = Duration::from_secs(3);
-const REFRESH: Duration = Duration::from_secs(2);
+const LEASE: Duration = Duration::from_secs(15);
+const REFRESH: Duration = Duration::from_secs(5);
+/// How long instances come and go before the first fault.
+const WARM: Duration = Duration::from_secs(4);
 /// How often each client looks each service up.
-const LOOKUP: Duration = Duration::from_millis(50);
+const LOOKUP: Duration = Duration::from_millis(100);
 /// How often views and the backend are compared.
 const SAMPLE: Duration = Duration::from_millis(200);
 /// A bound for what takes a second or two on an idle machine.
@@ -47,10 +49,9 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// The settings of all clients.
+/// The settings of all clients: those that they have by default.
 pub(crate) fn settings() -> Settings {
-    let settings = Settings::default().lease_ttl(LEASE).refresh_interval(REFRESH);
-    settings.timeout(Duration::from_secs(2)).try_refresh_amount(1)
+    Settings::default().lease_ttl(LEASE).refresh_interval(REFRESH)
 }
 
 impl Plan {
@@ -61,7 +62,12 @@ impl Plan {
         let possible = kind.faults();
         let count = rng.usize(1..=kind.most_faults());
         let faults = (0..count).map(|_| possible[rng.usize(..possible.len())]).collect();
-        Self { kind, faults, lasting: Duration::from_millis(rng.u64(500..8_000)), seed }
+        Self {
+            kind,
+            faults,
+            lasting: Duration::from_millis(rng.u64(500..25_000 / count as u64)),
+            seed,
+        }
     }
 
     /// Reads what [`to_args`](Self::to_args) made.
@@ -130,10 +136,10 @@ impl Plan {
         });
         let places: Vec<_> = places.collect();
 
-        sleep(LEASE).await;
+        sleep(WARM).await;
         for &fault in &self.faults {
             backend.remember().await;
-            sleep(LEASE / 3).await;
+            sleep(WARM / 4).await;
             disturb.send_replace(true);
             recorder.record(Event::FaultBegan);
             backend.begin(fault).await;

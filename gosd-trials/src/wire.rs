@@ -104,7 +104,7 @@ async fn join(client: TcpStream, server: SocketAddr, mut faults: Faults) {
 async fn until(faults: &mut Faults, is_so: impl Fn(Option<Fault>) -> bool) {
     if faults.wait_for(|fault| is_so(*fault)).await.is_err() {
         // The wire is no more, and soon this task.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -205,7 +205,10 @@ fn a_killed_instance_that_is_renewed() {
 
 #[test]
 fn a_live_instance_that_is_not_listed() {
-    assert_eq!(broken_with([(17.0, Event::Listed { ids: ids(&[]) })]), [Promise::Agreed, Promise::Listed]);
+    assert_eq!(
+        broken_with([(17.0, Event::Listed { ids: ids(&[]) })]),
+        [Promise::Agreed, Promise::Listed]
+    );
     assert_eq!(broken_with([(12.0, Event::Listed { ids: ids(&[]) })]), []);
 }
 

@@ -61,5 +61,5 @@ pub async fn serve(port: u16, data: &str) {
     let server = gosd_http::server::serve(("127.0.0.1", port), settings).await;
     let _server = server.expect("the port is free");
     writeln!(std::io::stdout(), "{READY}").expect("somebody listens");
-    pending().await
+    pending::<()>().await;
 }

@@ -18,7 +18,9 @@ pub(super) fn found(history: &History, times: &Times<'_>) -> Finding {
                 && life.ends().is_none_or(|ends| ends > *at)
         });
         if let (false, Some((id, _))) = (found, alive) {
-            violations.push(format!("at {at:.1?} client {client} did not find {service}: {id} was alive"));
+            violations.push(format!(
+                "at {at:.1?} client {client} did not find {service}: {id} was alive"
+            ));
         }
     }
     if lookups == 0 {

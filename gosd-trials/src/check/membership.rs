@@ -48,7 +48,9 @@ pub(super) fn dropped(history: &History, times: &Times<'_>, terms: &Terms) -> Fi
     for (at, event) in history {
         let Event::View { client, ids } = event else { continue };
         for id in ids {
-            let Some(killed) = times.lives.get(&**id).and_then(|life| life.killed) else { continue };
+            let Some(killed) = times.lives.get(&**id).and_then(|life| life.killed) else {
+                continue;
+            };
             let contact = contacts.get(client).copied().unwrap_or_default();
             let known = times.known(killed, within);
             let since = if known == killed { known } else { known.max(contact) };

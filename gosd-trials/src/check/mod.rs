@@ -83,7 +83,13 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.held() { "held" } else { "broken" };
-        write!(f, "{}\t{word}\t{}\t{}", self.promise.letter(), self.figure, self.violations.join("; "))
+        write!(
+            f,
+            "{}\t{word}\t{}\t{}",
+            self.promise.letter(),
+            self.figure,
+            self.violations.join("; ")
+        )
     }
 }
 
