@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use gosd_core::{BoxStream, Driver, Event, Instance, InstanceId, Result, async_trait};
 
 use crate::history::{self, Recorder};
@@ -38,14 +38,16 @@ impl Driver for Counted {
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
         let watch = self.inner.watch()?;
-        self.count();
-        let watch = watch.inspect(|item| {
-            // The next poll is another attempt.
-            if item.is_err() {
+        // The first poll is an attempt, and so is the next one after an error.
+        let polls = stream::unfold((watch, true), async move |(mut watch, is_attempt)| {
+            if is_attempt {
                 self.count();
             }
+            let item = watch.next().await?;
+            let failed = item.is_err();
+            Some((item, (watch, failed)))
         });
-        Some(watch.boxed())
+        Some(polls.boxed())
     }
 
     fn name(&self) -> &str {

@@ -54,7 +54,7 @@ pub enum Event {
         client: usize,
         fresh: bool,
     },
-    /// A client called the backend, or its watch failed.
+    /// A client called the backend, or polled its watch after an error.
     Attempt {
         client: usize,
     },

@@ -1,9 +1,11 @@
 use std::io::Write;
 use std::process::Stdio;
+use std::time::Duration;
 
 use gosd_core::{Client, Instance, Settings};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 use crate::backend::open;
 use crate::history::{Event, Recorder};
@@ -13,6 +15,9 @@ use crate::trial::settings;
 pub(crate) const SERVICE: &str = "passing";
 /// What a process says when it has registered, or has begun to try.
 const READY: &str = "started";
+
+/// Who needs longer than this to end after a signal may have ended without a goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Where members live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +89,10 @@ impl Member {
                 let pid = child.id().expect("it runs").to_string();
                 let sent = Command::new("kill").args(["-s", "TERM", &pid]).status().await;
                 assert!(sent.expect("kill is installed").success());
+                let told = Instant::now();
                 child.wait().await.expect("the process is ours");
-                was_quiet && is_quiet()
+                // A process does not wait for ever for its goodbye, nor say how it went.
+                was_quiet && is_quiet() && told.elapsed() < GOODBYE
             }
         };
         self.recorder.record(if has_left { Event::Left { id } } else { Event::Killed { id } });

@@ -138,9 +138,11 @@ impl Plan {
 
         sleep(WARM).await;
         for &fault in &self.faults {
-            backend.remember().await;
-            sleep(WARM / 4).await;
             disturb.send_replace(true);
+            if fault == Fault::Rewind {
+                backend.remember().await;
+                sleep(WARM / 4).await;
+            }
             recorder.record(Event::FaultBegan);
             backend.begin(fault).await;
             sleep(self.lasting).await;

@@ -186,6 +186,22 @@ fn contact_that_returns_late_is_waited_for() {
 }
 
 #[test]
+fn contact_is_waited_for_after_a_death_just_after_the_fault_too() {
+    let death = Event::Started { id: "mail-4".to_owned(), service: "mail".to_owned() };
+    let mut history = clean();
+    history.extend([(ms(9.0), death), (ms(10.1), killed("mail-4"))]);
+    for client in 0..CLIENTS {
+        history.push((ms(13.0), Event::Contact { client, fresh: true }));
+    }
+    history.push((ms(16.0), view(0, &["mail-1", "mail-4"])));
+    history.sort_by_key(|(at, _)| *at);
+    assert_eq!(broken(&history, &terms()), []);
+    history.push((ms(19.1), view(0, &["mail-1", "mail-4"])));
+    history.sort_by_key(|(at, _)| *at);
+    assert_eq!(broken(&history, &terms()), [Promise::Agreed, Promise::Dropped, Promise::Gone]);
+}
+
+#[test]
 fn an_instance_that_left_comes_back() {
     let back = Event::Listed { ids: ids(&["mail-1", "mail-2"]) };
     assert_eq!(broken_with([(4.0, back.clone())]), [Promise::Gone]);

@@ -53,7 +53,7 @@ pub(super) fn dropped(history: &History, times: &Times<'_>, terms: &Terms) -> Fi
             };
             let contact = contacts.get(client).copied().unwrap_or_default();
             let known = times.known(killed, within);
-            let since = if known == killed { known } else { known.max(contact) };
+            let since = if times.is_seen(killed, within) { known } else { known.max(contact) };
             let kept = at.saturating_sub(since);
             longest = longest.max(kept);
             if kept > within + SLACK {

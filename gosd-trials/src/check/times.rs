@@ -78,9 +78,13 @@ impl<'a> Times<'a> {
         }
     }
 
-    /// From when on an instance that was killed at a time can be missed: the fault may have hidden
-    /// its death.
+    /// From when on an instance that was killed at a time can be missed.
     pub(super) fn known(&self, killed: Duration, within: Duration) -> Duration {
-        if killed + within < self.began { killed } else { killed.max(self.ended) }
+        if self.is_seen(killed, within) { killed } else { killed.max(self.ended) }
+    }
+
+    /// Whether nothing hid its death: all was over before the fault.
+    pub(super) fn is_seen(&self, killed: Duration, within: Duration) -> bool {
+        killed + within < self.began
     }
 }
