@@ -9,6 +9,18 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_gosd-trials"))
 }
 
+/// Seeds of soaks in which something broke once.
+const BROKEN_ONCE: [u64; 3] = [5000, 5033, 5044];
+
+#[tokio::test]
+async fn what_broke_once_holds() {
+    for seed in BROKEN_ONCE {
+        let mut report = Vec::new();
+        let held = soak(program(), Duration::ZERO, seed, &mut report).await.unwrap();
+        assert!(held, "{}", String::from_utf8_lossy(&report));
+    }
+}
+
 /// One after the other, for each keeps the machine busy.
 #[tokio::test]
 async fn promises_hold() {
