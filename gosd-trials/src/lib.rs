@@ -1,7 +1,7 @@
 //! Tries gosd under faults of its backends, and judges what happened.
 //!
-//! A [trial](trial) has clients that look things up all the time, instances that come and go, and a
-//! fault; it writes a [history](history), which [check](check) judges.
+//! A [trial] has clients that look things up all the time, instances that come and go, and a
+//! fault; it writes a [history], which [check] judges.
 #![allow(missing_docs, reason = "of fields and variants that say it all")]
 
 pub mod backend;

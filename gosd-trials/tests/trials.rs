@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use gosd_trials::runs::{soak, table};
 
 fn program() -> &'static Path {
@@ -14,11 +15,12 @@ const BROKEN_ONCE: [u64; 3] = [5000, 5033, 5044];
 
 #[tokio::test]
 async fn what_broke_once_holds() {
-    for seed in BROKEN_ONCE {
+    let trials = BROKEN_ONCE.map(|seed| async move {
         let mut report = Vec::new();
         let held = soak(program(), Duration::ZERO, seed, &mut report).await.unwrap();
         assert!(held, "{}", String::from_utf8_lossy(&report));
-    }
+    });
+    join_all(trials).await;
 }
 
 /// One after the other, for each keeps the machine busy.
