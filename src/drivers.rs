@@ -6,35 +6,29 @@ use gosd_core::{BoxFuture, Client, ClientBuilder, Driver, DriverUrl, Error, Erro
 
 use crate::env;
 
-/// The features of this crate, and the schemes that each of them adds.
-const FEATURES: [(&str, &[&str]); 4] = [
-    ("sqlite", &["sqlite"]),
-    (
-        "redis",
-        &[
-            "redis",
-            "rediss",
-            "redis+cluster",
-            "rediss+cluster",
-            "redis+sentinel",
-            "rediss+sentinel",
-        ],
-    ),
-    ("etcd", &["etcd", "etcds"]),
-    ("http", &["http", "https"]),
-];
+/// Makes the two tables of what there is: a line is a feature, the crate that it compiles in, and the
+/// schemes that this adds.
+macro_rules! drivers {
+    ($($feature:literal $driver:ident [$($scheme:literal)*])*) => {
+        /// The features of this crate, and the schemes that each of them adds.
+        const FEATURES: &[(&str, &[&str])] = &[$(($feature, &[$($scheme),*])),*];
 
-/// The drivers whose features are on.
-const COMPILED: &[(&str, Open)] = &[
-    #[cfg(feature = "sqlite")]
-    ("sqlite", gosd_sqlite::open),
-    #[cfg(feature = "redis")]
-    ("redis", gosd_redis::open),
-    #[cfg(feature = "etcd")]
-    ("etcd", gosd_etcd::open),
-    #[cfg(feature = "http")]
-    ("http", gosd_http::open),
-];
+        /// The drivers whose features are on.
+        const COMPILED: &[(&str, Open)] = &[$(
+            #[cfg(feature = $feature)]
+            ($feature, $driver::open),
+        )*];
+    };
+}
+
+drivers! {
+    "sqlite" gosd_sqlite ["sqlite"]
+    "redis" gosd_redis [
+        "redis" "redis+cluster" "redis+sentinel" "rediss" "rediss+cluster" "rediss+sentinel"
+    ]
+    "etcd" gosd_etcd ["etcd" "etcds"]
+    "http" gosd_http ["http" "https"]
+}
 
 type Open = for<'a> fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>>;
 
@@ -68,9 +62,9 @@ impl Drivers {
     pub fn compiled() -> Self {
         let mut drivers = Self { openers: BTreeMap::new() };
         for (feature, schemes) in FEATURES {
-            let compiled = COMPILED.iter().find(|(name, _)| *name == feature);
+            let compiled = COMPILED.iter().find(|(name, _)| name == feature);
             let Some((_, open)) = compiled else { continue };
-            for scheme in schemes {
+            for scheme in *schemes {
                 drivers = drivers.with(scheme, open);
             }
         }
@@ -189,7 +183,8 @@ impl Drivers {
     /// What there is to choose from.
     fn offer(&self) -> String {
         if self.openers.is_empty() {
-            let features = FEATURES.map(|(feature, _)| feature).join(", ");
+            let features: Vec<&str> = FEATURES.iter().map(|(feature, _)| *feature).collect();
+            let features = features.join(", ");
             format!("no driver is compiled in: enable a feature of gosd ({features})")
         } else {
             let schemes: Vec<&str> = self.openers.keys().map(String::as_str).collect();
@@ -300,7 +295,7 @@ mod tests {
     #[tokio::test]
     async fn a_known_scheme_is_told_its_feature() {
         for (feature, schemes) in FEATURES {
-            for scheme in schemes {
+            for scheme in *schemes {
                 let text = error(none().open(&format!("{scheme}:x")).await).to_string();
                 assert!(text.contains(&format!("enable the feature {feature:?}")), "{text}");
             }

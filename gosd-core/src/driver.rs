@@ -35,6 +35,11 @@ use crate::{Instance, InstanceId, Result};
 /// The crate `gosd-testkit` tests each clause; DRIVERS.md explains each, with a driver to start
 /// from. [`Memory`](crate::Memory) is the reference implementation.
 #[async_trait]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a driver",
+    label = "implement `gosd_core::Driver` for it, under `#[async_trait]`",
+    note = "DRIVERS.md has a driver to start from"
+)]
 pub trait Driver: Send + Sync + 'static {
     /// Writes the whole record, whether it is there or not, and starts its lease anew.
     ///

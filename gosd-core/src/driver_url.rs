@@ -12,8 +12,8 @@ const DEFAULT_NAMESPACE: &str = "gosd";
 ///
 /// Three forms: `scheme://[user[:password]@]host[:port][,host[:port]...][/path][?key=value&...]`,
 /// `scheme:path[?key=value&...]`, and the bare `scheme` for the driver's defaults. User, password,
-/// path and query values are percent-decoded; a `/`, `?` or `%` in a password is written encoded. `Debug` and `Display` show neither user, password nor
-/// query.
+/// path and query values are percent-decoded; a `/`, `?` or `%` in a password is written encoded, and
+/// so is an `@` after the hosts. `Debug` and `Display` show neither user, password nor query.
 ///
 /// ```
 /// use gosd_core::DriverUrl;
@@ -80,6 +80,7 @@ impl DriverUrl {
         if rest.chars().any(char::is_control) {
             return Err(bad("holds a control character"));
         }
+        let mut has_host = false;
         let path = match rest.strip_prefix("//") {
             None => rest,
             Some(rest) => {
@@ -105,10 +106,16 @@ impl DriverUrl {
                         url.hosts.push((host.to_owned(), port));
                     }
                 }
+                has_host = end > 0;
                 &rest[end..]
             }
         };
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        if query.contains('@') || (has_host && path.contains('@')) {
+            // It may be the rest of a password, and errors show the path and the keys.
+            return Err(bad("has an @ after its host; write a / of the password as %2F, \
+                            a ? as %3F, and an @ of the path or the query as %40"));
+        }
         let path = if url.has_authority { path.strip_prefix('/').unwrap_or(path) } else { path };
         url.path = decode(path).ok_or_else(|| bad("has a path that is not UTF-8"))?;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -305,6 +312,12 @@ mod tests {
             "http://h?a=&b=sesame",
             "http://h?a=sesame&a=sesame",
             "redis://u:sesame@h\n",
+            "redis://u:1/sesame@h",
+            "redis://u:p@1/sesame@h",
+            "redis://u:p@/sesame@h",
+            "redis:u:p?sesame=1&sesame=2@h",
+            "redis://u:1?sesame@h",
+            "http://u?sesame=1@h",
         ] {
             match DriverUrl::parse(text) {
                 Ok(url) => assert!(text == "redis://sesame@" && url.hosts().is_empty(), "{text}"),

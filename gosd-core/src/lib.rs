@@ -28,3 +28,10 @@ pub use instance::{Instance, InstanceId};
 pub use memory::Memory;
 pub use settings::Settings;
 pub use status::{Registration, Status, View};
+
+/// What the fuzz targets reach; only there with `--cfg fuzzing`.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::client::fuzzing::{read_snapshot, write_snapshot};
+}

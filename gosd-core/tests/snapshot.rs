@@ -1,14 +1,18 @@
 //! The file that keeps the last good view.
 
+use std::fmt::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use gosd_core::{
     Client, Driver, Error, ErrorKind, Instance, InstanceId, Memory, Result, Settings, View,
     async_trait,
 };
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Level, Metadata, Subscriber};
 
 /// A memory that can be out of reach; polled.
 struct Flaky {
@@ -148,16 +152,111 @@ fn date(path: &Path, time: SystemTime) {
     file.set_modified(time).unwrap();
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_damaged_file_is_ignored_and_replaced() {
+/// A file that is damaged or foreign, and what the one warning of it says.
+async fn is_ignored_and_replaced(content: &[u8], warning: &str) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("view");
-    std::fs::write(&path, "not a snapshot").unwrap();
+    std::fs::write(&path, content).unwrap();
     let backend = backend(true).await;
+    let log = Log::default();
+    let logging = tracing::subscriber::set_default(log.clone());
     let client = client(&backend, &path, Settings::default()).await;
+    drop(logging);
+    let warnings = log.warnings("snapshot");
+    assert!(warnings.len() == 1 && warnings[0].contains(warning), "{warnings:?}");
     assert!(matches!(client.status().view, View::Unknown));
+    assert!(client.services().is_empty());
     backend.is_down.store(false, Ordering::Relaxed);
-    while !std::fs::read_to_string(&path).unwrap().contains("10.0.0.7") {
+    while !std::fs::read(&path).unwrap().ends_with(b"}\n") {
         tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(std::fs::read_to_string(&path).unwrap().contains("10.0.0.7"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_file_is_ignored_with_one_warning_and_replaced() {
+    let header = r#"{"gosd_snapshot":1,"driver":"flaky"}"#;
+    is_ignored_and_replaced(b"not a snapshot", "not a snapshot").await;
+    is_ignored_and_replaced(b"", "not a snapshot").await;
+    is_ignored_and_replaced(b"\xff\xfe", "UTF-8").await;
+    is_ignored_and_replaced(format!("{header}\n{{\"id\":\"a").as_bytes(), "an instance").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_file_is_ignored_with_one_warning_and_replaced() {
+    let of_another = br#"{"gosd_snapshot":1,"driver":"redis"}"#;
+    is_ignored_and_replaced(of_another, "redis").await;
+    let newer = br#"{"gosd_snapshot":2,"driver":"flaky"}"#;
+    is_ignored_and_replaced(newer, "format").await;
+    is_ignored_and_replaced(br#"{"name":"web","version":"1.0.0"}"#, "gosd_snapshot").await;
+}
+
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn the_file_is_written_rarely_and_only_when_there_is_news() {
+    use std::os::unix::fs::MetadataExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("view");
+    let backend = backend(false).await;
+    let often = Settings::default().refresh_interval(Duration::from_secs(1));
+    let _client = client(&backend, &path, often).await;
+    // Each save makes a new file, while the one before it is still there.
+    let file = || std::fs::metadata(&path).ok().map(|file| file.ino());
+    let mut saves = 0;
+    for second in 0..1_200 {
+        let before = file();
+        if second < 600 {
+            let web = Instance::new("web", "http://10.0.0.8").unwrap();
+            backend.memory.register(&web, Duration::from_secs(3)).await.unwrap();
+        } else if second == 700 {
+            saves = 0;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        saves += usize::from(file() != before);
+        if second == 600 {
+            assert!((15..=25).contains(&saves), "{saves} saves in ten minutes of changes");
+        }
+    }
+    assert_eq!(saves, 0, "nothing has changed");
+}
+
+/// Keeps the warnings that are logged on the thread where it is the default.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    /// Those with this word.
+    fn warnings(&self, word: &str) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|line| line.contains(word)).cloned().collect()
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        write!(self.0, "{field}={value:?} ").unwrap();
     }
 }

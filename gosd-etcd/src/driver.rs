@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use tokio::sync::OnceCell;
 use tracing::{debug, warn};
 
 use crate::layout::{self, Keys};
-use crate::lease::{self, Lease};
+use crate::lease::{self, Leases};
 use crate::options::Options;
 use crate::{connection, error, watch};
 
@@ -18,8 +17,7 @@ pub(crate) struct Etcd {
     pub(crate) options: Options,
     pub(crate) keys: Keys,
     connection: Mutex<Arc<OnceCell<Client>>>,
-    /// The leases of what was registered here and not deregistered.
-    leases: Mutex<HashMap<InstanceId, Lease>>,
+    leases: Mutex<Leases>,
     unreadable: Once,
 }
 
@@ -82,7 +80,7 @@ impl Etcd {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leases(&self) -> MutexGuard<'_, HashMap<InstanceId, Lease>> {
+    fn leases(&self) -> MutexGuard<'_, Leases> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,17 +107,18 @@ impl Drop for Lent<'_> {
 impl Driver for Etcd {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
         let (key, json) = (&self.keys.key(instance.id()), &instance.to_json());
-        let known = self.leases().get(instance.id()).copied();
+        let known = self.leases().get(instance.id());
         if let Some(lease) = known {
             let renew =
                 async |mut client: Client| lease::renew(&mut client, key, json, lease, ttl).await;
             if self.call(renew).await? {
+                self.leases().renewed(instance.id());
                 return Ok(());
             }
         }
         let lease = self.call(async |mut client| lease::grant(&mut client, ttl).await).await?;
         // Known from here on, so that a goodbye ends it even if the record arrives late.
-        self.leases().insert(instance.id().clone(), lease);
+        self.leases().insert(instance.id(), lease);
         let write =
             async |mut client: Client| lease::write(&mut client, key, json, lease, known).await;
         self.call(write).await
@@ -127,7 +126,7 @@ impl Driver for Etcd {
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
         let key = &self.keys.key(id);
-        let known = self.leases().get(id).copied();
+        let known = self.leases().get(id);
         self.call(async |mut client| lease::remove(&mut client, key, known).await).await?;
         self.leases().remove(id);
         Ok(())

@@ -1,11 +1,14 @@
 //! Records and their leases. Each record has a lease of its own.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, Error, KeyValue, LeaseTimeToLiveOptions, PutOptions, Txn, TxnOp,
-    TxnOpResponse,
+    Client, Compare, CompareOp, Error, GetOptions, KeyValue, LeaseTimeToLiveOptions, PutOptions,
+    Txn, TxnOp, TxnOpResponse,
 };
+use gosd_core::InstanceId;
+use tokio::time::Instant;
 use tonic::Code;
 use tracing::debug;
 
@@ -19,6 +22,57 @@ pub(crate) struct Lease {
     id: i64,
     /// As asked for, in seconds.
     ttl: i64,
+}
+
+/// The leases of what was registered here and not deregistered.
+///
+/// A driver behind a server registers many that die without a goodbye, so those that nobody has
+/// renewed for twice their length are forgotten. If one of them lives yet, since etcd restarted it,
+/// the next registration only has to make another.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    known: HashMap<InstanceId, (Lease, Instant)>,
+    /// At so many it is time to forget some.
+    crowd: usize,
+}
+
+/// How many leases are kept, at the least, before any is forgotten.
+const CROWD: usize = 1_024;
+
+impl Default for Leases {
+    fn default() -> Self {
+        Self { known: HashMap::new(), crowd: CROWD }
+    }
+}
+
+impl Leases {
+    pub(crate) fn get(&self, id: &InstanceId) -> Option<Lease> {
+        self.known.get(id).map(|(lease, _)| *lease)
+    }
+
+    /// Notes the lease that an instance has from now on.
+    pub(crate) fn insert(&mut self, id: &InstanceId, lease: Lease) {
+        if self.known.len() >= self.crowd {
+            self.known.retain(|_, (lease, since)| {
+                let length = Duration::from_secs(lease.ttl.unsigned_abs());
+                since.elapsed() < length.saturating_mul(2)
+            });
+            // So that a crowd that stays is not gone through each time.
+            self.crowd = CROWD.max(2 * self.known.len());
+        }
+        self.known.insert(id.clone(), (lease, Instant::now()));
+    }
+
+    /// Notes that an instance's lease was restarted, unless it has said goodbye meanwhile.
+    pub(crate) fn renewed(&mut self, id: &InstanceId) {
+        if let Some((_, since)) = self.known.get_mut(id) {
+            *since = Instant::now();
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: &InstanceId) {
+        self.known.remove(id);
+    }
 }
 
 /// etcd counts in whole seconds, and grants more than was asked for if that is too little.
@@ -44,10 +98,14 @@ pub(crate) async fn renew(
         Err(Error::LeaseKeepAliveError(_)) => return Ok(false),
         Err(error) => return Err(error),
     }
-    let unchanged = Txn::new().when([
-        Compare::lease(key, CompareOp::Equal, lease.id),
-        Compare::value(key, CompareOp::Equal, json),
-    ]);
+    // Without a read in it a member answers from what it knows itself, which may be out of date.
+    let read = TxnOp::get(key, Some(GetOptions::new().with_count_only()));
+    let unchanged = Txn::new()
+        .when([
+            Compare::lease(key, CompareOp::Equal, lease.id),
+            Compare::value(key, CompareOp::Equal, json),
+        ])
+        .and_then([read]);
     Ok(client.txn(unchanged).await?.succeeded())
 }
 
@@ -129,6 +187,24 @@ async fn revoke(client: &mut Client, lease: i64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_died_without_a_goodbye_is_forgotten() {
+        let mut leases = Leases::default();
+        let lease = |id| Lease { id, ttl: 15 };
+        let lives = InstanceId::from("lives");
+        leases.insert(&lives, lease(-1));
+        for id in 0..10 * CROWD as i64 {
+            tokio::time::advance(Duration::from_millis(100)).await;
+            leases.renewed(&lives);
+            leases.insert(&format!("dies-{id}").as_str().into(), lease(id));
+            assert!(leases.known.len() <= CROWD);
+        }
+        assert_eq!(leases.get(&lives), Some(lease(-1)));
+        leases.remove(&lives);
+        leases.renewed(&lives);
+        assert_eq!(leases.get(&lives), None);
+    }
 
     #[test]
     fn leases_are_rounded_up() {

@@ -27,6 +27,10 @@ impl Options {
             }
         };
         url.allow_keys(&["namespace", "ca", "cert", "key"])?;
+        if !url.has_authority() && !url.path().is_empty() {
+            // It may hold the password.
+            return fail(format!("the {} URL lacks the // before the host", url.scheme()));
+        }
         if !url.path().is_empty() {
             return fail(format!(
                 "the {} URL has the path {:?}; expected {0}://host:port,host:port",
@@ -90,7 +94,8 @@ mod tests {
     fn what_cannot_work_is_refused() {
         for (url, hint) in [
             ("redis://h", "no scheme"),
-            ("etcd:host", "path"),
+            ("etcd:host", "//"),
+            ("etcd:u:sesame@h", "//"),
             ("etcd://h/n", "path"),
             ("etcd://user@h", "user and password"),
             ("etcd://:sesame@h", "user and password"),

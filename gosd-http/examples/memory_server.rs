@@ -1,4 +1,5 @@
-//! Serves registries in memory, one for each namespace that is asked for, for trying the API out: `memory_server [ADDRESS [TOKEN]]`.
+//! Serves a registry in memory, the namespace `gosd`, for trying the API out:
+//! `memory_server [ADDRESS [TOKEN]]`.
 //!
 //! The address is `127.0.0.1:0` unless one is given, which is a free port; it is printed.
 #![expect(clippy::print_stdout, reason = "it says where it serves")]

@@ -39,6 +39,15 @@ impl Http {
         });
     }
 
+    /// Asks for a change, which only a success confirms.
+    async fn change(&self, method: Method, path: &str, body: Option<String>) -> Result<()> {
+        let response = self.connection.send(method, path, None, JSON, body).await?;
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Err(Error::new(ErrorKind::Data, "the server answered 304 to a change"));
+        }
+        Ok(())
+    }
+
     fn last(&self) -> Option<(HeaderValue, Vec<Instance>)> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -50,8 +59,7 @@ impl Driver for Http {
         let path =
             wire::instance_path(instance.id()).ok_or_else(|| unaddressable(instance.id()))?;
         let body = wire::registration(instance, ttl);
-        self.connection.send(Method::PUT, &path, None, JSON, Some(body)).await?;
-        Ok(())
+        self.change(Method::PUT, &path, Some(body)).await
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
@@ -60,8 +68,7 @@ impl Driver for Http {
             let is_there = self.list().await?.iter().any(|instance| instance.id() == id);
             return if is_there { Err(unaddressable(id)) } else { Ok(()) };
         };
-        self.connection.send(Method::DELETE, &path, None, JSON, None).await?;
-        Ok(())
+        self.change(Method::DELETE, &path, None).await
     }
 
     async fn list(&self) -> Result<Vec<Instance>> {

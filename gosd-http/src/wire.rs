@@ -1,5 +1,6 @@
 //! The bodies of the API, as the client writes and reads them.
 
+use std::fmt;
 use std::time::Duration;
 
 use gosd_core::{Error, ErrorKind, Event, Instance, InstanceId, Result};
@@ -40,19 +41,30 @@ pub(crate) fn registration(instance: &Instance, lease: Duration) -> String {
 
 /// The instances of a list; those that cannot be read are told of and left out.
 pub(crate) fn list(json: &str, mut skip: impl FnMut(&Error)) -> Result<Vec<Instance>> {
-    let list: List<'_> = serde_json::from_str(json).map_err(|error| {
-        Error::new(ErrorKind::Data, format!("the answer is not a list of instances: {error}"))
-    })?;
+    let not_a_list = |problem: &dyn fmt::Display| {
+        Error::new(ErrorKind::Data, format!("the answer is not a list of instances: {problem}"))
+    };
+    // Serde would take `[[]]` for an object with an empty list in it.
+    if !json.trim_start().starts_with('{') {
+        return Err(not_a_list(&"it is no object"));
+    }
+    let list: List<'_> = serde_json::from_str(json).map_err(|error| not_a_list(&error))?;
     let read = list.instances.into_iter().map(|json| Instance::from_json(json.get()));
     Ok(read.filter_map(|read| read.inspect_err(&mut skip).ok()).collect())
 }
 
 /// The event of a message: `None` for one that this version does not know, or cannot read.
+///
+/// An instance that has become unreadable is gone, as it is from a list.
 pub(crate) fn event(name: &str, data: &str, mut skip: impl FnMut(&Error)) -> Result<Option<Event>> {
     let event = match name {
         "reset" => return list(data, skip).map(|all| Some(Event::Reset(all))),
         "resumed" => Ok(Event::Resumed),
-        "put" => Instance::from_json(data).map(Event::Put),
+        "put" => Instance::from_json(data).map(Event::Put).or_else(|error| {
+            skip(&error);
+            // What it was is no longer so.
+            gone(data).map(Event::Expire)
+        }),
         "remove" => gone(data).map(Event::Remove),
         "expire" => gone(data).map(Event::Expire),
         _ => return Ok(None),
@@ -100,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_is_no_list_is_an_error_and_never_an_empty_one() {
-        for json in ["", "null", "[]", "{}", r#"{"instances":null}"#, "<html></html>"] {
+        for json in ["", "null", "[]", "[[]]", "{}", r#"{"instances":null}"#, "<html></html>"] {
             assert_eq!(list(json, |_| {}).unwrap_err().kind(), ErrorKind::Data, "{json}");
             assert!(event("reset", json, |_| {}).is_err(), "{json}");
         }
@@ -113,6 +125,7 @@ mod tests {
         assert_eq!(read("expire", r#"{"id":"a-1"}"#), Some(Event::Expire("a-1".into())));
         assert_eq!(read("resumed", "{}"), Some(Event::Resumed));
         assert_eq!(read("put", "{"), None);
+        assert_eq!(read("put", r#"{"id":"a-1","url":1}"#), Some(Event::Expire("a-1".into())));
         assert_eq!(read("later", "{}"), None);
     }
 

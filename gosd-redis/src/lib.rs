@@ -102,6 +102,9 @@ mod connection;
 mod driver;
 mod error;
 mod follow;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod layout;
 mod options;
 mod replies;

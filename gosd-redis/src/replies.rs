@@ -8,6 +8,8 @@ use crate::socket::Socket;
 
 /// How much is read at a time, at least.
 const CHUNK: usize = 64 * 1_024;
+/// The longest line that counts as one of the protocol's; strings have lengths, and may be longer.
+const LINE: usize = 64 * 1_024;
 
 /// The replies on a socket, taken apart where they lie in the buffer.
 ///
@@ -108,7 +110,9 @@ impl Replies {
 
 /// The token at the beginning, and how many bytes it takes; `None` if it is not whole yet.
 fn token(bytes: &[u8]) -> Result<Option<(Token<'_>, usize)>> {
-    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        return if bytes.len() <= LINE { Ok(None) } else { Err(unexpected()) };
+    };
     let line = bytes[..end].strip_suffix(b"\r").ok_or_else(unexpected)?;
     let (kind, rest) = line.split_first().ok_or_else(unexpected)?;
     let used = end + 1;
@@ -168,6 +172,13 @@ mod tests {
             assert!(replies.ok().await.unwrap_err().is_retryable(), "the end is a lost contact");
             feeding.await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_cut_off() {
+        let endless = tokio::io::join(tokio::io::repeat(b'+'), tokio::io::sink());
+        let mut replies = Replies::to(Box::new(endless), b"").await.unwrap();
+        assert_eq!(replies.ok().await.unwrap_err().kind(), ErrorKind::Data);
     }
 
     #[tokio::test]

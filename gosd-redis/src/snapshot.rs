@@ -1,4 +1,5 @@
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use gosd_core::{Error, ErrorKind, Instance, Result};
 use redis::Pipeline;
@@ -11,6 +12,9 @@ use crate::{error, layout, socket};
 
 /// The position before the first entry of a stream.
 pub(crate) const START: &str = "0-0";
+
+/// How many commands the transaction has: the metadata, the leases, the last change, the registry.
+const COMMANDS: usize = 4;
 
 /// For how many instances memory is taken before they have come.
 const RESERVED: usize = 100_000;
@@ -60,11 +64,30 @@ pub(crate) async fn read(
 
     let socket = socket::open(&connection.host, options.tls.as_ref()).await?;
     let mut replies = Replies::to(socket, &packed(&[&greeting, &transaction])).await?;
-    // To the greeting, to MULTI, and to each command that it takes in.
-    for _ in 0..greeting.len() + 1 + transaction.len() {
+    // To the greeting, and to MULTI.
+    for _ in 0..greeting.len() + 1 {
         replies.ok().await?;
     }
-    if replies.array().await? != transaction.len() {
+    let snapshot = take(&mut replies, leases, |problem| driver.skip_unreadable(problem)).await?;
+    if leases == Leases::Expired && !snapshot.leased.is_empty() {
+        // It does nothing if somebody has just done it; but it fails if nobody can renew a lease.
+        let purge = driver.scripts.purge(&mut connection.redis.clone(), keys).await;
+        error::unless_refused(purge)?;
+    }
+    Ok(snapshot)
+}
+
+/// Takes in what the transaction answers; what cannot be read is told of, and left out.
+pub(crate) async fn take(
+    replies: &mut Replies,
+    leases: Leases,
+    skip: impl Fn(&dyn fmt::Display),
+) -> Result<Snapshot> {
+    // To each command, that it is taken in.
+    for _ in 0..COMMANDS {
+        replies.ok().await?;
+    }
+    if replies.array().await? != COMMANDS {
         return Err(Error::new(ErrorKind::Data, "the answer lacks a part of the registry"));
     }
 
@@ -73,7 +96,7 @@ pub(crate) async fn read(
         let (id, json) = (replies.text().await?, replies.text().await?);
         match (id, json) {
             (Some(id), Some(json)) => drop(meta.insert(id, json)),
-            (id, _) => driver.skip_unreadable(&format_args!("the metadata of {id:?}: not UTF-8")),
+            (id, _) => skip(&format_args!("the metadata of {id:?}: not UTF-8")),
         }
     }
     let lease_count = replies.array().await?;
@@ -81,7 +104,7 @@ pub(crate) async fn read(
     for _ in 0..lease_count {
         leased.extend(replies.text().await?);
     }
-    let position = last_position(&mut replies).await?;
+    let position = last_position(replies).await?;
 
     let fields = replies.array().await? / 2;
     let mut instances = Vec::with_capacity(fields.min(RESERVED));
@@ -97,13 +120,8 @@ pub(crate) async fn read(
         });
         match field.await? {
             Ok(instance) => instances.extend(instance),
-            Err(problem) => driver.skip_unreadable(&problem),
+            Err(problem) => skip(&problem),
         }
-    }
-    if expired.is_some_and(|expired| !expired.is_empty()) {
-        // It does nothing if somebody has just done it; but it fails if nobody can renew a lease.
-        let purge = driver.scripts.purge(&mut connection.redis.clone(), keys).await;
-        error::unless_refused(purge)?;
     }
     Ok(Snapshot { instances, fields, leases: lease_count, leased, position })
 }
@@ -116,7 +134,7 @@ async fn server_millis(redis: &mut MultiplexedConnection) -> Result<u64> {
 
 /// The server's clock, from the answer to `TIME`.
 pub(crate) fn millis((seconds, micros): (u64, u64)) -> u64 {
-    seconds * 1_000 + micros / 1_000
+    seconds.saturating_mul(1_000).saturating_add(micros / 1_000)
 }
 
 /// Reads a reversed range of one entry.

@@ -6,6 +6,7 @@
 mod certificates;
 mod etcd_cluster;
 mod etcd_server;
+mod memcached_server;
 mod port;
 mod process;
 mod proxy;
@@ -16,6 +17,7 @@ mod redis_server;
 pub use certificates::Certificates;
 pub use etcd_cluster::{EtcdCluster, etcd_leader};
 pub use etcd_server::EtcdServer;
+pub use memcached_server::MemcachedServer;
 pub use port::free_port;
 pub use process::Process;
 pub use proxy::{Mode, Proxy};

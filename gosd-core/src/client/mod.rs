@@ -22,6 +22,8 @@ use tokio::task::AbortHandle;
 
 pub use self::builder::ClientBuilder;
 pub use self::lookup::Service;
+#[cfg(fuzzing)]
+pub(crate) use self::snapshot::fuzzing;
 use self::start::Starting;
 use self::state::State;
 use self::sync::Reply;

@@ -87,6 +87,10 @@ pub(super) async fn load(state: &State, path: &Path) -> Option<Snapshot> {
 }
 
 fn read(path: &Path) -> io::Result<(String, Duration)> {
+    // A pipe could keep the start waiting for ever.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a file"));
+    }
     let mut file = File::open(path)?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
@@ -112,17 +116,24 @@ fn save(path: &Path, driver: &str, instances: &[Arc<Instance>]) -> io::Result<()
 }
 
 fn write(draft: &Path, driver: &str, instances: &[Arc<Instance>]) -> io::Result<()> {
+    // One that a process of the same number left behind, or a link that somebody put there.
+    let _ = fs::remove_file(draft);
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = BufWriter::new(options.open(draft)?);
+    print(&mut file, driver, instances)?;
+    file.into_inner()?.sync_all()
+}
+
+fn print(file: &mut impl Write, driver: &str, instances: &[Arc<Instance>]) -> io::Result<()> {
     let header = Header { gosd_snapshot: FORMAT, driver: driver.into() };
     writeln!(file, "{}", serde_json::to_string(&header)?)?;
     for instance in instances {
         writeln!(file, "{}", instance.to_json())?;
     }
-    file.into_inner()?.sync_all()
+    Ok(())
 }
 
 fn parse(text: &str, driver: &str) -> Result<Vec<Instance>> {
@@ -139,6 +150,24 @@ fn parse(text: &str, driver: &str) -> Result<Vec<Instance>> {
         return Err(Error::new(ErrorKind::Data, message));
     }
     instances.lines().map(Instance::from_json).collect()
+}
+
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing {
+    use super::*;
+
+    /// The instances of a snapshot's text.
+    pub fn read_snapshot(text: &str, driver: &str) -> Result<Vec<Instance>> {
+        parse(text, driver)
+    }
+
+    /// The text of a snapshot.
+    pub fn write_snapshot(driver: &str, instances: Vec<Instance>) -> Vec<u8> {
+        let instances: Vec<_> = instances.into_iter().map(Arc::new).collect();
+        let mut text = Vec::new();
+        print(&mut text, driver, &instances).expect("memory can be written to");
+        text
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +196,29 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_lies_in_the_place_of_the_draft_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("view");
+        let (draft, other) = (format!("view.{}.tmp", std::process::id()), dir.path().join("other"));
+        fs::write(&other, "precious").unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join(draft)).unwrap();
+        save(&path, "memory", &instances()).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+        assert!(!fs::symlink_metadata(&path).unwrap().is_symlink());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("view");
+        let status = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(status.success());
+        assert!(read(&path).unwrap_err().to_string().contains("not a file"));
     }
 
     #[test]

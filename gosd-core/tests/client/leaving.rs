@@ -1,7 +1,7 @@
 //! Goodbyes.
 
 use futures_util::FutureExt;
-use gosd_core::{Error, ErrorKind, Registration, View};
+use gosd_core::{Driver, Error, ErrorKind, Registration, View};
 use gosd_testkit::{Fault, Operation};
 use tokio::time::{Instant, sleep};
 
@@ -49,6 +49,27 @@ async fn a_goodbye_waits_for_the_renewal_in_flight() {
         sleep(AN_HOUR).await;
         assert!(!backend.holds(client.id().unwrap()).await);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_left_does_not_miss_itself() {
+    let backend = Backend::polled();
+    backend.put_for_long("mail", "http://10.0.0.2").await;
+    let other = backend.put_for_long("mail", "http://10.0.0.3").await;
+    let client = backend.register("mail", "http://10.0.0.1").await;
+    // Though its last renewal ended after it had left, and the goodbye failed.
+    backend.link.once(Operation::Register, Fault::HangAfter);
+    backend.link.once(Operation::Deregister, Fault::Fail(ErrorKind::Denied));
+    backend.times(Operation::Register, 1).await;
+    let clear = async {
+        settle().await;
+        backend.link.clear(Operation::Register);
+    };
+    assert!(soon(async { tokio::join!(client.leave(), clear) }).await.0.is_err());
+    until_seen(&client, "mail", 2).await;
+    backend.memory.deregister(&other).await.unwrap();
+    client.refresh().await.unwrap();
+    assert_eq!(client.instances("mail").len(), 1, "a read without the own instance is as good");
 }
 
 #[tokio::test(start_paused = true)]

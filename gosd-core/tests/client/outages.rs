@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use gosd_core::{Change, Client, ErrorKind, Registration, View};
+use gosd_core::{Change, Client, ErrorKind, Registration, Status, View};
 use gosd_testkit::Operation;
 use tokio::time::{Instant, sleep};
 
@@ -65,6 +65,75 @@ async fn the_status_tells_of_an_outage_and_of_its_end() {
         assert!(matches!(last.registration, Registration::Left));
         let View::Stale { error, .. } = last.view else { panic!("{:?}", last.view) };
         assert_eq!(error.kind(), ErrorKind::Closed);
+    }
+}
+
+/// What a status says, in two words.
+fn words(status: &Status) -> (&'static str, &'static str) {
+    let registration = match &status.registration {
+        Registration::DiscoverOnly => "discovers",
+        Registration::Registered => "registered",
+        Registration::Retrying { .. } => "retrying",
+        Registration::Standalone { .. } => "standalone",
+        Registration::Left => "left",
+        other => panic!("{other:?}"),
+    };
+    let view = match &status.view {
+        View::Unknown => "unknown",
+        View::Fresh => "fresh",
+        View::Stale { .. } => "stale",
+        other => panic!("{other:?}"),
+    };
+    (registration, view)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stream_tells_every_step_of_a_client_s_life() {
+    for backend in [Backend::new(), Backend::polled()] {
+        backend.link.on_all(DOWN);
+        let begun = Instant::now();
+        let client = backend.register("mail", "http://10.0.0.7").await;
+        let mut statuses = client.status_changes();
+        let first = item(&mut statuses).await.unwrap();
+        assert_eq!(words(&first), ("standalone", "unknown"));
+        let Registration::Standalone { since, error } = first.registration else { unreachable!() };
+        assert!(since <= Instant::now().into_std() && since >= begun.into_std());
+        assert_eq!(error.operation(), Some("register"));
+
+        // All that is told on the way, until the client is as it should be.
+        let mut until = async |goal| {
+            let mut told = Vec::new();
+            while told.last() != Some(&goal) {
+                let status = item(&mut statuses).await.unwrap();
+                if let View::Stale { error, .. } = &status.view {
+                    assert!(["list", "watch"].contains(&error.operation().unwrap()), "{error}");
+                }
+                if let Registration::Retrying { error, .. } = &status.registration {
+                    assert_eq!(error.operation(), Some("register"));
+                }
+                told.push(words(&status));
+            }
+            told
+        };
+        backend.link.clear_all();
+        let told = until(("registered", "fresh")).await;
+        let between = [("registered", "unknown"), ("standalone", "fresh")];
+        assert!(told.len() <= 2 && between.contains(&told[0]) || told.len() == 1, "{told:?}");
+
+        for _ in 0..2 {
+            backend.link.on_all(DOWN);
+            let told = until(("retrying", "stale")).await;
+            let between = [("registered", "stale"), ("retrying", "fresh")];
+            assert!(told.len() == 1 || told.len() == 2 && between.contains(&told[0]), "{told:?}");
+            backend.link.clear_all();
+            let told = until(("registered", "fresh")).await;
+            assert!(told.len() == 1 || told.len() == 2 && between.contains(&told[0]), "{told:?}");
+        }
+        client.leave().await.unwrap();
+        assert_eq!(until(("left", "fresh")).await.len(), 1);
+        client.shutdown().await.unwrap();
+        assert_eq!(words(&item(&mut statuses).await.unwrap()), ("left", "stale"));
+        assert!(item(&mut statuses).await.is_none());
     }
 }
 

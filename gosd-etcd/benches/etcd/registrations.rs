@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn};
+use etcd_client::{Client, Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp};
 use futures_util::future::try_join_all;
 use gosd_core::Instance;
 use gosd_testservers::EtcdServer;
@@ -64,7 +64,10 @@ async fn keep(
     lease: i64,
 ) -> Result<(), etcd_client::Error> {
     client.lease_keep_alive(lease).await?;
-    let still = Txn::new().when([Compare::lease(key(instance), CompareOp::Equal, lease)]);
+    // With a read, since without one the member would not ask the others.
+    let read = TxnOp::get(key(instance), Some(GetOptions::new().with_count_only()));
+    let still =
+        Txn::new().when([Compare::lease(key(instance), CompareOp::Equal, lease)]).and_then([read]);
     assert!(client.txn(still).await?.succeeded());
     Ok(())
 }

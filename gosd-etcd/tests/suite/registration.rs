@@ -4,7 +4,7 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 use gosd_core::Event;
-use gosd_testservers::{EtcdServer, Mode, Proxy};
+use gosd_testservers::{EtcdCluster, EtcdServer, Mode, Proxy, etcd_leader};
 
 use super::support::{LONG, Watch, instance, key, lease, leases, open, open_at};
 
@@ -61,6 +61,24 @@ async fn a_heartbeat_writes_nothing_and_keeps_the_lease() {
     }
     // The revision of the whole database, and the lease, are in it.
     assert_eq!(etcd.ctl(&["get", &key(&mail), "-w", "fields"]).await, before);
+}
+
+#[tokio::test]
+async fn a_member_that_is_alone_proves_no_heartbeat() {
+    let mut cluster = EtcdCluster::start().await;
+    let leader = etcd_leader(&cluster.nodes.each_ref()).await;
+    let driver = open_at(cluster.nodes[leader].port()).await;
+    let mail = instance("mail");
+    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG).await.unwrap();
+    for (n, node) in cluster.nodes.iter_mut().enumerate() {
+        if n != leader {
+            node.process().signal("STOP").await;
+        }
+    }
+    // For an election timeout it takes itself for the leader still.
+    let alone = tokio::time::timeout(Duration::from_secs(5), driver.register(&mail, LONG)).await;
+    assert!(!matches!(alone, Ok(Ok(()))), "a member without a majority has proved it");
 }
 
 #[tokio::test]

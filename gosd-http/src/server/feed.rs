@@ -88,9 +88,7 @@ impl Feed {
     pub(super) async fn contact(&self) -> Result<()> {
         let contact = self.subscribe();
         let caught_up = async {
-            if self.driver.watch().is_none() {
-                self.state.poll.catch_up().await;
-            }
+            self.state.poll.catch_up().await;
             is_made(contact).await
         };
         in_time(caught_up).await

@@ -39,7 +39,8 @@
 //!
 //! Several tokens are valid at once: to rotate, add the new one, move the clients, drop the old one.
 //! Tokens and bodies are in no log. What the database says of its failures goes to the log (`debug`),
-//! and only its kind to clients. [`Limits`] bounds what each client can take of the server.
+//! and only its kind to clients. [`Limits`] bounds what clients can take of the server: requests and
+//! watchers for each of them, connections and instances for all together.
 //!
 //! # How it works
 //!
@@ -66,6 +67,9 @@
 mod auth;
 mod events;
 mod feed;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
 mod log;
 mod places;

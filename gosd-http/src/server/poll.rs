@@ -25,8 +25,12 @@ impl Poll {
         Self { asked: watch::Sender::new(0), served: watch::Sender::new(0) }
     }
 
-    /// Waits until what there is now has been handed out.
+    /// Waits until what there is now has been handed out, if a reader is at it.
     pub(super) async fn catch_up(&self) {
+        // The driver has a watch of its own, or the first reading is still to come.
+        if self.asked.is_closed() {
+            return;
+        }
         let mut ticket = 0;
         self.asked.send_modify(|asked| {
             *asked += 1;

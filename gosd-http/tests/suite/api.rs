@@ -118,6 +118,33 @@ async fn events_resume_where_they_were_left() {
 }
 
 #[tokio::test]
+async fn one_watch_of_the_database_serves_all() {
+    use futures_util::StreamExt;
+    use gosd_core::{Event, Memory};
+    use gosd_testkit::{Faulty, Operation};
+    use std::sync::Arc;
+
+    let counted = Faulty::new(Arc::new(Memory::new()));
+    let settings = Settings::new().namespace("gosd", Arc::new(counted.clone())).unwrap();
+    let server = super::support::start(settings).await;
+    let mut drivers = Vec::new();
+    for _ in 0..5 {
+        drivers.push(super::support::open(&url(&server, "")).await);
+    }
+    let mut watches: Vec<_> = drivers.iter().map(|driver| driver.watch().unwrap()).collect();
+    for watch in &mut watches {
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(Vec::new()));
+    }
+    let mail = instance("mail");
+    drivers[0].register(&mail, LEASE).await.unwrap();
+    for watch in &mut watches {
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::Put(mail.clone()));
+    }
+    assert_eq!(ask(http().get(url(&server, "/health"))).await.status, 200);
+    assert_eq!(counted.calls(Operation::Watch), 1);
+}
+
+#[tokio::test]
 async fn health_tells_of_the_database() {
     use gosd_core::{ErrorKind, Memory};
     use gosd_testkit::{Fault, Faulty};

@@ -97,6 +97,24 @@ async fn a_failure_is_an_error_of_its_kind_and_never_an_empty_list() {
 }
 
 #[tokio::test]
+async fn a_change_is_made_only_if_the_server_says_so() {
+    let instance = instance("mail");
+    for line in [
+        answer("304 Not Modified", "application/json", ""),
+        answer("202 Accepted", "application/json", "{}"),
+        answer("200 OK", "text/html", "<!doctype html>"),
+    ] {
+        let actor = act(vec![line.clone(), line.clone()]).await;
+        let driver = open(&actor.url).await;
+        let registered = driver.register(&instance, LEASE).await;
+        let deregistered = driver.deregister(instance.id()).await;
+        for result in [registered, deregistered] {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Data, "{line:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let elsewhere = act(vec![answer("200 OK", "application/json", "{\"instances\":[]}")]).await;
     let redirect = format!("307 Temporary Redirect\r\nlocation: {}/", elsewhere.url);

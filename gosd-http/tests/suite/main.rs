@@ -11,7 +11,6 @@ mod limits;
 #[path = "../load/mod.rs"]
 mod load;
 mod load_in_small;
-mod logs;
 mod mounted;
 mod python;
 mod restart;

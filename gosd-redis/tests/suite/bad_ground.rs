@@ -8,7 +8,7 @@ use redis::AsyncCommands;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::support::{LONG, Log, Watch, instance, open};
+use super::support::{LONG, Watch, instance, open};
 
 /// Starts a client that registers, and does not try for long.
 async fn start(url: &str) -> Result<Client> {
@@ -268,21 +268,6 @@ async fn a_consumer_may_only_read() {
     assert_eq!(reader.list().await.unwrap(), [lives]);
     let error = reader.register(&dies, LONG).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
-}
-
-#[tokio::test]
-async fn a_server_that_may_evict_the_registry() {
-    for (policy, warnings) in [("allkeys-lru", 1), ("volatile-lru", 0), ("noeviction", 0)] {
-        let server = RedisServer::start(&["--maxmemory-policy", policy]).await;
-        let log = Log::default();
-        let _guard = tracing::subscriber::set_default(log.clone());
-        let driver = open(&server.url()).await;
-        driver.list().await.unwrap();
-        driver.register(&instance("mail"), LONG).await.unwrap();
-        open(&server.url()).await;
-        let warned = log.warnings().into_iter().filter(|line| line.contains(policy)).count();
-        assert_eq!(warned, warnings, "{policy}");
-    }
 }
 
 /// Waits until a client has registered.

@@ -123,6 +123,19 @@ fn an_expiry_in_a_broken_view_waits_until_contact_has_held_for_a_lease() {
 }
 
 #[test]
+fn an_expiry_of_what_is_missing_does_not_shorten_its_time() {
+    let mut bench = Bench::new();
+    bench.reset(&["a-1", "a-2"]);
+    bench.pass(LEASE / 2);
+    bench.read(&[]);
+    bench.expire("a-1");
+    bench.pass(LEASE - TICK);
+    assert_eq!(bench.view(), ["a-1", "a-2"]);
+    bench.pass(TICK);
+    assert!(bench.view().is_empty());
+}
+
+#[test]
 fn contact_that_has_held_for_less_than_a_lease_is_not_believed() {
     let mut bench = Bench::new();
     bench.reset(&["a-1", "a-2"]);

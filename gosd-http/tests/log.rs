@@ -1,13 +1,14 @@
-//! What the logs of both sides say, at their most talkative.
+//! What the logs of both sides say, at their most talkative. In a process of its own, since logging
+//! that begins while another thread logs may miss lines.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use gosd_http::server::Settings;
+use gosd_core::{Instance, Memory};
+use gosd_http::server::{Settings, serve};
 use tracing_subscriber::fmt::MakeWriter;
-
-use super::support::{LEASE, instance, memory, open};
 
 const TOKEN: &str = "sesame-sesame-sesame";
 
@@ -41,11 +42,13 @@ async fn they_hold_no_token() {
         .with_writer(log.clone())
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);
-    let (server, _) = memory(Settings::new().token(TOKEN).unwrap()).await;
-    let mail = instance("mail");
+    let settings = Settings::new().token(TOKEN).unwrap().namespace("gosd", Arc::new(Memory::new()));
+    let server = serve("127.0.0.1:0", settings.unwrap()).await.unwrap();
+    let mail = Instance::new("mail", "http://10.0.0.7:8885").unwrap();
     for (token, is_let_in) in [(TOKEN, true), ("sesame-but-another-one", false)] {
-        let driver = open(&format!("http://:{token}@{}", server.address())).await;
-        assert_eq!(driver.register(&mail, LEASE).await.is_ok(), is_let_in);
+        let url = format!("http://:{token}@{}", server.address());
+        let driver = gosd_http::open(&url).await.unwrap();
+        assert_eq!(driver.register(&mail, Duration::from_secs(600)).await.is_ok(), is_let_in);
         assert_eq!(driver.watch().unwrap().next().await.unwrap().is_ok(), is_let_in);
     }
     server.shutdown().await;

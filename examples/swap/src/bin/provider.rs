@@ -1,0 +1,37 @@
+//! The provider of the examples, with one more driver; nothing else differs.
+#![expect(clippy::print_stdout, reason = "it is there to be watched")]
+
+use std::env;
+use std::error::Error;
+
+use axum::routing::get;
+use axum::{Json, Router};
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = env::args().skip(1);
+    let (Some(address), Some(name)) = (args.next(), args.next()) else {
+        return Err("usage: provider [HOST]:PORT NAME, such as :3333 1".into());
+    };
+    // What is registered has to be where others can reach this process. Without a host that is this
+    // machine alone; to be found from another one, give the address that it sees, such as 10.0.0.7:3333.
+    let address = if address.starts_with(':') { format!("127.0.0.1{address}") } else { address };
+    let listener = TcpListener::bind(&address).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+
+    let body = format!("Provider: {name}");
+    let app = Router::new().route("/ping", get(async move || Json(body)));
+
+    // The listener is bound, so a request is welcome from the moment that others find this instance.
+    let gosd = gosd::Drivers::compiled()
+        .with("memcache", gosd_memcache::open)
+        .start("provider", &url)
+        .await?;
+    println!("registered at {url}");
+
+    // On Ctrl-C or SIGTERM: leave first, then answer the requests that are under way, then end.
+    axum::serve(listener, app).with_graceful_shutdown(gosd.shutdown_on_signal()).await?;
+    println!("left");
+    Ok(())
+}
