@@ -59,8 +59,8 @@
 //!
 //! A watch has a connection of its own, and all else of a driver another. It begins before the
 //! snapshot is read, and tells what came after the snapshot's revision. If it is canceled, if the
-//! history was compacted under a slow reader, if its member lost the leader, or if there was no sign
-//! of life for eight seconds, contact is lost, and the next item is a new snapshot. It never resumes:
+//! history was compacted under a slow reader, if its member lost the leader, or if there was no answer
+//! for eight seconds, contact is lost, and the next item is a new snapshot. It never resumes:
 //! a data directory that was wiped or restored continues with any revision, in a cluster of the same
 //! id, so nothing would prove that the history is the same.
 //!

@@ -6,7 +6,7 @@ use etcd_client::{
 };
 use futures_util::stream;
 use gosd_core::{BoxStream, Error, ErrorKind, Event, Instance, Result};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use crate::driver::Etcd;
@@ -14,9 +14,10 @@ use crate::{connection, error, layout};
 
 /// How long it may take to connect and to begin a watch, and then again to read the snapshot.
 const BEGIN: Duration = Duration::from_secs(8);
-/// How long a watch may be silent before the server is asked whether it is alive.
-const QUIET: Duration = Duration::from_secs(4);
-/// How long its answer may take; with the silence, a dead connection is noticed within 8 s.
+/// How often the server is asked whether it is alive, be there changes or not: changes can arrive on
+/// a connection on which nothing reaches the server, no heartbeat either.
+const ASK: Duration = Duration::from_secs(4);
+/// How long its answer may take; a dead connection is noticed within 8 s.
 const ANSWER: Duration = Duration::from_secs(4);
 
 /// A snapshot, and then the changes: on a connection of its own.
@@ -59,6 +60,9 @@ impl Watch<'_> {
 struct Follow {
     stream: WatchStream,
     snapshot: i64,
+    /// When the server is to be asked whether it is alive, or is to have answered.
+    due_at: Instant,
+    is_asked: bool,
     /// Kept for the stream.
     _client: Client,
 }
@@ -84,23 +88,27 @@ impl Follow {
         let reply = answered(BEGIN, kv.get(prefix, Some(range))).await?.map_err(fail)?;
         let snapshot = reply.header().map_or(0, ResponseHeader::revision);
         debug!(revision = snapshot, instances = reply.kvs().len(), "watching");
-        Ok((Self { stream, snapshot, _client: client }, driver.decode(reply.kvs())))
+        let follow = Self {
+            stream,
+            snapshot,
+            due_at: Instant::now() + ASK,
+            is_asked: false,
+            _client: client,
+        };
+        Ok((follow, driver.decode(reply.kvs())))
     }
 
-    /// Reads some changes.
+    /// Reads some changes, or asks whether the server is alive.
     async fn read(&mut self, driver: &Etcd, queue: &mut VecDeque<Event>) -> Result<()> {
-        let response = match timeout(QUIET, self.stream.message()).await {
-            Ok(message) => message,
-            Err(_) => {
-                let ask = async {
-                    self.stream.request_progress().await?;
-                    self.stream.message().await
-                };
-                answered(ANSWER, ask).await?
-            }
+        let Ok(message) = timeout_at(self.due_at, self.stream.message()).await else {
+            return self.ask(driver).await;
         };
-        let response = response.map_err(|error| error::from_etcd(&error, &driver.options))?;
+        let response = message.map_err(|error| error::from_etcd(&error, &driver.options))?;
         let response = intact(response, driver)?;
+        if response.events().is_empty() {
+            self.is_asked = false;
+            self.due_at = Instant::now() + ASK;
+        }
         for change in response.events() {
             let Some(record) = change.kv().filter(|kv| kv.mod_revision() > self.snapshot) else {
                 continue;
@@ -128,6 +136,18 @@ impl Follow {
         }
         Ok(())
     }
+
+    /// Asks whether the server is alive, unless it has been asked and did not answer in time.
+    async fn ask(&mut self, driver: &Etcd) -> Result<()> {
+        if self.is_asked {
+            return Err(silent(ANSWER));
+        }
+        let asked = self.stream.request_progress().await;
+        asked.map_err(|error| error::from_etcd(&error, &driver.options))?;
+        self.due_at = Instant::now() + ANSWER;
+        self.is_asked = true;
+        Ok(())
+    }
 }
 
 /// Refuses what says that the watch is over.
@@ -146,7 +166,9 @@ fn intact(response: Option<WatchResponse>, driver: &Etcd) -> Result<WatchRespons
 }
 
 async fn answered<T>(within: Duration, call: impl Future<Output = T>) -> Result<T> {
-    timeout(within, call).await.map_err(|_| {
-        Error::new(ErrorKind::Timeout, format!("no answer within {within:?}; connecting anew"))
-    })
+    timeout(within, call).await.map_err(|_| silent(within))
+}
+
+fn silent(within: Duration) -> Error {
+    Error::new(ErrorKind::Timeout, format!("no answer within {within:?}; connecting anew"))
 }

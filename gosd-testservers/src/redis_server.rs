@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
@@ -69,6 +71,11 @@ impl RedisServer {
     /// The URL of the server, without a path or a query.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The folder of what it keeps, with `--appendonly yes`.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("appendonlydir")
     }
 
     /// The process, to signal it.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use gosd_core::{Event, Instance};
 use gosd_testservers::{EtcdCluster, EtcdServer, Mode, Proxy};
+use tokio::net::{TcpListener, TcpStream};
 
-use super::support::{LONG, Watch, instance, open_at};
+use super::support::{LONG, PATIENCE, Watch, instance, open_at};
 
 #[tokio::test]
 async fn goes_on_right_after_the_snapshot() {
@@ -118,6 +119,63 @@ async fn a_silent_connection_is_an_error_within_ten_seconds() {
     open_at(etcd.port()).await.register(&mail, LONG).await.unwrap();
     proxy.set(Mode::Pass);
     assert_eq!(watch.snapshot().await, [mail]);
+}
+
+/// Nothing that clients say arrives, no heartbeat either: what expires then may be alive.
+#[tokio::test]
+async fn changes_that_arrive_do_not_hide_that_questions_do_not() {
+    let etcd = EtcdServer::start(&[]).await;
+    let (port, deaf) = one_way(etcd.port()).await;
+    let driver = open_at(port).await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+    deaf.send_replace(true);
+    let other = open_at(etcd.port()).await;
+    let busy = async {
+        loop {
+            other.register(&instance("busy"), LONG).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let lost = async {
+        loop {
+            if let Err(error) = watch.next().await {
+                return error;
+            }
+        }
+    };
+    let error = tokio::select! {
+        error = lost => error,
+        () = busy => unreachable!(),
+        () = tokio::time::sleep(PATIENCE) => panic!("it is not noticed"),
+    };
+    assert!(error.is_retryable(), "{error}");
+}
+
+/// A port in front of a server, which hears nothing any more once it is told to be deaf.
+async fn one_way(server: u16) -> (u16, tokio::sync::watch::Sender<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (deaf, is_deaf) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+            let (mut requests, mut to_client) = client.into_split();
+            let (mut replies, mut to_server) = server.into_split();
+            let mut is_deaf = is_deaf.clone();
+            tokio::spawn(async move {
+                let deafened = async {
+                    let _ = is_deaf.wait_for(|deaf| *deaf).await.is_ok();
+                };
+                tokio::select! {
+                    _ = tokio::io::copy(&mut requests, &mut to_server) => {}
+                    // The socket stays open.
+                    () = deafened => std::future::pending().await,
+                }
+            });
+            tokio::spawn(async move { tokio::io::copy(&mut replies, &mut to_client).await });
+        }
+    });
+    (port, deaf)
 }
 
 #[tokio::test]

@@ -1,0 +1,150 @@
+//! The databases that trials are made on.
+
+mod etcd;
+mod http;
+mod redis;
+mod sentinel;
+mod server;
+mod sqlite;
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use gosd_core::{Driver, async_trait};
+use gosd_testservers::EtcdServer;
+
+pub use http::serve;
+use server::Wired;
+
+use crate::check::Promise;
+use crate::fault::Fault;
+use crate::history::Recorder;
+
+/// A database in which faults can be made.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// The driver's URL for clients.
+    fn url(&self) -> String;
+
+    /// The same past the network in which faults are made.
+    fn direct(&self) -> String {
+        self.url()
+    }
+
+    /// Keeps a copy of the data for a [`Fault::Rewind`].
+    async fn remember(&mut self);
+
+    async fn begin(&mut self, fault: Fault);
+
+    async fn end(&mut self, fault: Fault);
+}
+
+/// Which database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Sqlite,
+    Redis,
+    /// A Redis master and its replica, under sentinels.
+    Sentinel,
+    Etcd,
+    /// Three members of etcd.
+    Cluster,
+    Http,
+    /// The same without event streams.
+    Poll,
+}
+
+impl Kind {
+    /// All of them, with their names in commands and tables.
+    pub const ALL: [(Self, &str); 7] = [
+        (Self::Sqlite, "sqlite"),
+        (Self::Redis, "redis"),
+        (Self::Sentinel, "redis+sentinel"),
+        (Self::Etcd, "etcd"),
+        (Self::Cluster, "etcd-cluster"),
+        (Self::Http, "http"),
+        (Self::Poll, "http-polled"),
+    ];
+
+    /// The faults that it can have.
+    pub fn faults(self) -> Vec<Fault> {
+        match self {
+            Self::Sqlite => Fault::FILE.into(),
+            Self::Redis | Self::Etcd | Self::Http | Self::Poll => {
+                [&Fault::SERVER[..], &Fault::NETWORK].concat()
+            }
+            Self::Sentinel | Self::Cluster => vec![Fault::Failover],
+        }
+    }
+
+    /// The promise that cannot be kept in a fault; the page says why.
+    pub fn impossible(self, fault: Fault) -> Option<Promise> {
+        let is_one_way = self == Self::Http && fault == Fault::LoseRequests;
+        is_one_way.then_some(Promise::Found)
+    }
+
+    /// How many faults it can have one after the other: a replica takes over once.
+    pub fn most_faults(self) -> usize {
+        if self == Self::Sentinel { 1 } else { 3 }
+    }
+
+    /// Whether its clients learn of changes only by reading.
+    pub fn polls(self) -> bool {
+        self == Self::Poll
+    }
+
+    /// Starts one, with its files in a folder.
+    pub async fn start(self, folder: &Path, recorder: &Recorder) -> Box<dyn Backend> {
+        match self {
+            Self::Sqlite => Box::new(sqlite::Sqlite::new(folder)),
+            Self::Redis => {
+                let url = |port| format!("redis://127.0.0.1:{port}");
+                Box::new(Wired::to(redis::start().await, url, folder, recorder).await)
+            }
+            Self::Sentinel => Box::new(sentinel::Sentinel::start().await),
+            Self::Etcd => {
+                let url = |port| format!("etcd://127.0.0.1:{port}");
+                Box::new(Wired::to(EtcdServer::start(&[]).await, url, folder, recorder).await)
+            }
+            Self::Cluster => Box::new(etcd::Cluster::start().await),
+            Self::Http | Self::Poll => {
+                let url = if self.polls() {
+                    |port| format!("http://127.0.0.1:{port}?watch=off")
+                } else {
+                    |port| format!("http://127.0.0.1:{port}")
+                };
+                let server = http::HttpServer::start(folder).await;
+                Box::new(Wired::to(server, url, folder, recorder).await)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(kind, _)| kind == self);
+        f.pad(name.map_or("backend", |(_, name)| name))
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let kind = Self::ALL.iter().find(|(_, name)| *name == text);
+        kind.map(|(kind, _)| *kind).ok_or_else(|| format!("no backend is called {text:?}"))
+    }
+}
+
+/// Makes a driver of a URL of any backend.
+pub async fn open(url: &str) -> Arc<dyn Driver> {
+    let driver = match url.split(':').next() {
+        Some("sqlite") => gosd_sqlite::open(url).await,
+        Some("etcd") => gosd_etcd::open(url).await,
+        Some("http") => gosd_http::open(url).await,
+        _ => gosd_redis::open(url).await,
+    };
+    driver.expect("the URL is good")
+}

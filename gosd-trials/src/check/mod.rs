@@ -1,0 +1,131 @@
+//! Judges a history: which promises held, and by how much.
+
+mod load;
+mod lookups;
+mod membership;
+mod times;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::history::History;
+use times::Times;
+
+/// What a promise says of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// (a) A lookup never fails for a service that has had a live instance throughout.
+    Found,
+    /// (b) Once the fault is over, every client agrees with the backend and the truth, within one
+    /// lease and one refresh interval.
+    Agreed,
+    /// (c) A killed instance is in nobody's rotation later than one lease and two seconds after
+    /// the backend and contact with it are back.
+    Dropped,
+    /// (d) An instance that left never comes back, and a killed one not for longer than a lease.
+    Gone,
+    /// (e) Every live instance is listed again.
+    Listed,
+    /// (f) The load on the backend stays bounded, and is spread.
+    Bounded,
+    /// (g) Tasks, sockets and memory return to where they were.
+    Returned,
+}
+
+impl Promise {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Found,
+        Self::Agreed,
+        Self::Dropped,
+        Self::Gone,
+        Self::Listed,
+        Self::Bounded,
+        Self::Returned,
+    ];
+
+    /// Its letter.
+    pub fn letter(self) -> char {
+        char::from(b'a' + self as u8)
+    }
+}
+
+/// What was agreed before the trial.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How many clients look things up, numbered from 0.
+    pub clients: usize,
+    pub lease: Duration,
+    pub refresh: Duration,
+    /// Whether clients learn of changes only by reading.
+    pub polls: bool,
+    /// Whether the backend went back in time: then what left comes back with it, for a lease.
+    pub rewound: bool,
+}
+
+/// What is to be said of one promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub promise: Promise,
+    /// How much, in a few words.
+    pub figure: String,
+    /// What broke it, if anything did: the first few.
+    pub violations: Vec<String>,
+}
+
+impl Verdict {
+    /// Whether the promise was kept.
+    pub fn held(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.held() { "held" } else { "broken" };
+        write!(
+            f,
+            "{}\t{word}\t{}\t{}",
+            self.promise.letter(),
+            self.figure,
+            self.violations.join("; ")
+        )
+    }
+}
+
+/// What may pass between an event and its record, on a machine that does other things too.
+const SLACK: Duration = Duration::from_secs(1);
+/// What a backend may take to notice that a lease ran out.
+const GRACE: Duration = Duration::from_secs(2);
+/// So many violations are told.
+const TOLD: usize = 5;
+
+/// Judges a trial, by every promise.
+pub fn check(history: &History, terms: &Terms) -> Vec<Verdict> {
+    let times = Times::of(history, terms);
+    let judge = |promise: Promise| {
+        let (figure, mut violations) = match promise {
+            Promise::Found => lookups::found(history, &times),
+            Promise::Agreed => membership::agreed(history, &times, terms),
+            Promise::Dropped => membership::dropped(history, &times, terms),
+            Promise::Gone => membership::gone(history, &times, terms),
+            Promise::Listed => membership::listed(history, &times),
+            Promise::Bounded => load::bounded(history, &times, terms),
+            Promise::Returned => load::returned(history),
+        };
+        let more = violations.len().saturating_sub(TOLD);
+        violations.truncate(TOLD);
+        if more > 0 {
+            violations.push(format!("and {more} more"));
+        }
+        Verdict { promise, figure, violations }
+    };
+    Promise::ALL.map(judge).into()
+}
+
+/// A figure, and what broke the promise.
+type Finding = (String, Vec<String>);
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}

@@ -1,0 +1,90 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{SLACK, Terms};
+use crate::history::{Event, History, Ids};
+
+/// When what lived and died, and when the fault was.
+pub(super) struct Times<'a> {
+    pub(super) lives: BTreeMap<&'a str, Life<'a>>,
+    pub(super) ready: Duration,
+    pub(super) began: Duration,
+    pub(super) ended: Duration,
+    /// The end of the fault, and of all coming and going.
+    pub(super) quiet: Duration,
+    /// When everybody is to agree.
+    pub(super) due: Duration,
+    /// What lives in the end.
+    pub(super) truth: Ids,
+}
+
+pub(super) struct Life<'a> {
+    pub(super) service: &'a str,
+    pub(super) started: Duration,
+    /// From here on it may be gone.
+    pub(super) leaving: Option<Duration>,
+    pub(super) left: Option<Duration>,
+    pub(super) killed: Option<Duration>,
+}
+
+impl Life<'_> {
+    pub(super) fn ends(&self) -> Option<Duration> {
+        self.leaving.or(self.left).or(self.killed)
+    }
+}
+
+impl<'a> Times<'a> {
+    pub(super) fn of(history: &'a History, terms: &Terms) -> Self {
+        let mut lives: BTreeMap<&str, Life<'_>> = BTreeMap::new();
+        let (mut ready, mut began, mut ended, mut quiet) = Default::default();
+        for (at, event) in history {
+            let at = *at;
+            let life = match event {
+                Event::Started { id, service } => {
+                    let life =
+                        Life { service, started: at, leaving: None, left: None, killed: None };
+                    lives.insert(id, life);
+                    quiet = at;
+                    continue;
+                }
+                Event::Leaving { id } => lives.get_mut(&**id).map(|life| &mut life.leaving),
+                Event::Left { id } => lives.get_mut(&**id).map(|life| &mut life.left),
+                Event::Killed { id } => lives.get_mut(&**id).map(|life| &mut life.killed),
+                Event::Ready => Some(&mut ready),
+                Event::FaultBegan => Some(&mut began),
+                Event::FaultEnded => Some(&mut ended),
+                _ => continue,
+            };
+            // Several faults count as one.
+            if let Some(time) = life
+                && (time.is_none() || *event == Event::FaultEnded)
+            {
+                *time = Some(at);
+            }
+            quiet = at;
+        }
+        let truth = lives.iter().filter(|(_, life)| life.ends().is_none());
+        let truth = truth.map(|(id, _)| (*id).to_owned()).collect();
+        let poll = if terms.polls { terms.refresh } else { Duration::ZERO };
+        let end = history.last().map_or(Duration::ZERO, |(at, _)| *at);
+        Self {
+            lives,
+            ready: ready.unwrap_or(end),
+            began: began.unwrap_or(end),
+            ended: ended.unwrap_or(end),
+            quiet,
+            due: quiet + terms.lease + terms.refresh + poll + SLACK,
+            truth,
+        }
+    }
+
+    /// From when on an instance that was killed at a time can be missed.
+    pub(super) fn known(&self, killed: Duration, within: Duration) -> Duration {
+        if self.is_seen(killed, within) { killed } else { killed.max(self.ended) }
+    }
+
+    /// Whether nothing hid its death: all was over before the fault.
+    pub(super) fn is_seen(&self, killed: Duration, within: Duration) -> bool {
+        killed + within < self.began
+    }
+}

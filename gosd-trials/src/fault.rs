@@ -1,0 +1,85 @@
+use std::fmt;
+use std::str::FromStr;
+
+/// What goes wrong with a backend for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `kill -9`, and a start with what was kept.
+    Kill,
+    /// `SIGSTOP` and `SIGCONT`: connections live, and nobody answers.
+    Pause,
+    /// It starts again with nothing.
+    Wipe,
+    /// It starts again with what it had some time before the fault.
+    Rewind,
+    /// A replica that has nothing takes over.
+    Failover,
+    /// Somebody holds a lock on the database.
+    Lock,
+    /// The disk is full.
+    Fill,
+    /// The network refuses connections, and closes those there are.
+    Refuse,
+    /// It resets connections as soon as they say something.
+    Reset,
+    /// Everything is late.
+    Delay,
+    /// What clients say does not arrive.
+    LoseRequests,
+    /// What they are answered does not arrive.
+    LoseReplies,
+    /// A few bytes at a time.
+    Trickle,
+    /// Connections break in the middle of a reply.
+    Cut,
+}
+
+impl Fault {
+    /// Those of a server that keeps its data.
+    pub const SERVER: [Self; 4] = [Self::Kill, Self::Pause, Self::Wipe, Self::Rewind];
+    /// Those of a network.
+    pub const NETWORK: [Self; 7] = [
+        Self::Refuse,
+        Self::Reset,
+        Self::Delay,
+        Self::LoseRequests,
+        Self::LoseReplies,
+        Self::Trickle,
+        Self::Cut,
+    ];
+    /// Those of a file.
+    pub const FILE: [Self; 4] = [Self::Wipe, Self::Rewind, Self::Lock, Self::Fill];
+
+    const NAMES: [(Self, &'static str); 14] = [
+        (Self::Kill, "kill"),
+        (Self::Pause, "pause"),
+        (Self::Wipe, "wipe"),
+        (Self::Rewind, "rewind"),
+        (Self::Failover, "failover"),
+        (Self::Lock, "lock"),
+        (Self::Fill, "fill"),
+        (Self::Refuse, "refuse"),
+        (Self::Reset, "reset"),
+        (Self::Delay, "delay"),
+        (Self::LoseRequests, "lose-requests"),
+        (Self::LoseReplies, "lose-replies"),
+        (Self::Trickle, "trickle"),
+        (Self::Cut, "cut"),
+    ];
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::NAMES.iter().find(|(fault, _)| fault == self);
+        f.pad(name.map_or("fault", |(_, name)| name))
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fault = Self::NAMES.iter().find(|(_, name)| *name == text);
+        fault.map(|(fault, _)| *fault).ok_or_else(|| format!("no fault is called {text:?}"))
+    }
+}

@@ -1,0 +1,88 @@
+//! The commands of the trials.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use gosd_trials::backend::serve;
+use gosd_trials::check::check;
+use gosd_trials::member::live;
+use gosd_trials::runs::{soak, table};
+use gosd_trials::trial::Plan;
+
+const USAGE: &str = "\
+usage: gosd-trials table [--only DRIVER] [--markdown FILE]
+       gosd-trials soak --minutes N [--seed N]
+       gosd-trials again SEED
+";
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let program = std::env::current_exe()?;
+    let mut out = std::io::stdout();
+    let held = match args[..] {
+        ["table", ref options @ ..] => {
+            let [only, file] = parse(options, ["--only", "--markdown"])?;
+            let only = only.map(str::parse).transpose()?;
+            let (page, held) = table(&program, only, &mut out).await?;
+            if let Some(file) = file {
+                fs::write(file, page)?;
+            }
+            held
+        }
+        ["soak", ref options @ ..] => {
+            let [minutes, seed] = parse(options, ["--minutes", "--seed"])?;
+            let minutes: f64 = minutes.ok_or(USAGE)?.parse()?;
+            let seed = seed.map_or_else(|| Ok(fastrand::u64(..1 << 32)), str::parse)?;
+            writeln!(out, "soak of {minutes} min from seed {seed}")?;
+            soak(&program, Duration::from_secs_f64(minutes * 60.0), seed, &mut out).await?
+        }
+        ["again", seed] => soak(&program, Duration::ZERO, seed.parse()?, &mut out).await?,
+        ["trial", kind, faults, lasting, seed, folder] => {
+            trial(&Plan::from_args([kind, faults, lasting, seed])?, folder.as_ref()).await?;
+            true
+        }
+        ["member", url, id] => {
+            live(url, id).await;
+            true
+        }
+        ["serve", port, data] => {
+            serve(port.parse()?, data).await;
+            true
+        }
+        _ => return Err(USAGE.into()),
+    };
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Makes a trial in this process: its history goes to a file beside the folder.
+async fn trial(plan: &Plan, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let history = plan.run(folder).await;
+    let mut file = BufWriter::new(File::create(folder.with_file_name("history"))?);
+    for (at, event) in &history {
+        writeln!(file, "{:.3} {event:?}", at.as_secs_f64())?;
+    }
+    for verdict in check(&history, &plan.terms()) {
+        writeln!(std::io::stdout(), "{verdict}")?;
+    }
+    Ok(())
+}
+
+/// The values of options, which may come in any order.
+fn parse<'a, const N: usize>(
+    args: &[&'a str],
+    names: [&str; N],
+) -> Result<[Option<&'a str>; N], Box<dyn Error>> {
+    let mut values = [None; N];
+    for pair in args.chunks(2) {
+        let [name, value] = *pair else { return Err(USAGE.into()) };
+        let index = names.iter().position(|known| *known == name).ok_or(USAGE)?;
+        values[index] = Some(value);
+    }
+    Ok(values)
+}

@@ -1,0 +1,132 @@
+use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
+
+use gosd_core::{Client, Instance, Settings};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use crate::backend::open;
+use crate::history::{Event, Recorder};
+use crate::trial::settings;
+
+/// The service of the instances that come and go.
+pub(crate) const SERVICE: &str = "passing";
+/// What a process says when it has registered, or has begun to try.
+const READY: &str = "started";
+
+/// Who needs longer than this to end after a signal may have ended without a goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Where members live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// In this process.
+    Here,
+    /// In a process of its own, which can be killed.
+    Process,
+}
+
+/// How members end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    Leave,
+    Shutdown,
+    Die,
+}
+
+/// An instance that comes and goes.
+pub(crate) struct Member {
+    id: String,
+    life: Life,
+    recorder: Recorder,
+}
+
+enum Life {
+    Here(Client),
+    Process(Child),
+}
+
+impl Member {
+    /// Starts an instance; with the backend down it lives alone.
+    pub(crate) async fn start(home: Home, url: &str, recorder: &Recorder) -> Self {
+        let instance = Instance::new(SERVICE, "http://10.0.0.7:8885").expect("they are good");
+        let id = instance.id().to_string();
+        let started = Event::Started { id: id.clone(), service: SERVICE.to_owned() };
+        recorder.record(started);
+        let life = match home {
+            Home::Here => Life::Here(client(url, instance, settings()).await),
+            Home::Process => Life::Process(process(url, &id).await),
+        };
+        Self { id, life, recorder: recorder.clone() }
+    }
+
+    /// Ends the instance; in the quiet, a goodbye reaches the backend.
+    pub(crate) async fn end(self, end: End, is_quiet: impl Fn() -> bool) {
+        let id = self.id;
+        let has_left = match (self.life, end) {
+            (Life::Here(client), End::Die) => {
+                drop(client);
+                false
+            }
+            (Life::Here(client), end) => {
+                self.recorder.record(Event::Leaving { id: id.clone() });
+                match end {
+                    End::Leave => client.leave().await.is_ok(),
+                    _ => client.shutdown().await.is_ok(),
+                }
+            }
+            (Life::Process(mut child), End::Die) => {
+                child.kill().await.expect("the process is ours");
+                false
+            }
+            (Life::Process(mut child), _) => {
+                let was_quiet = is_quiet();
+                // Waiting would close it, which ends the process without a goodbye.
+                let _stdin = child.stdin.take();
+                self.recorder.record(Event::Leaving { id: id.clone() });
+                let pid = child.id().expect("it runs").to_string();
+                let sent = Command::new("kill").args(["-s", "TERM", &pid]).status().await;
+                assert!(sent.expect("kill is installed").success());
+                let told = Instant::now();
+                child.wait().await.expect("the process is ours");
+                // A process does not wait for ever for its goodbye, nor say how it went.
+                was_quiet && is_quiet() && told.elapsed() < GOODBYE
+            }
+        };
+        self.recorder.record(if has_left { Event::Left { id } } else { Event::Killed { id } });
+    }
+}
+
+async fn client(url: &str, instance: Instance, settings: Settings) -> Client {
+    let builder = Client::builder(open(url).await).register_instance(instance).settings(settings);
+    builder.start().await.expect("an outage is outlived")
+}
+
+async fn process(url: &str, id: &str) -> Child {
+    let program = std::env::current_exe().expect("this program has a path");
+    let spawned = Command::new(program)
+        .args(["member", url, id])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = spawned.expect("this program can be started");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let line = lines.next_line().await.expect("it is text");
+    assert_eq!(line.as_deref(), Some(READY), "a member does not start");
+    child
+}
+
+/// What the process of a member does: it registers, and lives until a signal or its parent's end.
+pub async fn live(url: &str, id: &str) {
+    let instance = Instance::from_parts(id.into(), SERVICE, "http://10.0.0.7:8885", [].into());
+    let builder = Client::builder(open(url).await).register_instance(instance);
+    let client = builder.settings(settings()).handle_signals(true).start().await;
+    let _client = client.expect("an outage is outlived");
+    writeln!(std::io::stdout(), "{READY}").expect("the parent listens");
+    let mut end = [0];
+    // Nothing is ever said: this is the parent's end.
+    let _ = tokio::io::stdin().read(&mut end).await;
+}

@@ -1,0 +1,104 @@
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::backend::Kind;
+use crate::check::Promise;
+use crate::fault::Fault;
+use crate::trial::Plan;
+
+/// How long a trial may take; generous, for busy machines.
+const LONG: Duration = Duration::from_secs(300);
+/// Gives the command a disk of its own, at the folder.
+const DISK: &str = r#"mount -t tmpfs -o size=16m gosd "$0" && exec "$@""#;
+
+/// What a trial came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub plan: Plan,
+    /// One for each promise.
+    pub findings: Vec<Finding>,
+    /// What ended the trial before its time, or where its history is if a promise was broken.
+    pub remark: Option<String>,
+}
+
+/// What was found of one promise.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    pub letter: String,
+    pub held: bool,
+    pub figure: String,
+    pub violations: String,
+}
+
+impl Outcome {
+    /// Whether all promises were kept that can be.
+    pub fn held(&self) -> bool {
+        let is_as_promised = |one: &Finding| one.held || self.is_impossible(one);
+        self.findings.len() == Promise::ALL.len() && self.findings.iter().all(is_as_promised)
+    }
+
+    /// Whether a promise was broken that this backend cannot keep.
+    pub fn is_excused(&self) -> bool {
+        self.held() && self.findings.iter().any(|one| !one.held)
+    }
+
+    fn is_impossible(&self, finding: &Finding) -> bool {
+        let impossible = |fault: &Fault| self.plan.kind.impossible(*fault);
+        let promises = self.plan.faults.iter().filter_map(impossible);
+        promises.map(Promise::letter).any(|letter| finding.letter == letter.to_string())
+    }
+
+    /// Makes a trial in a process of its own, so that what it holds is its own.
+    ///
+    /// `program` is the path of `gosd-trials`.
+    pub async fn of(plan: Plan, program: &Path) -> Self {
+        let place = TempDir::new().expect("a directory can be made");
+        let folder = place.path().join("files");
+        std::fs::create_dir(&folder).expect("a directory can be made");
+        let mut command = match plan.kind {
+            Kind::Sqlite => {
+                let mut command = Command::new("unshare");
+                command.args(["--map-root-user", "--mount", "sh", "-c", DISK]);
+                command.arg(&folder).arg(program);
+                command
+            }
+            _ => Command::new(program),
+        };
+        command.arg("trial").args(plan.to_args()).arg(&folder);
+        let output = command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).kill_on_drop(true);
+        let output = output.output();
+        let output = timeout(LONG, output).await.expect("a trial ends");
+        let output = output.expect("unshare, of util-linux, is needed");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let findings = text.lines().filter_map(Finding::parse).collect();
+        let mut outcome = Self { plan, findings, remark: None };
+        if !output.status.success() {
+            outcome.remark = Some(String::from_utf8_lossy(&output.stderr).into_owned());
+        } else if !outcome.held() {
+            outcome.remark = Some(format!("the history is in {}", place.keep().display()));
+        }
+        outcome
+    }
+
+    /// What broke, in lines.
+    pub fn complaints(&self) -> String {
+        let broken = self.findings.iter().filter(|one| !one.held && !self.is_impossible(one));
+        let broken = broken.map(|one| format!("  ({}) {}\n", one.letter, one.violations));
+        let remark = self.remark.as_ref().map(|remark| format!("  {remark}\n"));
+        broken.chain(remark).collect()
+    }
+}
+
+impl Finding {
+    /// Reads what a verdict prints.
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split('\t').map(str::to_owned);
+        let (letter, word, figure) = (fields.next()?, fields.next()?, fields.next()?);
+        Some(Self { letter, held: word == "held", figure, violations: fields.next()? })
+    }
+}

@@ -1,0 +1,99 @@
+//! Many trials: the table, and the soak.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::time::Instant;
+
+use crate::backend::Kind;
+use crate::outcome::Outcome;
+use crate::trial::Plan;
+
+/// So many trials at a time: they wait more than they work.
+const AT_ONCE: usize = 16;
+/// What is said around the table.
+const PAGE: &str = include_str!("page.md");
+/// How long a fault of the table lasts: longer than a lease.
+const LASTING: Duration = Duration::from_secs(20);
+
+/// Makes each fault on each backend, and returns the page that tells of it, and whether all held.
+///
+/// # Errors
+///
+/// If nothing can be written.
+pub async fn table(
+    program: &Path,
+    only: Option<Kind>,
+    out: &mut dyn Write,
+) -> io::Result<(String, bool)> {
+    let kinds = Kind::ALL.iter().map(|(kind, _)| *kind);
+    let kinds = kinds.filter(|kind| only.is_none_or(|only| only == *kind));
+    let plans = kinds.flat_map(|kind| {
+        let plan = move |fault| Plan { kind, faults: vec![fault], lasting: LASTING, seed: 1 };
+        kind.faults().into_iter().map(plan)
+    });
+    let plans: Vec<Plan> = plans.collect();
+    let mut outcomes = stream::iter(plans).map(|plan| Outcome::of(plan, program)).buffered(AT_ONCE);
+    let mut rows = String::new();
+    let mut all_held = true;
+    while let Some(outcome) = outcomes.next().await {
+        let row = row(&outcome);
+        write!(out, "{row}{}", outcome.complaints())?;
+        out.flush()?;
+        rows += &row;
+        all_held &= outcome.held();
+    }
+    Ok((PAGE.replace("{table}\n", &rows), all_held))
+}
+
+fn row(outcome: &Outcome) -> String {
+    let mut row = format!("| {} | {} |", outcome.plan.kind, outcome.plan.faults[0]);
+    row += match (outcome.held(), outcome.is_excused()) {
+        (true, false) => " yes |",
+        (true, true) => " no, see below |",
+        _ => " **no** |",
+    };
+    for finding in &outcome.findings {
+        let mark = if finding.held { "" } else { "**" };
+        row += &format!(" {mark}{}{mark} |", finding.figure);
+    }
+    row + "\n"
+}
+
+/// Makes trials at random for a time, and returns whether all held.
+///
+/// Each has a seed, with which it can be made again; the first one's is `seed`.
+///
+/// # Errors
+///
+/// If nothing can be written.
+pub async fn soak(
+    program: &Path,
+    lasting: Duration,
+    seed: u64,
+    out: &mut dyn Write,
+) -> io::Result<bool> {
+    let end = Instant::now() + lasting;
+    let later = stream::iter(seed + 1..).take_while(|_| async { Instant::now() < end });
+    let seeds = stream::iter([seed]).chain(later);
+    let mut outcomes = Box::pin(
+        seeds.map(|seed| Outcome::of(Plan::random(seed), program)).buffer_unordered(AT_ONCE),
+    );
+    let mut all_held = true;
+    while let Some(outcome) = outcomes.next().await {
+        write!(out, "{}{}", line(&outcome), outcome.complaints())?;
+        out.flush()?;
+        all_held &= outcome.held();
+    }
+    Ok(all_held)
+}
+
+fn line(outcome: &Outcome) -> String {
+    let Plan { kind, faults, seed, .. } = &outcome.plan;
+    let word = if outcome.held() { "held" } else { "BROKEN" };
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    format!("seed {seed}: {word}: {kind}: {}\n", faults.join(", "))
+}

@@ -1,0 +1,273 @@
+//! One trial: clients, instances that come and go, and faults.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use gosd_core::{Client, Driver, Instance, Settings, View};
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep, timeout};
+
+use crate::backend::{Kind, open};
+use crate::check::Terms;
+use crate::counted::Counted;
+use crate::fault::Fault;
+use crate::history::{Event, History, Ids, Recorder, Resources, When};
+use crate::member::{self, End, Home, Member};
+
+/// The clients that look things up.
+const CLIENTS: usize = 20;
+/// So many of them are instances too.
+const STEADY: usize = 6;
+/// The service of those.
+const SERVICE: &str = "steady";
+/// The places of instances that come and go, one after the other.
+const PLACES: [Home; 4] = [Home::Here, Home::Here, Home::Here, Home::Process];
+const LEASE: Duration = Duration::from_secs(15);
+const REFRESH: Duration = Duration::from_secs(5);
+/// How long instances come and go before the first fault.
+const WARM: Duration = Duration::from_secs(4);
+/// How often each client looks each service up.
+const LOOKUP: Duration = Duration::from_millis(100);
+/// How often views and the backend are compared.
+const SAMPLE: Duration = Duration::from_millis(200);
+/// A bound for what takes a second or two on an idle machine.
+const LONG: Duration = Duration::from_secs(60);
+
+/// What is tried.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub kind: Kind,
+    /// The faults, one after the other.
+    pub faults: Vec<Fault>,
+    /// How long each of them lasts.
+    pub lasting: Duration,
+    /// What decides who comes and goes.
+    pub seed: u64,
+}
+
+/// The settings of all clients: those that they have by default.
+pub(crate) fn settings() -> Settings {
+    Settings::default().lease_ttl(LEASE).refresh_interval(REFRESH)
+}
+
+impl Plan {
+    /// What a seed decides.
+    pub fn random(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (kind, _) = Kind::ALL[rng.usize(..Kind::ALL.len())];
+        let possible = kind.faults();
+        let count = rng.usize(1..=kind.most_faults());
+        let faults = (0..count).map(|_| possible[rng.usize(..possible.len())]).collect();
+        Self {
+            kind,
+            faults,
+            lasting: Duration::from_millis(rng.u64(500..25_000 / count as u64)),
+            seed,
+        }
+    }
+
+    /// Reads what [`to_args`](Self::to_args) made.
+    pub fn from_args([kind, faults, lasting, seed]: [&str; 4]) -> Result<Self, String> {
+        let faults = faults.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a number"));
+        let lasting = Duration::from_millis(number(lasting)?);
+        Ok(Self { kind: kind.parse()?, faults, lasting, seed: number(seed)? })
+    }
+
+    /// The plan as arguments: the kind, the faults, how many milliseconds each lasts, the seed.
+    pub fn to_args(&self) -> [String; 4] {
+        let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
+        let lasting = self.lasting.as_millis();
+        [self.kind.to_string(), faults.join(","), lasting.to_string(), self.seed.to_string()]
+    }
+
+    /// What the trial is judged by.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            clients: CLIENTS,
+            lease: LEASE,
+            refresh: REFRESH,
+            polls: self.kind.polls(),
+            rewound: self.faults.contains(&Fault::Rewind),
+        }
+    }
+
+    /// Makes the trial, with the backend's files in a folder.
+    pub async fn run(&self, folder: &Path) -> History {
+        let recorder = Recorder::new();
+        // Tokio has sockets of its own for the ends of processes: they are no client's.
+        Command::new("true").status().await.expect("true is installed");
+        let mut backend = self.kind.start(folder, &recorder).await;
+        let observer = tokio::spawn(observe(open(&backend.direct()).await, recorder.clone()));
+        sleep(SAMPLE).await;
+        let empty = hold(&recorder, When::Empty);
+
+        let url = backend.url();
+        let clients = join_all((0..CLIENTS).map(|n| start(n, &url, &recorder))).await;
+        let (stop, stopping) = watch::channel(false);
+        let (disturb, disturbed) = watch::channel(false);
+        let places = join_all(PLACES.map(|home| Member::start(home, &url, &recorder))).await;
+        everybody_is_seen(&clients).await;
+        // Some connections are made only when they are needed.
+        for read in join_all(clients.iter().map(Client::refresh)).await {
+            read.expect("the backend is there");
+        }
+        let mut watchers = JoinSet::new();
+        for (n, client) in clients.iter().enumerate() {
+            watchers.spawn(look(n, client.clone(), recorder.clone()));
+        }
+        recorder.record(Event::Ready);
+        sleep(SAMPLE).await;
+        let steady = hold(&recorder, When::Steady);
+        let mut rng = fastrand::Rng::with_seed(self.seed);
+        let places = places.into_iter().zip(PLACES).map(|(member, home)| {
+            let passing = Passing {
+                home,
+                url: url.clone(),
+                stopping: stopping.clone(),
+                disturbed: disturbed.clone(),
+                recorder: recorder.clone(),
+            };
+            tokio::spawn(passing.come_and_go(member, rng.fork()))
+        });
+        let places: Vec<_> = places.collect();
+
+        sleep(WARM).await;
+        for &fault in &self.faults {
+            disturb.send_replace(true);
+            if fault == Fault::Rewind {
+                backend.remember().await;
+                sleep(WARM / 4).await;
+            }
+            recorder.record(Event::FaultBegan);
+            backend.begin(fault).await;
+            sleep(self.lasting).await;
+            backend.end(fault).await;
+            recorder.record(Event::FaultEnded);
+        }
+        disturb.send_replace(false);
+        stop.send_replace(true);
+        let members: Vec<Member> =
+            join_all(places).await.into_iter().map(|member| member.expect("it lives")).collect();
+        sleep(self.settling()).await;
+        hold_again(&recorder, When::Settled, steady).await;
+
+        watchers.shutdown().await;
+        observer.abort();
+        drop((clients, members));
+        hold_again(&recorder, When::Over, empty).await;
+        recorder.history()
+    }
+
+    /// Until all should agree, and some time to see that they do.
+    fn settling(&self) -> Duration {
+        let poll = if self.kind.polls() { REFRESH } else { Duration::ZERO };
+        LEASE + REFRESH + poll + Duration::from_secs(3)
+    }
+}
+
+fn hold(recorder: &Recorder, when: When) -> Resources {
+    let resources = Resources::count();
+    recorder.record(Event::Holds { when, resources });
+    resources
+}
+
+/// Waits for what is about to end.
+async fn hold_again(recorder: &Recorder, when: When, before: Resources) {
+    let began = Instant::now();
+    let is_more = |now: Resources| now.tasks > before.tasks || now.sockets > before.sockets;
+    while began.elapsed() < LEASE && is_more(Resources::count()) {
+        sleep(SAMPLE / 10).await;
+    }
+    hold(recorder, when);
+}
+
+async fn start(client: usize, url: &str, recorder: &Recorder) -> Client {
+    let driver = Counted { inner: open(url).await, client, recorder: recorder.clone() };
+    let mut builder = Client::builder(Arc::new(driver)).settings(settings());
+    if client < STEADY {
+        let instance = Instance::new(SERVICE, "http://10.0.0.8:8885").expect("they are good");
+        let (id, service) = (instance.id().to_string(), SERVICE.to_owned());
+        recorder.record(Event::Started { id, service });
+        builder = builder.register_instance(instance);
+    }
+    builder.start().await.expect("the backend is there")
+}
+
+async fn everybody_is_seen(clients: &[Client]) {
+    let all = STEADY + PLACES.len();
+    let seeing = async {
+        while clients.iter().any(|client| seen(client).len() < all) {
+            sleep(SAMPLE / 10).await;
+        }
+    };
+    timeout(LONG, seeing).await.expect("all clients see all instances");
+}
+
+fn seen(client: &Client) -> Ids {
+    let instances = [SERVICE, member::SERVICE].map(|service| client.instances(service));
+    instances.iter().flatten().map(|instance| instance.id().to_string()).collect()
+}
+
+/// Writes down what a client finds, all the time.
+async fn look(number: usize, client: Client, recorder: Recorder) {
+    let mut lookups = interval(LOOKUP);
+    let mut was_fresh = None;
+    let mut sampled = Instant::now();
+    loop {
+        lookups.tick().await;
+        for service in [SERVICE, member::SERVICE] {
+            let found = client.pick(service).is_some();
+            recorder.record(Event::Lookup { client: number, service: service.to_owned(), found });
+        }
+        let fresh = matches!(client.status().view, View::Fresh);
+        if was_fresh.replace(fresh) != Some(fresh) {
+            recorder.record(Event::Contact { client: number, fresh });
+        }
+        if sampled.elapsed() >= SAMPLE {
+            sampled = Instant::now();
+            recorder.record(Event::View { client: number, ids: seen(&client) });
+        }
+    }
+}
+
+/// Writes down what the backend has.
+async fn observe(driver: Arc<dyn Driver>, recorder: Recorder) {
+    let mut samples = interval(SAMPLE);
+    loop {
+        samples.tick().await;
+        let asked = Instant::now();
+        if let Ok(Ok(all)) = timeout(LEASE, driver.list()).await {
+            let ids = all.iter().map(|instance| instance.id().to_string()).collect();
+            recorder.record_at(asked, Event::Listed { ids });
+        }
+    }
+}
+
+/// A place that one instance takes after the other.
+struct Passing {
+    home: Home,
+    url: String,
+    stopping: watch::Receiver<bool>,
+    disturbed: watch::Receiver<bool>,
+    recorder: Recorder,
+}
+
+impl Passing {
+    /// Returns the instance that is there in the end.
+    async fn come_and_go(mut self, mut member: Member, mut rng: fastrand::Rng) -> Member {
+        loop {
+            let life = Duration::from_millis(rng.u64(500..2_500));
+            let end = [End::Leave, End::Shutdown, End::Die][rng.usize(..3)];
+            if timeout(life, self.stopping.wait_for(|stop| *stop)).await.is_ok() {
+                return member;
+            }
+            member.end(end, || !*self.disturbed.borrow()).await;
+            member = Member::start(self.home, &self.url, &self.recorder).await;
+        }
+    }
+}

@@ -1,0 +1,153 @@
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use gosd_core::BoxFuture;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+use crate::fault::Fault;
+use crate::history::{Event, Recorder};
+
+/// How late everything is in a [`Fault::Delay`].
+const LATE: Duration = Duration::from_millis(300);
+/// What passes of a [`Fault::Trickle`] at a time, and how often.
+const TRICKLE: (usize, Duration) = (64, Duration::from_millis(50));
+
+/// A network between the clients and a server, in which faults can be made.
+#[derive(Debug)]
+pub struct Wire {
+    port: u16,
+    fault: watch::Sender<Option<Fault>>,
+    task: JoinHandle<()>,
+}
+
+impl Wire {
+    /// Lays a wire to a port of the loopback interface; who connects to it is recorded.
+    pub async fn to(server: u16, recorder: Recorder) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let here = listener.local_addr().expect("it is bound");
+        let (fault, faults) = watch::channel(None);
+        let task = tokio::spawn(listen(listener, here, server, faults, recorder));
+        Self { port: here.port(), fault, task }
+    }
+
+    /// The port to connect to instead of the server's.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Begins a fault, or ends it.
+    pub fn set(&self, fault: Option<Fault>) {
+        self.fault.send_replace(fault);
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+type Faults = watch::Receiver<Option<Fault>>;
+
+async fn listen(
+    mut listener: TcpListener,
+    here: SocketAddr,
+    server: u16,
+    faults: Faults,
+    recorder: Recorder,
+) {
+    let mut changes = faults.clone();
+    let mut connections = JoinSet::new();
+    let there = ([127, 0, 0, 1], server).into();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (client, _) = accepted.expect("the listener works");
+                recorder.record(Event::Connected);
+                connections.spawn(join(client, there, faults.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+            () = until(&mut changes, |fault| fault == Some(Fault::Refuse)) => {
+                drop(listener);
+                until(&mut changes, |fault| fault != Some(Fault::Refuse)).await;
+                listener = TcpListener::bind(here).await.expect("the port is ours");
+            }
+        }
+    }
+}
+
+/// Joins a client with the server until one of them or a fault ends it.
+async fn join(client: TcpStream, server: SocketAddr, mut faults: Faults) {
+    let Ok(server) = TcpStream::connect(server).await else { return };
+    for socket in [&client, &server] {
+        socket.set_nodelay(true).expect("it is connected");
+    }
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let requests = pump(from_client, to_server, faults.clone(), Fault::LoseRequests);
+    let replies = pump(from_server, to_client, faults.clone(), Fault::LoseReplies);
+    // One direction that ends ends both: a reset is passed on like a goodbye.
+    tokio::select! {
+        _ = requests => {}
+        _ = replies => {}
+        () = until(&mut faults, |fault| fault == Some(Fault::Refuse)) => {}
+    }
+}
+
+/// Waits for a fault, or for the end of one.
+async fn until(faults: &mut Faults, is_so: impl Fn(Option<Fault>) -> bool) {
+    if faults.wait_for(|fault| is_so(*fault)).await.is_err() {
+        // The wire is no more, and soon this task.
+        std::future::pending::<()>().await;
+    }
+}
+
+fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut faults: Faults,
+    lose: Fault,
+) -> BoxFuture<'static, io::Result<()>> {
+    Box::pin(async move {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let read = from.read(&mut buffer).await?;
+            if read == 0 {
+                return Ok(());
+            }
+            let fault = *faults.borrow_and_update();
+            match fault {
+                Some(Fault::Reset) => {
+                    to.as_ref().set_zero_linger()?;
+                    from.as_ref().set_zero_linger()?;
+                    return Ok(());
+                }
+                Some(Fault::Cut) if lose == Fault::LoseReplies => {
+                    return to.write_all(&buffer[..read / 2]).await;
+                }
+                Some(Fault::Delay) => {
+                    sleep(LATE).await;
+                    to.write_all(&buffer[..read]).await?;
+                }
+                Some(Fault::Trickle) => {
+                    for few in buffer[..read].chunks(TRICKLE.0) {
+                        to.write_all(few).await?;
+                        sleep(TRICKLE.1).await;
+                    }
+                }
+                Some(fault) if fault == lose => {
+                    // What was lost is sent again, until it arrives.
+                    until(&mut faults, |now| now != Some(lose)).await;
+                    to.write_all(&buffer[..read]).await?;
+                }
+                _ => to.write_all(&buffer[..read]).await?,
+            }
+        }
+    })
+}

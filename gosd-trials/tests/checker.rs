@@ -1,0 +1,268 @@
+//! The checker finds what breaks a promise, and nothing else.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use gosd_trials::check::{Promise, Terms, check};
+use gosd_trials::history::{Event, History, Ids, Resources, When};
+
+const CLIENTS: usize = 4;
+
+fn terms() -> Terms {
+    let (lease, refresh) = (Duration::from_secs(3), Duration::from_secs(2));
+    Terms { clients: CLIENTS, lease, refresh, polls: false, rewound: false }
+}
+
+fn ids(names: &[&str]) -> Ids {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn ms(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+fn life(event: fn(String) -> Event, id: &str) -> Event {
+    event(id.to_owned())
+}
+
+fn left(id: &str) -> Event {
+    life(|id| Event::Left { id }, id)
+}
+
+fn killed(id: &str) -> Event {
+    life(|id| Event::Killed { id }, id)
+}
+
+fn holds(when: When, tasks: usize) -> Event {
+    Event::Holds { when, resources: Resources { tasks, sockets: tasks, memory: 1_000 } }
+}
+
+fn lookup(found: bool) -> Event {
+    Event::Lookup { client: 0, service: "mail".to_owned(), found }
+}
+
+fn view(client: usize, names: &[&str]) -> Event {
+    Event::View { client, ids: ids(names) }
+}
+
+/// A trial in which all went well: `mail-1` lives, `mail-2` left before the fault of 5 s to 10 s,
+/// and `mail-3` was killed in it.
+fn clean() -> History {
+    let mut history = Vec::new();
+    let mut at = |seconds: f64, event: Event| history.push((ms(seconds), event));
+    at(0.0, holds(When::Empty, 1));
+    for id in ["mail-1", "mail-2", "mail-3"] {
+        at(0.1, Event::Started { id: id.to_owned(), service: "mail".to_owned() });
+    }
+    at(1.0, Event::Ready);
+    at(2.0, holds(When::Steady, 9));
+    at(3.0, left("mail-2"));
+    at(5.0, Event::FaultBegan);
+    at(6.0, killed("mail-3"));
+    at(10.0, Event::FaultEnded);
+    for step in 0..40 {
+        let now = 0.5 + f64::from(step) * 0.5;
+        let mut all = BTreeSet::from(["mail-1"]);
+        if now < 3.2 {
+            all.insert("mail-2");
+        }
+        if now < 13.0 {
+            all.insert("mail-3");
+        }
+        let names: Vec<&str> = all.into_iter().collect();
+        at(now, lookup(true));
+        for client in 0..CLIENTS {
+            at(now, view(client, &names));
+            at(now + 0.1 * client as f64, Event::Attempt { client });
+        }
+        if !(5.0..10.0).contains(&now) {
+            at(now, Event::Listed { ids: ids(&names) });
+        }
+        at(now, Event::Connected);
+    }
+    for client in 0..CLIENTS {
+        at(5.1, Event::Contact { client, fresh: false });
+        at(10.2, Event::Contact { client, fresh: true });
+    }
+    at(20.5, holds(When::Settled, 9));
+    at(21.0, holds(When::Over, 1));
+    history.sort_by_key(|(at, _)| *at);
+    history
+}
+
+/// The promises that do not hold.
+fn broken(history: &History, terms: &Terms) -> Vec<Promise> {
+    let verdicts = check(history, terms);
+    verdicts.iter().filter(|verdict| !verdict.held()).map(|verdict| verdict.promise).collect()
+}
+
+/// What is broken when this happens too.
+fn broken_with(events: impl IntoIterator<Item = (f64, Event)>) -> Vec<Promise> {
+    let mut history = clean();
+    history.extend(events.into_iter().map(|(at, event)| (ms(at), event)));
+    history.sort_by_key(|(at, _)| *at);
+    broken(&history, &terms())
+}
+
+/// What is broken when this is so instead.
+fn broken_where(change: impl Fn(f64, &mut Event)) -> Vec<Promise> {
+    let mut history = clean();
+    for (at, event) in &mut history {
+        change(at.as_secs_f64(), event);
+    }
+    broken(&history, &terms())
+}
+
+#[test]
+fn a_clean_history_breaks_nothing() {
+    assert_eq!(broken(&clean(), &terms()), []);
+}
+
+#[test]
+fn figures_are_measured() {
+    let figures: Vec<String> =
+        check(&clean(), &terms()).into_iter().map(|verdict| verdict.figure).collect();
+    let (found, gone) = ("0 of 39 failed", "0 came back");
+    let (bounded, returned) = ("2.0/s, at most 3", "9 tasks, 9 sockets; then 1, 1");
+    assert_eq!(figures, [found, "2.5 s", "2.3 s", gone, "0.0 s", bounded, returned]);
+}
+
+#[test]
+fn a_history_of_nothing_proves_nothing() {
+    use Promise::{Agreed, Found, Listed, Returned};
+    assert_eq!(broken(&Vec::new(), &terms()), [Found, Agreed, Listed, Returned]);
+}
+
+#[test]
+fn a_lookup_that_fails() {
+    assert_eq!(broken_with([(7.0, lookup(false))]), [Promise::Found]);
+    assert_eq!(broken_with([(0.9, lookup(false))]), []);
+    let other = Event::Lookup { client: 0, service: "shop".to_owned(), found: false };
+    assert_eq!(broken_with([(7.0, other)]), []);
+}
+
+#[test]
+fn a_client_that_does_not_agree() {
+    assert_eq!(broken_with([(17.0, view(2, &[]))]), [Promise::Agreed]);
+    assert_eq!(broken_with([(15.0, view(2, &[]))]), []);
+    let blind = broken_where(|at, event| {
+        if let (Event::View { client, .. }, true) = (event, at > 12.0)
+            && *client == 3
+        {
+            *client = 2;
+        }
+    });
+    assert_eq!(blind, [Promise::Agreed]);
+}
+
+#[test]
+fn a_backend_that_does_not_agree() {
+    let stranger = Event::Listed { ids: ids(&["mail-1", "mail-9"]) };
+    assert_eq!(broken_with([(17.0, stranger)]), [Promise::Agreed]);
+}
+
+#[test]
+fn a_killed_instance_that_stays() {
+    let kept = broken_where(|at, event| {
+        if let (Event::View { client: 1, ids }, true) = (event, (10.0..16.9).contains(&at)) {
+            ids.insert("mail-3".to_owned());
+        }
+    });
+    assert_eq!(kept, [Promise::Agreed, Promise::Dropped]);
+}
+
+#[test]
+fn contact_that_returns_late_is_waited_for() {
+    let late = |at: f64, event: &mut Event| {
+        if let (Event::View { client: 1, ids }, true) = (event, (10.0..16.0).contains(&at)) {
+            ids.insert("mail-3".to_owned());
+        }
+    };
+    let mut history = clean();
+    history.iter_mut().for_each(|(at, event)| late(at.as_secs_f64(), event));
+    history.push((ms(17.0), Event::Contact { client: 1, fresh: true }));
+    history.sort_by_key(|(at, _)| *at);
+    assert_eq!(broken(&history, &terms()), []);
+}
+
+#[test]
+fn contact_is_waited_for_after_a_death_just_after_the_fault_too() {
+    let death = Event::Started { id: "mail-4".to_owned(), service: "mail".to_owned() };
+    let mut history = clean();
+    history.extend([(ms(9.0), death), (ms(10.1), killed("mail-4"))]);
+    for client in 0..CLIENTS {
+        history.push((ms(13.0), Event::Contact { client, fresh: true }));
+    }
+    history.push((ms(16.0), view(0, &["mail-1", "mail-4"])));
+    history.sort_by_key(|(at, _)| *at);
+    assert_eq!(broken(&history, &terms()), []);
+    history.push((ms(19.1), view(0, &["mail-1", "mail-4"])));
+    history.sort_by_key(|(at, _)| *at);
+    assert_eq!(broken(&history, &terms()), [Promise::Agreed, Promise::Dropped, Promise::Gone]);
+}
+
+#[test]
+fn an_instance_that_left_comes_back() {
+    let back = Event::Listed { ids: ids(&["mail-1", "mail-2"]) };
+    assert_eq!(broken_with([(4.0, back.clone())]), [Promise::Gone]);
+    assert_eq!(broken_with([(11.0, view(0, &["mail-1", "mail-2"]))]), [Promise::Gone]);
+    let rewound = Terms { rewound: true, ..terms() };
+    let mut history = clean();
+    history.insert(0, (ms(11.0), back));
+    history.sort_by_key(|(at, _)| *at);
+    assert_eq!(broken(&history, &rewound), []);
+}
+
+#[test]
+fn a_killed_instance_that_is_renewed() {
+    let back = Event::Listed { ids: ids(&["mail-1", "mail-3"]) };
+    assert_eq!(broken_with([(16.9, back)]), [Promise::Agreed, Promise::Gone]);
+}
+
+#[test]
+fn a_live_instance_that_is_not_listed() {
+    assert_eq!(
+        broken_with([(17.0, Event::Listed { ids: ids(&[]) })]),
+        [Promise::Agreed, Promise::Listed]
+    );
+    assert_eq!(broken_with([(12.0, Event::Listed { ids: ids(&[]) })]), []);
+}
+
+#[test]
+fn a_client_that_asks_too_often() {
+    let calls = (0..20).map(|call| (7.0 + f64::from(call) * 0.03, Event::Attempt { client: 0 }));
+    assert_eq!(broken_with(calls), [Promise::Bounded]);
+    let sockets = (0..70).map(|socket| (7.0 + f64::from(socket) * 0.01, Event::Connected));
+    assert_eq!(broken_with(sockets), [Promise::Bounded]);
+}
+
+#[test]
+fn clients_that_ask_at_the_same_time() {
+    let herd = (0..10).flat_map(|step| {
+        let now = 5.2 + f64::from(step);
+        (0..CLIENTS).flat_map(move |client| (0..3).map(move |_| (now, Event::Attempt { client })))
+    });
+    assert_eq!(broken_with(herd), [Promise::Bounded]);
+}
+
+#[test]
+fn what_does_not_return() {
+    for wrong in [When::Settled, When::Over] {
+        let kept = broken_where(|_, event| {
+            if let Event::Holds { when, resources } = event
+                && *when == wrong
+            {
+                resources.tasks += 1;
+            }
+        });
+        assert_eq!(kept, [Promise::Returned]);
+        let grown = broken_where(|_, event| {
+            if let Event::Holds { when, resources } = event
+                && *when == wrong
+            {
+                resources.memory += 100_000;
+            }
+        });
+        assert_eq!(grown, [Promise::Returned]);
+    }
+}

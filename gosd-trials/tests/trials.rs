@@ -1,0 +1,37 @@
+//! Every fault on every backend, and a minute of faults at random.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use gosd_trials::runs::{soak, table};
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_gosd-trials"))
+}
+
+/// Seeds of soaks in which something broke once.
+const BROKEN_ONCE: [u64; 3] = [5000, 5033, 5044];
+
+#[tokio::test]
+async fn what_broke_once_holds() {
+    let trials = BROKEN_ONCE.map(|seed| async move {
+        let mut report = Vec::new();
+        let held = soak(program(), Duration::ZERO, seed, &mut report).await.unwrap();
+        assert!(held, "{}", String::from_utf8_lossy(&report));
+    });
+    join_all(trials).await;
+}
+
+/// One after the other, for each keeps the machine busy.
+#[tokio::test]
+async fn promises_hold() {
+    let mut report = Vec::new();
+    let (_, held) = table(program(), None, &mut report).await.unwrap();
+    assert!(held, "{}", String::from_utf8_lossy(&report));
+
+    let mut report = Vec::new();
+    let seed = fastrand::u64(..1 << 32);
+    let held = soak(program(), Duration::from_secs(60), seed, &mut report).await.unwrap();
+    assert!(held, "from seed {seed}:\n{}", String::from_utf8_lossy(&report));
+}
