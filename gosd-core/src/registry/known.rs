@@ -15,10 +15,12 @@ use crate::{Change, Instance, InstanceId};
 pub(super) struct Known {
     directory: Arc<Directory>,
     by_id: HashMap<ById, Place, RandomState>,
-    drafts: HashMap<Arc<str>, Draft>,
+    drafts: Drafts,
     changes: Vec<Change>,
     mark: u32,
 }
+
+type Drafts = HashMap<Arc<str>, Draft, RandomState>;
 
 /// What a service is about to be.
 struct Draft {
@@ -41,7 +43,7 @@ impl Known {
         Self {
             directory,
             by_id: HashMap::default(),
-            drafts: HashMap::new(),
+            drafts: Drafts::default(),
             changes: Vec::new(),
             mark: 0,
         }
@@ -74,6 +76,8 @@ impl Known {
             instance.intern_service(&draft.name);
             let instance = Arc::new(instance);
             draft.slots.set(slot as usize, Arc::clone(&instance));
+            // Removed first, because inserting would keep the key that is there: the old instance.
+            self.by_id.remove(instance.id().as_str());
             self.insert(&instance, slot);
             self.changes.push(Change::Updated(instance));
         } else {
@@ -91,9 +95,10 @@ impl Known {
         }
     }
 
-    /// Begins to mark what a snapshot holds: from now on nothing is marked.
-    pub(super) fn begin_mark(&mut self) {
+    /// Begins to mark what a snapshot of this size holds: from now on nothing is marked.
+    pub(super) fn begin_mark(&mut self, size: usize) {
         self.mark = self.mark.wrapping_add(1);
+        self.by_id.reserve(size.saturating_sub(self.by_id.len()));
     }
 
     pub(super) fn mark(&mut self, id: &InstanceId) {
@@ -128,8 +133,6 @@ impl Known {
     }
 
     fn insert(&mut self, instance: &Arc<Instance>, slot: u32) {
-        // Removed first, because inserting would keep the key that is there: the old instance.
-        self.by_id.remove(instance.id().as_str());
         self.by_id.insert(ById(Arc::clone(instance)), Place { slot, mark: self.mark });
     }
 
@@ -147,7 +150,7 @@ impl Known {
 
 /// The draft of a service, begun from what readers see.
 fn draft<'a>(
-    drafts: &'a mut HashMap<Arc<str>, Draft>,
+    drafts: &'a mut Drafts,
     directory: &Directory,
     service: &str,
 ) -> &'a mut Draft {

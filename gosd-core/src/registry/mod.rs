@@ -296,7 +296,7 @@ impl Registry {
         let lacks_own = own.is_some_and(|own| all.iter().all(|instance| instance.id() != own));
         // What a database says after it has lost its data looks like this.
         let is_suspect = all.is_empty() || lacks_own;
-        self.known.begin_mark();
+        self.known.begin_mark(all.len());
         for instance in all {
             let id = instance.id();
             if touched.contains(id) || self.locals.contains(id) {
