@@ -1,4 +1,4 @@
-//! Interleaved rounds: in each, every case runs once, and is compared with the base of that round.
+//! Interleaved rounds: in each, every case runs once and is compared with the base.
 
 use std::time::Duration;
 
@@ -38,9 +38,11 @@ pub fn compare(rounds: usize, mut cases: Vec<Case<'_>>) -> Vec<Measured> {
         (case.run)();
     }
     let mut times = vec![Vec::with_capacity(rounds); cases.len()];
-    for _ in 0..rounds {
-        for (case, times) in cases.iter_mut().zip(&mut times) {
-            times.push((case.run)());
+    for round in 0..rounds {
+        // Each round begins with another case, so that none is always the first.
+        for turn in 0..cases.len() {
+            let case = (round + turn) % cases.len();
+            times[case].push((cases[case].run)());
         }
     }
     let base = times[0].clone();

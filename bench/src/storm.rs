@@ -57,9 +57,8 @@ impl Rounds {
     }
 
     fn row(&self, name: &str, size: usize, table: &mut Table) {
-        let spread = |rounds: &[Timed], get: fn(&Timed) -> f64| {
-            Spread::of(rounds.iter().map(get).collect())
-        };
+        let spread =
+            |rounds: &[Timed], get: fn(&Timed) -> f64| Spread::of(rounds.iter().map(get).collect());
         let ratios = self.storm.iter().zip(&self.quiet).map(|(a, b)| a.percentile / b.percentile);
         table.row([
             name.into(),

@@ -1,9 +1,11 @@
 //! What readers share: the instances in rotation by service, and the cursors over them.
 
+use std::cell::RefCell;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use foldhash::fast::RandomState;
 use rpds::HashTrieMapSync;
 
@@ -12,8 +14,17 @@ use crate::Instance;
 
 /// The services that have instances. Readers never lock; writers take turns, under their own lock.
 pub(crate) struct Directory {
-    services: ArcSwap<Services>,
+    services: Arc<ArcSwap<Services>>,
 }
+
+thread_local! {
+    /// What this thread picked from last: checking that it is current costs less than loading it.
+    ///
+    /// One for all clients, so that a thread holds on to no more than one view.
+    static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
+}
+
+type Last = Cache<Arc<ArcSwap<Services>>, Arc<Services>>;
 
 /// Every service at one moment; a change shares what it does not touch.
 pub(crate) type Services = HashTrieMapSync<Arc<str>, Rotation, RandomState>;
@@ -38,9 +49,9 @@ struct Cursor(AtomicUsize);
 impl Default for Directory {
     fn default() -> Self {
         Self {
-            services: ArcSwap::from_pointee(Services::new_with_hasher_and_ptr_kind(
+            services: Arc::new(ArcSwap::from_pointee(Services::new_with_hasher_and_ptr_kind(
                 RandomState::default(),
-            )),
+            ))),
         }
     }
 }
@@ -53,7 +64,12 @@ impl Directory {
 
     /// Takes the next turn of a service.
     pub(crate) fn pick(&self, service: &str) -> Option<Arc<Instance>> {
-        self.services.load().get(service)?.next().cloned()
+        // Without a cache if the thread is ending and its cache is gone.
+        LAST.try_with(|last| match &mut *last.borrow_mut() {
+            Some(last) if ptr::eq(last.arc_swap(), &*self.services) => next(last.load(), service),
+            last => next(last.insert(Cache::new(Arc::clone(&self.services))).load(), service),
+        })
+        .unwrap_or_else(|_| next(&self.services.load(), service))
     }
 
     /// The instances of a service, in the order of their turns.
@@ -146,6 +162,10 @@ impl Rotation {
     }
 }
 
+fn next(services: &Services, service: &str) -> Option<Arc<Instance>> {
+    services.get(service)?.next().cloned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +196,45 @@ mod tests {
         assert_eq!(picks(&directory, 6), ["a-1", "a-2", "a-3", "a-4", "a-0", "a-1"]);
         publish(&directory, 2);
         assert_eq!(picks(&directory, 3), ["a-0", "a-1", "a-0"], "the turn fell off the end");
+    }
+
+    #[test]
+    fn a_thread_may_pick_from_several_by_turns() {
+        let (one, two) = (Directory::default(), Directory::default());
+        publish(&one, 1);
+        for count in 1..4 {
+            assert_eq!(picks(&one, 2), ["a-0", "a-0"]);
+            publish(&two, count);
+            let mut seen = picks(&two, count);
+            seen.sort_unstable();
+            assert_eq!(seen, (0..count).map(|i| format!("a-{i}")).collect::<Vec<_>>());
+            publish(&two, 0);
+            assert!(two.pick("a").is_none());
+        }
+    }
+
+    #[test]
+    fn a_pick_while_the_thread_ends_needs_no_cache() {
+        struct AtTheEnd(Arc<Directory>, std::sync::mpsc::Sender<bool>);
+        impl Drop for AtTheEnd {
+            fn drop(&mut self) {
+                self.1.send(self.0.pick("a").is_some()).unwrap();
+            }
+        }
+        thread_local!(static EARLIER: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) });
+        let directory = Arc::new(Directory::default());
+        publish(&directory, 1);
+        let (sender, picked) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // Whichever of the two the thread drops first, both orders are tried.
+            EARLIER.set(Some(AtTheEnd(Arc::clone(&directory), sender.clone())));
+            assert!(directory.pick("a").is_some());
+            thread_local!(static LATER: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) });
+            LATER.set(Some(AtTheEnd(directory, sender)));
+        })
+        .join()
+        .unwrap();
+        assert_eq!(picked.iter().collect::<Vec<_>>(), [true, true]);
     }
 
     #[test]

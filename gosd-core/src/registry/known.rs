@@ -149,11 +149,7 @@ impl Known {
 }
 
 /// The draft of a service, begun from what readers see.
-fn draft<'a>(
-    drafts: &'a mut Drafts,
-    directory: &Directory,
-    service: &str,
-) -> &'a mut Draft {
+fn draft<'a>(drafts: &'a mut Drafts, directory: &Directory, service: &str) -> &'a mut Draft {
     if !drafts.contains_key(service) {
         let (name, slots) = directory.slots(service);
         drafts.insert(Arc::clone(&name), Draft { name, slots });
