@@ -31,7 +31,8 @@ pub fn tables() -> Vec<Table> {
             fed.apply(events, &marker);
             nanos(start.elapsed(), count)
         };
-        let cases = vec![
+        #[allow(unused_mut, reason = "without peers nothing is added")]
+        let mut cases = vec![
             Case::new("gosd, one comes and goes", || {
                 run((0..CHANGES / 2).flat_map(|_| toggle(&newcomer)).collect())
             }),
@@ -44,6 +45,10 @@ pub fn tables() -> Vec<Table> {
                     .collect())
             }),
         ];
+        #[cfg(feature = "peers")]
+        if size <= 100_000 {
+            cases.extend(crate::peers::changes(size));
+        }
         for case in compare(ROUNDS, cases) {
             table.row([case.name, size.to_string(), case.time.to_string()]);
         }

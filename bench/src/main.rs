@@ -6,6 +6,8 @@
 mod changes;
 mod fixture;
 mod memory;
+#[cfg(feature = "peers")]
+mod peers;
 mod picks;
 mod resets;
 mod rounds;

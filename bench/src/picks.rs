@@ -75,6 +75,8 @@ fn table(threads: usize, work: u32) -> Table {
                 })
             }),
         ];
+        #[cfg(feature = "peers")]
+        cases.extend(crate::peers::picks(size, run));
         if work > 0 {
             cases.push(Case::new("the other work alone", || run.time(|| || 0)));
         }
@@ -90,30 +92,36 @@ fn table(threads: usize, work: u32) -> Table {
     table
 }
 
+/// How picks are timed.
 #[derive(Clone, Copy)]
-struct Run {
-    threads: usize,
+pub struct Run {
+    pub threads: usize,
     work: u32,
 }
 
 impl Run {
+    /// Times picks on one thread, in ns.
+    pub fn alone(self, mut pick: impl FnMut() -> u8) -> f64 {
+        let start = Instant::now();
+        let mut sum = 0;
+        for _ in 0..PICKS {
+            sum = work(self.work, sum).wrapping_add(u64::from(pick()));
+        }
+        black_box(sum);
+        nanos(start.elapsed(), PICKS)
+    }
+
     /// Times picks, each thread with a picker of its own, in ns per pick and thread.
-    fn time<P: FnMut() -> u8>(self, picker: impl Fn() -> P + Sync) -> f64 {
+    pub fn time<P: FnMut() -> u8>(self, picker: impl Fn() -> P + Sync) -> f64 {
+        if self.threads == 1 {
+            return self.alone(picker());
+        }
         let barrier = Barrier::new(self.threads);
         let run = || {
-            let mut pick = picker();
+            let pick = picker();
             barrier.wait();
-            let start = Instant::now();
-            let mut sum = 0;
-            for _ in 0..PICKS {
-                sum = work(self.work, sum).wrapping_add(u64::from(pick()));
-            }
-            black_box(sum);
-            nanos(start.elapsed(), PICKS)
+            self.alone(pick)
         };
-        if self.threads == 1 {
-            return run();
-        }
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(run)).collect();
             let times = threads.into_iter().map(|thread| thread.join().expect("no panic"));
