@@ -30,6 +30,10 @@ const COMPILED: &[(&str, Open)] = &[
     ("sqlite", gosd_sqlite::open),
     #[cfg(feature = "redis")]
     ("redis", gosd_redis::open),
+    #[cfg(feature = "etcd")]
+    ("etcd", gosd_etcd::open),
+    #[cfg(feature = "http")]
+    ("http", gosd_http::open),
 ];
 
 type Open = for<'a> fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>>;

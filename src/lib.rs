@@ -31,7 +31,8 @@
 //!
 //! The variable `gosdDriver` holds a driver's URL, or a bare scheme for that driver's defaults, such as
 //! `sqlite:/var/lib/shop/gosd.db`. Unset, it is `redis` if one of the `gosdRedis*` variables is set, and
-//! otherwise `sqlite` if that is compiled in. A driver of your own joins by [`Drivers::with`].
+//! otherwise `sqlite` if that is compiled in. A driver of your own joins by [`Drivers::with`]. To build
+//! the feature `etcd`, and no other, takes `protoc`.
 //!
 //! | variable | default | meaning |
 //! | --- | --- | --- |

@@ -103,6 +103,24 @@ fn provider_and_consumer_on_redis_by_the_environment_alone() {
     provider_and_consumer(&format!("redis://127.0.0.1:{port}"));
 }
 
+#[cfg(feature = "etcd")]
+#[test]
+fn provider_and_consumer_on_etcd_by_the_environment_alone() {
+    let data = TempDir::new().unwrap();
+    // Free a moment ago, both at once; the server can only be told numbers.
+    let free = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [clients, peers] = free.map(|socket| format!("http://{}", socket.local_addr().unwrap()));
+    let _server = Process::start(
+        Command::new("etcd")
+            .args(["--name", "one", "--initial-cluster", &format!("one={peers}")])
+            .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
+            .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
+            .args(["--logger", "zap", "--log-outputs", "stdout", "--data-dir"])
+            .arg(data.path()),
+    );
+    provider_and_consumer(&clients.replace("http", "etcd"));
+}
+
 fn provider_and_consumer(driver: &str) {
     let folder = TempDir::new().unwrap();
     let start = |args: &[&str]| {

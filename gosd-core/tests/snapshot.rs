@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use gosd_core::{
     Client, Driver, Error, ErrorKind, Instance, InstanceId, Memory, Result, Settings, View,
@@ -114,10 +114,7 @@ async fn a_view_older_than_allowed_is_not_served() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("view");
     saved(&path).await;
-    let text = std::fs::read_to_string(&path).unwrap();
-    let (_, instances) = text.split_once('\n').unwrap();
-    let old = r#"{"gosd_snapshot":1,"driver":"flaky","saved_at":1000000000}"#;
-    std::fs::write(&path, format!("{old}\n{instances}")).unwrap();
+    date(&path, SystemTime::UNIX_EPOCH);
 
     let backend = backend(true).await;
     let strict = Settings::default().max_stale(Duration::from_secs(86_400));
@@ -127,6 +124,28 @@ async fn a_view_older_than_allowed_is_not_served() {
 
     let lenient = client(&backend, &path, Settings::default()).await;
     assert!(lenient.pick("mail").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_view_in_which_nothing_changes_does_not_grow_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("view");
+    saved(&path).await;
+    let _client = client(&backend(false).await, &path, Settings::default()).await;
+    // The first time it is written anew.
+    for is_written in [true, false, false] {
+        date(&path, SystemTime::UNIX_EPOCH);
+        let before = std::fs::read(&path).unwrap();
+        while path.metadata().unwrap().modified().unwrap() == SystemTime::UNIX_EPOCH {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(std::fs::read(&path).unwrap() != before, is_written);
+    }
+}
+
+fn date(path: &Path, time: SystemTime) {
+    let file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+    file.set_modified(time).unwrap();
 }
 
 #[tokio::test(start_paused = true)]

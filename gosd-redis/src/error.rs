@@ -1,9 +1,10 @@
 use std::error::Error as StdError;
 use std::io;
 
-use gosd_core::{Error, ErrorKind};
-use redis::RedisError;
+use gosd_core::{Error, ErrorKind, Result};
+use redis::{RedisError, RedisResult};
 use rustls::AlertDescription;
+use tracing::debug;
 
 /// What a server's error means: the first entry whose text occurs in it counts.
 ///
@@ -64,6 +65,27 @@ pub(crate) fn from_redis(error: &RedisError) -> Error {
 /// Whether the user lacks the permission for the command, or the server takes no writes.
 pub(crate) fn is_denied(error: &RedisError) -> bool {
     from_redis(error).kind() == ErrorKind::Denied
+}
+
+/// `None` if this process is one that must not write, which is no reason to stop reading.
+///
+/// # Errors
+///
+/// All others. If nobody can write, for want of memory or disk, then nobody can renew a lease either,
+/// and that it runs out says nothing.
+pub(crate) fn unless_refused<T>(result: RedisResult<T>) -> Result<Option<T>> {
+    let error = match result {
+        Ok(value) => return Ok(Some(value)),
+        Err(error) => error,
+    };
+    let is_of_server = error.clone().into_server_errors().is_some();
+    let error = from_redis(&error);
+    let is_replica = error.to_string().contains("READONLY");
+    if is_of_server && (is_replica || !error.is_retryable()) {
+        debug!("the server does not let this process write: {error}");
+        return Ok(None);
+    }
+    Err(error)
 }
 
 /// The failure of a connection that was being made.

@@ -7,6 +7,7 @@ use redis::{RedisResult, Value};
 use tokio::time::Instant;
 
 use crate::layout::Keys;
+use crate::scripts::{GRACE, millis};
 use crate::snapshot::{self, START, Snapshot};
 
 /// No lease is shorter.
@@ -173,9 +174,9 @@ impl Glance {
         if follow.position == START { self.last == START } else { self.position_exists }
     }
 
-    /// For how long the oldest unannounced lease has been over, if it is.
-    pub(crate) fn lease_over_for(&self) -> Option<Duration> {
-        self.now.checked_sub(self.next_expiry?).map(Duration::from_millis)
+    /// Whether the oldest unannounced lease has been over for so long that it is to be purged.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.next_expiry.is_some_and(|at| at + millis(GRACE) <= self.now)
     }
 
     /// How long the next lease to run out has left, if there is one.

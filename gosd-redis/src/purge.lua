@@ -9,9 +9,10 @@ if not oldest or oldest + ARGV[1] > now then
 end
 local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, ARGV[2])
 for _, id in ipairs(expired) do
+    -- First, so that it is refused for want of memory, as are the heartbeats of those who are alive.
+    redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'op', 'expire', 'id', id)
     redis.call('HDEL', KEYS[1], id)
     redis.call('HDEL', KEYS[3], id)
     redis.call('ZREM', KEYS[2], id)
-    redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'op', 'expire', 'id', id)
 end
 return #expired

@@ -100,6 +100,11 @@ pub(crate) async fn read(
             Err(problem) => driver.skip_unreadable(&problem),
         }
     }
+    if expired.is_some_and(|expired| !expired.is_empty()) {
+        // It does nothing if somebody has just done it; but it fails if nobody can renew a lease.
+        let purge = driver.scripts.purge(&mut connection.redis.clone(), keys).await;
+        error::unless_refused(purge)?;
+    }
     Ok(Snapshot { instances, fields, leases: lease_count, leased, position })
 }
 

@@ -5,7 +5,6 @@ use futures_util::stream;
 use gosd_core::{BoxStream, Error, ErrorKind, Event, Result};
 use redis::{RedisResult, Value};
 use tokio::time::{Instant, timeout};
-use tracing::debug;
 
 use crate::connection::Connection;
 use crate::driver::Redis;
@@ -86,8 +85,14 @@ impl Watch<'_> {
         trial.arg("STREAMS").arg(&self.driver.keys.events).arg("$");
         answer(SLACK, trial.exec_async(&mut connection.redis)).await?;
         if let Some(follow) = &mut self.follow {
-            let glance = Glance::read(&mut connection.redis, &self.driver.keys, follow);
-            if answer(SLACK, glance).await?.is_after(follow) {
+            let keys = &self.driver.keys;
+            let glance = answer(SLACK, Glance::read(&mut connection.redis, keys, follow)).await?;
+            if glance.is_overdue() {
+                // As long as nobody can write, contact is not back.
+                let purge = self.driver.scripts.purge(&mut connection.redis, keys);
+                error::unless_refused(answered(SLACK, purge).await?)?;
+            }
+            if glance.is_after(follow) {
                 follow.look_at = Instant::now();
                 self.queue.push_back(Event::Resumed);
             } else {
@@ -122,7 +127,7 @@ impl Step<'_> {
         let glance = answer(SLACK, glance).await?;
         // Soon again, unless all is quiet.
         self.follow.look_at = Instant::now();
-        if glance.lease_over_for().is_some_and(|over| over >= GRACE) {
+        if glance.is_overdue() {
             self.expire(glance.now).await?;
         } else if glance.last != self.follow.position {
             // What the stream tells comes first.
@@ -140,7 +145,7 @@ impl Step<'_> {
     async fn expire(&mut self, now: u64) -> Result<()> {
         let (redis, keys) = (&mut self.connection.redis, &self.driver.keys);
         let purge = answered(SLACK, self.driver.scripts.purge(redis, keys)).await?;
-        if unless_refused(purge)?.is_none() {
+        if error::unless_refused(purge)?.is_none() {
             let until = now.saturating_sub(millis(GRACE));
             let expired = follow::expired(redis, keys, self.follow.announced, until);
             self.queue.extend(answer(SLACK, expired).await?.into_iter().map(Event::Expire));
@@ -163,7 +168,7 @@ impl Step<'_> {
         let (redis, keys) = (&mut self.connection.redis, &self.driver.keys);
         for ids in leaseless.chunks(BATCH) {
             let adopt = self.driver.scripts.adopt(redis, keys, ids, self.driver.lease());
-            match unless_refused(answered(SLACK, adopt).await?)? {
+            match error::unless_refused(answered(SLACK, adopt).await?)? {
                 Some(adopted) => self.follow.surplus -= adopted,
                 None => break,
             }
@@ -200,18 +205,6 @@ impl Step<'_> {
             }
         }
         Ok(true)
-    }
-}
-
-/// A server that refuses to write is no reason to stop reading: `None`.
-fn unless_refused<T>(result: RedisResult<T>) -> Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.clone().into_server_errors().is_some() => {
-            debug!("the server does not let this process purge: {}", error::from_redis(&error));
-            Ok(None)
-        }
-        Err(error) => Err(error::from_redis(&error)),
     }
 }
 

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use gosd_core::{Error, ErrorKind, Event, Instance, InstanceId, Result};
-use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params,
-};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tracing::warn;
 
 use crate::clock::TOLERANCE;
@@ -20,6 +18,8 @@ const LAYOUT: &str = include_str!("layout.sql");
 const LOG: i64 = 10_000;
 /// How many expired instances one transaction removes, and how many changes one read takes.
 const BATCH: i64 = 500;
+/// How long a removal waits for other writers: longer than they take, unless one is stuck.
+const OTHERS: Duration = Duration::from_millis(300);
 
 type Sql<T> = rusqlite::Result<T>;
 
@@ -171,7 +171,7 @@ pub(crate) fn changes(db: &Connection, namespace: &str, after: &Position) -> Sql
 /// Removes some of the instances whose lease ran out by `now`, and what is old in the log.
 ///
 /// Leases that end later than they can are cut: the clock that they were written by ran ahead.
-/// Returns whether anything was done; a locked database is left to whoever works on it.
+/// Returns whether anything was done.
 pub(crate) fn purge(db: &Connection, namespace: &str, now: i64) -> Sql<bool> {
     // Others may have renewed after `now` was read.
     let ahead = now + i64::try_from(TOLERANCE.as_millis()).unwrap_or_default();
@@ -189,15 +189,10 @@ pub(crate) fn purge(db: &Connection, namespace: &str, now: i64) -> Sql<bool> {
         return Ok(false);
     }
     // Looked at again in the transaction: what had expired may have been renewed meanwhile.
-    db.busy_timeout(Duration::ZERO)?;
+    db.busy_timeout(OTHERS)?;
     let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate);
     db.busy_timeout(BUSY)?;
-    let transaction = match transaction {
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
-            return Ok(false);
-        }
-        transaction => transaction?,
-    };
+    let transaction = transaction?;
     transaction
         .prepare_cached(
             "DELETE FROM instances WHERE namespace = ?1 AND id IN (

@@ -26,26 +26,26 @@ CREATE TABLE changes (
 -- spelled out because a shell may be older than unixepoch('subsec').
 CREATE TRIGGER instances_insert AFTER INSERT ON instances BEGIN
     INSERT INTO changes (at, namespace, op, id, service, url, metadata)
-    VALUES (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER),
+    VALUES (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER),
             NEW.namespace, 'put', NEW.id, NEW.service, NEW.url, NEW.metadata);
 END;
 
 -- A renewal is no change, unless the lease had run out: watchers may not know of the instance.
 CREATE TRIGGER instances_update AFTER UPDATE ON instances
 WHEN NEW.service IS NOT OLD.service OR NEW.url IS NOT OLD.url OR NEW.metadata IS NOT OLD.metadata
-    OR OLD.expires_at <= CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)
+    OR OLD.expires_at <= CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)
 BEGIN
     INSERT INTO changes (at, namespace, op, id, service, url, metadata)
-    VALUES (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER),
+    VALUES (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER),
             NEW.namespace, 'put', NEW.id, NEW.service, NEW.url, NEW.metadata);
 END;
 
 CREATE TRIGGER instances_delete AFTER DELETE ON instances BEGIN
     INSERT INTO changes (at, namespace, op, id)
     SELECT now, OLD.namespace, iif(OLD.expires_at <= now, 'expire', 'remove'), OLD.id
-    FROM (SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now);
+    FROM (SELECT CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) AS now);
 END;
 
 -- The log is never empty, so that a watcher always has an entry to resume at.
 INSERT INTO changes (at, namespace, op, id)
-VALUES (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER), '', 'start', hex(randomblob(16)));
+VALUES (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER), '', 'start', hex(randomblob(16)));

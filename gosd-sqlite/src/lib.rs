@@ -23,10 +23,19 @@
 //! for a locked database. A change wakes the watchers of other processes through the file system, by a
 //! one-byte file beside the database (`gosd.db-bell`); they also look once a second, so whoever writes
 //! without ringing is noticed within that time. A file that was removed or replaced is noticed just as
-//! fast, and everybody registers anew in the one that takes its place.
+//! fast, and everybody registers anew in the one that takes its place. To remove a database, remove
+//! `gosd.db-wal` and `gosd.db-shm` with it, else there may be errors until everybody has noticed.
 //!
 //! Leases are judged by the clock of the host. If that is set, nothing is judged expired until every
-//! live instance had a lease to renew itself in.
+//! live instance had a lease to renew itself in. A process that starts right after the clock was set
+//! forward cannot know, and judges by the new time: the others then register again within a second.
+//!
+//! A driver has one thread, from its first call to its end, and a second one that waits for the bell
+//! if it is watched. On Linux that takes one inotify instance, of which a user has 128 by default
+//! (`fs.inotify.max_user_instances`); without one a watcher warns once and looks once a second.
+//!
+//! `cargo bench -p gosd-sqlite` measures how soon another process sees a change, beside a bare insert
+//! and a bare wake-up, and what an idle watcher takes.
 //!
 //! # Layout
 //!

@@ -60,15 +60,16 @@ impl Store {
 
     pub(crate) fn list(&mut self) -> Result<Vec<Instance>> {
         let now = self.judging_time()?;
+        self.purge(now)?;
         self.query(|db, namespace| layout::live(db, namespace, now))
     }
 
-    /// What came after the mark; everything there is, if there is no mark or it is out of reach.
+    /// What came after the mark; everything there is, if there is no mark.
     ///
-    /// `None` if the file is no longer the one of the mark.
+    /// `None` if one cannot go on from the mark: the file or the log is another by now.
     pub(crate) fn follow(&mut self, mark: Option<&Mark>) -> Result<Option<News>> {
         let now = self.judging_time()?;
-        self.purge(now);
+        self.purge(now)?;
         let generation = self.database.generation()?;
         self.bell.listen();
         if mark.is_some_and(|mark| mark.generation != generation) {
@@ -76,19 +77,19 @@ impl Store {
         }
         self.query(|db, namespace| {
             let db = db.transaction()?;
-            let after = match mark {
+            let changes = match mark {
                 Some(mark) => layout::changes(&db, namespace, &mark.position)?,
-                None => None,
-            };
-            let Changes { events, end: position, is_partial } = match after {
-                Some(after) => after,
-                None => Changes {
+                None => Some(Changes {
                     events: vec![Event::Reset(layout::live(&db, namespace, now)?)],
                     end: layout::end_of_log(&db)?,
                     is_partial: false,
-                },
+                }),
             };
-            Ok(Some(News { events, mark: Mark { position, generation }, is_partial }))
+            Ok(changes.map(|Changes { events, end: position, is_partial }| News {
+                events,
+                mark: Mark { position, generation },
+                is_partial,
+            }))
         })
     }
 
@@ -99,19 +100,24 @@ impl Store {
         Ok(if clock.is_believed() { clock.now() } else { NEVER })
     }
 
-    /// Removes some of what has expired; whoever only watches does so too.
-    fn purge(&mut self, now: i64) {
+    /// Removes some of what has expired; whoever only reads does so too.
+    ///
+    /// # Errors
+    ///
+    /// If nobody can write now: those who are still alive could not renew, so nothing can be judged.
+    fn purge(&mut self, now: i64) -> Result<()> {
         if now == NEVER {
-            return;
+            return Ok(());
         }
-        let purged = self.query(|db, namespace| layout::purge(db, namespace, now));
-        match purged {
+        match self.query(|db, namespace| layout::purge(db, namespace, now)) {
             Ok(false) => {}
             // Watchers wake, this one too, and the next of them goes on.
             Ok(true) => self.bell.ring(),
-            // What cannot be removed now is not listed either.
+            Err(error) if error.is_retryable() => return Err(error),
+            // Others may write. What cannot be removed here is not listed either.
             Err(error) => debug!(%error, "expired instances cannot be removed"),
         }
+        Ok(())
     }
 
     fn change(

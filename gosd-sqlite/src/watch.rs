@@ -67,7 +67,7 @@ impl Follower<'_> {
             // A loss of contact, and not a `Reset` alone: clients then give every live instance a
             // lease to register again in.
             self.mark = None;
-            let message = "the file was removed or replaced: all register anew";
+            let message = "the file or its log is another than it was: reading all again";
             return Err(Error::new(ErrorKind::Unavailable, message));
         };
         self.mark = Some(mark);

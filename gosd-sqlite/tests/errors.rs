@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use gosd_core::{Error, ErrorKind};
+use gosd_core::{Driver, Error, ErrorKind, Event};
 use rusqlite::Connection;
 use tokio::time::timeout;
 
@@ -232,6 +232,9 @@ fn a_full_disk() {
             let last = instance("mail");
             driver.register(&last, LONG).await.unwrap();
             assert!(driver.list().await.unwrap().contains(&last));
+
+            let clear = || fs::remove_file(&filler).unwrap();
+            cannot_renew(&*driver, "full", fill, clear).await;
         });
     });
     let place = Place::new();
@@ -274,6 +277,30 @@ async fn a_locked_database_is_waited_for() {
     let error = driver.deregister(waiting.id()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("another process keeps the database locked"), "{error}");
+
+    let release = || other.execute_batch("COMMIT").unwrap();
+    release();
+    let lock = || other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    cannot_renew(&*driver, "locked", lock, release).await;
+}
+
+/// While nobody can renew a lease, that it runs out says nothing: watchers have lost contact.
+async fn cannot_renew(driver: &dyn Driver, says: &str, hinder: impl Fn(), release: impl Fn()) {
+    let mut watch = driver.watch().unwrap();
+    next(&mut watch).await.unwrap();
+    let mail = instance("mail");
+    driver.register(&mail, Duration::from_secs(3)).await.unwrap();
+    hinder();
+    assert_eq!(next(&mut watch).await.unwrap(), Event::Put(mail.clone()));
+    let watched = next(&mut watch).await.unwrap_err();
+    let listed = driver.list().await.unwrap_err();
+    for error in [watched, listed] {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    release();
+    assert_eq!(next(&mut watch).await.unwrap(), Event::Resumed);
+    assert_eq!(next(&mut watch).await.unwrap(), Event::Expire(mail.id().clone()));
 }
 
 fn succeed(mut command: Command) {

@@ -4,6 +4,8 @@
 //! This is test code: what cannot be done panics, and says what to install.
 
 mod certificates;
+mod etcd_cluster;
+mod etcd_server;
 mod port;
 mod process;
 mod proxy;
@@ -12,6 +14,8 @@ mod redis_sentinels;
 mod redis_server;
 
 pub use certificates::Certificates;
+pub use etcd_cluster::{EtcdCluster, etcd_leader};
+pub use etcd_server::EtcdServer;
 pub use port::free_port;
 pub use process::Process;
 pub use proxy::{Mode, Proxy};

@@ -1,23 +1,24 @@
 //! The file that keeps the last good view, for starts while the backend is down.
 //!
-//! A line of JSON that says what it is, and then the JSON of an instance a line.
+//! A line of JSON that says what it is, and then the JSON of an instance a line. The time of its last
+//! modification is when the view was last known to be good.
 
-use std::fs::{self, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::state::State;
 use crate::pace::jittered;
 use crate::{Error, ErrorKind, Instance, Result};
 
-/// How soon the first view is saved, and how often a later one is.
+/// How soon the first view is saved, and how often a later one is, or that it still holds is noted.
 const FIRST: Duration = Duration::from_secs(1);
 const PERIOD: Duration = Duration::from_secs(30);
 const FORMAT: u32 = 1;
@@ -26,8 +27,6 @@ const FORMAT: u32 = 1;
 struct Header {
     gosd_snapshot: u32,
     driver: String,
-    /// Seconds since 1970.
-    saved_at: u64,
 }
 
 /// What a file holds, and how old it is.
@@ -38,26 +37,32 @@ pub(super) struct Snapshot {
 
 /// Saves the view whenever it has changed, but rarely.
 pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
+    // More often where an older one would not be served.
+    let period = state.settings.max_stale.map_or(PERIOD, |limit| PERIOD.min(limit / 2));
     let mut saved = None;
     let mut warned = false;
     let mut pause = FIRST;
     loop {
         sleep(jittered(pause)).await;
-        let Some((version, instances)) = state.view_since(saved) else { continue };
-        pause = PERIOD;
+        let Some((version, news)) = state.good_view(saved) else { continue };
+        pause = period;
         let (path, driver) = (path.clone(), state.driver.name().to_owned());
-        let written = spawn_blocking(move || save(&path, &driver, &instances)).await;
-        match written {
-            Ok(Ok(())) => {
-                debug!(driver = state.driver.name(), "snapshot saved");
-                (saved, warned) = (Some(version), false);
-            }
-            Ok(Err(error)) if !warned => {
-                warn!(driver = state.driver.name(), %error, "the snapshot file cannot be written");
+        let written = spawn_blocking(move || match news {
+            Some(instances) => save(&path, &driver, &instances),
+            None => still_good(&path),
+        });
+        match written.await {
+            Ok(Ok(())) => (saved, warned) = (Some(version), false),
+            Ok(Err(error)) => {
+                saved = None;
+                let driver = state.driver.name();
+                if !warned {
+                    warn!(driver, %error, "the snapshot file cannot be written");
+                }
                 warned = true;
             }
-            // The runtime is going down, or the same failure again.
-            Ok(Err(_)) | Err(_) => {}
+            // The runtime is going down.
+            Err(_) => {}
         }
     }
 }
@@ -65,9 +70,9 @@ pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
 /// Reads the file, if there is one that this driver's client wrote.
 pub(super) async fn load(state: &State, path: &Path) -> Option<Snapshot> {
     let (file, driver) = (path.to_owned(), state.driver.name().to_owned());
-    let read = spawn_blocking(move || match fs::read_to_string(file) {
-        Ok(text) => parse(&text, &driver, SystemTime::now()).map(Some),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+    let read = spawn_blocking(move || match read(&file) {
+        Ok((text, age)) => parse(&text, &driver).map(|instances| Some(Snapshot { instances, age })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::new(ErrorKind::Data, error.to_string())),
     });
     match read.await {
@@ -81,7 +86,19 @@ pub(super) async fn load(state: &State, path: &Path) -> Option<Snapshot> {
     }
 }
 
-fn save(path: &Path, driver: &str, instances: &[Arc<Instance>]) -> std::io::Result<()> {
+fn read(path: &Path) -> io::Result<(String, Duration)> {
+    let mut file = File::open(path)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    // If the clock was set back, nobody knows.
+    Ok((text, file.metadata()?.modified()?.elapsed().unwrap_or_default()))
+}
+
+fn still_good(path: &Path) -> io::Result<()> {
+    OpenOptions::new().append(true).open(path)?.set_modified(SystemTime::now())
+}
+
+fn save(path: &Path, driver: &str, instances: &[Arc<Instance>]) -> io::Result<()> {
     // Beside the file, so that the rename is atomic; one of each process.
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
@@ -94,14 +111,13 @@ fn save(path: &Path, driver: &str, instances: &[Arc<Instance>]) -> std::io::Resu
     written
 }
 
-fn write(draft: &Path, driver: &str, instances: &[Arc<Instance>]) -> std::io::Result<()> {
+fn write(draft: &Path, driver: &str, instances: &[Arc<Instance>]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = BufWriter::new(options.open(draft)?);
-    let saved_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let header = Header { gosd_snapshot: FORMAT, driver: driver.into(), saved_at };
+    let header = Header { gosd_snapshot: FORMAT, driver: driver.into() };
     writeln!(file, "{}", serde_json::to_string(&header)?)?;
     for instance in instances {
         writeln!(file, "{}", instance.to_json())?;
@@ -109,7 +125,7 @@ fn write(draft: &Path, driver: &str, instances: &[Arc<Instance>]) -> std::io::Re
     file.into_inner()?.sync_all()
 }
 
-fn parse(text: &str, driver: &str, now: SystemTime) -> Result<Snapshot> {
+fn parse(text: &str, driver: &str) -> Result<Vec<Instance>> {
     let (header, instances) = text.split_once('\n').unwrap_or((text, ""));
     let header: Header = serde_json::from_str(header)
         .map_err(|error| Error::new(ErrorKind::Data, format!("not a snapshot of gosd: {error}")))?;
@@ -122,10 +138,7 @@ fn parse(text: &str, driver: &str, now: SystemTime) -> Result<Snapshot> {
         let message = format!("it is of the driver {:?}, and this is {driver:?}", header.driver);
         return Err(Error::new(ErrorKind::Data, message));
     }
-    let saved_at = UNIX_EPOCH.checked_add(Duration::from_secs(header.saved_at));
-    let age = saved_at.and_then(|at| now.duration_since(at).ok()).unwrap_or_default();
-    let instances = instances.lines().map(Instance::from_json).collect::<Result<_>>()?;
-    Ok(Snapshot { instances, age })
+    instances.lines().map(Instance::from_json).collect()
 }
 
 #[cfg(test)]
@@ -143,12 +156,11 @@ mod tests {
         let path = dir.path().join("view.json");
         save(&path, "memory", &instances()).unwrap();
         save(&path, "memory", &instances()[..1]).unwrap();
-        let text = fs::read_to_string(&path).unwrap();
-        let later = SystemTime::now() + Duration::from_secs(60);
-        let snapshot = parse(&text, "memory", later).unwrap();
-        assert_eq!(snapshot.instances.len(), 1);
-        assert_eq!(snapshot.instances[0].metadata()["zone"], "b\n");
-        assert!((60..=61).contains(&snapshot.age.as_secs()));
+        let (text, age) = read(&path).unwrap();
+        assert!(age < Duration::from_secs(60), "{age:?}");
+        let instances = parse(&text, "memory").unwrap();
+        assert_eq!(instances.len(), 1);
+        assert_eq!(instances[0].metadata()["zone"], "b\n");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left behind");
         #[cfg(unix)]
         {
@@ -166,9 +178,9 @@ mod tests {
         let cut = &good[..good.len() - 9];
         let newer = good.replacen(":1", ":2", 1);
         for text in ["", "\n", "{}", "[1]\n", "hello", cut, &newer] {
-            assert!(parse(text, "memory", SystemTime::now()).is_err(), "{text}");
+            assert!(parse(text, "memory").is_err(), "{text}");
         }
-        assert!(parse(&good, "redis", SystemTime::now()).is_err());
+        assert!(parse(&good, "redis").is_err());
         assert!(save(dir.path(), "memory", &instances()).is_err(), "a folder is no file");
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
         assert_eq!(left.len(), 1);

@@ -115,12 +115,14 @@ impl State {
         self.step_if_open(|registry, now| registry.seed(all, now.checked_sub(age).unwrap_or(now)));
     }
 
-    /// What others registered and its version, if it is fresh and not the version given.
-    pub(crate) fn view_since(&self, version: Option<u64>) -> Option<(u64, Vec<Arc<Instance>>)> {
+    /// The version of a view that is fresh, and what others registered if it is not the one known.
+    pub(crate) fn good_view(
+        &self,
+        known: Option<u64>,
+    ) -> Option<(u64, Option<Vec<Arc<Instance>>>)> {
         let core = self.lock();
-        let is_news = version != Some(core.version);
-        (is_news && matches!(core.registry.view(), View::Fresh))
-            .then(|| (core.version, core.registry.of_others()))
+        let news = || (known != Some(core.version)).then(|| core.registry.of_others());
+        matches!(core.registry.view(), View::Fresh).then(|| (core.version, news()))
     }
 
     pub(crate) fn next_sweep(&self) -> Option<Instant> {

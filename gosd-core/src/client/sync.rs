@@ -57,6 +57,8 @@ struct Sync<'a> {
     read: Option<BoxFuture<'a, Result<Vec<Instance>>>>,
     read_at: Instant,
     read_backoff: Backoff,
+    /// A snapshot of the watch went before the last read.
+    overtaken: bool,
     /// Who waits for the read in flight, and who for the next.
     asked: Vec<Reply>,
     queued: Vec<Reply>,
@@ -80,6 +82,7 @@ impl<'a> Sync<'a> {
             stream_up: None,
             read: None,
             read_backoff: Backoff::new(interval),
+            overtaken: false,
             asked: Vec::new(),
             queued: Vec::new(),
             attempts_left: 0,
@@ -130,12 +133,18 @@ impl<'a> Sync<'a> {
         let interval = self.state.settings.refresh_interval;
         match read {
             Ok(all) => {
-                self.read_backoff.reset();
-                let period = if self.stream_up.is_some() { interval * INSURANCE } else { interval };
-                self.read_at = now + jittered(period);
                 if self.state.finish_read(all) {
+                    self.read_backoff.reset();
+                    self.overtaken = false;
+                    let is_up = self.stream_up.is_some();
+                    let period = if is_up { interval * INSURANCE } else { interval };
+                    self.read_at = now + jittered(period);
                     self.answer(&Ok(()));
+                } else if self.overtaken {
+                    // The watch may begin anew all the time.
+                    self.read_at = now + self.read_backoff.pause();
                 } else {
+                    self.overtaken = true;
                     self.begin_read();
                 }
                 self.starting.succeeded();

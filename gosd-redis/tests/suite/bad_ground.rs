@@ -190,6 +190,31 @@ async fn no_memory_left() {
 }
 
 #[tokio::test]
+async fn leases_that_run_out_while_nobody_can_renew() {
+    let server = RedisServer::start(&["--maxmemory-policy", "noeviction"]).await;
+    let driver = open(&server.url()).await;
+    let mail = instance("mail");
+    driver.register(&mail, Duration::from_secs(2)).await.unwrap();
+    let (mut watch, _) = Watch::start(&*driver).await;
+    let mut redis = server.connect(None).await;
+    let mut set = async |memory| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg(memory).exec_async(&mut redis).await.unwrap();
+    };
+    set("1mb").await;
+    for _ in 0..2 {
+        let error = watch.next().await.unwrap_err();
+        assert!(error.to_string().contains("OOM"), "{error}");
+    }
+    let error = driver.list().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    set("0").await;
+    assert_eq!(watch.event().await, Event::Resumed);
+    assert_eq!(watch.event().await, Event::Expire(mail.id().clone()));
+    assert_eq!(driver.list().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_server_busy_with_a_script() {
     let server = RedisServer::start(&["--busy-reply-threshold", "1"]).await;
     let mut busy = server.connect(None).await;

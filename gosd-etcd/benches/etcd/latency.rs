@@ -1,0 +1,81 @@
+use std::time::{Duration, Instant};
+
+use etcd_client::{PutOptions, WatchOptions};
+use futures_util::{Stream, StreamExt};
+use gosd_core::{Change, Client, Instance};
+use gosd_testservers::EtcdServer;
+use tokio::join;
+
+use crate::figures::{ROUNDS, compare, micros, percentile};
+use crate::{open, plain};
+
+const CHANGES: usize = 200;
+const LEASE: Duration = Duration::from_secs(600);
+
+/// A change until it is in another client's cache, against a put until it wakes another
+/// connection's watch.
+pub(crate) async fn measure(etcd: &EtcdServer) {
+    let driver = open(etcd).await;
+    let client = Client::builder(open(etcd).await).start().await.expect("the server is up");
+    let mut changes = client.changes();
+    assert!(matches!(changes.next().await, Some(Change::Reset(_))));
+    let mut writer = plain(etcd).await;
+    let options = WatchOptions::new().with_prefix();
+    let mut watch = plain(etcd).await.watch("/plain/", Some(options)).await.expect("a watch");
+    assert!(watch.message().await.is_ok_and(|begun| begun.is_some_and(|begun| begun.created())));
+
+    let [mut come, mut go, mut put, mut grant] = [const { Vec::new() }; 4];
+    for _ in 0..ROUNDS {
+        let [mut comes, mut goes, mut puts, mut grants] = [const { Vec::new() }; 4];
+        for _ in 0..CHANGES {
+            let instance = Instance::new("mail", "http://10.0.0.7:8885").expect("a good one");
+            let (key, json) = (format!("/plain/{}", instance.id()), instance.to_json());
+
+            let start = Instant::now();
+            let (done, seen) = join!(writer.put(key.as_str(), json.as_str(), None), async {
+                watch.message().await.map(|_| start.elapsed())
+            });
+            done.expect("the server is up");
+            puts.push(micros(seen.expect("the server is up")));
+
+            let start = Instant::now();
+            let with_lease = async {
+                let lease = writer.lease_grant(600, None).await?.id();
+                let options = PutOptions::new().with_lease(lease);
+                writer.put(key.as_str(), json.as_str(), Some(options)).await
+            };
+            let (done, seen) =
+                join!(with_lease, async { watch.message().await.map(|_| start.elapsed()) });
+            done.expect("the server is up");
+            grants.push(micros(seen.expect("the server is up")));
+
+            let start = Instant::now();
+            let (done, seen) = join!(driver.register(&instance, LEASE), next(&mut changes, start));
+            done.expect("the server is up");
+            comes.push(seen);
+
+            let start = Instant::now();
+            let (done, seen) = join!(driver.deregister(instance.id()), next(&mut changes, start));
+            done.expect("the server is up");
+            goes.push(seen);
+        }
+        for (all, round) in
+            [(&mut come, comes), (&mut go, goes), (&mut put, puts), (&mut grant, grants)]
+        {
+            all.push(percentile(&mut { round }, 0.5));
+        }
+    }
+    compare("a goodbye in another cache, against a put in a watch", "us", &go, &put);
+    compare(
+        "an arrival in another cache, against a grant and a put in a watch",
+        "us",
+        &come,
+        &grant,
+    );
+    compare("  the same, against a put in a watch", "us", &come, &put);
+}
+
+async fn next(changes: &mut (impl Stream<Item = Change> + Unpin), start: Instant) -> f64 {
+    changes.next().await.expect("the client lives");
+    micros(start.elapsed())
+}

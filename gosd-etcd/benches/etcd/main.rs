@@ -1,0 +1,50 @@
+//! What the driver costs beside plain etcd: `cargo bench -p gosd-etcd`.
+//!
+//! Every figure is measured against the same client library on the same server, in rounds that
+//! alternate between the two, so that what slows the machine slows both.
+
+#![expect(clippy::print_stdout, reason = "the figures are what it is for")]
+
+mod figures;
+mod latency;
+mod registrations;
+mod snapshot;
+
+use std::sync::Arc;
+
+use etcd_client::{Client, KvClient};
+use gosd_core::Driver;
+use gosd_testservers::EtcdServer;
+
+fn main() {
+    // What `cargo test` passes: nothing to measure.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    runtime.block_on(async {
+        latency::measure(&EtcdServer::start(&[]).await).await;
+        snapshot::measure(&EtcdServer::start(&[]).await).await;
+        registrations::measure(&EtcdServer::start(&[]).await).await;
+    });
+}
+
+async fn open(etcd: &EtcdServer) -> Arc<dyn Driver> {
+    let url = format!("etcd://127.0.0.1:{}", etcd.port());
+    gosd_etcd::open(&url).await.expect("the URL is good")
+}
+
+/// A connection of the same client library.
+async fn plain(etcd: &EtcdServer) -> Client {
+    let url = format!("http://127.0.0.1:{}", etcd.port());
+    Client::connect([url], None).await.expect("the server is up")
+}
+
+/// For replies of any size.
+fn large(client: &Client) -> KvClient {
+    client.kv_client().max_decoding_message_size(usize::MAX)
+}

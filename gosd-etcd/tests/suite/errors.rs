@@ -1,0 +1,151 @@
+//! What a driver says that cannot do its work.
+
+use std::net::TcpListener;
+use std::slice::from_ref;
+use std::time::Duration;
+
+use gosd_core::{Error, ErrorKind};
+use gosd_testservers::{Certificates, EtcdServer, free_port};
+
+use super::support::{LONG, Watch, instance, open};
+
+async fn failure(url: &str) -> Error {
+    open(url).await.list().await.expect_err(url)
+}
+
+/// Requires a kind of failure, and texts in what is said of it.
+async fn expect(url: &str, kind: ErrorKind, said: &[&str]) {
+    let error = failure(url).await;
+    assert_eq!(error.kind(), kind, "{url}: {error}");
+    for text in said {
+        assert!(error.to_string().contains(text), "{url}: {error} does not say {text:?}");
+    }
+    assert!(!format!("{error:?}").contains("sesame"), "{error:?}");
+}
+
+#[tokio::test]
+async fn nobody_is_there() {
+    let (one, two) = (free_port(), free_port());
+    let error = failure(&format!("etcd://127.0.0.1:{one},127.0.0.1:{two}")).await.to_string();
+    for port in [one, two] {
+        assert!(error.contains(&format!("127.0.0.1:{port}: ")), "{error}");
+    }
+    assert!(error.contains("refused") && error.contains("does etcd run there?"), "{error}");
+}
+
+#[tokio::test]
+async fn a_dead_member_is_passed_over() {
+    let etcd = EtcdServer::start(&[]).await;
+    // It takes connections and says nothing, so that it costs the most time.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap();
+    let url = format!("etcd://127.0.0.1:{},{silent},127.0.0.1:{}", free_port(), etcd.port());
+    // Each begins at a member of its own choice.
+    for _ in 0..10 {
+        let driver = open(&url).await;
+        let list = tokio::time::timeout(Duration::from_secs(5), driver.list());
+        list.await.expect("it takes less than core allows").expect("one member is alive");
+    }
+    let driver = open(&url).await;
+    Watch::start(&*driver).await;
+}
+
+#[tokio::test]
+async fn silence_is_bounded() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("etcd://{}", silent.local_addr().unwrap());
+    expect(&url, ErrorKind::Unavailable, &["no answer within 2s"]).await;
+}
+
+#[tokio::test]
+async fn credentials_and_permissions() {
+    use ErrorKind::Denied;
+    let mut etcd = EtcdServer::start(&[]).await;
+    let host = format!("127.0.0.1:{}", etcd.port());
+    expect(&format!("etcd://u:sesame@{host}"), Denied, &["not enabled", "take user:password@"])
+        .await;
+
+    etcd.enable_auth("/mine/instances/").await;
+    expect(&format!("etcd://{host}"), Denied, &["put user:password@"]).await;
+    let wrong = ["correct the user or the password"];
+    expect(&format!("etcd://gosd:sesame@{host}"), Denied, &wrong).await;
+    expect(&format!("etcd://nobody:sesame@{host}"), Denied, &wrong).await;
+
+    let allowed = open(&format!("etcd://gosd:p%40ss@{host}?namespace=mine")).await;
+    allowed.register(&instance("mail"), LONG).await.expect("it may");
+    let other = open(&format!("etcd://gosd:p%40ss@{host}?namespace=other")).await;
+    let mut watch = other.watch().expect("the driver has a watch");
+    let watched = futures_util::StreamExt::next(&mut watch).await.expect("the watch does not end");
+    for error in [
+        other.list().await.expect_err("it may not"),
+        other.register(&instance("mail"), LONG).await.expect_err("it may not"),
+        other.deregister(instance("mail").id()).await.expect_err("it may not"),
+        watched.expect_err("it may not"),
+    ] {
+        assert_eq!(error.kind(), Denied, "{error}");
+        for text in ["gosd may not", "/other/instances/", "grant-permission"] {
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn to_discover_a_permission_to_read_will_do() {
+    let mut etcd = EtcdServer::start(&[]).await;
+    etcd.ctl(&["role", "add", "reader"]).await;
+    let grant = "role grant-permission reader read --prefix=true /gosd/instances/";
+    etcd.ctl(&grant.split(' ').collect::<Vec<_>>()).await;
+    etcd.ctl(&["user", "add", "reader:secret"]).await;
+    etcd.ctl(&["user", "grant-role", "reader", "reader"]).await;
+    etcd.enable_auth("/gosd/instances/").await;
+    let host = format!("127.0.0.1:{}", etcd.port());
+    let mail = instance("mail");
+    open(&format!("etcd://gosd:p%40ss@{host}")).await.register(&mail, LONG).await.expect("it may");
+    let reader = open(&format!("etcd://reader:secret@{host}")).await;
+    assert_eq!(reader.list().await.expect("it may"), from_ref(&mail));
+    assert_eq!(Watch::start(&*reader).await.1, from_ref(&mail));
+    for refused in [reader.register(&mail, LONG).await, reader.deregister(mail.id()).await] {
+        assert_eq!(refused.expect_err("it may not").kind(), ErrorKind::Denied);
+    }
+}
+
+#[tokio::test]
+async fn certificates() {
+    use ErrorKind::{Config, Denied};
+    let (ours, theirs) = (Certificates::new(), Certificates::new());
+    let etcd = EtcdServer::start_tls(&ours, true).await;
+    let host = format!("127.0.0.1:{}", etcd.port());
+    let file = |name| ours.text(name);
+    let (ca, cert, key) = (file("ca.pem"), file("client.pem"), file("client.key"));
+    let other = |name| theirs.text(name);
+    let (other_ca, other_cert, other_key) =
+        (other("ca.pem"), other("client.pem"), other("client.key"));
+
+    let identity = format!("cert={cert}&key={key}");
+    open(&format!("etcds://{host}?ca={ca}&{identity}")).await.list().await.expect("all is well");
+    for (query, kind, said) in [
+        (format!("ca={ca}"), Denied, "refused the client's certificate"),
+        (
+            format!("ca={ca}&cert={other_cert}&key={other_key}"),
+            Denied,
+            "refused the client's certificate",
+        ),
+        (format!("ca={other_ca}&{identity}"), Config, "see ca in the URL"),
+        // The system does not know our authority.
+        (identity.clone(), Config, "see ca in the URL"),
+        (format!("ca={ca}&cert={cert}&key={other_key}"), Config, "do not fit"),
+        (format!("ca={ca}&cert={key}&key={key}"), Config, "do not fit"),
+        (format!("ca={key}&{identity}"), Config, "no certificate in it"),
+        (format!("ca=/missing/ca.pem&{identity}"), Config, "/missing/ca.pem"),
+    ] {
+        expect(&format!("etcds://{host}?{query}"), kind, &[said]).await;
+    }
+    expect(&format!("etcd://{host}"), Config, &["speaks TLS", "etcds"]).await;
+}
+
+#[tokio::test]
+async fn tls_where_there_is_none() {
+    let etcd = EtcdServer::start(&[]).await;
+    let url = format!("etcds://u:sesame@127.0.0.1:{}", etcd.port());
+    expect(&url, ErrorKind::Config, &["does not speak TLS", "etcd"]).await;
+}

@@ -1,0 +1,10 @@
+//! The driver against real servers, which each test starts for itself.
+
+mod cluster;
+mod conformance;
+mod errors;
+mod fixture;
+mod history;
+mod registration;
+mod support;
+mod watch;

@@ -1,0 +1,112 @@
+use std::fmt;
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use gosd_core::{
+    BoxStream, Driver, Error, ErrorKind, Event, Instance, InstanceId, Result, async_trait,
+};
+use reqwest::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+use reqwest::{Method, StatusCode};
+use tracing::{debug, warn};
+
+use crate::connection::{Connection, JSON, LARGEST, read};
+use crate::options::Options;
+use crate::{watch, wire};
+
+/// The HTTP driver.
+pub(crate) struct Http {
+    pub(crate) connection: Connection,
+    /// The list that came last and the server's tag for it, for a driver that is polled.
+    last: Mutex<Option<(HeaderValue, Vec<Instance>)>>,
+    unreadable: Once,
+}
+
+impl Http {
+    pub(crate) fn new(options: Options) -> Self {
+        Self {
+            connection: Connection::new(options),
+            last: Mutex::default(),
+            unreadable: Once::new(),
+        }
+    }
+
+    /// Says once that something which the server sends cannot be read.
+    pub(crate) fn skip_unreadable(&self, error: &Error) {
+        let namespace = &self.connection.options().namespace;
+        debug!(namespace, %error, "skipped");
+        self.unreadable.call_once(|| {
+            warn!(namespace, %error, "what cannot be read of the server's answers is skipped");
+        });
+    }
+
+    fn last(&self) -> Option<(HeaderValue, Vec<Instance>)> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl Driver for Http {
+    async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
+        let path =
+            wire::instance_path(instance.id()).ok_or_else(|| unaddressable(instance.id()))?;
+        let body = wire::registration(instance, ttl);
+        self.connection.send(Method::PUT, &path, None, JSON, Some(body)).await?;
+        Ok(())
+    }
+
+    async fn deregister(&self, id: &InstanceId) -> Result<()> {
+        let Some(path) = wire::instance_path(id) else {
+            // Nobody can have registered it by this API, but elsewhere.
+            let is_there = self.list().await?.iter().any(|instance| instance.id() == id);
+            return if is_there { Err(unaddressable(id)) } else { Ok(()) };
+        };
+        self.connection.send(Method::DELETE, &path, None, JSON, None).await?;
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>> {
+        let last = self.last();
+        let condition = last.as_ref().map(|(tag, _)| (IF_NONE_MATCH, tag.clone()));
+        let response =
+            self.connection.send(Method::GET, "instances", condition, JSON, None).await?;
+        if response.status() == StatusCode::NOT_MODIFIED {
+            let unchanged = last.map(|(_, instances)| instances);
+            return unchanged.ok_or_else(|| {
+                Error::new(ErrorKind::Data, "the server answered 304 to a question without a tag")
+            });
+        }
+        let tag = response.headers().get(ETAG).cloned();
+        let body = read(response, LARGEST).await?;
+        let text = str::from_utf8(&body).map_err(|error| {
+            Error::new(ErrorKind::Data, "the answer is not UTF-8").caused_by(error)
+        })?;
+        let instances = wire::list(text, |error| self.skip_unreadable(error))?;
+        if !self.connection.options().watch {
+            let next = tag.map(|tag| (tag, instances.clone()));
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        }
+        Ok(instances)
+    }
+
+    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        self.connection.options().watch.then(|| watch::watch(self))
+    }
+
+    fn name(&self) -> &str {
+        "http"
+    }
+}
+
+fn unaddressable(id: &InstanceId) -> Error {
+    Error::new(ErrorKind::Config, format!("the id {id:?} cannot be a part of a path"))
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options = self.connection.options();
+        f.debug_struct("Http")
+            .field("base", &options.base)
+            .field("namespace", &options.namespace)
+            .finish_non_exhaustive()
+    }
+}

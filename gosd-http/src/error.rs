@@ -1,0 +1,144 @@
+use std::error::Error as StdError;
+
+use gosd_core::{Error, ErrorKind};
+use reqwest::StatusCode;
+use rustls::{AlertDescription, Error as TlsError};
+
+/// A request that came to no answer, or to a part of one.
+pub(crate) fn from_reqwest(error: reqwest::Error) -> Error {
+    // The URL is known, and the message is to be short.
+    let error = error.without_url();
+    if let Some(tls) = find(&error) {
+        return from_tls(tls);
+    }
+    let (kind, message) = if error.is_timeout() {
+        (ErrorKind::Timeout, "no answer in time")
+    } else if error.is_connect() {
+        (ErrorKind::Unavailable, "cannot connect; is the server running, and the address right?")
+    } else if error.is_body() || error.is_decode() {
+        (ErrorKind::Unavailable, "the answer broke off")
+    } else {
+        (
+            ErrorKind::Unavailable,
+            "no answer of HTTP came; is the server there one, or one of https?",
+        )
+    };
+    Error::new(kind, message).caused_by(error)
+}
+
+fn from_tls(error: &TlsError) -> Error {
+    match error {
+        TlsError::AlertReceived(
+            alert @ (AlertDescription::CertificateRequired
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate),
+        ) => Error::new(
+            ErrorKind::Denied,
+            format!(
+                "the server refused the client's certificate ({alert:?}); see cert and key in the URL"
+            ),
+        ),
+        TlsError::InvalidCertificate(problem) => Error::new(
+            ErrorKind::Config,
+            format!("the server's certificate is not trusted ({problem:?}); see ca in the URL"),
+        ),
+        TlsError::InvalidMessage(_) => Error::new(
+            ErrorKind::Config,
+            "the server does not speak TLS; the scheme of its URL is http",
+        ),
+        other => Error::new(ErrorKind::Unavailable, format!("TLS failed: {other}")),
+    }
+}
+
+fn find(error: &reqwest::Error) -> Option<&TlsError> {
+    let mut source: Option<&(dyn StdError + 'static)> = error.source();
+    while let Some(error) = source {
+        if let Some(tls) = error.downcast_ref() {
+            return Some(tls);
+        }
+        // An I/O error does not give what it wraps as its source, but the source of that.
+        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        source = match io {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// A status that is not a success, and what the server said of it.
+pub(crate) fn from_status(status: StatusCode, detail: Option<&str>) -> Error {
+    let (kind, advice) = match status.as_u16() {
+        300..=399 => (ErrorKind::Config, "put the final address into the URL"),
+        400 | 413 | 422 => (ErrorKind::Config, "the server allows less than the driver asks for"),
+        401 => (ErrorKind::Denied, "put a token of the server into the URL"),
+        403 => (ErrorKind::Denied, "the token or the address lacks the permission"),
+        404 | 410 => (ErrorKind::Config, "correct the path or the namespace in the URL"),
+        405 | 406 | 415 | 426 | 501 | 505 => {
+            (ErrorKind::Unsupported, "the server does not offer what the driver needs")
+        }
+        408 | 504 => (ErrorKind::Timeout, "the server waited in vain"),
+        409 => (ErrorKind::Data, "the server holds something else there"),
+        429 => (ErrorKind::Unavailable, "raise the server's limit, or ask less often"),
+        500..=599 => (ErrorKind::Unavailable, "see the server's log"),
+        _ => (ErrorKind::Data, "is the API of gosd there?"),
+    };
+    let says = match detail {
+        Some(detail) => format!(": {detail}"),
+        None => String::new(),
+    };
+    Error::new(kind, format!("the server answered {status}{says}; {advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses() {
+        use ErrorKind::{Config, Data, Denied, Timeout, Unavailable, Unsupported};
+        for (status, kind) in [
+            (204, Data),
+            (301, Config),
+            (308, Config),
+            (400, Config),
+            (401, Denied),
+            (403, Denied),
+            (404, Config),
+            (405, Unsupported),
+            (408, Timeout),
+            (409, Data),
+            (413, Config),
+            (415, Unsupported),
+            (418, Data),
+            (422, Config),
+            (429, Unavailable),
+            (500, Unavailable),
+            (501, Unsupported),
+            (502, Unavailable),
+            (503, Unavailable),
+            (504, Timeout),
+            (507, Unavailable),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = from_status(status, Some("because"));
+            assert_eq!(error.kind(), kind, "{status}");
+            let text = error.to_string();
+            assert!(text.contains(status.as_str()) && text.contains(": because; "), "{text}");
+        }
+    }
+
+    #[test]
+    fn tls() {
+        use rustls::{CertificateError, InvalidMessage};
+        for (error, kind) in [
+            (TlsError::AlertReceived(AlertDescription::CertificateRequired), ErrorKind::Denied),
+            (TlsError::AlertReceived(AlertDescription::InternalError), ErrorKind::Unavailable),
+            (TlsError::InvalidCertificate(CertificateError::UnknownIssuer), ErrorKind::Config),
+            (TlsError::InvalidMessage(InvalidMessage::InvalidContentType), ErrorKind::Config),
+        ] {
+            assert_eq!(from_tls(&error).kind(), kind, "{error}");
+        }
+    }
+}

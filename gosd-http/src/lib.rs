@@ -1,0 +1,94 @@
+//! The HTTP driver of gosd, a service discovery client: for a registry behind an API of your own, or
+//! behind the reference server that this crate has too.
+//!
+//! The API is [`OPENAPI`]: whoever implements it, in any language, is a backend of gosd. The module
+//! `server` (feature `server`) implements it over any [`Driver`], so that a team without a database
+//! server runs one small process over an SQLite file, and services in other languages register with
+//! `curl`.
+//!
+//! ```no_run
+//! # async fn example() -> gosd_core::Result<()> {
+//! use gosd_core::Client;
+//!
+//! let driver = gosd_http::open("https://:TOKEN@registry.example.com/?namespace=staging").await?;
+//! let client = Client::builder(driver).register("mail", "http://10.0.0.7:8885").start().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # URLs
+//!
+//! `http(s)://[:token@]host[:port][/prefix][?key=value&...]`; `http` alone is
+//! `http://localhost:4673`, the reference server's usual place. A token is sent as a bearer token, so
+//! use `https` beyond a host's own loopback. The keys:
+//!
+//! | key | meaning |
+//! | --- | --- |
+//! | `namespace` | the namespace; `gosd` unless given |
+//! | `ca` | a PEM file of the certificates to trust, in place of the system's |
+//! | `cert`, `key` | PEM files of a client certificate and its key |
+//! | `watch` | `off` has core poll the server, which then needs no event stream |
+//!
+//! # What a server must have
+//!
+//! At the least `GET /v1/{namespace}/instances`, and `PUT` and `DELETE` of
+//! `/v1/{namespace}/instances/{id}`, with leases that run out by the server's clock; its clients say
+//! `watch=off`. An `ETag` spares them unchanged lists. With `GET /v1/{namespace}/events`, changes
+//! arrive when they happen. To see whether a server keeps the contract, hand its drivers to the
+//! conformance kit, `gosd-testkit`.
+//!
+//! # What the driver does
+//!
+//! It keeps connections alive between calls, and has one more for a watch. An event stream that is
+//! silent for 8 s counts as dead; the next one resumes after the last event, if the server still can.
+//! Redirects are not followed, so that a token goes nowhere else; proxies of the environment are not
+//! used; an answer that is not of the announced type, or longer than 128 MiB, is an error and never an
+//! empty list. The connections after a failure read the certificates anew.
+//!
+//! An id of `.` or `..` cannot be in a path: such an instance is not registered, and not removed.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod connection;
+mod driver;
+mod error;
+mod options;
+#[cfg(feature = "server")]
+#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
+pub mod server;
+mod sse;
+mod watch;
+mod wire;
+
+use std::sync::Arc;
+
+use gosd_core::{BoxFuture, Driver, Result};
+
+/// The specification of the API, in OpenAPI 3.1 (YAML).
+///
+/// ```
+/// assert!(gosd_http::OPENAPI.starts_with("openapi: 3.1.0\n"));
+/// ```
+pub const OPENAPI: &str = include_str!("../openapi.yaml");
+
+/// Makes a driver of a URL of the scheme `http` or `https`.
+///
+/// Nothing is read or connected yet: that is done with the first call that needs it.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let driver = gosd_http::open("http://:TOKEN@registry:4673").await?;
+/// assert_eq!(driver.name(), "http");
+/// # Ok::<(), gosd_core::Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`](gosd_core::ErrorKind::Config), saying what of the URL cannot work. The
+/// message never holds the token.
+pub fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
+    Box::pin(async move {
+        let driver: Arc<dyn Driver> = Arc::new(driver::Http::new(options::Options::parse(url)?));
+        Ok(driver)
+    })
+}

@@ -1,0 +1,44 @@
+//! The contract of a driver, through the server, with several databases behind it.
+
+use super::fixture::Served;
+
+gosd_testkit::conformance!(
+    Served::over_memory().await,
+    without: [write_unreadable = "the in-memory driver holds instances, not texts"],
+);
+
+mod polled {
+    use super::super::fixture::Served;
+
+    gosd_testkit::conformance!(
+        Served::over_a_driver_without_watch().await,
+        without: [write_unreadable = "the in-memory driver holds instances, not texts"],
+    );
+}
+
+mod tls {
+    use super::super::fixture::Served;
+
+    gosd_testkit::conformance!(
+        Served::over_memory_by_tls().await.silent(),
+        without: [write_unreadable = "the in-memory driver holds instances, not texts"],
+    );
+}
+
+mod sqlite {
+    use super::super::fixture::Served;
+
+    gosd_testkit::conformance!(Served::over_sqlite().await);
+}
+
+mod redis {
+    use super::super::fixture::Served;
+
+    gosd_testkit::conformance!(Served::over_redis().await.silent());
+}
+
+mod redis_cut_off {
+    use super::super::fixture::Served;
+
+    gosd_testkit::conformance!(Served::over_redis_that_can_be_cut_off().await);
+}

@@ -1,0 +1,210 @@
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use gosd_core::{Driver, Instance, Memory, async_trait};
+use gosd_http::server::{Limits, Server, Settings};
+use gosd_testkit::{Faulty, Fixture, NotOffered};
+use gosd_testservers::{Certificates, Mode, Proxy, RedisServer};
+use tempfile::TempDir;
+
+use super::support::{open, start};
+
+const TOKEN: &str = "sesame-sesame-sesame";
+
+/// A server, a proxy before it, and a database behind it.
+pub(crate) struct Served {
+    backend: Backend,
+    server: Server,
+    proxy: Proxy,
+    /// What is done to the proxy that is to be cut, which is before the server or behind it.
+    cut: Mode,
+    /// What stands in the URL before the host, and after the namespace.
+    url: (String, String),
+    /// Kept for the server and the drivers.
+    _certificates: Option<Certificates>,
+}
+
+enum Backend {
+    Memory(Arc<Mutex<HashMap<String, Memory>>>),
+    Sqlite(TempDir),
+    Redis(Box<RedisServer>, Option<Proxy>),
+}
+
+impl Served {
+    pub(crate) async fn over_memory() -> Self {
+        let registries = Arc::<Mutex<HashMap<_, Memory>>>::default();
+        let make = registry(&registries);
+        let settings = Settings::new().namespaces(move |name| Some(Arc::new(make(name))));
+        Self::new(Backend::Memory(registries), settings, "http://").await
+    }
+
+    /// The server has to poll.
+    pub(crate) async fn over_a_driver_without_watch() -> Self {
+        let registries = Arc::<Mutex<HashMap<_, Memory>>>::default();
+        let make = registry(&registries);
+        let settings = Settings::new().namespaces(move |name| {
+            Some(Arc::new(Faulty::new(Arc::new(make(name))).without_watch()))
+        });
+        Self::new(Backend::Memory(registries), settings, "http://").await
+    }
+
+    /// With everything that a connection can have.
+    pub(crate) async fn over_memory_by_tls() -> Self {
+        let certificates = Certificates::new();
+        let registries = Arc::<Mutex<HashMap<_, Memory>>>::default();
+        let make = registry(&registries);
+        let settings = Settings::new()
+            .namespaces(move |name| Some(Arc::new(make(name))))
+            .tls(certificates.path("server.pem"), certificates.path("server.key"))
+            .token(TOKEN)
+            .expect("a good token");
+        let scheme = format!("https://:{TOKEN}@");
+        let mut fixture = Self::new(Backend::Memory(registries), settings, &scheme).await;
+        fixture.url.1 = format!("&ca={}", certificates.text("ca.pem"));
+        Self { _certificates: Some(certificates), ..fixture }
+    }
+
+    pub(crate) async fn over_sqlite() -> Self {
+        let folder = TempDir::new().expect("a folder for the test");
+        let url = format!("sqlite:{}", file(&folder).display());
+        let settings = Settings::new().namespaces(move |name| Some(sqlite(&url, name)));
+        Self::new(Backend::Sqlite(folder), settings, "http://").await
+    }
+
+    pub(crate) async fn over_redis() -> Self {
+        let redis = RedisServer::start(&[]).await;
+        let url = redis.url();
+        let settings = Settings::new().namespaces(move |name| Some(redis_driver(&url, name)));
+        Self::new(Backend::Redis(redis.into(), None), settings, "http://").await
+    }
+
+    /// What is cut is the server from its Redis.
+    pub(crate) async fn over_redis_that_can_be_cut_off() -> Self {
+        let redis = RedisServer::start(&[]).await;
+        let proxy = Proxy::to(redis.port()).await;
+        let url = format!("redis://127.0.0.1:{}", proxy.port());
+        let settings = Settings::new().namespaces(move |name| Some(redis_driver(&url, name)));
+        Self::new(Backend::Redis(redis.into(), Some(proxy)), settings, "http://").await
+    }
+
+    /// The wire falls silent instead of breaking.
+    pub(crate) fn silent(self) -> Self {
+        Self { cut: Mode::Silent, ..self }
+    }
+
+    async fn new(backend: Backend, settings: Settings, scheme: &str) -> Self {
+        let mut limits = Limits::default();
+        limits.requests_per_second = 100_000;
+        limits.burst = 100_000;
+        let server = start(settings.limits(limits)).await;
+        let proxy = Proxy::to(server.address().port()).await;
+        let url = (scheme.to_owned(), String::new());
+        Self { backend, server, proxy, cut: Mode::Refuse, url, _certificates: None }
+    }
+
+    fn set(&self, mode: Mode) {
+        match &self.backend {
+            Backend::Redis(_, Some(proxy)) => proxy.set(mode),
+            _ => self.proxy.set(mode),
+        }
+    }
+
+    async fn driver_at(&self, port: u16, namespace: &str) -> Arc<dyn Driver> {
+        let (scheme, query) = &self.url;
+        open(&format!("{scheme}127.0.0.1:{port}?namespace={namespace}{query}")).await
+    }
+}
+
+#[async_trait]
+impl Fixture for Served {
+    async fn driver(&self, namespace: &str) -> Arc<dyn Driver> {
+        self.driver_at(self.proxy.port(), namespace).await
+    }
+
+    async fn unaffected(&self, namespace: &str) -> Result<Arc<dyn Driver>, NotOffered> {
+        match &self.backend {
+            Backend::Redis(redis, Some(_)) => Ok(redis_driver(&redis.url(), namespace)),
+            _ => Ok(self.driver_at(self.server.address().port(), namespace).await),
+        }
+    }
+
+    async fn interrupt(&self) -> Result<(), NotOffered> {
+        self.set(self.cut);
+        Ok(())
+    }
+
+    async fn restore(&self) -> Result<(), NotOffered> {
+        self.set(if self.cut == Mode::Silent { Mode::Heal } else { Mode::Pass });
+        Ok(())
+    }
+
+    async fn wipe(&self, namespace: &str) -> Result<(), NotOffered> {
+        match &self.backend {
+            Backend::Memory(registries) => registry(registries)(namespace).wipe(),
+            Backend::Sqlite(folder) => {
+                for file in std::fs::read_dir(folder.path()).expect("the folder") {
+                    // Somebody may have been faster.
+                    let _ = std::fs::remove_file(file.expect("a file").path());
+                }
+            }
+            Backend::Redis(redis, _) => {
+                let mut redis = redis.connect(None).await;
+                redis::cmd("FLUSHALL").exec_async(&mut redis).await.expect("Redis");
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_unreadable(&self, namespace: &str) -> Result<(), NotOffered> {
+        match &self.backend {
+            Backend::Memory(_) => return Err(NotOffered),
+            Backend::Sqlite(folder) => {
+                // The first call makes the tables.
+                self.driver(namespace).await.list().await.expect("an empty list");
+                let db = rusqlite::Connection::open(file(folder)).expect("the database");
+                let sql =
+                    "INSERT INTO instances (namespace, id, service, url, metadata, expires_at)
+                           VALUES (?1, 'mail-1', 'mail', 'http://h', '{not json', 9e12)";
+                db.execute(sql, [namespace]).expect("a row");
+            }
+            Backend::Redis(redis, _) => {
+                let id = Instance::new("damaged", "http://h").expect("good").id().to_string();
+                redis::pipe()
+                    .hset(namespace, &id, "http://h")
+                    .hset(format!("{{{namespace}}}:meta"), &id, "{damaged")
+                    .hset(namespace, b"\xff-1", "http://h")
+                    .exec_async(&mut redis.connect(None).await)
+                    .await
+                    .expect("Redis");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn registry(
+    registries: &Arc<Mutex<HashMap<String, Memory>>>,
+) -> impl Fn(&str) -> Memory + Send + Sync + use<> {
+    let registries = Arc::clone(registries);
+    move |namespace| {
+        let mut registries = registries.lock().unwrap_or_else(PoisonError::into_inner);
+        registries.entry(namespace.to_owned()).or_default().clone()
+    }
+}
+
+fn file(folder: &TempDir) -> PathBuf {
+    folder.path().join("gosd.db")
+}
+
+fn sqlite(url: &str, namespace: &str) -> Arc<dyn Driver> {
+    let url = format!("{url}?namespace={namespace}");
+    // An opener does no I/O.
+    gosd_sqlite::open(&url).now_or_never().expect("at once").expect("a good URL")
+}
+
+fn redis_driver(url: &str, namespace: &str) -> Arc<dyn Driver> {
+    let url = format!("{url}?namespace={namespace}");
+    gosd_redis::open(&url).now_or_never().expect("at once").expect("a good URL")
+}
