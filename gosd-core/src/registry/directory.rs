@@ -27,17 +27,23 @@ thread_local! {
 type Last = Cache<Arc<ArcSwap<Services>>, Arc<Services>>;
 
 /// Every service at one moment; a change shares what it does not touch.
-pub(crate) type Services = HashTrieMapSync<Arc<str>, Rotation, RandomState>;
+pub(crate) type Services = HashTrieMapSync<Arc<str>, Arc<Rotation>, RandomState>;
 
 /// The instances of one service at one moment, in the order in which they are picked.
-#[derive(Clone)]
 pub(crate) struct Rotation {
-    cursor: Arc<Cursor>,
-    /// What to subtract from the cursor, so that a change of length does not move the turn.
-    origin: usize,
+    turns: Turns,
     // An instance that a process skips for a while would be left out here, and here alone: the pick
     // pays nothing for it.
     slots: Slots<Arc<Instance>>,
+}
+
+/// Whose turn it is, among so many.
+#[derive(Clone)]
+pub(crate) struct Turns {
+    cursor: Arc<Cursor>,
+    /// What to subtract from the cursor, so that a change of length does not move the turn.
+    origin: usize,
+    len: usize,
 }
 
 /// The counter of a service's picks, for all handles and all that ever comes into rotation.
@@ -97,13 +103,13 @@ impl Directory {
 
     /// Makes a batch of changes visible at once: what is in rotation for the services they touched.
     ///
-    /// Returns whether a service came up that was not there before.
+    /// Returns whether a service came up that was not there before, and what was visible until now.
     pub(super) fn publish(
         &self,
         changed: impl ExactSizeIterator<Item = (Arc<str>, Slots<Arc<Instance>>)>,
-    ) -> bool {
+    ) -> (bool, Option<Arc<Services>>) {
         if changed.len() == 0 {
-            return false;
+            return (false, None);
         }
         let mut services = Services::clone(&self.services.load());
         let mut came = false;
@@ -115,45 +121,27 @@ impl Directory {
                     Some(before) => before.with(slots),
                     None => Rotation::new(slots),
                 };
-                services.insert_mut(name, rotation);
+                services.insert_mut(name, Arc::new(rotation));
             } else {
                 services.remove_mut(&name);
             }
         }
-        self.services.store(Arc::new(services));
-        came
+        (came, Some(self.services.swap(Arc::new(services))))
     }
 }
 
 impl Rotation {
     fn new(slots: Slots<Arc<Instance>>) -> Self {
-        // A random start, so that a fleet restarting together does not fall on one instance.
-        let start = fastrand::usize(..slots.len());
-        Self { cursor: Arc::new(Cursor(AtomicUsize::new(start))), origin: 0, slots }
+        Self { turns: Turns::new(slots.len()), slots }
     }
 
     /// Other instances in the same rotation; the turn stays where it is, unless it fell off the end.
     fn with(&self, slots: Slots<Arc<Instance>>) -> Self {
-        let ticket = self.cursor.0.load(Ordering::Relaxed);
-        let slot = self.slot(ticket);
-        let slot = if slot < slots.len() { slot } else { 0 };
-        let origin = ticket.wrapping_sub(slot);
-        Self { cursor: Arc::clone(&self.cursor), origin, slots }
+        Self { turns: self.turns.among(slots.len()), slots }
     }
 
-    fn slot(&self, ticket: usize) -> usize {
-        // A rotation is never empty.
-        ticket.wrapping_sub(self.origin) % self.slots.len().max(1)
-    }
-
-    /// Takes the next turn: the number of a slot.
-    pub(crate) fn turn(&self) -> usize {
-        self.slot(self.cursor.0.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Takes the next turn; there is always one.
-    fn next(&self) -> Option<&Arc<Instance>> {
-        self.slots.get(self.turn())
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Some slots around the one given, and the number of the first, for handles to keep cached.
@@ -162,8 +150,34 @@ impl Rotation {
     }
 }
 
+impl Turns {
+    fn new(len: usize) -> Self {
+        // A random start, so that a fleet restarting together does not fall on one instance.
+        let start = fastrand::usize(..len);
+        Self { cursor: Arc::new(Cursor(AtomicUsize::new(start))), origin: 0, len }
+    }
+
+    fn among(&self, len: usize) -> Self {
+        let ticket = self.cursor.0.load(Ordering::Relaxed);
+        let slot = self.slot(ticket);
+        let slot = if slot < len { slot } else { 0 };
+        Self { cursor: Arc::clone(&self.cursor), origin: ticket.wrapping_sub(slot), len }
+    }
+
+    /// Takes the next turn: the number of a slot.
+    pub(crate) fn take(&self) -> usize {
+        self.slot(self.cursor.0.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn slot(&self, ticket: usize) -> usize {
+        // A rotation is never empty.
+        ticket.wrapping_sub(self.origin) % self.len.max(1)
+    }
+}
+
 fn next(services: &Services, service: &str) -> Option<Arc<Instance>> {
-    services.get(service)?.next().cloned()
+    let rotation = services.get(service)?;
+    rotation.slots.get(rotation.turns.take()).cloned()
 }
 
 #[cfg(test)]
@@ -180,7 +194,7 @@ mod tests {
     }
 
     fn publish(directory: &Directory, count: usize) -> bool {
-        directory.publish([("a".into(), instances(count))].into_iter())
+        directory.publish([("a".into(), instances(count))].into_iter()).0
     }
 
     fn picks(directory: &Directory, count: usize) -> Vec<String> {
@@ -250,10 +264,10 @@ mod tests {
 
     #[test]
     fn the_counter_may_wrap() {
-        let mut rotation = Rotation::new(instances(3));
-        rotation.cursor.0.store(usize::MAX - 1, Ordering::Relaxed);
-        rotation = rotation.with(instances(3));
-        let turns: Vec<_> = (0..4).map(|_| rotation.turn()).collect();
+        let mut turns = Turns::new(3);
+        turns.cursor.0.store(usize::MAX - 1, Ordering::Relaxed);
+        turns = turns.among(3);
+        let turns: Vec<_> = (0..4).map(|_| turns.take()).collect();
         for (turn, next) in turns.iter().zip(&turns[1..]) {
             assert_eq!((turn + 1) % 3, *next);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::directory::Directory;
+use super::directory::{Directory, Services};
 use super::slots::Slots;
 use crate::{Change, Instance, InstanceId};
 
@@ -18,6 +18,9 @@ pub(super) struct Known {
     drafts: Drafts,
     changes: Vec<Change>,
     mark: u32,
+    /// What readers saw before, kept so that the last to let go of it is hardly ever a reader, whose
+    /// pick would then take the time to free it.
+    before: Option<Arc<Services>>,
 }
 
 type Drafts = HashMap<Arc<str>, Draft, RandomState>;
@@ -46,6 +49,7 @@ impl Known {
             drafts: Drafts::default(),
             changes: Vec::new(),
             mark: 0,
+            before: None,
         }
     }
 
@@ -116,7 +120,8 @@ impl Known {
     /// service came up that was not there before.
     pub(super) fn publish(&mut self) -> (Vec<Change>, bool) {
         let drafts = self.drafts.drain().map(|(name, draft)| (name, draft.slots));
-        let came = self.directory.publish(drafts);
+        let (came, before) = self.directory.publish(drafts);
+        self.before = before.or(self.before.take());
         (std::mem::take(&mut self.changes), came)
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::contact::Contact;
-pub(crate) use self::directory::{Directory, Rotation, Services};
+pub(crate) use self::directory::{Directory, Rotation, Services, Turns};
 use self::known::Known;
 pub(crate) use self::slots::Leaf;
 use crate::{Change, Error, Event, Instance, InstanceId, Result, View};
