@@ -14,7 +14,7 @@ use crate::fixture::{Fed, TARGET, instance, instances};
 use crate::rounds::{Case, ROUNDS, compare, nanos};
 use crate::table::Table;
 
-const PICKS: usize = 100_000;
+const PICKS: usize = 50_000;
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
 /// Services beside the one that is picked from.
 const OTHERS: usize = 20;
@@ -80,7 +80,7 @@ fn table(threads: usize, work: u32) -> Table {
         if work > 0 {
             cases.push(Case::new("the other work alone", || run.time(|| || 0)));
         }
-        for case in compare(3 * ROUNDS, cases) {
+        for case in compare(ROUNDS, cases) {
             table.row([
                 case.name,
                 size.to_string(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub const ROUNDS: usize = 21;
+pub const ROUNDS: usize = 31;
 
 /// Something to measure: a run returns the time of one operation, in ns.
 pub struct Case<'a> {

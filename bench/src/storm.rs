@@ -9,7 +9,7 @@ use crate::fixture::{Fed, TARGET, instance, instances};
 use crate::rounds::{ROUNDS, Spread};
 use crate::table::Table;
 
-const PICKS: usize = 200_000;
+const PICKS: usize = 100_000;
 
 pub fn tables() -> Vec<Table> {
     let mut table = Table::new(
