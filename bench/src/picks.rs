@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, RwLock};
+use std::sync::{Arc, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -14,7 +14,9 @@ use crate::fixture::{Fed, TARGET, instance, instances};
 use crate::rounds::{Case, ROUNDS, compare, nanos};
 use crate::table::Table;
 
-const PICKS: usize = 50_000;
+pub const PICKS: usize = 50_000;
+/// On several threads it takes a while until all run at once.
+const PICKS_BESIDE: usize = 200_000;
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
 /// Services beside the one that is picked from.
 const OTHERS: usize = 20;
@@ -101,26 +103,36 @@ pub struct Run {
 
 impl Run {
     /// Times picks on one thread, in ns.
-    pub fn alone(self, mut pick: impl FnMut() -> u8) -> f64 {
+    pub fn alone(self, mut pick: impl FnMut() -> u8, picks: usize) -> f64 {
         let start = Instant::now();
         let mut sum = 0;
-        for _ in 0..PICKS {
+        for _ in 0..picks {
             sum = work(self.work, sum).wrapping_add(u64::from(pick()));
         }
         black_box(sum);
-        nanos(start.elapsed(), PICKS)
+        nanos(start.elapsed(), picks)
     }
 
     /// Times picks, each thread with a picker of its own, in ns per pick and thread.
     pub fn time<P: FnMut() -> u8>(self, picker: impl Fn() -> P + Sync) -> f64 {
         if self.threads == 1 {
-            return self.alone(picker());
+            return self.alone(picker(), PICKS);
         }
-        let barrier = Barrier::new(self.threads);
+        // They begin together, and whoever is first goes on unmeasured until all are done: else part
+        // of the time would be that of a thread without another beside it.
+        let (ready, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let run = || {
-            let pick = picker();
-            barrier.wait();
-            self.alone(pick)
+            let mut pick = picker();
+            ready.fetch_add(1, Ordering::SeqCst);
+            while ready.load(Ordering::SeqCst) < self.threads {
+                std::hint::spin_loop();
+            }
+            let time = self.alone(&mut pick, PICKS_BESIDE);
+            done.fetch_add(1, Ordering::SeqCst);
+            while done.load(Ordering::SeqCst) < self.threads {
+                self.alone(&mut pick, 100);
+            }
+            time
         };
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(run)).collect();

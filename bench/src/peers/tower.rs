@@ -14,7 +14,7 @@ use tower::discover::Change;
 use tower::load::Constant;
 
 use super::{address, addresses, first_byte, now};
-use crate::picks::Run;
+use crate::picks::{PICKS, Run};
 use crate::rounds::{Case, nanos};
 
 const CHANGES: usize = 1_000;
@@ -22,7 +22,9 @@ const CHANGES: usize = 1_000;
 pub fn picks(size: usize, run: Run) -> Case<'static> {
     let (mut balance, _) = balance(size);
     if run.threads == 1 {
-        return Case::new("tower p2c, ready and call", move || run.alone(|| pick(&mut balance)));
+        return Case::new("tower p2c, ready and call", move || {
+            run.alone(|| pick(&mut balance), PICKS)
+        });
     }
     let balance = Mutex::new(balance);
     Case::new("tower p2c behind a mutex, ready and call", move || {

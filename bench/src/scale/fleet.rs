@@ -27,14 +27,19 @@ pub async fn simulate(backend: &Backend, size: usize) -> String {
     until_all(&clients, |client| client.instances("fleet").len() == size).await;
     let complete = start.elapsed();
 
-    let (before, began) = (Usage::of(backend.process()), Instant::now());
+    let (before, sent_before) = (Usage::of(backend.process()), backend.sent().await);
+    let began = Instant::now();
     sleep(IDLE).await;
     let after = Usage::of(backend.process());
     let seconds = began.elapsed().as_secs_f64();
     let cpu = after.cpu - before.cpu;
     let heartbeats = size as f64 * seconds / (LEASE.as_secs_f64() / 3.0);
 
-    let (sent, began) = (backend.sent().await, Instant::now());
+    let sent = backend.sent().await;
+    // What heartbeats and idle watches take, a second.
+    let idle = sent.zip(sent_before).map(|(after, before)| (after - before) / seconds);
+
+    let began = Instant::now();
     let driver = backend.driver().await.expect("a driver");
     for guest in 0..GUESTS {
         let guest = Instance::new("guest", &format!("http://10.9.9.{guest}:8885")).expect("good");
@@ -48,8 +53,11 @@ pub async fn simulate(backend: &Backend, size: usize) -> String {
     let told = changes * size as f64;
     let churned = Usage::of(backend.process());
     let busy = churned.cpu - after.cpu - cpu / seconds * began.elapsed().as_secs_f64();
-    let bytes = match (sent, backend.sent().await) {
-        (Some(before), Some(after)) => format!("{:.0}", (after - before) / told),
+    let bytes = match (sent, idle, backend.sent().await) {
+        (Some(before), Some(idle), Some(after)) => {
+            let idle = idle * began.elapsed().as_secs_f64();
+            format!("{:.0}", (after - before - idle) / told)
+        }
         _ => "-".into(),
     };
     let own = Usage::of(std::process::id()).memory;
