@@ -125,7 +125,7 @@ impl Run {
             let mut pick = picker();
             ready.fetch_add(1, Ordering::SeqCst);
             while ready.load(Ordering::SeqCst) < self.threads {
-                std::hint::spin_loop();
+                std::thread::yield_now();
             }
             let time = self.alone(&mut pick, PICKS_BESIDE);
             done.fetch_add(1, Ordering::SeqCst);
