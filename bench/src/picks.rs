@@ -16,7 +16,7 @@ use crate::table::Table;
 
 pub const PICKS: usize = 50_000;
 /// On several threads it takes a while until all run at once.
-const PICKS_BESIDE: usize = 200_000;
+const PICKS_BESIDE: usize = 100_000;
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
 /// Services beside the one that is picked from.
 const OTHERS: usize = 20;
