@@ -54,6 +54,11 @@ impl Process {
         Self { child }
     }
 
+    /// The process's number, to ask the system about it.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the process runs")
+    }
+
     /// Kills the process, as `kill -9` does, and waits for its end.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("the process is ours");
@@ -61,7 +66,7 @@ impl Process {
 
     /// Sends a signal by name, such as `STOP`: the process lives on and answers nothing.
     pub async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("the process runs").to_string();
+        let pid = self.id().to_string();
         let status = Command::new("kill").args(["-s", signal, &pid]).status().await;
         assert!(status.expect("kill is installed").success());
     }

@@ -7,7 +7,7 @@ use arc_swap::{ArcSwap, Cache};
 use tokio::time::sleep;
 
 use super::state::State;
-use crate::registry::{Leaf, Rotation, Services};
+use crate::registry::{Leaf, Rotation, Services, Turns};
 use crate::{Error, Instance, Result};
 
 /// A handle on one service, for the hot path: one per task.
@@ -43,7 +43,8 @@ pub struct Service {
 #[derive(Clone)]
 struct Cached {
     services: Arc<Services>,
-    rotation: Rotation,
+    rotation: Arc<Rotation>,
+    turns: Turns,
     /// The slots around the last turn, and the number of the first.
     leaf: Arc<Leaf<Arc<Instance>>>,
     first: usize,
@@ -84,7 +85,7 @@ impl Service {
             self.cached = Cached::of(services, &self.name);
         }
         let cached = self.cached.as_mut()?;
-        let slot = cached.rotation.turn();
+        let slot = cached.turns.take();
         if slot.wrapping_sub(cached.first) >= cached.leaf.len() {
             let (leaf, first) = cached.rotation.leaf(slot)?;
             (cached.leaf, cached.first) = (Arc::clone(leaf), first);
@@ -111,10 +112,11 @@ impl Service {
 impl Cached {
     #[cold]
     fn of(services: &Arc<Services>, name: &str) -> Option<Self> {
-        let rotation = services.get(name)?.clone();
+        let rotation = Arc::clone(services.get(name)?);
+        let turns = rotation.turns().clone();
         let (leaf, first) = rotation.leaf(0)?;
         let leaf = Arc::clone(leaf);
-        Some(Self { services: Arc::clone(services), rotation, leaf, first })
+        Some(Self { services: Arc::clone(services), rotation, turns, leaf, first })
     }
 }
 

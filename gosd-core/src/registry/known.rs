@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::directory::Directory;
+use super::directory::{Directory, Services};
 use super::slots::Slots;
 use crate::{Change, Instance, InstanceId};
 
@@ -15,10 +15,15 @@ use crate::{Change, Instance, InstanceId};
 pub(super) struct Known {
     directory: Arc<Directory>,
     by_id: HashMap<ById, Place, RandomState>,
-    drafts: HashMap<Arc<str>, Draft>,
+    drafts: Drafts,
     changes: Vec<Change>,
     mark: u32,
+    /// What readers saw before, kept so that the last to let go of it is hardly ever a reader, whose
+    /// pick would then take the time to free it.
+    before: Option<Arc<Services>>,
 }
+
+type Drafts = HashMap<Arc<str>, Draft, RandomState>;
 
 /// What a service is about to be.
 struct Draft {
@@ -41,9 +46,10 @@ impl Known {
         Self {
             directory,
             by_id: HashMap::default(),
-            drafts: HashMap::new(),
+            drafts: Drafts::default(),
             changes: Vec::new(),
             mark: 0,
+            before: None,
         }
     }
 
@@ -74,6 +80,8 @@ impl Known {
             instance.intern_service(&draft.name);
             let instance = Arc::new(instance);
             draft.slots.set(slot as usize, Arc::clone(&instance));
+            // Removed first, because inserting would keep the key that is there: the old instance.
+            self.by_id.remove(instance.id().as_str());
             self.insert(&instance, slot);
             self.changes.push(Change::Updated(instance));
         } else {
@@ -91,9 +99,10 @@ impl Known {
         }
     }
 
-    /// Begins to mark what a snapshot holds: from now on nothing is marked.
-    pub(super) fn begin_mark(&mut self) {
+    /// Begins to mark what a snapshot of this size holds: from now on nothing is marked.
+    pub(super) fn begin_mark(&mut self, size: usize) {
         self.mark = self.mark.wrapping_add(1);
+        self.by_id.reserve(size.saturating_sub(self.by_id.len()));
     }
 
     pub(super) fn mark(&mut self, id: &InstanceId) {
@@ -111,7 +120,8 @@ impl Known {
     /// service came up that was not there before.
     pub(super) fn publish(&mut self) -> (Vec<Change>, bool) {
         let drafts = self.drafts.drain().map(|(name, draft)| (name, draft.slots));
-        let came = self.directory.publish(drafts);
+        let (came, before) = self.directory.publish(drafts);
+        self.before = before.or(self.before.take());
         (std::mem::take(&mut self.changes), came)
     }
 
@@ -128,8 +138,6 @@ impl Known {
     }
 
     fn insert(&mut self, instance: &Arc<Instance>, slot: u32) {
-        // Removed first, because inserting would keep the key that is there: the old instance.
-        self.by_id.remove(instance.id().as_str());
         self.by_id.insert(ById(Arc::clone(instance)), Place { slot, mark: self.mark });
     }
 
@@ -146,11 +154,7 @@ impl Known {
 }
 
 /// The draft of a service, begun from what readers see.
-fn draft<'a>(
-    drafts: &'a mut HashMap<Arc<str>, Draft>,
-    directory: &Directory,
-    service: &str,
-) -> &'a mut Draft {
+fn draft<'a>(drafts: &'a mut Drafts, directory: &Directory, service: &str) -> &'a mut Draft {
     if !drafts.contains_key(service) {
         let (name, slots) = directory.slots(service);
         drafts.insert(Arc::clone(&name), Draft { name, slots });

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::contact::Contact;
-pub(crate) use self::directory::{Directory, Rotation, Services};
+pub(crate) use self::directory::{Directory, Rotation, Services, Turns};
 use self::known::Known;
 pub(crate) use self::slots::Leaf;
 use crate::{Change, Error, Event, Instance, InstanceId, Result, View};
@@ -296,7 +296,7 @@ impl Registry {
         let lacks_own = own.is_some_and(|own| all.iter().all(|instance| instance.id() != own));
         // What a database says after it has lost its data looks like this.
         let is_suspect = all.is_empty() || lacks_own;
-        self.known.begin_mark();
+        self.known.begin_mark(all.len());
         for instance in all {
             let id = instance.id();
             if touched.contains(id) || self.locals.contains(id) {

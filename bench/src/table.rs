@@ -1,0 +1,58 @@
+use std::fmt;
+
+pub const INTRODUCTION: &str = "# Benchmarks
+
+Written by `cargo run --release --manifest-path bench/Cargo.toml -- --markdown docs/benchmarks.md`.
+
+Times move from machine to machine and from run to run; the ratios, each taken within one round of
+one run, hold better. A ratio is given as its median over the rounds, with the lower and the upper
+quartile in brackets.
+
+";
+
+/// A table that reads well as text and as Markdown.
+pub struct Table {
+    title: String,
+    note: &'static str,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub fn new(title: impl Into<String>, note: &'static str, header: &[&str]) -> Self {
+        let header = header.iter().map(ToString::to_string).collect();
+        Self { title: title.into(), note, rows: vec![header] }
+    }
+
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "## {}\n\n{}\n", self.title, self.note)?;
+        let columns = self.rows[0].len();
+        let width = |column: usize| {
+            self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for (number, row) in self.rows.iter().enumerate() {
+            for (column, cell) in row.iter().enumerate() {
+                match column {
+                    0 => write!(f, "| {cell:<0$} |", widths[0])?,
+                    _ => write!(f, " {cell:>0$} |", widths[column])?,
+                }
+            }
+            writeln!(f)?;
+            if number == 0 {
+                for (column, width) in widths.iter().enumerate() {
+                    let bar = "-".repeat(width - usize::from(column > 0));
+                    let end = if column == 0 { "" } else { ":" };
+                    write!(f, "{} {bar}{end} |", if column == 0 { "|" } else { "" })?;
+                }
+                writeln!(f)?;
+            }
+        }
+        writeln!(f)
+    }
+}
