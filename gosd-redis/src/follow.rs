@@ -21,6 +21,8 @@ const LEAST_LEASE: Duration = Duration::from_secs(1);
 pub(crate) struct Follow {
     /// The position of the last change seen.
     pub(crate) position: String,
+    /// What the entry there holds, once it is known: after a wipe another one may get its position.
+    pub(crate) entry: Option<Vec<Value>>,
     /// The fields that nobody need tell of: those not in gosd's form, and those without a lease.
     foreign: HashMap<InstanceId, String>,
     /// How many more fields than leases there are, as far as is known.
@@ -52,6 +54,7 @@ impl Follow {
             foreign.map(|instance| (instance.id().clone(), instance.url().to_owned())).collect();
         Self {
             position: snapshot.position.clone(),
+            entry: None,
             // If this is wrong, the first look tells.
             surplus: foreign.len() as i64,
             foreign,
@@ -73,6 +76,11 @@ impl Follow {
             Event::Remove(id) | Event::Expire(id) => drop(self.foreign.remove(id)),
             _ => {}
         }
+    }
+
+    /// Whether what stands at the position is what stood there before.
+    pub(crate) fn is_at(&self, found: Option<&Vec<Value>>) -> bool {
+        found.is_some_and(|found| self.entry.as_ref().is_none_or(|known| known == found))
     }
 
     /// Whether somebody changed the registry without telling.
@@ -122,8 +130,9 @@ impl Glance {
     ) -> RedisResult<Self> {
         // HMGET takes at least one field; nobody minds the answer to the empty one.
         let foreign = follow.foreign.keys().map(AsRef::as_ref).chain([""]);
+        type Entry = (String, Vec<Value>);
         type Reply =
-            ((u64, u64), Vec<Value>, Vec<(String, Value)>, i64, i64, Vec<(Value, f64)>, Vec<Value>);
+            ((u64, u64), Vec<Entry>, Vec<(String, Value)>, i64, i64, Vec<(Value, f64)>, Vec<Value>);
         let (time, at_position, last, fields, leases, next, mut urls): Reply = redis::pipe()
             .atomic()
             .cmd("TIME")
@@ -157,7 +166,7 @@ impl Glance {
         urls.pop();
         Ok(Self {
             now: snapshot::millis(time),
-            position_exists: !at_position.is_empty(),
+            position_exists: follow.is_at(at_position.first().map(|(_, fields)| fields)),
             last: last
                 .into_iter()
                 .next()
@@ -225,7 +234,7 @@ mod tests {
     fn follow() -> Follow {
         let look_at = Instant::now() + Duration::from_secs(60);
         let foreign = HashMap::from([("go-1".into(), "http://a".to_owned())]);
-        Follow { position: "1-1".into(), foreign, surplus: 1, announced: 0, look_at }
+        Follow { position: "1-1".into(), entry: None, foreign, surplus: 1, announced: 0, look_at }
     }
 
     fn glance(surplus: i64, url: &str) -> Glance {

@@ -129,7 +129,7 @@ impl Step<'_> {
         self.follow.look_at = Instant::now();
         if glance.is_overdue() {
             self.expire(glance.now).await?;
-        } else if glance.last != self.follow.position {
+        } else if glance.last != self.follow.position || !glance.is_after(self.follow) {
             // What the stream tells comes first.
         } else if self.follow.disagrees_with(&glance) {
             self.compare().await?;
@@ -178,7 +178,7 @@ impl Step<'_> {
 
     /// Waits for changes, until it is time to look. Returns false if the position is gone.
     async fn read(&mut self) -> Result<bool> {
-        type Entries = Vec<(String, Vec<(String, Vec<Value>)>)>;
+        type Entry = (String, Vec<Value>);
         let events = &self.driver.keys.events;
         let position = &self.follow.position;
         // Zero would block for ever.
@@ -190,12 +190,15 @@ impl Step<'_> {
         // nothing between it and the entries read can have been trimmed away.
         reading.cmd("XRANGE").arg(events).arg(position).arg(position);
         let reply = answer(wait + SLACK, reading.query_async(&mut self.connection.redis));
-        let (streams, at_position): (Option<Entries>, Vec<Value>) = reply.await?;
-        if at_position.is_empty() && *position != START {
+        let (streams, at_position): (Option<Vec<(String, Vec<Entry>)>>, Vec<Entry>) = reply.await?;
+        let fields = at_position.into_iter().next().map(|(_, fields)| fields);
+        if *position != START && !self.follow.is_at(fields.as_ref()) {
             return Ok(false);
         }
+        self.follow.entry = fields;
         for (position, fields) in streams.into_iter().flatten().flat_map(|(_, entries)| entries) {
             self.follow.position = position;
+            self.follow.entry = Some(fields.clone());
             match layout::event(follow::text_pairs(fields).collect()) {
                 Ok(event) => {
                     self.follow.note(&event);

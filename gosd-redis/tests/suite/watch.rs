@@ -95,6 +95,27 @@ async fn starts_again_after_flushall_with_higher_ids() {
     assert_eq!(watch.event().await, Event::Reset(vec![after]));
 }
 
+/// Within one millisecond, the first entry of a new stream gets the id of the last one.
+#[tokio::test]
+async fn starts_again_after_flushall_with_the_same_id() {
+    let server = RedisServer::start(&[]).await;
+    let driver = open(&server.url()).await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+    let mut redis = server.connect(None).await;
+    let mut add = async |name| {
+        let mut add = redis::cmd("XADD");
+        let id = format!("mail-{name}");
+        add.arg(EVENTS).arg("5-0").arg(&[("op", "put"), ("id", &id), ("url", "http://h")]);
+        add.exec_async(&mut redis).await.unwrap();
+    };
+    add("before").await;
+    assert!(matches!(watch.event().await, Event::Put(_)));
+    flush(&server).await;
+    add("after").await;
+    assert!(watch.next().await.is_err(), "clients give everybody a lease to come back");
+    assert_eq!(watch.event().await, Event::Reset(Vec::new()));
+}
+
 #[tokio::test]
 async fn starts_again_after_flushall_with_lower_ids() {
     let server = RedisServer::start(&[]).await;
