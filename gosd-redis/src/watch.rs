@@ -178,7 +178,7 @@ impl Step<'_> {
 
     /// Waits for changes, until it is time to look. Returns false if the position is gone.
     async fn read(&mut self) -> Result<bool> {
-        type Entry = (String, Vec<Value>);
+        type Entries = Vec<(String, Vec<Value>)>;
         let events = &self.driver.keys.events;
         let position = &self.follow.position;
         // Zero would block for ever.
@@ -190,7 +190,7 @@ impl Step<'_> {
         // nothing between it and the entries read can have been trimmed away.
         reading.cmd("XRANGE").arg(events).arg(position).arg(position);
         let reply = answer(wait + SLACK, reading.query_async(&mut self.connection.redis));
-        let (streams, at_position): (Option<Vec<(String, Vec<Entry>)>>, Vec<Entry>) = reply.await?;
+        let (streams, at_position): (Option<Vec<(String, Entries)>>, Entries) = reply.await?;
         let fields = at_position.into_iter().next().map(|(_, fields)| fields);
         if *position != START && !self.follow.is_at(fields.as_ref()) {
             return Ok(false);
