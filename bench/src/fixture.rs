@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::stream;
 use gosd_core::{BoxStream, Client, Driver, Event, Instance, InstanceId, Result, async_trait};
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 
 pub const TARGET: &str = "target";
 
@@ -56,6 +57,10 @@ impl Feed {
     }
 
     async fn hear(&self) -> Event {
+        if !self.script.lock().unwrap().repeats {
+            // What is ready together becomes visible together: it comes one by one.
+            yield_now().await;
+        }
         loop {
             if let Some(event) = self.script.lock().unwrap().next() {
                 return event;
@@ -128,7 +133,7 @@ impl Fed {
         self.runtime.block_on(self.client.next(marker.service())).expect("it comes");
         self.feed.say([Event::Remove(marker.id().clone())]);
         while self.client.pick(marker.service()).is_some() {
-            self.runtime.block_on(tokio::task::yield_now());
+            self.runtime.block_on(yield_now());
         }
     }
 }

@@ -15,13 +15,17 @@ pub fn tables() -> Vec<Table> {
     let mut table = Table::new(
         "Picks while changes stream in",
         "Each pick is timed by itself, clock included: the 99.9th percentile in ns, without changes and \
-         while another\nthread applies changes to the service as fast as it can; and the picks a second.",
+         while another\nthread applies changes to the service as fast as it can, up to 1,024 of them at \
+         once; and the picks a second.",
         &["what", "instances", "quiet", "storm", "ratio", "picks/s, quiet", "picks/s, storm"],
     );
     for size in [10, 1_000, 100_000] {
         let fed = Fed::beside(instances(TARGET, size));
-        let newcomer = instance(TARGET, size);
-        let storm = [Event::Put(newcomer.clone()), Event::Remove(newcomer.id().clone())];
+        // So many that what becomes visible together is never nothing at all.
+        let newcomers: Vec<_> = (size..size + 7).map(|number| instance(TARGET, number)).collect();
+        let comings = newcomers.iter().cloned().map(Event::Put);
+        let goings = newcomers.iter().map(|it| Event::Remove(it.id().clone()));
+        let storm: Vec<_> = comings.chain(goings).collect();
         let mut service = fed.client.service(TARGET);
         let mut by_handle = Rounds::default();
         let mut by_name = Rounds::default();
@@ -51,7 +55,7 @@ struct Timed {
 impl Rounds {
     fn round(&mut self, fed: &Fed, storm: &[Event], pick: &mut dyn FnMut(&str)) {
         self.quiet.push(timed(pick));
-        fed.feed.repeat(storm.to_vec());
+        fed.feed.repeat(storm.iter().cloned());
         self.storm.push(timed(pick));
         fed.feed.repeat([]);
     }

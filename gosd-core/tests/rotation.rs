@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Context;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -26,7 +27,7 @@ struct Feed {
     applied: Arc<Applied>,
 }
 
-/// How many events the client has applied: those before the one that it asks for.
+/// How many events the client has applied: those before it found no more, and has asked again.
 #[derive(Default)]
 struct Applied {
     count: AtomicUsize,
@@ -48,15 +49,19 @@ impl Driver for Feed {
     }
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
-        let events = self.events.lock().unwrap().take().expect("it is opened once");
-        let next = async |(mut events, asked): (mpsc::UnboundedReceiver<Event>, usize)| {
-            // Asked for the next event, the client has applied the ones before.
-            self.applied.count.store(asked, Ordering::SeqCst);
-            self.applied.changed.notify_waiters();
-            let event = events.recv().await?;
-            Some((Ok(event), (events, asked + 1)))
+        let mut events = self.events.lock().unwrap().take().expect("it is opened once");
+        let (mut taken, mut had_no_more) = (0, true);
+        let next = move |context: &mut Context<'_>| {
+            if had_no_more {
+                self.applied.count.store(taken, Ordering::SeqCst);
+                self.applied.changed.notify_waiters();
+            }
+            let event = events.poll_recv(context);
+            had_no_more = event.is_pending();
+            taken += usize::from(event.is_ready());
+            event.map(|event| event.map(Ok))
         };
-        Some(stream::unfold((events, 0), next).boxed())
+        Some(stream::poll_fn(next).boxed())
     }
 }
 

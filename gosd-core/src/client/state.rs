@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::staleness::Staleness;
+use super::sync::BATCH;
 use crate::registry::{Directory, Effects, Registry};
 use crate::{
     Change, Driver, Error, ErrorKind, Event, Instance, InstanceId, Registration, Result, Settings,
@@ -16,7 +17,9 @@ use crate::{
 };
 
 /// How many changes a reader of `changes` may be behind before it gets a `Reset`.
-const CHANGES: usize = 1_024;
+///
+/// Twice what can come at once, for a reader may be at work on what came before.
+const CHANGES: usize = 2 * BATCH;
 
 pub(crate) struct State {
     pub(crate) driver: Arc<dyn Driver>,
@@ -74,9 +77,11 @@ impl State {
         }
     }
 
-    pub(crate) fn apply(&self, event: Event) {
-        debug!(driver = self.driver.name(), ?event, "watch");
-        self.step_if_open(|registry, now| registry.apply(event, now));
+    pub(crate) fn apply(&self, events: Vec<Event>) {
+        for event in &events {
+            debug!(driver = self.driver.name(), ?event, "watch");
+        }
+        self.step_if_open(|registry, now| registry.apply(events, now));
     }
 
     pub(crate) fn begin_read(&self) {

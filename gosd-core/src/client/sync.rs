@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::BoxStream;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
@@ -18,6 +19,10 @@ use crate::{Driver, Error, ErrorKind, Event, Instance, Result};
 
 /// With a watch, every how many refresh intervals everything is read all the same.
 const INSURANCE: u32 = 12;
+
+/// How many events of the watch become visible at once, at most: under a flood of them, each by
+/// itself would have every reader load the view anew.
+pub(super) const BATCH: usize = 1_024;
 
 pub(super) type Reply = oneshot::Sender<Result<()>>;
 
@@ -35,7 +40,12 @@ pub(super) async fn run(
                 Some(request) => sync.queued.push(request),
                 None => return,
             },
-            item = next(&mut sync.stream, sync.resume_at.is_none()) => sync.on_item(item),
+            item = next(&mut sync.stream, sync.resume_at.is_none()) => {
+                if sync.on_item(item) {
+                    // A watch that always has something ready would keep the thread to itself.
+                    yield_now().await;
+                }
+            }
             read = done(&mut sync.read) => sync.on_read(read),
             () = until(wake_at) => {}
         }
@@ -89,25 +99,49 @@ impl<'a> Sync<'a> {
         }
     }
 
-    fn on_item(&mut self, item: Option<Result<Event>>) {
+    /// Takes the item and what is ready behind it; returns whether there may be even more.
+    fn on_item(&mut self, item: Option<Result<Event>>) -> bool {
         let now = Instant::now();
-        let error = match item {
-            Some(Ok(event)) => {
-                if self.stream_up.is_none() {
-                    self.stream_up = Some(now);
-                    self.read_at = now + jittered(self.state.settings.refresh_interval * INSURANCE);
+        let (events, failure) = self.all_ready(item);
+        let is_full = events.len() == BATCH;
+        if !events.is_empty() {
+            if self.stream_up.is_none() {
+                self.stream_up = Some(now);
+                self.read_at = now + jittered(self.state.settings.refresh_interval * INSURANCE);
+            }
+            self.state.apply(events);
+            self.starting.succeeded();
+        }
+        if let Some(error) = failure {
+            self.on_failure(error.at(self.driver.name(), "watch"), now);
+        }
+        is_full
+    }
+
+    /// The events that are ready, this one first, and the failure that comes after them.
+    fn all_ready(&mut self, mut item: Option<Result<Event>>) -> (Vec<Event>, Option<Error>) {
+        let mut events = Vec::new();
+        loop {
+            match item {
+                Some(Ok(event)) => events.push(event),
+                Some(Err(error)) => return (events, Some(error)),
+                None => {
+                    self.stream = guard::watch(self.driver);
+                    let error = Error::new(ErrorKind::Unavailable, "the watch ended");
+                    return (events, Some(error));
                 }
-                self.state.apply(event);
-                self.starting.succeeded();
-                return;
             }
-            Some(Err(error)) => error,
-            None => {
-                self.stream = guard::watch(self.driver);
-                Error::new(ErrorKind::Unavailable, "the watch ended")
+            if events.len() == BATCH {
+                return (events, None);
             }
-        };
-        let error = error.at(self.driver.name(), "watch");
+            match next(&mut self.stream, true).now_or_never() {
+                Some(ready) => item = ready,
+                None => return (events, None),
+            }
+        }
+    }
+
+    fn on_failure(&mut self, error: Error, now: Instant) {
         debug!(%error, "watch");
         // A stream that fails as soon as it is back is as good as one that stayed down.
         if self

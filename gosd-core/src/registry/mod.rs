@@ -70,36 +70,46 @@ impl Registry {
         }
     }
 
-    /// Applies one item of a watch.
-    pub(crate) fn apply(&mut self, event: Event, now: Instant) -> Effects {
+    /// Applies what a watch yielded, in its order; readers see all of it at once.
+    pub(crate) fn apply(&mut self, events: Vec<Event>, now: Instant) -> Effects {
+        let mut own_gone = false;
+        for event in events {
+            own_gone |= self.step(event, now);
+        }
+        self.publish(own_gone)
+    }
+
+    /// Returns whether the own registration is gone by the event.
+    fn step(&mut self, event: Event, now: Instant) -> bool {
         let unbroken = self.contact.is_unbroken(now, self.lease);
         self.gain_contact(now);
-        let mut own_gone = false;
         match event {
             Event::Reset(all) => {
                 if let Some(reading) = &mut self.reading {
                     reading.superseded = true;
                 }
                 let own = self.own.clone();
-                own_gone = self.replace(all, &HashSet::new(), own.as_ref(), unbroken, now);
+                self.replace(all, &HashSet::new(), own.as_ref(), unbroken, now)
             }
-            Event::Put(instance) => self.put(instance),
+            Event::Put(instance) => {
+                self.put(instance);
+                false
+            }
             Event::Remove(id) => {
-                own_gone = self.own.as_ref() == Some(&id);
                 self.remove(&id);
+                self.own.as_ref() == Some(&id)
             }
             Event::Expire(id) => {
-                own_gone = self.own.as_ref() == Some(&id);
                 if unbroken {
                     self.remove(&id);
                 } else {
                     self.touch(&id);
-                    self.miss(id, self.contact.held_since().unwrap_or(now));
+                    self.miss(id.clone(), self.contact.held_since().unwrap_or(now));
                 }
+                self.own.as_ref() == Some(&id)
             }
-            Event::Resumed => {}
+            Event::Resumed => false,
         }
-        self.publish(own_gone)
     }
 
     /// Notes that a read of everything begins.

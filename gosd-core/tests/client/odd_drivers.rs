@@ -52,6 +52,15 @@ async fn nothing_that_still_comes_makes_a_closed_view_fresh_again() {
     }
 }
 
+#[tokio::test]
+async fn a_watch_that_always_has_more_leaves_time_for_others() {
+    let client = Client::builder(Arc::new(Storm)).start().await.unwrap();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    client.shutdown().await.unwrap();
+}
+
 /// A memory that panics at times.
 #[derive(Default)]
 struct Panicking {

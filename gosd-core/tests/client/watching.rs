@@ -1,6 +1,6 @@
 //! The watch: followed, given time when it fails, and replaced by reading when it is silent.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -157,6 +157,53 @@ async fn a_snapshot_that_overtakes_a_read_goes_before_it() {
     soon(refresh).await.unwrap().unwrap();
     assert_eq!(client.instances("mail").len(), 2);
     assert_eq!(backend.link.calls(Operation::List), 2, "it was read once more");
+}
+
+/// A backend with many changes at once; it notes what the client sees whenever it asks for one.
+#[derive(Default)]
+struct Flood {
+    client: OnceLock<Client>,
+    seen: Mutex<Vec<usize>>,
+}
+
+const CHANGES: usize = 3_000;
+
+#[async_trait]
+impl Driver for Flood {
+    async fn register(&self, _: &Instance, _: Duration) -> Result<()> {
+        Ok(())
+    }
+
+    async fn deregister(&self, _: &InstanceId) -> Result<()> {
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>> {
+        Ok(Vec::new())
+    }
+
+    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        let changes = stream::iter(0..CHANGES).map(|i| {
+            let client = self.client.get().expect("it was given some time");
+            self.seen.lock().unwrap().push(client.instances("mail").len());
+            Ok(Event::Put(Instance::new("mail", &format!("http://10.0.0.1:{}", i + 1)).unwrap()))
+        });
+        let start = stream::once(async { Ok(Event::Reset(Vec::new())) });
+        let later = stream::once(sleep(SECOND)).filter_map(async |()| None);
+        Some(start.chain(later).chain(changes).chain(stream::pending()).boxed())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_that_are_ready_together_become_visible_together() {
+    let driver = Arc::new(Flood::default());
+    let client = Client::builder(driver.clone()).start().await.unwrap();
+    assert!(driver.client.set(client.clone()).is_ok());
+    until_seen(&client, "mail", CHANGES).await;
+    let mut seen = driver.seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), CHANGES);
+    seen.dedup();
+    assert_eq!(seen, [0, 1_024, 2_048]);
 }
 
 /// A memory whose watch fails at every poll, and notes when that was.

@@ -80,7 +80,7 @@ impl Bench {
     }
 
     fn apply(&mut self, event: Event) -> Effects {
-        self.registry.apply(event, self.now)
+        self.registry.apply(vec![event], self.now)
     }
 
     fn reset(&mut self, ids: &[&str]) -> Effects {

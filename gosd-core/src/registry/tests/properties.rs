@@ -17,7 +17,8 @@ const SERVICES: [&str; 2] = ["a", "b"];
 
 #[derive(Clone, Debug)]
 enum Step {
-    Watch(Event),
+    /// What came together.
+    Watch(Vec<Event>),
     BeginRead,
     FinishRead(Vec<Instance>),
     AbandonRead,
@@ -42,16 +43,22 @@ fn ids() -> impl Strategy<Value = InstanceId> {
     select(&IDS[..]).prop_map(InstanceId::from)
 }
 
+fn events() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => vec(instances(), 0..8).prop_map(Event::Reset),
+        4 => instances().prop_map(Event::Put),
+        2 => ids().prop_map(Event::Remove),
+        3 => ids().prop_map(Event::Expire),
+        1 => Just(Event::Resumed),
+    ]
+}
+
 fn steps() -> impl Strategy<Value = Step> {
     let lists = || vec(instances(), 0..8);
     let local = || (select(&SERVICES[..]), select(&URLS[..]));
     let times = [TICK, LEASE / 3, LEASE - TICK, LEASE, LEASE + TICK];
     prop_oneof![
-        2 => lists().prop_map(|all| Step::Watch(Event::Reset(all))),
-        4 => instances().prop_map(|instance| Step::Watch(Event::Put(instance))),
-        2 => ids().prop_map(|id| Step::Watch(Event::Remove(id))),
-        3 => ids().prop_map(|id| Step::Watch(Event::Expire(id))),
-        1 => Just(Step::Watch(Event::Resumed)),
+        12 => prop_oneof![vec(events(), 1), vec(events(), 1..6)].prop_map(Step::Watch),
         4 => Just(Step::BeginRead),
         5 => lists().prop_map(Step::FinishRead),
         1 => Just(Step::AbandonRead),
@@ -91,23 +98,25 @@ impl Pair {
 
     fn step(&mut self, step: Step) {
         let before = self.rotations();
-        let is_single = matches!(
-            step,
-            Step::Watch(Event::Put(_) | Event::Remove(_) | Event::Expire(_))
-                | Step::Registered(_)
-                | Step::AddLocal(..)
-                | Step::RemoveLocal(_)
-        );
+        let is_single = match &step {
+            Step::Watch(events) => {
+                matches!(events[..], [ref event] if !matches!(event, Event::Reset(_)))
+            }
+            Step::Registered(_) | Step::AddLocal(..) | Step::RemoveLocal(_) => true,
+            _ => false,
+        };
         let own_gone;
         let effects = match step {
-            Step::Watch(event) => {
-                own_gone = self.model.apply(event.clone(), self.now);
-                self.registry.apply(event, self.now)
+            Step::Watch(events) => {
+                own_gone = events
+                    .iter()
+                    .fold(false, |gone, event| self.model.apply(event.clone(), self.now) || gone);
+                self.registry.apply(events, self.now)
             }
             Step::WatchLocal(nth) => {
                 let Some(local) = self.local(nth) else { return };
                 own_gone = self.model.apply(Event::Remove(local.clone()), self.now);
-                self.registry.apply(Event::Remove(local), self.now)
+                self.registry.apply(vec![Event::Remove(local)], self.now)
             }
             Step::BeginRead => {
                 self.model.begin_read();
