@@ -8,7 +8,6 @@ use tokio::time::timeout;
 
 use crate::backend::Kind;
 use crate::check::Promise;
-use crate::fault::Fault;
 use crate::trial::Plan;
 
 /// How long a trial may take; generous, for busy machines.
@@ -36,21 +35,9 @@ pub struct Finding {
 }
 
 impl Outcome {
-    /// Whether all promises were kept that can be.
+    /// Whether all promises were kept.
     pub fn held(&self) -> bool {
-        let is_as_promised = |one: &Finding| one.held || self.is_impossible(one);
-        self.findings.len() == Promise::ALL.len() && self.findings.iter().all(is_as_promised)
-    }
-
-    /// Whether a promise was broken that this backend cannot keep.
-    pub fn is_excused(&self) -> bool {
-        self.held() && self.findings.iter().any(|one| !one.held)
-    }
-
-    fn is_impossible(&self, finding: &Finding) -> bool {
-        let impossible = |fault: &Fault| self.plan.kind.impossible(*fault);
-        let promises = self.plan.faults.iter().filter_map(impossible);
-        promises.map(Promise::letter).any(|letter| finding.letter == letter.to_string())
+        self.findings.len() == Promise::ALL.len() && self.findings.iter().all(|one| one.held)
     }
 
     /// Makes a trial in a process of its own, so that what it holds is its own.
@@ -87,7 +74,7 @@ impl Outcome {
 
     /// What broke, in lines.
     pub fn complaints(&self) -> String {
-        let broken = self.findings.iter().filter(|one| !one.held && !self.is_impossible(one));
+        let broken = self.findings.iter().filter(|one| !one.held);
         let broken = broken.map(|one| format!("  ({}) {}\n", one.letter, one.violations));
         let remark = self.remark.as_ref().map(|remark| format!("  {remark}\n"));
         broken.chain(remark).collect()

@@ -18,7 +18,6 @@ use gosd_testservers::EtcdServer;
 pub use http::serve;
 use server::Wired;
 
-use crate::check::Promise;
 use crate::fault::Fault;
 use crate::history::Recorder;
 
@@ -77,12 +76,6 @@ impl Kind {
             }
             Self::Sentinel | Self::Cluster => vec![Fault::Failover],
         }
-    }
-
-    /// The promise that cannot be kept in a fault; the page says why.
-    pub fn impossible(self, fault: Fault) -> Option<Promise> {
-        let is_one_way = self == Self::Http && fault == Fault::LoseRequests;
-        is_one_way.then_some(Promise::Found)
     }
 
     /// How many faults it can have one after the other: a replica takes over once.
