@@ -31,6 +31,12 @@ use crate::{Instance, InstanceId, Result};
 /// 12. Odd but valid strings (UTF-8 metadata, spaces, slashes, 2 KiB URLs) survive the round trip.
 /// 13. Two namespaces on one backend never see each other.
 /// 14. A record that cannot be read does not hide the readable ones.
+/// 15. A database that takes no writes is out of contact, for nobody can renew a lease there. While
+///     it refuses the writes that a registration needs, `list` fails and `watch` yields an `Err`
+///     within 10 s, both as `Unavailable`, and neither reports an expiry. Once it takes writes
+///     again, the driver removes nothing that expired until half a lease has passed, in which the
+///     living renew. A driver whose user may only read cannot find out: it reports an instance as
+///     expired only when somebody else has removed the record, or is seen to renew others.
 ///
 /// The crate `gosd-testkit` tests each clause; DRIVERS.md explains each, with a driver to start
 /// from. [`Memory`](crate::Memory) is the reference implementation.
@@ -86,11 +92,14 @@ pub enum Event {
     Put(Instance),
     /// A goodbye, or somebody's deliberate deletion.
     Remove(InstanceId),
-    /// A lease that ran out; also what a driver yields that cannot tell the two apart.
+    /// A lease that ran out in a database that takes writes; also what a driver yields that cannot
+    /// tell the two apart.
     Expire(InstanceId),
-    /// Contact is back after an `Err`, and nothing was missed; only for a watch that resumes.
+    /// The connection was found alive, and no change before this item was missed.
     ///
-    /// Without it core learns of a silent recovery from its next read, within one refresh
-    /// interval.
+    /// A watch that resumes after an `Err` without a `Reset` says so with this item; without it
+    /// core learns of a silent recovery from its next read, within one refresh interval. A watch
+    /// that tests its connection while nothing changes may yield it after each test: core then
+    /// knows the time of the last contact more exactly.
     Resumed,
 }

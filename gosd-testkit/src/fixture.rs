@@ -66,6 +66,27 @@ pub trait Fixture: Send + Sync {
         Err(NotOffered)
     }
 
+    /// Makes the backend refuse every write of its clients, and answer their reads as before.
+    ///
+    /// Such as a full disk, a quota that is used up, or a user who loses the right to write. It
+    /// holds until [`accept_writes`](Fixture::accept_writes).
+    ///
+    /// # Errors
+    ///
+    /// [`NotOffered`], the default.
+    async fn refuse_writes(&self) -> Result<(), NotOffered> {
+        Err(NotOffered)
+    }
+
+    /// Undoes [`refuse_writes`](Fixture::refuse_writes).
+    ///
+    /// # Errors
+    ///
+    /// [`NotOffered`], the default.
+    async fn accept_writes(&self) -> Result<(), NotOffered> {
+        Err(NotOffered)
+    }
+
     /// Puts a record into a namespace that the driver cannot read, such as one of damaged JSON.
     ///
     /// # Errors
