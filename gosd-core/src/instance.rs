@@ -1,3 +1,5 @@
+//! One running copy of a service, and the id that tells it from every other.
+
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -110,7 +112,8 @@ impl Instance {
     /// # Errors
     ///
     /// [`ErrorKind::Config`] if the name is not 1 to 128 characters of `A-Z a-z 0-9 . _ -`, or the
-    /// URL is not absolute with a scheme and a host, or is longer than 2,048 bytes.
+    /// URL is not absolute with a scheme and a host, is longer than 2,048 bytes, or is one that nobody
+    /// else can reach: the hosts `0.0.0.0` and `[::]`, which stand for all addresses, and the port 0.
     pub fn new(service: &str, url: &str) -> Result<Self> {
         limits::check_service(service)?;
         limits::check_url(url)?;
@@ -205,13 +208,15 @@ impl Hash for Instance {
     }
 }
 
+/// Shows neither the user, password and query of the URL nor the values of the metadata, for it ends
+/// up in logs.
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Instance")
             .field("id", &self.id)
             .field("service", &self.service)
-            .field("url", &self.url)
-            .field("metadata", self.metadata())
+            .field("url", &limits::without_secrets(&self.url))
+            .field("metadata", &self.metadata().keys())
             .finish()
     }
 }
@@ -241,6 +246,20 @@ mod tests {
     fn metadata_may_be_left_out_and_unknown_fields_are_ignored() {
         let read = Instance::from_json(r#"{"id":"a-1","service":"a","url":"u","new":[1]}"#);
         assert!(read.unwrap().metadata().is_empty());
+    }
+
+    #[test]
+    fn what_may_be_secret_is_not_shown() {
+        let url = "http://u:sesame@h:1/a?token=sesame";
+        let instance = Instance::new("mail", url).unwrap().with_metadata("key", "sesame");
+        let text = format!("{instance:?}");
+        assert!(!text.contains("sesame"), "{text}");
+        assert!(text.contains("http://***@h:1/a?***") && text.contains("key"), "{text}");
+        let too_much = instance.clone().with_metadata("big", &"sesame".repeat(2_000));
+        let nul = instance.with_metadata("nul", "sesame\0");
+        for error in [too_much, nul].map(|instance| instance.check().unwrap_err()) {
+            assert!(!format!("{error} {error:?}").contains("sesame"), "{error}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod driver;
 mod driver_url;
 mod error;
 mod instance;
-mod limits;
+pub mod limits;
 mod memory;
 mod pace;
 mod registry;

@@ -1,7 +1,8 @@
-//! What may be registered, judged before any I/O.
+//! What may be registered, judged before any I/O, and how a value is shown in an error.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::{Error, Result};
 
@@ -12,11 +13,21 @@ const MAX_URL: usize = 2_048;
 const MAX_METADATA_KEYS: usize = 32;
 const MAX_METADATA_BYTES: usize = 8 * 1_024;
 
-pub(crate) fn check_service(name: &str) -> Result<()> {
+/// Judges the name of a service: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the value and the rule.
+pub fn check_service(name: &str) -> Result<()> {
     check_name("service name", name, MAX_SERVICE)
 }
 
-pub(crate) fn check_namespace(name: &str) -> Result<()> {
+/// Judges a namespace: 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the value and the rule.
+pub fn check_namespace(name: &str) -> Result<()> {
     check_name("namespace", name, MAX_NAMESPACE)
 }
 
@@ -57,9 +68,37 @@ pub(crate) fn check_url(url: &str) -> Result<()> {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     match split_host(host) {
-        Ok(_) => Ok(()),
         Err(problem) => fail(format!("{problem}; expected {scheme}://host[:port]")),
+        Ok((host, _)) if is_wildcard(host) => fail(format!(
+            "has the host {host}, which means every address of this host and is none that others can \
+             reach; give the address or the name under which they reach this service, such as \
+             {scheme}://10.0.0.7:8885"
+        )),
+        Ok((_, Some(0))) => fail(
+            "has the port 0, which asks for any free port; bind the listener first and give the port \
+             that it got"
+                .into(),
+        ),
+        Ok(_) => Ok(()),
     }
+}
+
+/// Whether a host stands for all addresses of its machine, in one of the forms that it has.
+fn is_wildcard(host: &str) -> bool {
+    matches!(host, "*" | "0")
+        || host.parse().is_ok_and(|address: Ipv4Addr| address.is_unspecified())
+        || host.parse().is_ok_and(|address: Ipv6Addr| {
+            address.is_unspecified()
+                || address.to_ipv4_mapped().is_some_and(|address| address.is_unspecified())
+        })
+}
+
+/// Whether two URLs are one address: a slash at the end of the path makes no difference.
+pub(crate) fn is_same_address(one: &str, other: &str) -> bool {
+    fn bare(url: &str) -> &str {
+        if url.contains(['?', '#']) { url } else { url.strip_suffix('/').unwrap_or(url) }
+    }
+    bare(one) == bare(other)
 }
 
 pub(crate) fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<()> {
@@ -84,13 +123,18 @@ pub(crate) fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<()> 
     Ok(())
 }
 
-pub(crate) fn is_scheme(text: &str) -> bool {
+/// Whether a text is what stands before the `:` of a URL.
+pub fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
-/// Splits `host[:port]`, where an IPv6 literal stands in brackets; says what is wrong otherwise.
-pub(crate) fn split_host(text: &str) -> Result<(&str, Option<u16>), &'static str> {
+/// Splits `host[:port]`, where an IPv6 literal stands in brackets.
+///
+/// # Errors
+///
+/// What is wrong, to be put after the name of what holds it: `has no host`.
+pub fn split_host(text: &str) -> Result<(&str, Option<u16>), &'static str> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (literal, after) = rest.split_once(']').ok_or("has an IPv6 literal without its ]")?;
         // A zone, as in fe80::1%eth0, is the operating system's to judge.
@@ -123,13 +167,38 @@ pub(crate) fn split_host(text: &str) -> Result<(&str, Option<u16>), &'static str
     Ok((host, port))
 }
 
-/// The value for a message: quoted, escaped and cut to a readable length.
-fn shown(value: &str) -> String {
+/// A value for a message: without what may be secret in it, quoted, escaped and cut to a readable
+/// length.
+///
+/// What may be secret is all that stands between the scheme, if there is one, and the last `@`, for a
+/// password may hold any character; and what follows a `?`.
+///
+/// ```
+/// use gosd_core::limits::shown;
+///
+/// assert_eq!(shown("http://svc:s/crit@host:99999/a?token=1"), r#""http://***@host:99999/a?***""#);
+/// ```
+pub fn shown(value: &str) -> String {
     const MAX: usize = 80;
+    let value = without_secrets(value);
     match value.char_indices().nth(MAX) {
         None => format!("{value:?}"),
         Some((end, _)) => format!("{:?}...", &value[..end]),
     }
+}
+
+/// A text that may be a URL, without its user, password and query.
+pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, _)) if is_scheme(scheme) => text.split_at(scheme.len() + "://".len()),
+        _ => ("", text),
+    };
+    let (secret, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?***"));
+    if secret.is_empty() && query.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{scheme}{secret}{rest}{query}"))
 }
 
 #[cfg(test)]
@@ -160,7 +229,9 @@ mod tests {
             "https://[::1]:8443/a?b#c",
             "http://[fe80::1%25eth0]/",
             "grpc+tls://a.b-c_d:1",
-            "tcp://h:0",
+            "tcp://h:1",
+            "http://0.0.0.1",
+            "http://[::1]",
             "http://h/a b/ü",
             &long,
         ] {
@@ -192,6 +263,61 @@ mod tests {
             let error = check_url(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_nobody_else_can_reach_is_told_what_to_give_instead() {
+        for (url, instead) in [
+            ("http://0.0.0.0:8885", "give the address or the name"),
+            ("http://0.0.0.0", "http://10.0.0.7:8885"),
+            ("grpc://[::]:1/a", "grpc://10.0.0.7:8885"),
+            ("http://[0:0:0:0:0:0:0:0]:1", "give the address"),
+            ("http://[::ffff:0.0.0.0]:1", "give the address"),
+            ("http://*:1", "give the address"),
+            ("http://0:1", "give the address"),
+            ("http://h:0", "give the port"),
+            ("http://h:000/a", "give the port"),
+        ] {
+            let error = check_url(url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+            assert!(error.to_string().contains(instead), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_error_shows_what_may_be_secret() {
+        for url in [
+            "http://svc:sesame@:80",
+            "http://svc:sesame@host:99999",
+            "svc:sesame@host:80",
+            "http://svc:sesame@a b/",
+            "http://svc:sesame/sesame?sesame#sesame@host:x",
+            "http://svc:sesame@@host:x",
+            "http://svc:x://sesame@host:x",
+            "http://host:x/?token=sesame",
+            "http://svc:sesame@0.0.0.0:1",
+            "http://svc:sesame@host:0",
+            "sesame@",
+            "http://svc:sesame@host\n",
+        ] {
+            let long = format!("{url}/{}", "x".repeat(3_000));
+            let errors =
+                [check_url(url), check_service(url), check_namespace(url), check_url(&long)];
+            for error in errors.map(|judged| judged.unwrap_err()) {
+                let text = format!("{error} {error:?}");
+                assert!(!text.contains("sesame"), "{url}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_slash_at_the_end_makes_no_difference() {
+        assert!(
+            is_same_address("http://h", "http://h/") && is_same_address("http://h", "http://h")
+        );
+        assert!(is_same_address("http://h/a/", "http://h/a"));
+        assert!(!is_same_address("http://h/?a=/", "http://h/?a=") && !is_same_address("a", "b"));
+        assert!(!is_same_address("http://h//", "http://h"));
     }
 
     #[test]

@@ -43,7 +43,7 @@ async fn a_slow_reader_begins_again_and_ends_up_with_the_view() {
     assert_eq!(item(&mut changes).await, Some(Change::Reset(Vec::new())));
     let mut ids = Vec::new();
     for i in 0..3_000 {
-        ids.push(backend.put_for_long("mail", &format!("http://10.0.0.7:{i}")).await);
+        ids.push(backend.put_for_long("mail", &format!("http://10.0.0.7/{i}")).await);
         if i % 100 == 0 {
             settle().await;
         }

@@ -121,7 +121,7 @@ fn a_client_can_be_used_from_outside_its_runtime() {
 async fn many_clients_come_and_go() {
     let backend = Backend::new();
     let clients = (0..50).map(|i| {
-        let builder = backend.builder().register("mail", &format!("http://10.0.0.7:{i}"));
+        let builder = backend.builder().register("mail", &format!("http://10.0.0.7/{i}"));
         tokio::spawn(async move {
             let client: Client = builder.start().await.unwrap();
             client.next("mail").await.unwrap();

@@ -69,7 +69,7 @@ fn odd_instances() -> Vec<Instance> {
         "http://h/schlüssel/鍵/\u{1f511}?\u{e4}=a\u{308}",
         "http://user:pass@[fe80::1]:8080/$HOME/${x}/$(y)",
         "http://h?*=%25s&amp;&_=+,:@!~",
-        "grpc+tls.v2://h:0",
+        "grpc+tls.v2://h:1",
         &longest_url,
     ] {
         all.push(moved(&instance("url"), url));
