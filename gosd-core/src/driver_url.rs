@@ -1,3 +1,5 @@
+//! The URL of a driver, taken apart.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -95,7 +97,7 @@ impl DriverUrl {
                         Some((user, password)) => (user, Some(password)),
                     };
                     let decode = |part| {
-                        decode(part).ok_or_else(|| bad("has a user or password that is not UTF-8"))
+                        decode(part).map_err(|it| bad(&format!("has a user or password {it}")))
                     };
                     url.user = (!user.is_empty()).then(|| decode(user)).transpose()?;
                     url.password = password.filter(|p| !p.is_empty()).map(decode).transpose()?;
@@ -117,11 +119,11 @@ impl DriverUrl {
                             a ? as %3F, and an @ of the path or the query as %40"));
         }
         let path = if url.has_authority { path.strip_prefix('/').unwrap_or(path) } else { path };
-        url.path = decode(path).ok_or_else(|| bad("has a path that is not UTF-8"))?;
+        url.path = decode(path).map_err(|it| bad(&format!("has a path {it}")))?;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) =
                 pair.split_once('=').ok_or_else(|| bad("has a query key without a value"))?;
-            let value = decode(value).ok_or_else(|| bad("has a query value that is not UTF-8"))?;
+            let value = decode(value).map_err(|it| bad(&format!("has a query value {it}")))?;
             if value.is_empty() {
                 return Err(bad(&format!("has an empty value for the query key {key:?}")));
             }
@@ -224,8 +226,13 @@ impl DriverUrl {
     }
 }
 
-fn decode(text: &str) -> Option<String> {
-    percent_decode_str(text).decode_utf8().ok().map(Into::into)
+/// Decodes a part of the URL; says what is wrong otherwise, to be put after the name of the part.
+fn decode(text: &str) -> Result<String, &'static str> {
+    let text = percent_decode_str(text).decode_utf8().map_err(|_| "that is not UTF-8")?;
+    if text.chars().any(char::is_control) {
+        return Err("with a control character");
+    }
+    Ok(text.into())
 }
 
 fn join(host: &str, port: u16) -> String {
@@ -312,6 +319,11 @@ mod tests {
             "http://h?a=&b=sesame",
             "http://h?a=sesame&a=sesame",
             "redis://u:sesame@h\n",
+            "redis://u:sesame%0a@h",
+            "redis://sesame%00@h",
+            "sqlite:sesame%00b",
+            "http://h/sesame%1b",
+            "http://h?a=sesame%7f",
             "redis://u:1/sesame@h",
             "redis://u:p@1/sesame@h",
             "redis://u:p@/sesame@h",
