@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::state::State;
 use crate::registry::{Leaf, Rotation, Services, Turns};
-use crate::{Error, Instance, Result};
+use crate::{Error, Instance, Result, limits};
 
 /// A handle on one service, for the hot path: one per task.
 ///
@@ -147,6 +147,8 @@ pub(super) async fn wait(
         if let Some(stale) = state.too_stale() {
             return Err(stale);
         }
+        // After the pick, for other software may have registered anything under any name.
+        limits::check_service(service).map_err(|error| error.at(state.driver.name(), "next"))?;
         if state.is_closed() {
             return Err(Error::closed("next"));
         }

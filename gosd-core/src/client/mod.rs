@@ -131,7 +131,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// - [`NotFound`](crate::ErrorKind::NotFound) if none appeared in time;
+    /// - [`NotFound`](crate::ErrorKind::NotFound) if none appeared in time; the message names a
+    ///   service that differs in case only;
+    /// - [`Config`](crate::ErrorKind::Config) at once, if there is none and the name cannot be one;
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) likewise, if the backend has never been read;
     /// - [`Stale`](crate::ErrorKind::Stale) at once, if the view is older than
     ///   [`max_stale`](field@Settings::max_stale) allows;
@@ -223,6 +225,7 @@ impl Client {
 
     /// Removes every registered instance with this URL from the backend; returns how many.
     ///
+    /// A slash at the end of the URL makes no difference.
     /// For orphans: a live owner notices and comes back, and one's own instance is
     /// [`leave`](Client::leave)'s. Local entries stay.
     ///

@@ -289,10 +289,14 @@ impl State {
         let backend = self.driver.name();
         let core = self.lock();
         match core.registry.never_reached() {
-            None => Error::new(
-                ErrorKind::NotFound,
-                format!("no instance of {service:?} is registered; is it running, with this backend and namespace?"),
-            ),
+            None => {
+                let hint = match self.directory.in_another_case(service) {
+                    Some(name) => format!("there is {name:?}, and upper and lower case differ"),
+                    None => "is it running, with this backend and namespace?".into(),
+                };
+                let message = format!("no instance of {service:?} is registered; {hint}");
+                Error::new(ErrorKind::NotFound, message)
+            }
             Some(cause) => {
                 let error = Error::new(
                     ErrorKind::Unavailable,

@@ -93,6 +93,12 @@ impl Directory {
         names
     }
 
+    /// The name of a service that differs from this one in case only.
+    pub(crate) fn in_another_case(&self, service: &str) -> Option<Arc<str>> {
+        let services = self.services.load();
+        services.keys().find(|name| name.eq_ignore_ascii_case(service)).cloned()
+    }
+
     /// What is in rotation for a service, and its name as readers share it.
     pub(super) fn slots(&self, service: &str) -> (Arc<str>, Slots<Arc<Instance>>) {
         match self.services.load().get_key_value(service) {

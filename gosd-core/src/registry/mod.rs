@@ -19,7 +19,7 @@ use self::contact::Contact;
 pub(crate) use self::directory::{Directory, Rotation, Services, Turns};
 use self::known::Known;
 pub(crate) use self::slots::Leaf;
-use crate::{Change, Error, Event, Instance, InstanceId, Result, View};
+use crate::{Change, Error, Event, Instance, InstanceId, Result, View, limits};
 
 pub(crate) struct Registry {
     lease: Duration,
@@ -240,7 +240,7 @@ impl Registry {
     /// The ids that the backend is believed to hold for a URL.
     pub(crate) fn registered_at(&self, url: &str) -> Vec<InstanceId> {
         self.instances()
-            .filter(|instance| instance.url() == url)
+            .filter(|instance| limits::is_same_address(instance.url(), url))
             .map(|instance| instance.id())
             .filter(|id| !self.locals.contains(*id) && !self.missing.contains_key(*id))
             .cloned()

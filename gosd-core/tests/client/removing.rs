@@ -29,6 +29,16 @@ async fn every_instance_of_the_url_is_removed_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slash_at_the_end_of_the_url_makes_no_difference() {
+    let backend = Backend::new();
+    let client = backend.discover().await;
+    for (registered, given) in [("http://10.0.0.1/", URL), (URL, "http://10.0.0.1/"), (URL, URL)] {
+        backend.put_for_long("mail", registered).await;
+        assert_eq!(client.deregister_url(given).await.unwrap(), 1, "{registered} {given}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_live_owner_notices_and_comes_back() {
     let backend = Backend::new();
     let owner = backend.register("mail", URL).await;

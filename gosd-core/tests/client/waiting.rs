@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use gosd_core::{Client, Error, ErrorKind, Settings};
+use gosd_core::{Client, Driver, Error, ErrorKind, Instance, Settings};
 use gosd_testkit::{Fault, Operation};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -201,9 +201,41 @@ async fn all_ways_to_pick_share_one_turn() {
     client.refresh().await.unwrap();
     assert_eq!(client.pick("mail").unwrap(), order[1]);
     let updated = (*order[3]).clone().with_metadata("weight", "2");
-    gosd_core::Driver::register(&backend.memory, &updated, LEASE).await.unwrap();
+    backend.memory.register(&updated, LEASE).await.unwrap();
     settle().await;
     assert_eq!(*one.pick().unwrap(), order[2]);
     assert_eq!(**other.pick().unwrap(), updated);
     assert_eq!(backend.link.calls(Operation::List), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_cannot_be_one_is_refused_at_once_unless_it_is_there() {
+    let backend = Backend::new();
+    let client = backend.discover().await;
+    for name in ["no pe", "", "http://u:sesame@h"] {
+        let asked = Instant::now();
+        for error in [client.next(name).await, client.service(name).next().await] {
+            let error = error.unwrap_err();
+            assert_eq!((error.kind(), error.operation()), (ErrorKind::Config, Some("next")));
+            assert!(!format!("{error:?}").contains("sesame"), "{error:?}");
+        }
+        assert_eq!(asked.elapsed(), NO_TIME, "{name}");
+    }
+    // Other software names its services as it likes.
+    let odd = Instance::from_parts("odd-1".into(), "no pe", "http://10.0.0.7", [].into());
+    backend.memory.register(&odd, LEASE).await.unwrap();
+    settle().await;
+    assert_eq!(client.next("no pe").await.unwrap().url(), "http://10.0.0.7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_in_another_case_is_told_of() {
+    let backend = Backend::new();
+    backend.put_for_long("Mail", "http://10.0.0.7").await;
+    let client = backend.discover().await;
+    let error = client.next("mail").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("there is \"Mail\""), "{error}");
+    let error = client.next("mai").await.unwrap_err();
+    assert!(error.to_string().contains("is it running"), "{error}");
 }
