@@ -11,13 +11,13 @@
 //! curl -X DELETE localhost:4673/v1/gosd/instances/mail-1
 //! ```
 //!
-//! For other hosts, add a token and a certificate: see `gosd_http::server::Settings`.
+//! For other hosts, add a token and a certificate: see `gosd_server::Settings`.
 #![expect(clippy::print_stdout, reason = "it says where it serves")]
 
 use std::env;
 
 use gosd::{Drivers, Result};
-use gosd_http::server::{Settings, serve};
+use gosd_server::{Settings, serve};
 
 #[tokio::main]
 async fn main() -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use gosd::{Client, Driver, Drivers, ErrorKind, Memory, Registration, View};
-use gosd_http::server;
+use gosd_server as server;
 use gosd_testservers::{EtcdServer, RedisServer};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use gosd::{Client, Drivers, Memory, Registration, View};
-use gosd_http::server;
+use gosd_server as server;
 use gosd_testservers::{EtcdServer, RedisServer, free_port};
 use support::{Cast, LONG, Process, hear, tell};
 use tempfile::TempDir;

@@ -8,7 +8,7 @@ use arbitrary::Arbitrary;
 use gosd_core::Instance;
 use gosd_fuzz::AnyInstance;
 use gosd_http::fuzzing::registration;
-use gosd_http::server::fuzzing::register;
+use gosd_server::fuzzing::register;
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{Builder, Runtime};
 

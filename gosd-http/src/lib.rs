@@ -1,10 +1,9 @@
 //! The HTTP driver of gosd, a service discovery client: for a registry behind an API of your own, or
-//! behind the reference server that this crate has too.
+//! behind the registry server of the crate `gosd-server`.
 //!
-//! The API is [`OPENAPI`]: whoever implements it, in any language, is a backend of gosd. The module
-//! `server` (feature `server`) implements it over any [`Driver`], so that a team without a database
-//! server runs one small process over an SQLite file, and services in other languages register with
-//! `curl`.
+//! The API is [`OPENAPI`]: whoever implements it, in any language, is a backend of gosd. The crate
+//! `gosd-server` implements it over any [`Driver`], so that a team without a database server runs one
+//! small process over an SQLite file, and services in other languages register with `curl`.
 //!
 //! ```no_run
 //! # async fn example() -> gosd_core::Result<()> {
@@ -46,7 +45,6 @@
 //! empty list. The connections after a failure read the certificates anew.
 //!
 //! An id of `.` or `..` cannot be in a path: such an instance is not registered, and not removed.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod connection;
 mod driver;
@@ -55,9 +53,6 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod options;
-#[cfg(feature = "server")]
-#[cfg_attr(docsrs, doc(cfg(feature = "server")))]
-pub mod server;
 mod sse;
 mod watch;
 mod wire;

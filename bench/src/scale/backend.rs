@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use gosd_core::{Driver, Memory, Result};
-use gosd_http::server::{Limits, Settings, serve as serve_http};
+use gosd_server::{Limits, Settings, serve as serve_http};
 use gosd_testservers::{EtcdServer, Process, RedisServer};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

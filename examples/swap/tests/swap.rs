@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use gosd::{Client, Drivers, Memory, Settings};
-use gosd_http::server::{self, Server, serve};
+use gosd_server::{self as server, Server, serve};
 use gosd_testservers::{EtcdServer, MemcachedServer, RedisServer, free_port};
 use rustix::process::Signal;
 use support::{LONG, Process};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use gosd_core::{Driver, Instance, Memory, async_trait};
-use gosd_http::server::{Limits, Server, Settings};
+use gosd_server::{Limits, Server, Settings};
 use gosd_testkit::{Faulty, Fixture, NotOffered};
 use gosd_testservers::{Certificates, Mode, Proxy, RedisServer};
 use tempfile::TempDir;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use futures_util::StreamExt;
 use gosd_core::Event;
-use gosd_http::server::Settings;
+use gosd_server::Settings;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -14,7 +14,7 @@ use super::support::{LATE, memory, open};
 #[tokio::test]
 async fn it_comes_and_goes() {
     const TOKEN: &str = "sesame-sesame-sesame";
-    let (server, _) = memory(Settings::new().token(TOKEN).unwrap()).await;
+    let server = memory(Settings::new().token(TOKEN).unwrap()).await;
     let driver = open(&format!("http://:{TOKEN}@{}", server.address())).await;
     let mut watch = driver.watch().unwrap();
     let mut next = async || timeout(LATE, watch.next()).await.unwrap().unwrap().unwrap();

@@ -4,12 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gosd_core::{Driver, Instance, Memory};
-use gosd_http::server::{Server, Settings, serve};
-use reqwest::header::HeaderMap;
-use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder};
-use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use gosd_server::{Server, Settings, serve};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -30,63 +26,14 @@ pub(crate) async fn start(settings: Settings) -> Server {
     serve("127.0.0.1:0", settings).await.expect("a port is free")
 }
 
-/// A server with one registry in memory, and that registry.
-pub(crate) async fn memory(settings: Settings) -> (Server, Memory) {
-    let memory = Memory::new();
-    let settings = settings.namespace("gosd", Arc::new(memory.clone())).expect("a good name");
-    (start(settings).await, memory)
+/// A server with one registry in memory.
+pub(crate) async fn memory(settings: Settings) -> Server {
+    let settings = settings.namespace("gosd", Arc::new(Memory::new())).expect("a good name");
+    start(settings).await
 }
 
-/// What the API answers.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Value,
-}
-
-/// Asks the API; every error is checked to be a problem document.
-pub(crate) async fn ask(request: RequestBuilder) -> Answer {
-    let response = request.send().await.expect("an answer");
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let text = response.text().await.expect("a body");
-    let body = match text.as_str() {
-        "" => Value::Null,
-        text => serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON: {text}")),
-    };
-    if status >= 400 {
-        assert_eq!(headers["content-type"], "application/problem+json", "{body}");
-        assert_eq!(body["status"], status, "{body}");
-        assert!(body["detail"].as_str().is_some_and(|detail| detail.len() > 5), "{body}");
-    }
-    Answer { status, headers, body }
-}
-
-pub(crate) fn http() -> Client {
-    // The cleartext and the answers of these tests are the test's own business.
-    Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client")
-}
-
-pub(crate) fn url(server: &Server, path: &str) -> String {
-    format!("http://{}{path}", server.address())
-}
-
-/// A registration of `mail-1`, which each test makes worse.
-pub(crate) fn registration() -> Value {
-    serde_json::json!({
-        "instance": {"id": "mail-1", "service": "mail", "url": "http://10.0.0.7:25"},
-        "lease_ms": 600_000,
-    })
-}
-
-/// Sends bytes on a connection of their own.
-pub(crate) async fn raw(server: &Server, bytes: &[u8]) -> TcpStream {
-    let mut stream = TcpStream::connect(server.address()).await.expect("a connection");
-    stream.write_all(bytes).await.expect("it takes them");
-    stream
-}
-
-/// Reads until a text has come, or the connection ends; says all that came.
-pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) -> String {
+/// Reads until a text has come, or the connection ends.
+pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) {
     let mut all = Vec::new();
     let read = async {
         while !String::from_utf8_lossy(&all).contains(text) {
@@ -97,5 +44,4 @@ pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) -> String {
         }
     };
     timeout(LATE, read).await.expect("an end in time");
-    String::from_utf8_lossy(&all).into_owned()
 }

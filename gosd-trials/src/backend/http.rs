@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gosd_core::async_trait;
-use gosd_http::server::Settings;
+use gosd_server::Settings;
 use gosd_testservers::{Process, free_port};
 
 use super::server::Server;
@@ -58,7 +58,7 @@ pub async fn serve(port: u16, data: &str) {
     let driver = gosd_sqlite::open(&format!("sqlite:{data}/gosd.db")).await;
     let settings = Settings::new().namespace("gosd", driver.expect("the path is good"));
     let settings = settings.expect("the namespace is good");
-    let server = gosd_http::server::serve(("127.0.0.1", port), settings).await;
+    let server = gosd_server::serve(("127.0.0.1", port), settings).await;
     let _server = server.expect("the port is free");
     writeln!(std::io::stdout(), "{READY}").expect("somebody listens");
     pending::<()>().await;

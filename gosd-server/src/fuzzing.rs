@@ -1,0 +1,18 @@
+//! What the fuzz targets reach; only there with `--cfg fuzzing`.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
+use gosd_core::Instance;
+
+use crate::Limits;
+use crate::registration;
+
+/// What a request registers and for how long, if the server takes it. Needs a clock of tokio's.
+pub async fn register(body: &[u8]) -> Option<(Instance, Duration)> {
+    let request = Request::put("/").header(CONTENT_TYPE, "application/json");
+    let request = request.body(Body::from(body.to_vec())).expect("a good request");
+    registration::read(request, &Limits::default()).await.ok()
+}

@@ -1,0 +1,133 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::stream;
+use gosd_core::{BoxStream, Driver, Event, Instance, InstanceId, Result};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::feed::bounded;
+
+/// How often a driver without a watch is asked.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+type View = BTreeMap<InstanceId, Instance>;
+
+/// A watch made of what `list` says time and again.
+pub(crate) struct Poll {
+    /// How often somebody asked for a reading that begins now, and the last one who was served.
+    asked: watch::Sender<u64>,
+    served: watch::Sender<u64>,
+}
+
+impl Poll {
+    pub(crate) fn new() -> Self {
+        Self { asked: watch::Sender::new(0), served: watch::Sender::new(0) }
+    }
+
+    /// Waits until what there is now has been handed out, if a reader is at it.
+    pub(crate) async fn catch_up(&self) {
+        // The driver has a watch of its own, or the first reading is still to come.
+        if self.asked.is_closed() {
+            return;
+        }
+        let mut ticket = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            ticket = *asked;
+        });
+        // Cannot fail: `self` holds the sender.
+        let _ = self.served.subscribe().wait_for(|served| *served >= ticket).await;
+    }
+
+    pub(crate) fn watch<'a>(&'a self, driver: &'a dyn Driver) -> BoxStream<'a, Result<Event>> {
+        let reader = Reader {
+            driver,
+            poll: self,
+            asked: self.asked.subscribe(),
+            known: None,
+            events: Vec::new(),
+            serves: 0,
+        };
+        Box::pin(stream::unfold(reader, async |mut reader| Some((reader.next().await, reader))))
+    }
+}
+
+struct Reader<'a> {
+    driver: &'a dyn Driver,
+    poll: &'a Poll,
+    asked: watch::Receiver<u64>,
+    known: Option<View>,
+    /// What is to be handed out, the last first, and who is served by then.
+    events: Vec<Event>,
+    serves: u64,
+}
+
+impl Reader<'_> {
+    async fn next(&mut self) -> Result<Event> {
+        loop {
+            if let Some(event) = self.events.pop() {
+                return Ok(event);
+            }
+            if self.known.is_some() {
+                self.poll.served.send_replace(self.serves);
+                // Either way it is time.
+                let _ = timeout(INTERVAL, self.asked.wait_for(|asked| *asked > self.serves)).await;
+            }
+            self.serves = *self.asked.borrow_and_update();
+            // After a failure, all that is known of is told anew.
+            let known = self.known.take();
+            let all = bounded(self.driver, "list", self.driver.list()).await?;
+            (self.known, self.events) = changes(known, all);
+        }
+    }
+}
+
+/// What has changed since, the last event first.
+fn changes(known: Option<View>, all: Vec<Instance>) -> (Option<View>, Vec<Event>) {
+    let view: View = all.iter().map(|instance| (instance.id().clone(), instance.clone())).collect();
+    let events = match known {
+        // That all are gone at once may be a database that lost its data: clients are to judge.
+        Some(known) if !view.is_empty() || known.is_empty() => {
+            let gone = known.keys().filter(|id| !view.contains_key(*id)).cloned();
+            let put = all.into_iter().filter(|new| known.get(new.id()) != Some(new));
+            gone.map(Event::Expire).chain(put.map(Event::Put)).collect()
+        }
+        _ => vec![Event::Reset(all)],
+    };
+    (Some(view), events)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::StreamExt;
+    use gosd_core::{ErrorKind, Memory};
+    use gosd_testkit::{Fault, Faulty, Operation};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_tells_what_changed() {
+        let lease = Duration::from_secs(600);
+        let memory = Memory::new();
+        let faulty = Faulty::new(Arc::new(memory.clone()));
+        let poll = Poll::new();
+        let mut watch = poll.watch(&faulty);
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(Vec::new()));
+        let [a, b] = ["a", "b"].map(|name| Instance::new(name, "http://h").unwrap());
+        memory.register(&a, lease).await.unwrap();
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::Put(a.clone()));
+        memory.register(&b, lease).await.unwrap();
+        memory.deregister(a.id()).await.unwrap();
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::Put(b.clone()));
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::Expire(a.id().clone()));
+        faulty.on(Operation::List, Fault::Fail(ErrorKind::Unavailable));
+        assert!(watch.next().await.unwrap().is_err());
+        faulty.clear_all();
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(vec![b]));
+        memory.wipe();
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(Vec::new()));
+    }
+}

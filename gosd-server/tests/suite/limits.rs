@@ -1,0 +1,163 @@
+//! Clients that ask for too much, or take too long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use gosd_core::{Driver, Event, Memory};
+use gosd_server::{Limits, Settings};
+use gosd_testkit::{Fault, Faulty, Operation};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+use super::support::{
+    LATE, LEASE, ask, http, instance, memory, open, raw, read_until, registration, start, url,
+};
+
+const EVENTS: &[u8] = b"GET /v1/gosd/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+fn with(set: impl FnOnce(&mut Limits)) -> Settings {
+    let mut limits = Limits::default();
+    set(&mut limits);
+    Settings::new().limits(limits)
+}
+
+#[tokio::test]
+async fn too_many_requests() {
+    let settings = with(|limits| {
+        limits.burst = 5;
+        limits.requests_per_second = 1;
+    });
+    let (server, _) = memory(settings).await;
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        answers.push(ask(http().get(url(&server, "/v1/gosd/instances"))).await);
+    }
+    assert!(answers[..5].iter().all(|answer| answer.status == 200));
+    let refused = answers.iter().find(|answer| answer.status == 429).expect("a refusal");
+    assert_eq!(refused.headers["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn too_many_watchers() {
+    let (server, _) = memory(with(|limits| limits.watchers = 2)).await;
+    let mut watchers = Vec::new();
+    for _ in 0..2 {
+        let mut watcher = raw(&server, EVENTS).await;
+        assert!(read_until(&mut watcher, "]}\n\n").await.starts_with("HTTP/1.1 200"));
+        watchers.push(watcher);
+    }
+    assert_eq!(ask(http().get(url(&server, "/v1/gosd/events"))).await.status, 429);
+    drop(watchers.pop());
+    // It takes a moment until the server has noticed.
+    let comes_in = async {
+        while !read_until(&mut raw(&server, EVENTS).await, "\r\n\r\n").await.contains(" 200 ") {}
+    };
+    timeout(LATE, comes_in).await.expect("a place that was left is free again");
+}
+
+#[tokio::test]
+async fn too_many_instances() {
+    let (server, registry) = memory(with(|limits| limits.instances = 1)).await;
+    let driver = open(&url(&server, "")).await;
+    let (first, second) = (instance("mail"), instance("mail"));
+    driver.register(&first, LEASE).await.unwrap();
+    let mut watch = driver.watch().unwrap();
+    assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(vec![first.clone()]));
+    let error = driver.register(&second, LEASE).await.unwrap_err();
+    assert!(error.to_string().contains("507") && error.is_retryable(), "{error}");
+    // Whoever is there may stay.
+    driver.register(&first, LEASE).await.unwrap();
+    assert_eq!(registry.list().await.unwrap(), std::slice::from_ref(&first));
+    driver.deregister(first.id()).await.unwrap();
+    assert_eq!(watch.next().await.unwrap().unwrap(), Event::Remove(first.id().clone()));
+    driver.register(&second, LEASE).await.unwrap();
+}
+
+#[tokio::test]
+async fn too_many_instances_at_once() {
+    let faulty = Faulty::new(Arc::new(Memory::new()));
+    faulty.on(Operation::Watch, Fault::Hang);
+    let settings = with(|limits| limits.instances = 5);
+    let settings = settings.namespace("gosd", Arc::new(faulty.clone())).unwrap();
+    let server = start(settings).await;
+    let driver = open(&url(&server, "")).await;
+    let all: Vec<_> = (0..20).map(|_| instance("mail")).collect();
+    let early = driver.register(&all[0], LEASE).await.unwrap_err();
+    assert!(early.to_string().contains("503"), "nobody knows yet how many there are: {early}");
+    faulty.clear_all();
+    assert_eq!(ask(http().get(url(&server, "/health"))).await.status, 200);
+    // From now on the server hears of no registration but by making it.
+    faulty.on(Operation::Watch, Fault::Hang);
+    let registered = join_all(all.iter().map(|one| driver.register(one, LEASE))).await;
+    assert_eq!(registered.iter().filter(|result| result.is_ok()).count(), 5);
+    assert_eq!(faulty.list().await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn too_long_a_lease() {
+    let (server, _) = memory(with(|limits| limits.lease = Duration::from_secs(60))).await;
+    let request = http().put(url(&server, "/v1/gosd/instances/mail-1")).json(&registration());
+    assert_eq!(ask(request).await.status, 422);
+}
+
+#[tokio::test]
+async fn too_many_connections_wait() {
+    let (server, _) = memory(with(|limits| limits.connections = 1)).await;
+    let first = raw(&server, b"").await;
+    let mut second = raw(&server, b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let early = timeout(Duration::from_millis(300), second.read_u8()).await;
+    assert!(early.is_err(), "the second is served beside the first");
+    drop(first);
+    assert!(read_until(&mut second, "ok").await.contains(" 200 "));
+}
+
+#[tokio::test]
+async fn a_client_that_never_sends_is_cut_off() {
+    let patience = Duration::from_millis(300);
+    let (server, _) = memory(with(|limits| limits.patience = patience)).await;
+    for beginning in [b"".as_slice(), b"GET /health HT", b"GET /health HTTP/1.1\r\nhost: lo"] {
+        let mut client = raw(&server, beginning).await;
+        // It ends, which `read_until` waits for.
+        let answer = read_until(&mut client, "never").await;
+        assert!(!answer.contains(" 200 "), "{answer}");
+    }
+    // Neither does one stay that has asked something before.
+    let mut idle = raw(&server, b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(read_until(&mut idle, "never").await.contains(" 200 "));
+    let half_a_body = "PUT /v1/gosd/instances/mail-1 HTTP/1.1\r\nhost: localhost\r\n\
+                       content-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+    let mut slow = raw(&server, half_a_body.as_bytes()).await;
+    assert!(read_until(&mut slow, "never").await.contains(" 408 "));
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_cut_off_and_comes_back() {
+    let patience = Duration::from_millis(500);
+    let settings = with(|limits| {
+        limits.patience = patience;
+        limits.burst = 100_000;
+    });
+    let (server, registry) = memory(settings).await;
+    let mut slow = raw(&server, EVENTS).await;
+    assert!(read_until(&mut slow, "]}\n\n").await.contains("event: reset\n"));
+    // More than all the buffers between the two take, so that it is the reader who is waited for.
+    let large = "x".repeat(8_000);
+    let mut changing = instance("mail");
+    for n in 0..4_000 {
+        changing = changing.with_metadata("k", &format!("{n}{}", &large[..7_990]));
+        registry.register(&changing, LEASE).await.unwrap();
+        if n % 100 == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    tokio::time::sleep(patience * 3).await;
+    let mut read = Vec::new();
+    // The rest of what was under way, and then the end.
+    let _ = timeout(LATE, slow.read_to_end(&mut read)).await.expect("it is cut off");
+    assert!(read.len() < 30_000_000, "{} bytes", read.len());
+    let mut again = raw(&server, EVENTS).await;
+    let everything = read_until(&mut again, "]}\n\n").await;
+    assert!(everything.contains(&changing.to_json()));
+}

@@ -1,0 +1,13 @@
+//! The server over real sockets: its API, its bounds, and the HTTP driver as its client.
+
+mod access;
+mod api;
+mod bad_requests;
+mod dead_peers;
+mod limits;
+#[path = "../load/mod.rs"]
+mod load;
+mod load_in_small;
+mod mounted;
+mod restart;
+mod support;
