@@ -6,6 +6,7 @@ mod client;
 mod driver;
 mod driver_url;
 mod error;
+pub mod follow;
 mod instance;
 pub mod limits;
 mod memory;

@@ -8,6 +8,7 @@ const CAP: Duration = Duration::from_secs(5);
 
 /// The pauses between attempts.
 pub(crate) struct Backoff {
+    first: Duration,
     next: Duration,
     cap: Duration,
 }
@@ -15,8 +16,19 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Starts anew, with pauses of at most `cap` or 5 s, whichever is shorter.
     pub(crate) fn new(cap: Duration) -> Self {
-        let cap = cap.min(CAP);
-        Self { next: FIRST.min(cap), cap }
+        Self::between(FIRST, cap.min(CAP))
+    }
+
+    /// Starts anew, with pauses that leave room for several attempts within a lease.
+    ///
+    /// The registry cache counts on the longest of them; see `docs/design.md`.
+    pub(crate) fn of_lease(lease: Duration) -> Self {
+        Self::between(FIRST.min(lease / 30), CAP.min(lease / 6))
+    }
+
+    fn between(first: Duration, cap: Duration) -> Self {
+        let first = first.min(cap);
+        Self { first, next: first, cap }
     }
 
     /// The next pause: its upper half is random, so that clients do not come back in step.
@@ -27,7 +39,7 @@ impl Backoff {
     }
 
     pub(crate) fn reset(&mut self) {
-        *self = Self::new(self.cap);
+        self.next = self.first;
     }
 }
 

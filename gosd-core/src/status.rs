@@ -64,6 +64,11 @@ impl Status {
 }
 
 impl Registration {
+    /// Whether the client wants to be found by others.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !matches!(self, Self::DiscoverOnly | Self::Left)
+    }
+
     fn error(&self) -> Option<&Error> {
         match self {
             Self::Retrying { error, .. } | Self::Standalone { error, .. } => Some(error),

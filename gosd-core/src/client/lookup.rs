@@ -1,9 +1,12 @@
 //! Picking: at once, or waiting until there is something to pick.
 
+use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Cache};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::state::State;
@@ -132,7 +135,7 @@ pub(super) async fn wait(
     service: &str,
     mut pick: impl FnMut() -> Option<Arc<Instance>>,
 ) -> Result<Arc<Instance>> {
-    let mut news = state.news();
+    let waiter = Waiter::new(state, service);
     let bound = {
         // A timer is made inside the runtime, and may be awaited anywhere.
         let _runtime = state.runtime.enter();
@@ -140,7 +143,9 @@ pub(super) async fn wait(
     };
     tokio::pin!(bound);
     loop {
-        news.borrow_and_update();
+        let mut woken = pin!(waiter.notify.notified());
+        // From here on no news is missed.
+        woken.as_mut().enable();
         if let Some(instance) = pick() {
             return Ok(instance);
         }
@@ -155,9 +160,54 @@ pub(super) async fn wait(
         tokio::select! {
             // The end of the client is news: after it the clock may be gone, and panics.
             biased;
-            // Cannot fail: the state holds the sender.
-            _ = news.changed() => {}
+            () = woken => {}
             () = &mut bound => return pick().ok_or_else(|| state.not_found(service)),
         }
     }
+}
+
+/// The lookups that wait, by the service that they wait for.
+#[derive(Default)]
+pub(super) struct Lookups {
+    waiting: HashMap<Arc<str>, Arc<Notify>>,
+}
+
+impl Lookups {
+    /// Those for one service.
+    pub(super) fn get(&self, service: &str) -> Option<&Arc<Notify>> {
+        self.waiting.get(service)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Notify>> {
+        self.waiting.values().cloned().collect()
+    }
+}
+
+/// A lookup that waits.
+struct Waiter<'a> {
+    state: &'a State,
+    service: Arc<str>,
+    notify: Arc<Notify>,
+}
+
+impl<'a> Waiter<'a> {
+    fn new(state: &'a State, service: &str) -> Self {
+        let service: Arc<str> = service.into();
+        let notify = lookups(state).waiting.entry(Arc::clone(&service)).or_default().clone();
+        Self { state, service, notify }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut lookups = lookups(self.state);
+        // This one and the map hold it, and nobody else: the last lookup for the service is over.
+        if Arc::strong_count(&self.notify) == 2 {
+            lookups.waiting.remove(&self.service);
+        }
+    }
+}
+
+fn lookups(state: &State) -> MutexGuard<'_, Lookups> {
+    state.lookups.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,16 +1,18 @@
 //! The client: the public face over the state and the background tasks.
 
 mod builder;
-mod guard;
+mod keeper;
 mod lease;
 mod lookup;
+mod registration;
 mod signals;
 mod snapshot;
 mod staleness;
 mod start;
 mod state;
 mod streams;
-mod sync;
+mod tasks;
+mod tell;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,15 +20,16 @@ use std::sync::Arc;
 use futures_util::Stream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 pub use self::builder::ClientBuilder;
+use self::keeper::Reply;
 pub use self::lookup::Service;
 #[cfg(fuzzing)]
 pub(crate) use self::snapshot::fuzzing;
 use self::start::Starting;
 use self::state::State;
-use self::sync::Reply;
+use self::tasks::{AbortOnDrop, spawn};
 use crate::{
     Change, Driver, Error, Instance, InstanceId, Registration, Result, Settings, Status, View,
 };
@@ -79,31 +82,27 @@ impl Client {
         registration: Registration,
         runtime: Handle,
     ) -> (Self, impl Future<Output = Result<()>> + Send) {
-        let state = Arc::new(State::new(driver, settings, registration, runtime));
+        let state = Arc::new(State::new(Arc::clone(&driver), settings, registration, runtime));
         let mut tasks = Vec::new();
         let (reads, requests) = mpsc::unbounded_channel();
         let (starting, synced) = Starting::new(&state.settings);
-        let ending = Ending(Arc::clone(&state));
-        let sync = sync::run(Arc::clone(&state), requests, starting);
-        tasks.push(state.runtime.spawn(async move {
-            let _ending = ending;
-            sync.await;
-        }));
+        let keeper = keeper::run(Arc::clone(&state), Arc::clone(&driver), requests, starting);
+        tasks.push(spawn(&state, keeper));
         let id = instance.as_ref().map(|instance| instance.id().clone());
         let (leave, leased) = match instance {
             None => (None, None),
             Some(instance) => {
                 let (leave, requests) = mpsc::unbounded_channel();
                 let (starting, leased) = Starting::new(&state.settings);
-                let lease = lease::run(Arc::clone(&state), instance, requests, starting);
-                tasks.push(state.runtime.spawn(lease));
+                let lease = lease::run(Arc::clone(&state), driver, instance, requests, starting);
+                tasks.push(spawn(&state, lease));
                 (Some(leave), Some(leased))
             }
         };
         if let Some(path) = state.settings.snapshot_path.clone() {
             tasks.push(state.runtime.spawn(snapshot::keep(Arc::clone(&state), path)));
         }
-        let tasks = tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect();
+        let tasks = tasks.iter().map(JoinHandle::abort_handle).collect();
         let inner = Inner { state, id, leave, reads, tasks };
         let started = async move {
             let lease = async {
@@ -236,19 +235,26 @@ impl Client {
     #[doc(alias = "DeleteServiceWithURL")]
     pub async fn deregister_url(&self, url: &str) -> Result<usize> {
         self.refresh().await?;
-        let state = &self.inner.state;
-        let mut removed = 0;
-        let mut failure = None;
-        for id in state.registered_at(url) {
-            match state.call("deregister", state.driver.deregister(&id)).await {
-                Ok(()) => {
-                    state.deregistered(&id);
-                    removed += 1;
+        let state = Arc::clone(&self.inner.state);
+        let driver = state.driver("deregister_url")?;
+        let ids = state.registered_at(url);
+        // In a task, because the caller may be outside of the runtime; it ends with the caller.
+        let mut removal = AbortOnDrop(self.inner.state.runtime.spawn(async move {
+            let mut removed = 0;
+            let mut failure = None;
+            for id in ids {
+                match state.call(&*driver, "deregister", || driver.deregister(&id)).await {
+                    Ok(()) => {
+                        state.deregistered(&id);
+                        removed += 1;
+                    }
+                    Err(error) => failure = failure.or(Some(error)),
                 }
-                Err(error) => failure = failure.or(Some(error)),
             }
-        }
-        failure.map_or(Ok(removed), Err)
+            failure.map_or(Ok(removed), Err)
+        }));
+        // It fails only where the runtime is shut down.
+        (&mut removal.0).await.unwrap_or_else(|_| Err(Error::closed("deregister_url")))
     }
 
     /// How the client stands with its backend.
@@ -261,7 +267,7 @@ impl Client {
     /// A slow reader gets the latest status and misses what was in between. Further failures of the
     /// same kind are not news.
     pub fn status_changes(&self) -> impl Stream<Item = Status> + Send + Unpin + use<> {
-        streams::status(self.inner.state.progress())
+        streams::status(&self.inner.state)
     }
 
     /// The instances now, as a [`Change::Reset`], and every change after that; ends with the client.
@@ -278,7 +284,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The driver's error if the backend could not be told within twice
+    /// The driver's error if the backend could not be told within
     /// [`timeout`](field@Settings::timeout): the registration then ends with its lease.
     #[doc(alias = "Remove")]
     pub async fn leave(&self) -> Result<()> {
@@ -362,19 +368,10 @@ impl Drop for Inner {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("driver", &self.inner.state.driver.name())
+            .field("driver", &self.inner.state.driver_name())
             .field("id", &self.inner.id)
             .field("status", &self.status())
             .finish_non_exhaustive()
-    }
-}
-
-/// Ends what waits on the client when its task ends, as it does when its runtime is shut down.
-struct Ending(Arc<State>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }
 

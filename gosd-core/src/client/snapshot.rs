@@ -46,7 +46,7 @@ pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
         sleep(jittered(pause)).await;
         let Some((version, news)) = state.good_view(saved) else { continue };
         pause = period;
-        let (path, driver) = (path.clone(), state.driver.name().to_owned());
+        let (path, driver) = (path.clone(), state.driver_name().to_owned());
         let written = spawn_blocking(move || match news {
             Some(instances) => save(&path, &driver, &instances),
             None => still_good(&path),
@@ -55,7 +55,7 @@ pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
             Ok(Ok(())) => (saved, warned) = (Some(version), false),
             Ok(Err(error)) => {
                 saved = None;
-                let driver = state.driver.name();
+                let driver = state.driver_name();
                 if !warned {
                     warn!(driver, %error, "the snapshot file cannot be written");
                 }
@@ -69,7 +69,7 @@ pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
 
 /// Reads the file, if there is one that this driver's client wrote.
 pub(super) async fn load(state: &State, path: &Path) -> Option<Snapshot> {
-    let (file, driver) = (path.to_owned(), state.driver.name().to_owned());
+    let (file, driver) = (path.to_owned(), state.driver_name().to_owned());
     let read = spawn_blocking(move || match read(&file) {
         Ok((text, age)) => parse(&text, &driver).map(|instances| Some(Snapshot { instances, age })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -1,3 +1,5 @@
+//! What a background task reports to the start of its client.
+
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -61,5 +63,12 @@ impl Starting {
             // Fails only if the start was given up, which aborts this task too.
             let _ = report.send(outcome);
         }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        // A task that ends before it has anything to report must not leave the start waiting.
+        self.report(Err(Error::closed("start")));
     }
 }

@@ -1,15 +1,18 @@
 //! What the client's handles and its background tasks share.
 
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
+use super::lookup::Lookups;
 use super::staleness::Staleness;
-use super::sync::BATCH;
+use super::tell::{News, Outbox};
+use crate::follow::{self, BATCH};
 use crate::registry::{Directory, Effects, Registry};
 use crate::{
     Change, Driver, Error, ErrorKind, Event, Instance, InstanceId, Registration, Result, Settings,
@@ -22,27 +25,35 @@ use crate::{
 const CHANGES: usize = 2 * BATCH;
 
 pub(crate) struct State {
-    pub(crate) driver: Arc<dyn Driver>,
     pub(crate) settings: Settings,
     pub(crate) directory: Arc<Directory>,
     pub(crate) runtime: Handle,
-    /// Told when the own registration is gone.
-    pub(crate) own_gone: Notify,
+    /// Told when the own registration has to be made anew.
+    pub(super) own_gone: Notify,
+    /// The waiting lookups, by the service.
+    pub(super) lookups: Mutex<Lookups>,
+    /// What the status was when it last said something new.
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) changes: broadcast::Sender<Numbered>,
+    driver_name: String,
+    /// Gone once the client is shut down, and with it the connections.
+    driver: Mutex<Option<Arc<dyn Driver>>>,
     core: Mutex<Core>,
-    progress: watch::Sender<Progress>,
-    /// Told of what may answer a waiting lookup: a new service, contact, the end.
-    news: watch::Sender<()>,
     staleness: Staleness,
 }
 
-struct Core {
-    registry: Registry,
-    /// Gone once the client is shut down.
-    changes: Option<broadcast::Sender<Change>>,
+/// What only one thread at a time may look at or change.
+pub(super) struct Core {
+    pub(super) registry: Registry,
+    pub(super) status: Status,
+    pub(super) closed: bool,
     /// Counts the changes of the view.
     version: u64,
+    /// When the last heartbeat was sent that was answered.
+    pub(super) renewed_at: Option<Instant>,
     /// How the last goodbye went.
-    goodbye: Option<Result<()>>,
+    pub(super) goodbye: Option<Result<()>>,
+    pub(super) outbox: Outbox,
 }
 
 #[derive(Clone)]
@@ -50,6 +61,9 @@ pub(crate) struct Progress {
     pub(crate) status: Status,
     pub(crate) closed: bool,
 }
+
+/// A change, and the version of the view that it led to; none once the client is shut down.
+pub(super) type Numbered = Option<(u64, Change)>;
 
 impl State {
     pub(crate) fn new(
@@ -59,29 +73,61 @@ impl State {
         runtime: Handle,
     ) -> Self {
         let directory = Arc::new(Directory::default());
-        let registry = Registry::new(settings.lease_ttl, Arc::clone(&directory));
-        let changes = Some(broadcast::Sender::new(CHANGES));
-        let core = Core { registry, changes, version: 0, goodbye: None };
         let status = Status { registration, view: View::Unknown };
+        let core = Core {
+            registry: Registry::new(settings.lease_ttl, Arc::clone(&directory)),
+            status: status.clone(),
+            closed: false,
+            version: 0,
+            renewed_at: None,
+            goodbye: None,
+            outbox: Outbox::default(),
+        };
         let staleness = Staleness::new(settings.max_stale);
         Self {
-            driver,
             settings,
             directory,
             runtime,
             own_gone: Notify::new(),
-            core: Mutex::new(core),
+            lookups: Mutex::default(),
             progress: watch::Sender::new(Progress { status, closed: false }),
-            news: watch::Sender::new(()),
+            changes: broadcast::Sender::new(CHANGES),
+            driver_name: driver.name().to_owned(),
+            driver: Mutex::new(Some(driver)),
+            core: Mutex::new(core),
             staleness,
         }
     }
 
+    pub(crate) fn driver_name(&self) -> &str {
+        &self.driver_name
+    }
+
+    /// The driver, for an operation of a client that has not been shut down.
+    pub(crate) fn driver(&self, operation: &str) -> Result<Arc<dyn Driver>> {
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        driver.ok_or_else(|| Error::closed(operation))
+    }
+
+    /// Runs a driver call, bounded in time, and says in its error what it was.
+    pub(crate) fn call<'a, T, F: Future<Output = Result<T>>>(
+        &self,
+        driver: &'a dyn Driver,
+        operation: &'a str,
+        make: impl FnOnce() -> F,
+    ) -> impl Future<Output = Result<T>> {
+        follow::call(driver, operation, self.settings.timeout, make)
+    }
+
     pub(crate) fn apply(&self, events: Vec<Event>) {
         for event in &events {
-            debug!(driver = self.driver.name(), ?event, "watch");
+            let driver = self.driver_name();
+            match event {
+                Event::Reset(all) => debug!(driver, instances = all.len(), "watch: a snapshot"),
+                event => debug!(driver, ?event, "watch"),
+            }
         }
-        self.step_if_open(|registry, now| registry.apply(events, now));
+        self.step_if_open(|registry, now| ((), registry.apply(events, now)));
     }
 
     pub(crate) fn begin_read(&self) {
@@ -90,14 +136,11 @@ impl State {
 
     /// Applies a read; false if it was overtaken by a `Reset`.
     pub(crate) fn finish_read(&self, all: Vec<Instance>) -> bool {
-        let mut applied = true;
-        self.step_if_open(|registry, now| {
-            registry.finish_read(all, now).unwrap_or_else(|| {
-                applied = false;
-                Effects::default()
-            })
+        let applied = self.step_if_open(|registry, now| match registry.finish_read(all, now) {
+            Some(effects) => (true, effects),
+            None => (false, Effects::default()),
         });
-        applied
+        applied.unwrap_or(true)
     }
 
     pub(crate) fn abandon_read(&self) {
@@ -107,17 +150,32 @@ impl State {
     pub(crate) fn lose_contact(&self, error: Error) {
         self.step_if_open(|registry, now| {
             registry.lose_contact(error, now);
-            Effects::default()
+            ((), Effects::default())
         });
     }
 
-    pub(crate) fn sweep(&self) {
-        self.step_if_open(Registry::sweep);
+    /// Notes that this process runs; returns whether it stood still and has to look again.
+    pub(crate) fn wake(&self, drift: Duration) -> bool {
+        let mut core = self.lock();
+        let stood_still = core.registry.wake(Instant::now(), drift);
+        if stood_still && core.status.registration.is_wanted() {
+            core.outbox.push(News::OwnGone);
+        }
+        drop(core);
+        self.tell();
+        stood_still
+    }
+
+    /// Whether something is missing, so that the backend should be read again soon.
+    pub(crate) fn misses_something(&self) -> bool {
+        self.lock().registry.misses_something()
     }
 
     /// Takes over a view from before, of this age.
     pub(crate) fn seed(&self, all: Vec<Instance>, age: Duration) {
-        self.step_if_open(|registry, now| registry.seed(all, now.checked_sub(age).unwrap_or(now)));
+        self.step_if_open(|registry, now| {
+            ((), registry.seed(all, now.checked_sub(age).unwrap_or(now)))
+        });
     }
 
     /// The version of a view that is fresh, and what others registered if it is not the one known.
@@ -130,16 +188,8 @@ impl State {
         matches!(core.registry.view(), View::Fresh).then(|| (core.version, news()))
     }
 
-    pub(crate) fn next_sweep(&self) -> Option<Instant> {
-        self.lock().registry.next_sweep()
-    }
-
-    pub(crate) fn own_is_gone(&self) -> bool {
-        self.lock().registry.own_is_gone()
-    }
-
     pub(crate) fn deregistered(&self, id: &InstanceId) {
-        self.step(|registry, _| registry.deregistered(id));
+        self.step(|core, _| ((), core.registry.deregistered(id)));
     }
 
     pub(crate) fn registered_at(&self, url: &str) -> Vec<InstanceId> {
@@ -147,128 +197,72 @@ impl State {
     }
 
     pub(crate) fn add_local(&self, service: &str, url: &str) -> Result<InstanceId> {
-        let mut result = Err(Error::closed("add_local"));
-        self.step(|registry, _| match registry.add_local(service, url) {
-            Ok((id, effects)) => {
-                result = Ok(id);
-                effects
-            }
-            Err(error) => {
-                result = Err(error);
-                Effects::default()
-            }
-        });
-        result
+        self.step(|core, _| match core.registry.add_local(service, url) {
+            Ok((id, effects)) => (Ok(id), effects),
+            Err(error) => (Err(error), Effects::default()),
+        })
     }
 
     pub(crate) fn remove_local(&self, id: &InstanceId) -> bool {
-        let mut removed = false;
-        self.step(|registry, _| {
-            let effects = registry.remove_local(id);
-            removed = effects.is_some();
-            effects.unwrap_or_default()
-        });
-        removed
-    }
-
-    /// Notes a successful heartbeat, unless the client has left in the meantime.
-    pub(crate) fn registered(&self, instance: &Instance) {
-        self.step_if_open(|registry, _| {
-            let mut has_left = false;
-            let changed = self.set_status(|status| match status.registration {
-                Registration::Left => has_left = true,
-                _ => status.registration = Registration::Registered,
-            });
-            if changed {
-                info!(driver = self.driver.name(), id = %instance.id(), "registered");
-            }
-            if has_left { Effects::default() } else { registry.registered(instance) }
-        });
-    }
-
-    pub(crate) fn registration_failed(&self, error: Error) {
-        let driver = self.driver.name();
-        let shown = error.clone();
-        let changed = self.set_status(|status| {
-            status.registration = match &status.registration {
-                Registration::Retrying { since, .. } => {
-                    Registration::Retrying { since: *since, error }
-                }
-                Registration::Standalone { since, .. } => {
-                    Registration::Standalone { since: *since, error }
-                }
-                Registration::Registered => {
-                    Registration::Retrying { since: Instant::now().into_std(), error }
-                }
-                Registration::Left | Registration::DiscoverOnly => return,
-            }
-        });
-        if changed {
-            warn!(driver, error = %shown, "the registration fails; it is retried until it succeeds");
-        }
-    }
-
-    /// Marks the client as left: from now on nothing registers it.
-    pub(crate) fn disown(&self) {
-        self.step(|registry, _| {
-            registry.disown();
-            self.set_status(|status| status.registration = Registration::Left);
-            Effects::default()
-        });
-    }
-
-    /// Notes how the goodbye went.
-    pub(crate) fn has_left(&self, instance: &Instance, result: &Result<()>) {
-        self.lock().goodbye = Some(result.clone());
-        if result.is_ok() {
-            self.deregistered(instance.id());
-        }
-    }
-
-    pub(crate) fn goodbye(&self) -> Option<Result<()>> {
-        self.lock().goodbye.clone()
+        self.step(|core, _| match core.registry.remove_local(id) {
+            Some(effects) => (true, effects),
+            None => (false, Effects::default()),
+        })
     }
 
     /// Ends everything that waits; the view is served on as it is.
     pub(crate) fn close(&self) {
-        if self.is_closed() {
-            return;
-        }
-        self.step(|registry, now| {
-            registry.lose_contact(Error::closed("watch"), now);
-            // Here and not after it, for this loss of contact is no failure to warn of.
-            let view = registry.view();
-            self.progress.send_modify(|progress| {
-                progress.status.view = view;
-                progress.closed = true;
-            });
-            Effects::default()
+        self.step(|core, now| {
+            if !mem::replace(&mut core.closed, true) {
+                core.registry.lose_contact(Error::closed("watch"), now);
+                // Set here, because this loss of contact is no failure to warn of.
+                core.status.view = core.registry.view();
+                core.outbox.push(News::Closed(core.status.clone()));
+            }
+            ((), Effects::default())
         });
-        self.lock().changes = None;
-        self.news.send_replace(());
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(driver);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.progress.borrow().closed
+        self.lock().closed
     }
 
+    /// How the client stands, as far as its background work is known to run.
     pub(crate) fn status(&self) -> Status {
-        self.progress.borrow().status.clone()
+        let core = self.lock();
+        let mut status = core.status.clone();
+        if let (View::Fresh, Some(since)) = (&status.view, core.registry.idle_since(Instant::now()))
+        {
+            let message = "the background work does not run; is the runtime driven, and does \
+                           nothing block it?";
+            let error = Error::new(ErrorKind::Timeout, message).at(self.driver_name(), "watch");
+            status.view = View::Stale { since: since.into_std(), error };
+        }
+        let ttl = self.settings.lease_ttl;
+        if let (Registration::Registered, Some(at)) = (&status.registration, core.renewed_at)
+            && at.elapsed() > ttl
+        {
+            let message = "no heartbeat was answered for a whole lease; is the runtime driven, and \
+                           does nothing block it?";
+            let error = Error::new(ErrorKind::Timeout, message).at(self.driver_name(), "register");
+            status.registration = Registration::Retrying { since: (at + ttl).into_std(), error };
+        }
+        status
     }
 
     pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
     }
 
-    pub(crate) fn news(&self) -> watch::Receiver<()> {
-        self.news.subscribe()
-    }
-
-    /// Everything there is now, and the changes that follow; none once the client is shut down.
-    pub(crate) fn changes(&self) -> (Change, Option<broadcast::Receiver<Change>>) {
+    /// Everything there is now, and with which version, and the changes that follow; none once the
+    /// client is shut down.
+    pub(super) fn changes(&self) -> (Change, u64, Option<broadcast::Receiver<Numbered>>) {
         let core = self.lock();
         let all = core.registry.instances().cloned().collect();
-        (Change::Reset(all), core.changes.as_ref().map(broadcast::Sender::subscribe))
+        let receiver = (!core.closed).then(|| self.changes.subscribe());
+        (Change::Reset(all), core.version, receiver)
     }
 
     /// The latest failure that the client lives with.
@@ -286,7 +280,6 @@ impl State {
         if let Some(stale) = self.too_stale() {
             return stale;
         }
-        let backend = self.driver.name();
         let core = self.lock();
         match core.registry.never_reached() {
             None => {
@@ -308,7 +301,7 @@ impl State {
                 }
             }
         }
-        .at(backend, "next")
+        .at(self.driver_name(), "next")
     }
 
     /// Whether the view is older than the settings allow.
@@ -321,69 +314,65 @@ impl State {
         let (stale, limit) = self.staleness.excess()?;
         let message =
             format!("without contact for {stale:.0?}, and no more than {limit:?} is allowed");
-        Some(Error::new(ErrorKind::Stale, message).at(self.driver.name(), "next"))
+        Some(Error::new(ErrorKind::Stale, message).at(self.driver_name(), "next"))
     }
 
     /// Runs a step of the background work, which may not have noticed yet that it is stopped.
-    fn step_if_open(&self, step: impl FnOnce(&mut Registry, Instant) -> Effects) {
-        self.step(|registry, now| match self.is_closed() {
-            true => Effects::default(),
-            false => step(registry, now),
-        });
-    }
-
-    /// Runs one step of the registry, and tells everybody what it did.
-    fn step(&self, step: impl FnOnce(&mut Registry, Instant) -> Effects) {
-        let now = Instant::now();
-        let mut core = self.lock();
-        let effects = step(&mut core.registry, now);
-        let view = core.registry.view();
-        core.version += effects.changes.len() as u64;
-        if let Some(changes) = &core.changes {
-            for change in effects.changes {
-                debug!(driver = self.driver.name(), ?change, "view");
-                // Fails only if nobody listens.
-                let _ = changes.send(change);
+    fn step_if_open<T>(
+        &self,
+        step: impl FnOnce(&mut Registry, Instant) -> (T, Effects),
+    ) -> Option<T> {
+        self.step(|core, now| match core.closed {
+            true => (None, Effects::default()),
+            false => {
+                let (result, effects) = step(&mut core.registry, now);
+                (Some(result), effects)
             }
-        }
-        // Under the lock, so that the order of what is told is the order of the steps.
-        let contact_changed = self.set_view(&view);
-        drop(core);
-        if effects.own_gone {
-            info!(driver = self.driver.name(), "the own registration is gone from the backend");
-            self.own_gone.notify_one();
-        }
-        if contact_changed || effects.service_came {
-            self.news.send_replace(());
-        }
-    }
-
-    fn set_view(&self, view: &View) -> bool {
-        let driver = self.driver.name();
-        self.staleness.note(view);
-        let changed = self.set_status(|status| status.view = view.clone());
-        if changed {
-            match view {
-                View::Stale { error, .. } => {
-                    warn!(driver, %error, "contact lost; the last view is served on");
-                }
-                View::Fresh => info!(driver, "in contact"),
-                View::Unknown => {}
-            }
-        }
-        changed
-    }
-
-    /// Changes the status; tells of it, and returns true, only if it says something new.
-    fn set_status(&self, change: impl FnOnce(&mut Status)) -> bool {
-        self.progress.send_if_modified(|progress| {
-            let before = progress.status.clone();
-            change(&mut progress.status);
-            !progress.status.is_like(&before)
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Core> {
+    /// Runs one step of the registry, and tells everybody what it did once the lock is released.
+    pub(super) fn step<T>(&self, step: impl FnOnce(&mut Core, Instant) -> (T, Effects)) -> T {
+        let now = Instant::now();
+        let mut core = self.lock();
+        let (result, effects) = step(&mut core, now);
+        core.note(effects);
+        self.staleness.note(core.registry.aging_since());
+        drop(core);
+        self.tell();
+        result
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// Puts what a step did into the outbox.
+    fn note(&mut self, effects: Effects) {
+        if !effects.changes.is_empty() {
+            let first = self.version + 1;
+            self.version += effects.changes.len() as u64;
+            self.outbox.push(News::Changes(first, effects.changes));
+        }
+        if effects.own_gone {
+            self.outbox.push(News::OwnGone);
+        }
+        let view = self.registry.view();
+        if !self.closed && self.set_status(|status| status.view = view.clone()) {
+            self.outbox.push(News::View(view));
+        }
+    }
+
+    /// Changes the status; tells of it, and returns true, only if it says something new.
+    pub(super) fn set_status(&mut self, change: impl FnOnce(&mut Status)) -> bool {
+        let before = self.status.clone();
+        change(&mut self.status);
+        let is_news = !self.status.is_like(&before);
+        if is_news {
+            self.outbox.push(News::Status(self.status.clone()));
+        }
+        is_news
     }
 }

@@ -4,36 +4,47 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
 
 use super::state::{Progress, State};
 use crate::{Change, Status};
 
-pub(super) fn status(mut progress: watch::Receiver<Progress>) -> BoxStream<'static, Status> {
-    progress.mark_changed();
-    Box::pin(stream::unfold(Some(progress), async |progress| {
+pub(super) fn status(state: &State) -> BoxStream<'static, Status> {
+    // Subscribed before the look, so that nothing is missed in between.
+    let progress = state.progress();
+    let is_closed = progress.borrow().closed;
+    let start = (Some(state.status()), (!is_closed).then_some(progress));
+    Box::pin(stream::unfold(start, async |(now, progress)| {
+        if let Some(status) = now {
+            return Some((status, (None, progress)));
+        }
         let mut progress = progress?;
         progress.changed().await.ok()?;
         let Progress { status, closed } = progress.borrow_and_update().clone();
-        Some((status, (!closed).then_some(progress)))
+        Some((status, (None, (!closed).then_some(progress))))
     }))
 }
 
 pub(super) fn changes(state: Arc<State>) -> BoxStream<'static, Change> {
-    let (reset, receiver) = state.changes();
-    let start = (Some(reset), receiver, state);
-    Box::pin(stream::unfold(start, async |(next, receiver, state)| {
-        if let Some(change) = next {
-            return Some((change, (None, receiver, state)));
+    let (reset, version, receiver) = state.changes();
+    let start = (Some(reset), version, receiver, state);
+    Box::pin(stream::unfold(start, async |(reset, version, receiver, state)| {
+        if let Some(reset) = reset {
+            return Some((reset, (None, version, receiver, state)));
         }
         let mut receiver = receiver?;
-        match receiver.recv().await {
-            Ok(change) => Some((change, (None, Some(receiver), state))),
-            Err(RecvError::Lagged(_)) => {
-                let (reset, receiver) = state.changes();
-                Some((reset, (None, receiver, state)))
+        loop {
+            match receiver.recv().await {
+                // The snapshot has what led to its version, though it may be told only now.
+                Ok(Some((number, _))) if number <= version => {}
+                Ok(Some((number, change))) => {
+                    return Some((change, (None, number, Some(receiver), state)));
+                }
+                Err(RecvError::Lagged(_)) => {
+                    let (reset, version, receiver) = state.changes();
+                    return Some((reset, (None, version, receiver, state)));
+                }
+                Ok(None) | Err(RecvError::Closed) => return None,
             }
-            Err(RecvError::Closed) => None,
         }
     }))
 }

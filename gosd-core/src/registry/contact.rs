@@ -1,53 +1,179 @@
+//! What is known of the contact with the backend: whether it holds, since when, and how good it was.
+//!
+//! `docs/design.md` says why these rules and not others.
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::{Error, ErrorKind, View};
 
+/// By clause 9 a watch notices a dead connection within this time.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// The contact with the backend, and what may be concluded from it.
+pub(super) struct Contact {
+    lease: Duration,
+    state: State,
+    /// When the backend was last heard.
+    heard_at: Option<Instant>,
+    /// Whether changes are pushed at present.
+    is_pushed: bool,
+    /// Whether the own heartbeats are answered; a client that only discovers has none that fail.
+    writes_taken: bool,
+    /// The beginning of the present stretch of good contact.
+    good_since: Option<Instant>,
+    /// The last answer of the present run of answers, none of which is far from the one before.
+    proven_at: Option<Instant>,
+    /// How long the present run lasts.
+    run: Duration,
+    /// What earlier runs count for.
+    banked: Duration,
+    /// When this process was last seen to run.
+    awake_at: Option<Instant>,
+}
+
 /// Whether the backend is being heard.
-pub(super) enum Contact {
+enum State {
     /// A view from before, if there is one, has been without contact since then.
     Never {
         error: Option<Error>,
         seeded: Option<Instant>,
     },
-    Held {
-        since: Instant,
-    },
+    Held,
     Lost {
         since: Instant,
         error: Error,
     },
 }
 
-impl Default for Contact {
-    fn default() -> Self {
-        Self::Never { error: None, seeded: None }
-    }
+/// By what the backend was heard.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// An item of the watch.
+    Item,
+    /// The answer to a read.
+    Read,
 }
 
+/// A point in the time of good contact, which only answers move on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GoodTime(Duration);
+
 impl Contact {
-    /// Notes that the backend was heard; returns whether it was not before.
-    pub(super) fn gain(&mut self, now: Instant) -> bool {
-        let gained = !matches!(self, Self::Held { .. });
-        if gained {
-            *self = Self::Held { since: now };
+    pub(super) fn new(lease: Duration) -> Self {
+        Self {
+            lease,
+            state: State::Never { error: None, seeded: None },
+            heard_at: None,
+            is_pushed: false,
+            writes_taken: true,
+            good_since: None,
+            proven_at: None,
+            run: Duration::ZERO,
+            banked: Duration::ZERO,
+            awake_at: None,
         }
-        gained
     }
 
+    /// Notes that the backend was heard.
+    pub(super) fn hear(&mut self, proof: Proof, now: Instant) {
+        self.state = State::Held;
+        self.heard_at = Some(now);
+        self.is_pushed |= proof == Proof::Item;
+        if !self.writes_taken {
+            return;
+        }
+        self.good_since.get_or_insert(now);
+        match self.proven_at {
+            Some(before) if now.duration_since(before) <= self.hold() => {
+                self.run += now.duration_since(before);
+            }
+            // What lies between two answers that are far apart is not known.
+            _ => self.bank(),
+        }
+        self.proven_at = Some(now);
+    }
+
+    /// Notes that the backend is not heard any more.
     pub(super) fn lose(&mut self, error: Error, now: Instant) {
-        *self = match *self {
-            Self::Never { seeded, .. } => Self::Never { error: Some(error), seeded },
-            Self::Held { .. } => Self::Lost { since: now, error },
-            Self::Lost { since, .. } => Self::Lost { since, error },
+        self.state = match self.state {
+            State::Never { seeded, .. } => State::Never { error: Some(error), seeded },
+            State::Held => State::Lost { since: self.last_contact(now), error },
+            State::Lost { since, .. } => State::Lost { since, error },
         };
+        self.is_pushed = false;
+        self.interrupt();
+    }
+
+    /// Ends the present stretch of good contact; the next answer begins another.
+    pub(super) fn interrupt(&mut self) {
+        self.good_since = None;
+        self.bank();
+        self.proven_at = None;
+    }
+
+    /// Notes that what was known has been replaced: the backend may have lost what it knew.
+    pub(super) fn begin_anew(&mut self, now: Instant) {
+        self.good_since = self.writes_taken.then_some(now);
+    }
+
+    /// Notes whether the own heartbeats are answered.
+    pub(super) fn note_writes(&mut self, taken: bool, now: Instant) {
+        if self.writes_taken != taken {
+            self.writes_taken = taken;
+            self.interrupt();
+            if taken && self.is_pushed {
+                self.good_since = Some(now);
+            }
+        }
+    }
+
+    /// Notes that this process runs, and by how much its wall clock has moved against its monotonic
+    /// clock since the last time; returns whether it stood still for so long that it has to look
+    /// what it missed.
+    ///
+    /// The monotonic clock stops while a machine is suspended, and only the wall clock tells. When
+    /// that steps for another reason, the break does no harm.
+    pub(super) fn wake(&mut self, now: Instant, drift: Duration) -> bool {
+        let idle = self.awake_at.map_or(Duration::ZERO, |then| now.duration_since(then));
+        self.awake_at = Some(now);
+        let stood_still = idle.max(drift) > self.pause();
+        if stood_still {
+            self.interrupt();
+        }
+        stood_still
+    }
+
+    /// Since when this process was not seen to run, where it should have been.
+    pub(super) fn idle_since(&self, now: Instant) -> Option<Instant> {
+        self.awake_at.filter(|then| now.duration_since(*then) > self.hold())
+    }
+
+    pub(super) fn takes_writes(&self) -> bool {
+        self.writes_taken
+    }
+
+    /// Whether whoever lives has renewed its lease in the present stretch, so that what expires
+    /// now is dead.
+    pub(super) fn believes_expiry(&self, now: Instant) -> bool {
+        self.good_since.is_some_and(|since| now.duration_since(since) >= self.hold())
+    }
+
+    /// The present point in the time of good contact.
+    pub(super) fn good_time(&self) -> GoodTime {
+        GoodTime(self.banked + self.run)
+    }
+
+    /// Whether a live instance has had its chance to come back since then.
+    pub(super) fn is_over(&self, since: GoodTime) -> bool {
+        self.good_time().0.saturating_sub(since.0) >= self.hold()
     }
 
     /// Notes that there is a view from before; returns whether it is still of use.
     pub(super) fn seed(&mut self, since: Instant) -> bool {
-        match self {
-            Self::Never { seeded, .. } => {
+        match &mut self.state {
+            State::Never { seeded, .. } => {
                 *seeded = Some(since);
                 true
             }
@@ -55,38 +181,62 @@ impl Contact {
         }
     }
 
-    pub(super) fn held_since(&self) -> Option<Instant> {
-        match self {
-            Self::Held { since } => Some(*since),
+    pub(super) fn never_reached(&self) -> Option<Option<&Error>> {
+        match &self.state {
+            State::Never { error, .. } => Some(error.as_ref()),
             _ => None,
         }
     }
 
-    /// Whether contact has held for the last lease, so that every live instance had its heartbeat.
-    pub(super) fn is_unbroken(&self, now: Instant, lease: Duration) -> bool {
-        self.held_since().is_some_and(|since| now.duration_since(since) >= lease)
-    }
-
-    pub(super) fn never_reached(&self) -> Option<Option<&Error>> {
-        match self {
-            Self::Never { error, .. } => Some(error.as_ref()),
-            _ => None,
+    /// Since when the view may have aged; `None` while changes are pushed, or nothing is known.
+    pub(super) fn aging_since(&self) -> Option<Instant> {
+        match self.state {
+            State::Never { seeded, .. } => seeded,
+            State::Held if self.is_pushed => None,
+            State::Held => self.heard_at,
+            State::Lost { since, .. } => Some(since),
         }
     }
 
     pub(super) fn view(&self) -> View {
-        match self {
-            Self::Never { seeded: None, .. } => View::Unknown,
-            Self::Never { seeded: Some(since), error } => View::Stale {
+        match &self.state {
+            State::Never { seeded: None, .. } => View::Unknown,
+            State::Never { seeded: Some(since), error } => View::Stale {
                 since: since.into_std(),
                 error: error.clone().unwrap_or_else(|| {
                     Error::new(ErrorKind::Unavailable, "nothing has been read from the backend yet")
                 }),
             },
-            Self::Held { .. } => View::Fresh,
-            Self::Lost { since, error } => {
+            State::Held => View::Fresh,
+            State::Lost { since, error } => {
                 View::Stale { since: since.into_std(), error: error.clone() }
             }
         }
+    }
+
+    /// When the backend was last in contact, where the loss of it is noticed now.
+    fn last_contact(&self, now: Instant) -> Instant {
+        let heard_at = self.heard_at.unwrap_or(now);
+        match now.checked_sub(SILENCE) {
+            Some(alive) if self.is_pushed => heard_at.max(alive),
+            None if self.is_pushed => now,
+            _ => heard_at,
+        }
+    }
+
+    fn bank(&mut self) {
+        // A live instance that was refused may have paused for the rest of the run.
+        self.banked += self.run.saturating_sub(self.pause());
+        self.run = Duration::ZERO;
+    }
+
+    /// The time in which every live instance renews its lease or registers again.
+    fn hold(&self) -> Duration {
+        self.lease / 2
+    }
+
+    /// The longest pause of a live instance between two attempts.
+    fn pause(&self) -> Duration {
+        self.lease / 6
     }
 }

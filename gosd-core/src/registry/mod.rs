@@ -15,21 +15,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::contact::Contact;
+use self::contact::{Contact, GoodTime, Proof};
 pub(crate) use self::directory::{Directory, Rotation, Services, Turns};
 use self::known::Known;
 pub(crate) use self::slots::Leaf;
 use crate::{Change, Error, Event, Instance, InstanceId, Result, View, limits};
 
 pub(crate) struct Registry {
-    lease: Duration,
     known: Known,
     /// Entries of this process alone, which no event or read touches.
     locals: HashSet<InstanceId>,
-    /// Instances that vanished and are kept, with the time from which a lease must pass.
-    missing: HashMap<InstanceId, Instant>,
-    /// When the first of the missing may be due.
-    sweep_at: Option<Instant>,
+    /// Instances that vanished and are kept, each with the good time at which it was missed first.
+    missing: HashMap<InstanceId, GoodTime>,
     contact: Contact,
     /// The ids that events touched since the read in flight began.
     reading: Option<Reading>,
@@ -42,7 +39,7 @@ struct Reading {
     touched: HashSet<InstanceId>,
     /// A `Reset` came in between: it is no older than the read, and continued by events.
     superseded: bool,
-    /// The own registration that the read must hold to be believed.
+    /// The own registration, which the read should hold.
     own: Option<InstanceId>,
 }
 
@@ -59,12 +56,10 @@ pub(crate) struct Effects {
 impl Registry {
     pub(crate) fn new(lease: Duration, directory: Arc<Directory>) -> Self {
         Self {
-            lease,
             known: Known::new(directory),
             locals: HashSet::new(),
             missing: HashMap::new(),
-            sweep_at: None,
-            contact: Contact::default(),
+            contact: Contact::new(lease),
             reading: None,
             own: None,
         }
@@ -81,15 +76,15 @@ impl Registry {
 
     /// Returns whether the own registration is gone by the event.
     fn step(&mut self, event: Event, now: Instant) -> bool {
-        let unbroken = self.contact.is_unbroken(now, self.lease);
-        self.gain_contact(now);
+        self.contact.hear(Proof::Item, now);
         match event {
             Event::Reset(all) => {
                 if let Some(reading) = &mut self.reading {
                     reading.superseded = true;
                 }
+                self.contact.begin_anew(now);
                 let own = self.own.clone();
-                self.replace(all, &HashSet::new(), own.as_ref(), unbroken, now)
+                self.replace(all, &HashSet::new(), own.as_ref(), now)
             }
             Event::Put(instance) => {
                 self.put(instance);
@@ -100,13 +95,18 @@ impl Registry {
                 self.own.as_ref() == Some(&id)
             }
             Event::Expire(id) => {
-                if unbroken {
+                let is_own = self.own.as_ref() == Some(&id);
+                if is_own {
+                    // This process lives, so it is the backend that could not be reached.
+                    self.contact.note_writes(false, now);
+                }
+                if !is_own && self.contact.believes_expiry(now) {
                     self.remove(&id);
                 } else {
                     self.touch(&id);
-                    self.miss(id.clone(), self.contact.held_since().unwrap_or(now));
+                    self.miss(id);
                 }
-                self.own.as_ref() == Some(&id)
+                is_own
             }
             Event::Resumed => false,
         }
@@ -117,23 +117,23 @@ impl Registry {
         self.reading = Some(Reading { own: self.own.clone(), ..Reading::default() });
     }
 
-    /// Applies what the read found; `None` if a `Reset` has come in between, which goes before it.
+    /// Applies what the read found; `None` if a newer `Reset` superseded it.
     pub(crate) fn finish_read(&mut self, all: Vec<Instance>, now: Instant) -> Option<Effects> {
         let reading = self.reading.take().unwrap_or_default();
-        let unbroken = self.contact.is_unbroken(now, self.lease);
-        self.gain_contact(now);
+        self.contact.hear(Proof::Read, now);
         if reading.superseded {
             return None;
         }
         // A client that has left meanwhile has none.
         let own = reading.own.filter(|_| self.own.is_some());
-        let own_gone = self.replace(all, &reading.touched, own.as_ref(), unbroken, now);
+        let own_gone = self.replace(all, &reading.touched, own.as_ref(), now);
         Some(self.publish(own_gone))
     }
 
     /// Notes that the read failed: it tells nothing of the instances.
     pub(crate) fn abandon_read(&mut self) {
         self.reading = None;
+        self.contact.interrupt();
     }
 
     /// Notes that nothing is heard of the backend any more.
@@ -141,29 +141,24 @@ impl Registry {
         self.contact.lose(error, now);
     }
 
-    /// Drops what has been missing for long enough.
-    pub(crate) fn sweep(&mut self, now: Instant) -> Effects {
-        self.sweep_at = None;
-        let mut due = Vec::new();
-        if let Some(since) = self.contact.held_since() {
-            for (id, &from) in &self.missing {
-                let at = from.max(since) + self.lease;
-                if at <= now {
-                    due.push(id.clone());
-                } else {
-                    self.sweep_at = Some(self.sweep_at.map_or(at, |earlier| earlier.min(at)));
-                }
-            }
+    /// Notes that this process runs; returns whether it stood still and has to look again.
+    pub(crate) fn wake(&mut self, now: Instant, drift: Duration) -> bool {
+        let stood_still = self.contact.wake(now, drift);
+        if stood_still && self.own.is_some() {
+            // Its lease may be over.
+            self.contact.note_writes(false, now);
         }
-        for id in due {
-            self.remove(&id);
-        }
-        self.publish(false)
+        stood_still
     }
 
-    /// When [`sweep`](Self::sweep) has to be called next.
-    pub(crate) fn next_sweep(&self) -> Option<Instant> {
-        self.sweep_at
+    /// Since when this process has not run as it should, if it does not.
+    pub(crate) fn idle_since(&self, now: Instant) -> Option<Instant> {
+        self.contact.idle_since(now)
+    }
+
+    /// Whether something is missing, so that the backend should be read again soon.
+    pub(crate) fn misses_something(&self) -> bool {
+        !self.missing.is_empty()
     }
 
     /// Takes over a view from before, unless the backend has been read by now.
@@ -179,15 +174,22 @@ impl Registry {
     }
 
     /// Notes that the own registration has succeeded, and shows it without waiting to be told.
-    pub(crate) fn registered(&mut self, instance: &Instance) -> Effects {
+    pub(crate) fn registered(&mut self, instance: &Instance, now: Instant) -> Effects {
+        self.contact.note_writes(true, now);
         self.own = Some(instance.id().clone());
         self.put(instance.clone());
         self.publish(false)
     }
 
+    /// Notes that the own heartbeat failed, so that the backend is not known to take writes.
+    pub(crate) fn registration_failed(&mut self, now: Instant) {
+        self.contact.note_writes(false, now);
+    }
+
     /// Notes that nobody renews the own registration any more.
-    pub(crate) fn disown(&mut self) {
+    pub(crate) fn disown(&mut self, now: Instant) {
         self.own = None;
+        self.contact.note_writes(true, now);
     }
 
     /// Takes away an instance that this client has deregistered, without waiting to be told.
@@ -197,11 +199,14 @@ impl Registry {
         self.publish(own_gone)
     }
 
-    /// Whether the own registration was seen to be gone, and has not come back.
+    /// Whether the own registration is not known to be there: it was seen to be gone, or this
+    /// process stood still for longer than it may have lasted.
     pub(crate) fn own_is_gone(&self) -> bool {
-        self.own
-            .as_ref()
-            .is_some_and(|id| !self.known.contains(id) || self.missing.contains_key(id))
+        self.own.as_ref().is_some_and(|id| {
+            !self.known.contains(id)
+                || self.missing.contains_key(id)
+                || !self.contact.takes_writes()
+        })
     }
 
     pub(crate) fn add_local(&mut self, service: &str, url: &str) -> Result<(InstanceId, Effects)> {
@@ -251,6 +256,11 @@ impl Registry {
         self.contact.view()
     }
 
+    /// Since when the view may have aged; `None` while changes are pushed, or nothing is known.
+    pub(crate) fn aging_since(&self) -> Option<Instant> {
+        self.contact.aging_since()
+    }
+
     /// The last failure to reach the backend, as long as it has never been reached.
     pub(crate) fn never_reached(&self) -> Option<Option<&Error>> {
         self.contact.never_reached()
@@ -283,14 +293,11 @@ impl Registry {
         }
     }
 
-    /// Keeps an instance that vanished, until a lease after `from` has passed in contact.
-    fn miss(&mut self, id: InstanceId, from: Instant) {
+    /// Keeps an instance that vanished, until it has had its chance to come back.
+    fn miss(&mut self, id: InstanceId) {
         if self.known.contains(&id) && !self.locals.contains(&id) {
-            let from = *self.missing.entry(id).or_insert(from);
-            if let Some(since) = self.contact.held_since() {
-                let at = from.max(since) + self.lease;
-                self.sweep_at = Some(self.sweep_at.map_or(at, |earlier| earlier.min(at)));
-            }
+            let now = self.contact.good_time();
+            self.missing.entry(id).or_insert(now);
         }
     }
 
@@ -300,12 +307,15 @@ impl Registry {
         all: Vec<Instance>,
         touched: &HashSet<InstanceId>,
         own: Option<&InstanceId>,
-        unbroken: bool,
         now: Instant,
     ) -> bool {
-        let lacks_own = own.is_some_and(|own| all.iter().all(|instance| instance.id() != own));
-        // What a database says after it has lost its data looks like this.
-        let is_suspect = all.is_empty() || lacks_own;
+        let lacks_own = own.is_some_and(|own| {
+            !touched.contains(own) && all.iter().all(|instance| instance.id() != own)
+        });
+        if lacks_own {
+            // This process lives, so the backend has lost its registration, and perhaps others.
+            self.contact.note_writes(false, now);
+        }
         self.known.begin_mark(all.len());
         for instance in all {
             let id = instance.id();
@@ -316,26 +326,18 @@ impl Registry {
                 self.known.put(instance);
             }
         }
-        let from = if is_suspect { now } else { self.contact.held_since().unwrap_or(now) };
         for id in self.known.unmarked() {
-            if touched.contains(&id) || self.locals.contains(&id) || self.missing.contains_key(&id)
-            {
+            if touched.contains(&id) || self.locals.contains(&id) {
                 continue;
             }
-            if unbroken && !is_suspect {
-                self.known.take(&id);
-            } else {
-                self.miss(id, from);
+            match self.missing.get(&id) {
+                Some(since) if self.contact.is_over(*since) => {
+                    self.missing.remove(&id);
+                    self.known.take(&id);
+                }
+                _ => self.miss(id),
             }
         }
-        // A heartbeat during the read has mended it already.
-        lacks_own && own.is_some_and(|own| !touched.contains(own))
-    }
-
-    fn gain_contact(&mut self, now: Instant) {
-        if self.contact.gain(now) && !self.missing.is_empty() {
-            // Everything that is missing has a lease from now on to come back in.
-            self.sweep_at = Some(now + self.lease);
-        }
+        lacks_own
     }
 }

@@ -41,7 +41,8 @@ async fn the_status_tells_of_an_outage_and_of_its_end() {
         assert!(begun.elapsed() <= 2 * INTERVAL, "{:?}", begun.elapsed());
         let View::Stale { since, error } = status.view else { unreachable!() };
         assert_eq!((error.kind(), error.driver()), (ErrorKind::Unavailable, Some("memory")));
-        assert!(since >= begun.into_std());
+        // By a read it is the last answer, by a watch at the most 10 s before the failure.
+        assert!(since <= begun.into_std() && begun.into_std() - since <= 2 * INTERVAL);
         assert!(item(&mut statuses).await.is_some());
 
         sleep(100 * LEASE).await;
@@ -158,7 +159,7 @@ async fn a_wiped_database_empties_nobodys_cache() {
                 client.refresh().await.unwrap();
             }
             backend.link.clear(Operation::Register);
-            let grace = LEASE - 10 * MS;
+            let grace = LEASE / 2 - 10 * MS;
             tokio::join!(
                 nothing_leaves(&user, grace),
                 nothing_leaves(&mail, grace),
@@ -186,7 +187,8 @@ async fn an_outage_longer_than_the_lease_empties_nobodys_cache() {
         nothing_leaves(&user, 10 * LEASE).await;
         backend.link.clear_all();
         let back = Instant::now();
-        tokio::join!(nothing_leaves(&user, LEASE), nothing_leaves(&mail, LEASE));
+        let hold = LEASE / 2 - 10 * MS;
+        tokio::join!(nothing_leaves(&user, hold), nothing_leaves(&mail, hold));
         until_seen(&user, "mail", 1).await;
         assert!(back.elapsed() <= LEASE + 2 * INTERVAL, "{:?}", back.elapsed());
         assert_eq!(urls(&user, "mail"), ["http://10.0.0.1"]);
@@ -226,7 +228,7 @@ async fn a_client_that_was_killed_is_gone_when_its_lease_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_outage_in_the_time_of_grace_begins_it_anew() {
+async fn the_time_in_contact_adds_up_over_breaks() {
     let backend = Backend::new();
     let mail = backend.register("mail", "http://10.0.0.1").await;
     let user = backend.discover().await;
@@ -236,12 +238,13 @@ async fn a_second_outage_in_the_time_of_grace_begins_it_anew() {
     drop(mail);
     backend.link.clear_all();
     until_status(&user, is_well).await;
-    sleep(LEASE / 2).await;
-    assert_eq!(user.instances("mail").len(), 1);
+    // Two looks, of which a sixth of a lease counts for nothing.
+    sleep(LEASE / 3).await;
     backend.link.on_all(DOWN);
     nothing_leaves(&user, 2 * LEASE).await;
     backend.link.clear_all();
     until_status(&user, is_well).await;
-    nothing_leaves(&user, LEASE - 10 * MS).await;
+    let back = Instant::now();
     until_seen(&user, "mail", 0).await;
+    assert!(back.elapsed() <= LEASE / 2 + SECOND, "{:?}", back.elapsed());
 }

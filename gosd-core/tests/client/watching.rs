@@ -247,7 +247,7 @@ async fn a_watch_that_fails_is_polled_again_after_growing_pauses() {
     for pair in polls.windows(2) {
         let pause = pair[1] - pair[0];
         assert!(bound / 2 <= pause && pause <= bound + MS, "{pause:?}, not {bound:?}");
-        bound = (2 * bound).min(LEASE / 3);
+        bound = (2 * bound).min(LEASE / 6);
     }
     assert!(polls.len() > 600 / 5, "it never ends");
 }

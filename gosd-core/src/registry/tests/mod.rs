@@ -52,7 +52,7 @@ impl Bench {
         Self { registry, directory, now: Instant::now() }
     }
 
-    /// In contact for a lease, so that the view is unbroken.
+    /// In contact for a lease, so that contact is good.
     fn settled(ids: &[&str]) -> Self {
         let mut bench = Self::new();
         bench.reset(ids);
@@ -63,20 +63,27 @@ impl Bench {
     /// As `settled`, with the own registration among the others.
     fn registered(own: &str, others: &[&str]) -> Self {
         let mut bench = Self::new();
-        bench.registry.registered(&of(own));
+        bench.registry.registered(&of(own), bench.now);
         bench.reset(&[&[own], others].concat());
         bench.pass(LEASE);
         bench
     }
 
-    /// Lets time pass, as the client does: what is due is swept when it asked for it.
     fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// Lets time pass in which the backend is looked at twice a second, and always says this.
+    fn look(&mut self, time: Duration, ids: &[&str]) {
         let until = self.now + time;
-        while let Some(at) = self.registry.next_sweep().filter(|at| *at <= until) {
-            self.now = self.now.max(at);
-            self.registry.sweep(self.now);
+        while self.now < until {
+            self.now = until.min(self.now + Duration::from_millis(500));
+            self.read(ids);
         }
-        self.now = until;
+    }
+
+    fn registered_again(&mut self, own: &str) {
+        self.registry.registered(&of(own), self.now);
     }
 
     fn apply(&mut self, event: Event) -> Effects {

@@ -1,4 +1,6 @@
 //! What the registry should do, written from the design in the plainest way.
+//!
+//! Where the registry keeps sums, the model keeps the whole history and counts it through each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,9 +15,12 @@ pub(super) struct Model {
     /// All that readers see.
     pub(super) view: BTreeMap<InstanceId, Instance>,
     pub(super) locals: BTreeSet<InstanceId>,
-    /// What is kept though it vanished, and when its lease of grace began.
-    kept: BTreeMap<InstanceId, Instant>,
+    /// What is kept though it vanished, and the good time at which it did.
+    kept: BTreeMap<InstanceId, Duration>,
     pub(super) contact: Contact,
+    history: Vec<(Instant, Mark)>,
+    is_pushed: bool,
+    writes_taken: bool,
     pub(super) reading: Option<Reading>,
     pub(super) own: Option<InstanceId>,
 }
@@ -24,8 +29,17 @@ pub(super) struct Model {
 pub(super) enum Contact {
     Never,
     Seeded,
-    Since(Instant),
+    Held,
     Lost,
+}
+
+/// What happened to the contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Answer,
+    /// Contact is good from here on, though what came before may be lost.
+    Begin,
+    Break,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -43,6 +57,9 @@ impl Model {
             locals: BTreeSet::new(),
             kept: BTreeMap::new(),
             contact: Contact::Never,
+            history: Vec::new(),
+            is_pushed: false,
+            writes_taken: true,
             reading: None,
             own: None,
         }
@@ -50,8 +67,8 @@ impl Model {
 
     /// Returns whether the own registration has to be made again.
     pub(super) fn apply(&mut self, event: Event, now: Instant) -> bool {
-        let unbroken = self.is_unbroken(now);
-        self.in_contact(now);
+        self.is_pushed = true;
+        self.hear(now);
         match event {
             Event::Put(instance) => {
                 self.put(instance);
@@ -61,22 +78,30 @@ impl Model {
                 self.drop(&id);
                 self.own.as_ref() == Some(&id)
             }
+            Event::Expire(id) if self.own.as_ref() == Some(&id) => {
+                self.writes(false, now);
+                self.touch(&id);
+                self.keep(&id);
+                true
+            }
             Event::Expire(id) => {
-                if unbroken {
+                if self.good_for(now) >= self.lease / 2 && self.writes_taken {
                     self.drop(&id);
                 } else {
                     self.touch(&id);
-                    let Contact::Since(since) = self.contact else { unreachable!() };
-                    self.keep(&id, since);
+                    self.keep(&id);
                 }
-                self.own.as_ref() == Some(&id)
+                false
             }
             Event::Reset(all) => {
                 if let Some(reading) = &mut self.reading {
                     reading.overtaken = true;
                 }
+                if self.writes_taken {
+                    self.history.push((now, Mark::Begin));
+                }
                 let own = self.own.clone();
-                self.replace(all, &BTreeSet::new(), own, unbroken, now)
+                self.replace(all, &BTreeSet::new(), own, now)
             }
             Event::Resumed => false,
         }
@@ -88,42 +113,53 @@ impl Model {
 
     pub(super) fn finish_read(&mut self, all: Vec<Instance>, now: Instant) -> Option<bool> {
         let Reading { touched, overtaken, own } = self.reading.take().unwrap();
-        let unbroken = self.is_unbroken(now);
-        self.in_contact(now);
+        self.hear(now);
         let own = own.filter(|_| self.own.is_some());
-        (!overtaken).then(|| self.replace(all, &touched, own, unbroken, now))
+        (!overtaken).then(|| self.replace(all, &touched, own, now))
     }
 
-    pub(super) fn lose_contact(&mut self) {
-        if let Contact::Since(_) = self.contact {
+    pub(super) fn abandon_read(&mut self, now: Instant) {
+        self.reading = None;
+        self.history.push((now, Mark::Break));
+    }
+
+    pub(super) fn lose_contact(&mut self, now: Instant) {
+        if self.contact == Contact::Held {
             self.contact = Contact::Lost;
         }
+        self.is_pushed = false;
+        self.history.push((now, Mark::Break));
     }
 
-    pub(super) fn sweep(&mut self, now: Instant) {
-        if self.next_due().is_some_and(|due| due <= now) {
-            let lease = self.lease;
-            let (due, kept): (BTreeMap<_, _>, _) =
-                std::mem::take(&mut self.kept).into_iter().partition(|(_, at)| *at + lease <= now);
-            self.kept = kept;
-            due.keys().for_each(|id| self.drop(id));
+    pub(super) fn stand_still(&mut self, now: Instant) {
+        self.history.push((now, Mark::Break));
+        if self.own.is_some() {
+            self.writes(false, now);
         }
     }
 
-    /// When the first of what is kept has had its lease of grace; in contact only.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        let first = self.kept.values().min()?;
-        matches!(self.contact, Contact::Since(_)).then(|| *first + self.lease)
-    }
-
-    pub(super) fn registered(&mut self, own: Instance) {
+    pub(super) fn registered(&mut self, own: Instance, now: Instant) {
+        self.writes(true, now);
         self.own = Some(own.id().clone());
         self.put(own);
     }
 
+    pub(super) fn registration_failed(&mut self, now: Instant) {
+        self.writes(false, now);
+    }
+
+    pub(super) fn disown(&mut self, now: Instant) {
+        self.own = None;
+        self.writes(true, now);
+    }
+
     pub(super) fn own_is_gone(&self) -> bool {
         let is_there = |id| self.view.contains_key(id) && !self.kept.contains_key(id);
-        self.own.as_ref().is_some_and(|id| !is_there(id))
+        self.own.as_ref().is_some_and(|id| !is_there(id) || !self.writes_taken)
+    }
+
+    pub(super) fn misses_something(&self) -> bool {
+        !self.kept.is_empty()
     }
 
     pub(super) fn deregistered(&mut self, id: &InstanceId) -> bool {
@@ -145,22 +181,19 @@ impl Model {
         all: Vec<Instance>,
         touched: &BTreeSet<InstanceId>,
         own: Option<InstanceId>,
-        unbroken: bool,
         now: Instant,
     ) -> bool {
         let read: BTreeMap<_, _> = all.into_iter().map(|it| (it.id().clone(), it)).collect();
-        let lacks_own = own.as_ref().is_some_and(|own| !read.contains_key(own));
-        let is_suspect = read.is_empty() || lacks_own;
-        let Contact::Since(first_good_read) = self.contact else { unreachable!() };
+        let own_gone = own.is_some_and(|own| !read.contains_key(&own) && !touched.contains(&own));
+        if own_gone {
+            self.writes(false, now);
+        }
         let vanished: Vec<_> =
             self.view.keys().filter(|id| !read.contains_key(*id)).cloned().collect();
         for id in vanished.iter().filter(|id| !touched.contains(*id)) {
-            match (unbroken, is_suspect) {
-                // What is kept already has its whole lease to come back in.
-                _ if self.kept.contains_key(id) => {}
-                (true, false) => self.drop(id),
-                (_, true) => self.keep(id, now),
-                (false, false) => self.keep(id, first_good_read),
+            match self.kept.get(id) {
+                Some(since) if self.good_time() >= *since + self.lease / 2 => self.drop(id),
+                _ => self.keep(id),
             }
         }
         for (id, instance) in read {
@@ -168,18 +201,55 @@ impl Model {
                 self.put(instance);
             }
         }
-        lacks_own && own.is_some_and(|own| !touched.contains(&own))
+        own_gone
     }
 
-    fn is_unbroken(&self, now: Instant) -> bool {
-        matches!(self.contact, Contact::Since(since) if now - since >= self.lease)
-    }
-
-    fn in_contact(&mut self, now: Instant) {
-        if !matches!(self.contact, Contact::Since(_)) {
-            self.contact = Contact::Since(now);
-            self.kept.values_mut().for_each(|at| *at = now);
+    fn hear(&mut self, now: Instant) {
+        self.contact = Contact::Held;
+        if self.writes_taken {
+            self.history.push((now, Mark::Answer));
         }
+    }
+
+    fn writes(&mut self, taken: bool, now: Instant) {
+        if self.writes_taken != taken {
+            self.writes_taken = taken;
+            self.history.push((now, Mark::Break));
+            if taken && self.is_pushed {
+                self.history.push((now, Mark::Begin));
+            }
+        }
+    }
+
+    /// For how long contact has been good without a break.
+    fn good_for(&self, now: Instant) -> Duration {
+        let mut since = None;
+        for (at, mark) in &self.history {
+            match mark {
+                Mark::Break => since = None,
+                Mark::Begin => since = Some(*at),
+                Mark::Answer => since = since.or(Some(*at)),
+            }
+        }
+        since.map_or(Duration::ZERO, |since| now - since)
+    }
+
+    /// The sum of all runs of answers, each of which but the last counts a sixth of a lease less.
+    fn good_time(&self) -> Duration {
+        let mut runs = vec![Duration::ZERO];
+        let mut before = None;
+        for (at, mark) in &self.history {
+            match (mark, before) {
+                (Mark::Begin, _) => continue,
+                (Mark::Answer, Some(before)) if *at - before <= self.lease / 2 => {
+                    *runs.last_mut().unwrap() += *at - before;
+                }
+                (Mark::Answer | Mark::Break, _) => runs.push(Duration::ZERO),
+            }
+            before = (*mark == Mark::Answer).then_some(*at);
+        }
+        let last = runs.pop().unwrap();
+        runs.iter().map(|run| run.saturating_sub(self.lease / 6)).sum::<Duration>() + last
     }
 
     fn put(&mut self, instance: Instance) {
@@ -198,9 +268,10 @@ impl Model {
         }
     }
 
-    fn keep(&mut self, id: &InstanceId, since: Instant) {
+    fn keep(&mut self, id: &InstanceId) {
         if self.view.contains_key(id) && !self.locals.contains(id) {
-            self.kept.entry(id.clone()).or_insert(since);
+            let now = self.good_time();
+            self.kept.entry(id.clone()).or_insert(now);
         }
     }
 

@@ -3,53 +3,67 @@
 use super::*;
 use crate::View;
 
+const HOLD: Duration = LEASE.checked_div(2).unwrap();
+
 #[test]
 fn a_wiped_database_empties_nobodys_cache() {
     let mut bench = Bench::registered("a-own", &["a-1", "a-2"]);
     assert!(bench.reset(&[]).own_gone);
     assert_eq!(bench.view(), ["a-1", "a-2", "a-own"]);
-
-    // The live ones are back within a lease, the dead one is not.
-    bench.pass(LEASE / 3);
-    bench.registry.registered(&of("a-own"));
-    bench.put("a-1");
-    bench.pass(LEASE - LEASE / 3 - TICK);
+    bench.registered_again("a-own");
+    bench.look(LEASE / 3, &["a-own"]);
     assert_eq!(bench.view(), ["a-1", "a-2", "a-own"]);
-    bench.pass(TICK);
-    assert_eq!(bench.view(), ["a-1", "a-own"]);
-    bench.pass(10 * LEASE);
+    // The live ones are back within half a lease, the dead one is not.
+    bench.put("a-1");
+    bench.look(LEASE, &["a-1", "a-own"]);
     assert_eq!(bench.view(), ["a-1", "a-own"]);
 }
 
 #[test]
-fn a_wiped_database_that_others_are_back_in_is_known_by_the_own_registration() {
+fn what_is_merely_not_there_is_kept_for_half_a_lease_of_good_contact() {
+    for ask in [Bench::read, Bench::reset] {
+        let mut bench = Bench::settled(&["a-1", "a-2"]);
+        ask(&mut bench, &["a-2"]);
+        bench.look(HOLD - TICK, &["a-2"]);
+        assert_eq!(bench.view(), ["a-1", "a-2"]);
+        bench.look(TICK, &["a-2"]);
+        assert_eq!(bench.view(), ["a-2"]);
+    }
+}
+
+#[test]
+fn time_alone_drops_nothing() {
+    let mut bench = Bench::settled(&["a-1", "a-2"]);
+    bench.read(&["a-2"]);
+    bench.pass(100 * LEASE);
+    assert_eq!(bench.view(), ["a-1", "a-2"]);
+    bench.read(&["a-2"]);
+    assert_eq!(
+        bench.view(),
+        ["a-1", "a-2"],
+        "what lies between two answers far apart is not known"
+    );
+}
+
+#[test]
+fn an_own_registration_that_is_lacking_is_made_again_before_anything_counts() {
     let mut bench = Bench::registered("a-own", &["a-1", "a-2"]);
     let effects = bench.read(&["a-1"]);
     assert!(effects.own_gone && effects.changes.is_empty());
-    assert_eq!(bench.view(), ["a-1", "a-2", "a-own"]);
     assert!(bench.registry.own_is_gone());
-    bench.registry.registered(&of("a-own"));
+    bench.look(10 * LEASE, &["a-1"]);
+    assert_eq!(bench.view(), ["a-1", "a-2", "a-own"]);
+    bench.registered_again("a-own");
     assert!(!bench.registry.own_is_gone());
-    bench.pass(LEASE);
+    bench.look(LEASE, &["a-1", "a-own"]);
     assert_eq!(bench.view(), ["a-1", "a-own"]);
 }
 
 #[test]
-fn the_first_to_be_back_after_a_wipe_does_not_end_the_time_of_the_others() {
-    let mut bench = Bench::settled(&["a-1", "a-2"]);
-    bench.read(&[]);
-    bench.pass(LEASE / 3);
-    bench.read(&["a-1"]);
-    assert_eq!(bench.view(), ["a-1", "a-2"]);
-    bench.pass(LEASE - LEASE / 3);
-    assert_eq!(bench.view(), ["a-1"]);
-}
-
-#[test]
-fn a_heartbeat_during_the_read_does_not_make_a_wiped_database_credible() {
+fn a_heartbeat_during_the_read_is_not_missed_in_it() {
     let mut bench = Bench::registered("a-own", &["a-1", "a-2"]);
     bench.registry.begin_read();
-    bench.registry.registered(&of("a-own"));
+    bench.registered_again("a-own");
     let effects = bench.finish_read(&["a-1"]).unwrap();
     assert_eq!(bench.view(), ["a-1", "a-2", "a-own"]);
     assert!(!effects.own_gone, "it has just been renewed");
@@ -59,10 +73,9 @@ fn a_heartbeat_during_the_read_does_not_make_a_wiped_database_credible() {
 fn a_restarted_database_that_kept_its_data_changes_nothing() {
     let mut bench = Bench::settled(&["a-1", "b-1"]);
     bench.lose_contact();
-    bench.pass(LEASE / 2);
+    bench.pass(HOLD);
     assert_eq!(bench.reset(&["b-1", "a-1"]), Effects::default());
-    bench.pass(2 * LEASE);
-    assert_eq!(bench.view(), ["a-1", "b-1"]);
+    assert!(!bench.registry.misses_something());
 }
 
 #[test]
@@ -71,129 +84,114 @@ fn an_outage_longer_than_the_lease_empties_nobodys_cache() {
         let mut bench = Bench::settled(&["a-1", "a-2"]);
         bench.lose_contact();
         bench.pass(10 * LEASE);
-        assert_eq!(bench.view(), ["a-1", "a-2"], "without contact nothing is dropped");
         // Nobody could renew: all leases are over, and some owners are quicker than others.
         bench.reset(answer);
+        bench.look(HOLD - TICK, answer);
         assert_eq!(bench.view(), ["a-1", "a-2"]);
-        bench.pass(LEASE - TICK);
-        bench.put("a-2");
-        bench.pass(TICK);
-        assert!(bench.view().contains(&"a-2".into()));
-        assert_eq!(bench.view().len(), 1 + answer.len());
     }
 }
 
 #[test]
-fn a_goodbye_is_seen_at_once_also_in_a_broken_view() {
-    let mut bench = Bench::new();
-    bench.reset(&["a-1", "a-2"]);
-    bench.remove("a-1");
-    assert_eq!(bench.view(), ["a-2"]);
-    let effects = bench.remove("a-2");
-    assert_eq!(effects.changes, [crate::Change::Removed(Arc::new(of("a-2")))]);
-    assert!(bench.view().is_empty(), "scaled to zero");
-    assert!(bench.registry.next_sweep().is_none());
-}
-
-#[test]
-fn a_goodbye_of_what_is_missing_is_seen_at_once() {
-    let mut bench = Bench::settled(&["a-1", "a-2"]);
-    bench.read(&[]);
-    bench.remove("a-1");
-    assert_eq!(bench.view(), ["a-2"]);
-}
-
-#[test]
-fn an_expiry_is_seen_at_once_in_an_unbroken_view() {
-    let mut bench = Bench::settled(&["a-1", "a-2"]);
-    bench.expire("a-1");
-    assert_eq!(bench.view(), ["a-2"]);
-}
-
-#[test]
-fn an_expiry_in_a_broken_view_waits_until_contact_has_held_for_a_lease() {
-    let mut bench = Bench::settled(&["a-1", "a-2"]);
-    bench.lose_contact();
-    bench.apply(Event::Resumed);
-    bench.pass(LEASE - TICK);
-    bench.expire("a-1");
-    assert_eq!(bench.view(), ["a-1", "a-2"]);
-    bench.pass(TICK);
-    assert_eq!(bench.view(), ["a-2"]);
-}
-
-#[test]
-fn an_expiry_of_what_is_missing_does_not_shorten_its_time() {
-    let mut bench = Bench::new();
-    bench.reset(&["a-1", "a-2"]);
-    bench.pass(LEASE / 2);
-    bench.read(&[]);
-    bench.expire("a-1");
-    bench.pass(LEASE - TICK);
-    assert_eq!(bench.view(), ["a-1", "a-2"]);
-    bench.pass(TICK);
-    assert!(bench.view().is_empty());
-}
-
-#[test]
-fn contact_that_has_held_for_less_than_a_lease_is_not_believed() {
-    let mut bench = Bench::new();
-    bench.reset(&["a-1", "a-2"]);
-    bench.pass(LEASE - TICK);
-    bench.read(&["a-1"]);
-    assert_eq!(bench.view(), ["a-1", "a-2"]);
-    bench.pass(TICK);
-    assert_eq!(bench.view(), ["a-1"], "a lease after the first good read");
-}
-
-#[test]
-fn an_unbroken_view_drops_at_once_what_is_not_in_a_snapshot() {
-    for ask in [Bench::read, Bench::reset] {
-        let mut bench = Bench::registered("b-own", &["a-1", "a-2"]);
-        ask(&mut bench, &["b-own", "a-2"]);
-        assert_eq!(bench.view(), ["a-2", "b-own"]);
+fn a_goodbye_counts_at_once_whatever_else_goes_on() {
+    let states: [fn(&mut Bench); 5] = [
+        |_| {},
+        |bench| bench.lose_contact(),
+        |bench| bench.registry.registration_failed(bench.now),
+        |bench| drop(bench.reset(&[])),
+        |bench| assert!(bench.registry.wake(bench.now, LEASE)),
+    ];
+    for state in states {
+        let mut bench = Bench::settled(&["a-1", "a-2"]);
+        state(&mut bench);
+        bench.remove("a-1");
+        assert_eq!(bench.view(), ["a-2"]);
+        let effects = bench.remove("a-2");
+        assert_eq!(effects.changes, [crate::Change::Removed(Arc::new(of("a-2")))]);
+        assert!(bench.view().is_empty(), "scaled to zero");
+        assert!(!bench.registry.misses_something());
     }
 }
 
 #[test]
-fn a_client_that_only_discovers_believes_what_is_not_empty() {
+fn an_expiry_counts_at_once_in_contact_that_has_been_good_for_half_a_lease() {
+    let mut bench = Bench::new();
+    bench.reset(&["a-1", "a-2"]);
+    bench.pass(HOLD);
+    bench.expire("a-1");
+    assert_eq!(bench.view(), ["a-2"]);
+}
+
+#[test]
+fn an_expiry_after_a_break_is_no_more_than_an_absence() {
+    let breaks: [fn(&mut Bench); 7] = [
+        |bench| bench.lose_contact(),
+        |bench| drop(bench.reset(&["a-own", "a-1", "a-2"])),
+        |bench| bench.registry.registration_failed(bench.now),
+        |bench| assert!(bench.registry.wake(bench.now, LEASE)),
+        |bench| assert!(bench.expire("a-own").own_gone),
+        |bench| assert!(bench.read(&["a-1", "a-2"]).own_gone),
+        |bench| {
+            bench.registry.begin_read();
+            bench.registry.abandon_read();
+        },
+    ];
+    for (nth, broken) in breaks.into_iter().enumerate() {
+        let mut bench = Bench::registered("a-own", &["a-1", "a-2"]);
+        broken(&mut bench);
+        bench.pass(HOLD - TICK);
+        bench.registered_again("a-own");
+        bench.expire("a-1");
+        assert_eq!(bench.view(), ["a-1", "a-2", "a-own"], "{nth}");
+        bench.look(LEASE, &["a-2", "a-own"]);
+        assert_eq!(bench.view(), ["a-2", "a-own"], "{nth}");
+    }
+}
+
+#[test]
+fn while_the_own_heartbeats_fail_nobody_is_taken_for_dead() {
+    let mut bench = Bench::registered("a-own", &["a-1"]);
+    bench.registry.registration_failed(bench.now);
+    bench.pass(LEASE);
+    bench.expire("a-1");
+    bench.expire("a-own");
+    bench.look(10 * LEASE, &[]);
+    assert_eq!(bench.view(), ["a-1", "a-own"]);
+    // The database takes writes again: the living have half a lease.
+    bench.registered_again("a-own");
+    bench.look(HOLD - TICK, &["a-own"]);
+    assert_eq!(bench.view(), ["a-1", "a-own"]);
+    bench.look(LEASE, &["a-own"]);
+    assert_eq!(bench.view(), ["a-own"]);
+}
+
+#[test]
+fn good_time_adds_up_over_breaks() {
     let mut bench = Bench::settled(&["a-1", "a-2"]);
     bench.read(&["a-2"]);
+    // A stretch that is broken off counts for a sixth of a lease less: here for a twelfth.
+    for _ in 0..2 {
+        bench.look(LEASE / 4, &["a-2"]);
+        bench.lose_contact();
+        bench.pass(LEASE);
+        bench.read(&["a-2"]);
+    }
+    bench.look(LEASE / 3 - TICK, &["a-2"]);
+    assert_eq!(bench.view(), ["a-1", "a-2"]);
+    bench.look(TICK, &["a-2"]);
     assert_eq!(bench.view(), ["a-2"]);
-    bench.read(&[]);
-    assert_eq!(bench.view(), ["a-2"]);
-    bench.pass(LEASE / 2);
-    bench.read(&[]);
-    bench.pass(LEASE / 2 - TICK);
-    assert_eq!(bench.view(), ["a-2"]);
-    bench.pass(TICK);
-    assert!(bench.view().is_empty(), "a lease after the first empty read");
 }
 
 #[test]
-fn a_client_that_has_left_believes_a_read_without_it() {
-    let mut bench = Bench::registered("a-own", &["a-1", "a-2"]);
-    bench.registry.begin_read();
-    bench.registry.disown();
-    assert!(!bench.finish_read(&["a-1"]).unwrap().own_gone);
-    assert_eq!(bench.view(), ["a-1"]);
-}
-
-#[test]
-fn a_second_outage_during_the_time_of_grace_begins_it_anew() {
+fn stretches_too_short_for_a_retry_count_for_nothing() {
     let mut bench = Bench::settled(&["a-1", "a-2"]);
-    bench.lose_contact();
-    bench.pass(LEASE);
-    bench.reset(&["a-1"]);
-    bench.pass(LEASE / 2);
-    bench.lose_contact();
-    bench.pass(10 * LEASE);
+    bench.read(&["a-2"]);
+    for _ in 0..1_000 {
+        bench.look(LEASE / 6, &["a-2"]);
+        bench.lose_contact();
+        bench.pass(TICK);
+        bench.read(&["a-2"]);
+    }
     assert_eq!(bench.view(), ["a-1", "a-2"]);
-    bench.apply(Event::Resumed);
-    bench.pass(LEASE - TICK);
-    assert_eq!(bench.view(), ["a-1", "a-2"]);
-    bench.pass(TICK);
-    assert_eq!(bench.view(), ["a-1"]);
 }
 
 #[test]
@@ -206,15 +204,25 @@ fn what_is_back_in_any_way_is_missing_no_more() {
     for back in back {
         let mut bench = Bench::settled(&["a-1"]);
         bench.read(&[]);
-        bench.pass(LEASE / 2);
+        bench.look(HOLD - TICK, &[]);
         back(&mut bench);
-        bench.pass(10 * LEASE);
-        assert_eq!(bench.view(), ["a-1"]);
-        // Missing again, it has a whole lease again.
+        assert!(!bench.registry.misses_something());
+        // Missing again, it has its whole time again.
         bench.read(&[]);
-        bench.pass(LEASE - TICK);
+        bench.look(HOLD - TICK, &[]);
         assert_eq!(bench.view(), ["a-1"]);
     }
+}
+
+#[test]
+fn a_process_that_stands_still_is_noticed_by_either_clock() {
+    let mut bench = Bench::settled(&["a-1"]);
+    assert!(!bench.registry.wake(bench.now, Duration::ZERO), "the first look");
+    bench.pass(LEASE / 6);
+    assert!(!bench.registry.wake(bench.now, LEASE / 6));
+    bench.pass(LEASE / 6 + TICK);
+    assert!(bench.registry.wake(bench.now, Duration::ZERO));
+    assert!(bench.registry.wake(bench.now, LEASE / 6 + TICK));
 }
 
 #[test]
@@ -232,26 +240,49 @@ fn each_loss_of_the_own_registration_is_told() {
         assert!(!bench.registry.own_is_gone());
         assert!(lose(&mut bench).own_gone);
         assert!(bench.registry.own_is_gone());
-        bench.registry.registered(&of("a-own"));
+        bench.registered_again("a-own");
         assert!(!bench.registry.own_is_gone());
         assert_eq!(bench.view(), ["a-1", "a-own"]);
     }
 }
 
 #[test]
-fn the_view_tells_since_when_it_is_stale_and_the_latest_reason() {
+fn a_client_that_has_left_does_not_miss_itself() {
+    let mut bench = Bench::registered("a-own", &["a-1", "a-2"]);
+    bench.registry.begin_read();
+    bench.registry.disown(bench.now);
+    assert!(!bench.finish_read(&["a-1"]).unwrap().own_gone);
+    bench.look(LEASE, &["a-1"]);
+    assert_eq!(bench.view(), ["a-1"]);
+}
+
+#[test]
+fn the_view_tells_the_last_contact_and_the_latest_reason() {
     let mut bench = Bench::new();
     assert!(matches!(bench.registry.view(), View::Unknown));
     bench.lose_contact();
     assert!(matches!(bench.registry.view(), View::Unknown), "there is nothing to be stale");
     assert!(bench.registry.never_reached().unwrap().is_some());
-    bench.reset(&[]);
+    bench.read(&[]);
+    let heard = bench.now;
     assert!(matches!(bench.registry.view(), View::Fresh));
     assert!(bench.registry.never_reached().is_none());
+    assert_eq!(bench.registry.aging_since(), Some(heard));
+    bench.pass(LEASE);
     bench.lose_contact();
-    let lost = bench.now.into_std();
     bench.pass(LEASE);
     bench.registry.lose_contact(Error::new(ErrorKind::Timeout, "no answer"), bench.now);
     let View::Stale { since, error } = bench.registry.view() else { panic!("not stale") };
-    assert_eq!((since, error.kind()), (lost, ErrorKind::Timeout));
+    assert_eq!((since, error.kind()), (heard.into_std(), ErrorKind::Timeout));
+    assert_eq!(bench.registry.aging_since(), Some(heard));
+}
+
+#[test]
+fn a_watch_that_was_up_was_in_contact_until_ten_seconds_before_its_failure() {
+    let mut bench = Bench::settled(&[]);
+    assert_eq!(bench.registry.aging_since(), None);
+    bench.pass(LEASE);
+    bench.lose_contact();
+    let last = bench.now - Duration::from_secs(10);
+    assert_eq!(bench.registry.aging_since(), Some(last));
 }

@@ -23,8 +23,10 @@ enum Step {
     FinishRead(Vec<Instance>),
     AbandonRead,
     LoseContact,
+    StandStill,
     Pass(std::time::Duration),
     Registered(Instance),
+    RegistrationFailed,
     Disown,
     Deregistered(InstanceId),
     AddLocal(&'static str, &'static str),
@@ -56,13 +58,15 @@ fn events() -> impl Strategy<Value = Event> {
 fn steps() -> impl Strategy<Value = Step> {
     let lists = || vec(instances(), 0..8);
     let local = || (select(&SERVICES[..]), select(&URLS[..]));
-    let times = [TICK, LEASE / 3, LEASE - TICK, LEASE, LEASE + TICK];
+    let times = [TICK, LEASE / 6, LEASE / 4, LEASE / 2 - TICK, LEASE / 2, LEASE / 2 + TICK];
     prop_oneof![
         12 => prop_oneof![vec(events(), 1), vec(events(), 1..6)].prop_map(Step::Watch),
         4 => Just(Step::BeginRead),
         5 => lists().prop_map(Step::FinishRead),
         1 => Just(Step::AbandonRead),
         2 => Just(Step::LoseContact),
+        1 => Just(Step::StandStill),
+        1 => Just(Step::RegistrationFailed),
         8 => select(times.to_vec()).prop_map(Step::Pass),
         2 => (select(&SERVICES[..]), select(&URLS[..]))
             .prop_map(|(service, url)| Step::Registered(instance("own", service, url))),
@@ -108,9 +112,9 @@ impl Pair {
         let own_gone;
         let effects = match step {
             Step::Watch(events) => {
-                own_gone = events
-                    .iter()
-                    .fold(false, |gone, event| self.model.apply(event.clone(), self.now) || gone);
+                let gone: Vec<_> =
+                    events.iter().map(|event| self.model.apply(event.clone(), self.now)).collect();
+                own_gone = gone.contains(&true);
                 self.registry.apply(events, self.now)
             }
             Step::WatchLocal(nth) => {
@@ -134,24 +138,36 @@ impl Pair {
                 effects.unwrap_or_default()
             }
             Step::AbandonRead => {
-                self.model.reading = None;
+                self.model.abandon_read(self.now);
                 return self.registry.abandon_read();
             }
             Step::LoseContact => {
-                self.model.lose_contact();
+                self.model.lose_contact(self.now);
                 own_gone = false;
                 self.registry.lose_contact(unreachable(), self.now);
                 Effects::default()
             }
-            Step::Pass(time) => return self.pass(time),
+            Step::StandStill => {
+                self.model.stand_still(self.now);
+                assert!(self.registry.wake(self.now, LEASE));
+                return;
+            }
+            Step::Pass(time) => {
+                self.now += time;
+                return;
+            }
             Step::Registered(own) => {
                 own_gone = false;
-                self.model.registered(own.clone());
-                self.registry.registered(&own)
+                self.model.registered(own.clone(), self.now);
+                self.registry.registered(&own, self.now)
+            }
+            Step::RegistrationFailed => {
+                self.model.registration_failed(self.now);
+                return self.registry.registration_failed(self.now);
             }
             Step::Disown => {
-                self.model.own = None;
-                return self.registry.disown();
+                self.model.disown(self.now);
+                return self.registry.disown(self.now);
             }
             Step::Deregistered(id) => {
                 own_gone = self.model.deregistered(&id);
@@ -187,21 +203,6 @@ impl Pair {
         if is_single {
             self.check_that_at_most_one_other_moved(&before);
         }
-    }
-
-    /// Lets time pass, as the client does: it sweeps when the registry asked for it.
-    fn pass(&mut self, time: std::time::Duration) {
-        let until = self.now + time;
-        while let Some(at) = self.registry.next_sweep().filter(|at| *at <= until) {
-            self.now = self.now.max(at);
-            self.model.sweep(self.now);
-            let effects = self.registry.sweep(self.now);
-            assert!(!effects.own_gone && !effects.service_came);
-            self.hear(effects.changes);
-            let next = self.registry.next_sweep();
-            assert!(next.is_none_or(|next| next > self.now), "it would be swept without end");
-        }
-        self.now = until;
     }
 
     fn local(&self, nth: usize) -> Option<InstanceId> {
@@ -261,16 +262,14 @@ impl Pair {
         assert!(matches!(
             (registry.view(), model.contact),
             (View::Unknown, Contact::Never)
-                | (View::Fresh, Contact::Since(_))
+                | (View::Fresh, Contact::Held)
                 | (View::Stale { .. }, Contact::Lost | Contact::Seeded)
         ));
         assert_eq!(
             registry.never_reached().is_some(),
             matches!(model.contact, Contact::Never | Contact::Seeded)
         );
-        if let Some(due) = model.next_due() {
-            assert!(registry.next_sweep().is_some_and(|at| at <= due), "it would be swept late");
-        }
+        assert_eq!(registry.misses_something(), model.misses_something());
     }
 }
 

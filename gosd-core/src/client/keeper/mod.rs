@@ -1,0 +1,97 @@
+//! The background task that keeps the view: it follows the watch, reads, and sees whether it ran.
+
+mod awake;
+mod reader;
+
+use std::future::pending;
+use std::sync::Arc;
+
+use futures_util::future::OptionFuture;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+
+use self::awake::Awake;
+use self::reader::Reader;
+use super::start::Starting;
+use super::state::State;
+use crate::follow::{Follow, Followed};
+use crate::{Driver, Error, ErrorKind, Result, View};
+
+/// How to answer whoever asked a background task for something.
+pub(super) type Reply = oneshot::Sender<Result<()>>;
+
+pub(super) async fn run(
+    state: Arc<State>,
+    driver: Arc<dyn Driver>,
+    mut requests: mpsc::UnboundedReceiver<Reply>,
+    mut starting: Starting,
+) {
+    let mut follow = Follow::new(&*driver, state.settings.lease_ttl);
+    let mut reader = Reader::new(&state, &*driver, follow.is_some());
+    let mut awake = Awake::new(state.settings.lease_ttl);
+    while !starting.has_failed() {
+        let overdue_at = follow.as_ref().and_then(|_| starting.overdue_at());
+        let wake_at =
+            [Some(awake.due_at()), overdue_at, reader.due_at()].into_iter().flatten().min();
+        let is_polled = follow.is_none();
+        tokio::select! {
+            request = requests.recv() => match request {
+                Some(request) => reader.ask(request),
+                None => return,
+            },
+            Some(followed) = OptionFuture::from(follow.as_mut().map(Follow::next)) => {
+                // Before what came meanwhile is judged, and not after it.
+                look_up(&state, &mut awake, &mut reader);
+                match followed {
+                    Followed::Events(events) => {
+                        state.apply(events);
+                        reader.watch_is_up();
+                        starting.succeeded();
+                    }
+                    Followed::Lost(error) => {
+                        on_loss(&state, &mut reader, &error);
+                        starting.failed(error);
+                    }
+                }
+            }
+            read = reader.done() => {
+                look_up(&state, &mut awake, &mut reader);
+                match reader.finish(read) {
+                    Ok(()) => starting.succeeded(),
+                    Err(error) if is_polled => starting.failed(error),
+                    Err(_) => {}
+                }
+            }
+            () = until(wake_at) => look_up(&state, &mut awake, &mut reader),
+        }
+        if overdue_at.is_some_and(|at| at <= Instant::now()) {
+            let error = Error::new(ErrorKind::Timeout, "no snapshot came in time");
+            starting.failed(error.at(driver.name(), "watch"));
+        }
+        reader.begin_if_due();
+    }
+}
+
+/// Notes that this process runs; if it stood still, everything has to be looked at again.
+fn look_up(state: &State, awake: &mut Awake, reader: &mut Reader<'_>) {
+    if state.wake(awake.drift()) {
+        reader.look_soon();
+    }
+}
+
+fn on_loss(state: &State, reader: &mut Reader<'_>, error: &Error) {
+    debug!(%error, "watch");
+    let is_kept_by_reads = !reader.is_pushed() && matches!(state.status().view, View::Fresh);
+    if !is_kept_by_reads {
+        state.lose_contact(error.clone());
+    }
+    reader.watch_is_down();
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}

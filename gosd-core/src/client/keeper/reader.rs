@@ -1,0 +1,180 @@
+//! Reads of everything: those that are due, and those that somebody asked for.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::Reply;
+use crate::client::state::State;
+use crate::pace::{Backoff, jittered, up_to};
+use crate::{Driver, Instance, Result};
+
+/// While the watch is up, everything is read all the same every this many refresh intervals.
+const INSURANCE: u32 = 12;
+
+pub(super) struct Reader<'a> {
+    state: &'a Arc<State>,
+    driver: &'a dyn Driver,
+    in_flight: Option<BoxFuture<'a, Result<Vec<Instance>>>>,
+    next_at: Instant,
+    backoff: Backoff,
+    /// Whether the watch is up, so that reads are rarely needed.
+    is_pushed: bool,
+    /// The last read was discarded because a `Reset` arrived while it ran.
+    was_superseded: bool,
+    asked: Asked,
+}
+
+/// Those who wait for a read.
+#[derive(Default)]
+struct Asked {
+    /// For the one in flight, or the next attempt after it failed.
+    now: Vec<Reply>,
+    /// They asked after it began, and want one that began later.
+    next: Vec<Reply>,
+    attempts_left: u32,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(state: &'a Arc<State>, driver: &'a dyn Driver, has_watch: bool) -> Self {
+        let interval = state.settings.refresh_interval;
+        let first = if has_watch { jittered(interval) } else { Duration::ZERO };
+        Self {
+            state,
+            driver,
+            in_flight: None,
+            next_at: Instant::now() + first,
+            backoff: Backoff::new(interval),
+            is_pushed: false,
+            was_superseded: false,
+            asked: Asked::default(),
+        }
+    }
+
+    /// Reads soon, and answers then.
+    pub(super) fn ask(&mut self, reply: Reply) {
+        self.asked.next.push(reply);
+    }
+
+    pub(super) fn is_pushed(&self) -> bool {
+        self.is_pushed
+    }
+
+    /// The watch brings the changes: reads are an insurance, but for those who asked for one.
+    pub(super) fn watch_is_up(&mut self) {
+        if !self.is_pushed {
+            self.is_pushed = true;
+            if self.asked.now.is_empty() {
+                self.next_at = Instant::now() + self.period();
+            }
+        }
+        self.look_at_what_is_missing();
+    }
+
+    /// Until the watch is back, the view is kept by reads.
+    pub(super) fn watch_is_down(&mut self) {
+        if std::mem::take(&mut self.is_pushed) {
+            self.next_by(self.period());
+        }
+    }
+
+    /// Reads within a second: what was known may be long over.
+    pub(super) fn look_soon(&mut self) {
+        let second = Duration::from_secs(1).min(self.state.settings.lease_ttl / 10);
+        self.next_by(up_to(second));
+    }
+
+    /// When the next read is due; `None` while one is in flight.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.in_flight.is_none().then_some(self.next_at)
+    }
+
+    /// Waits for the read in flight. Cancel-safe.
+    pub(super) async fn done(&mut self) -> Result<Vec<Instance>> {
+        match &mut self.in_flight {
+            Some(read) => read.await,
+            None => pending().await,
+        }
+    }
+
+    /// Takes over what the read in flight found; an error if it failed.
+    pub(super) fn finish(&mut self, read: Result<Vec<Instance>>) -> Result<()> {
+        self.in_flight = None;
+        match read {
+            Ok(all) => {
+                if self.state.finish_read(all) {
+                    self.backoff.reset();
+                    self.was_superseded = false;
+                    self.next_at = Instant::now() + self.period();
+                    self.look_at_what_is_missing();
+                    self.answer(&Ok(()));
+                } else if std::mem::replace(&mut self.was_superseded, true) {
+                    // The watch may begin anew all the time.
+                    self.next_at = Instant::now() + self.backoff.pause();
+                } else {
+                    self.begin();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                debug!(%error, "read");
+                self.state.abandon_read();
+                self.next_at = Instant::now() + self.backoff.pause();
+                if !self.is_pushed {
+                    self.state.lose_contact(error.clone());
+                }
+                self.asked.attempts_left = self.asked.attempts_left.saturating_sub(1);
+                if self.asked.attempts_left == 0 || !error.is_retryable() {
+                    self.answer(&Err(error.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn begin_if_due(&mut self) {
+        let is_wanted = self.asked.now.is_empty() && !self.asked.next.is_empty();
+        if self.in_flight.is_none() && (is_wanted || self.next_at <= Instant::now()) {
+            if self.asked.now.is_empty() {
+                self.asked.now = std::mem::take(&mut self.asked.next);
+                self.asked.attempts_left = self.state.settings.try_refresh_amount;
+            }
+            self.begin();
+        }
+    }
+
+    fn begin(&mut self) {
+        self.state.begin_read();
+        let (state, driver) = (self.state, self.driver);
+        self.in_flight = Some(state.call(driver, "list", || driver.list()).boxed());
+    }
+
+    fn answer(&mut self, result: &Result<()>) {
+        for reply in self.asked.now.drain(..) {
+            // Whoever asked may have stopped waiting.
+            let _ = reply.send(result.clone());
+        }
+    }
+
+    /// Two reads that far apart have given a live instance the time to come back.
+    fn look_at_what_is_missing(&mut self) {
+        if self.state.misses_something() {
+            let quarter = self.state.settings.lease_ttl / 4;
+            self.next_by(quarter + up_to(quarter / 50));
+        }
+    }
+
+    fn next_by(&mut self, pause: Duration) {
+        self.next_at = self.next_at.min(Instant::now() + pause);
+    }
+
+    fn period(&self) -> Duration {
+        let interval = self.state.settings.refresh_interval;
+        jittered(if self.is_pushed { interval * INSURANCE } else { interval })
+    }
+}

@@ -1,0 +1,193 @@
+//! The supervised way to call a driver and to follow its watch: bounded in time, and unharmed by a
+//! driver that panics, hangs or ends its stream.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::pace::Backoff;
+use crate::{Driver, Error, ErrorKind, Event, Result};
+
+/// How many events come together at most: under a flood of them, each by itself would have every
+/// reader load the view anew.
+pub(crate) const BATCH: usize = 1_024;
+
+/// Runs one call of a driver, bounded in time; its error says what was called.
+///
+/// A panic, in the call or while its future is made, is an error like any other, so that it is
+/// retried.
+///
+/// # Errors
+///
+/// The driver's, [`Timeout`](ErrorKind::Timeout) after `bound`, and
+/// [`Unavailable`](ErrorKind::Unavailable) for a panic.
+pub async fn call<T, F: Future<Output = Result<T>>>(
+    driver: &dyn Driver,
+    operation: &str,
+    bound: Duration,
+    make: impl FnOnce() -> F,
+) -> Result<T> {
+    let called = async { make().await };
+    let caught = AssertUnwindSafe(called).catch_unwind();
+    let result = match timeout(bound, caught).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(panicked()),
+        Err(_) => Err(Error::new(ErrorKind::Timeout, format!("no answer within {bound:?}"))),
+    };
+    result.map_err(|error| error.at(driver.name(), operation))
+}
+
+/// Follows a driver's watch for as long as it is asked to, whatever becomes of the stream.
+///
+/// It waits between attempts, longer each time, and opens a stream again that ended or panicked.
+pub struct Follow<'a> {
+    driver: &'a dyn Driver,
+    /// `None` after it ended, until it is opened again.
+    stream: Option<BoxStream<'a, Result<Event>>>,
+    /// Until then the stream is left alone.
+    resume_at: Option<Instant>,
+    /// Since when events come; `None` while it is down.
+    up_since: Option<Instant>,
+    backoff: Backoff,
+    /// A stream that was up for so long is not one that fails as soon as it is back.
+    settled: Duration,
+    /// A failure that came behind events that were ready with it.
+    failure: Option<Error>,
+    /// There may be more that is ready, and others want the thread, too.
+    is_full: bool,
+}
+
+/// What [`Follow::next`] comes back with.
+#[derive(Debug)]
+pub enum Followed {
+    /// Events that were ready together, in their order; never none.
+    Events(Vec<Event>),
+    /// Contact is lost.
+    Lost(Error),
+}
+
+impl<'a> Follow<'a> {
+    /// Begins to follow; `None` for a driver that has to be polled.
+    ///
+    /// No pause between two attempts is longer than a sixth of the lease, or 5 s.
+    pub fn new(driver: &'a dyn Driver, lease: Duration) -> Option<Self> {
+        let stream = match open(driver) {
+            Ok(Some(stream)) => Some(stream),
+            Ok(None) => return None,
+            Err(_) => None,
+        };
+        // One that panicked at once is opened again after a pause.
+        let failure = stream.is_none().then(panicked);
+        Some(Self {
+            driver,
+            stream,
+            resume_at: None,
+            up_since: None,
+            backoff: Backoff::of_lease(lease),
+            settled: lease / 3,
+            failure,
+            is_full: false,
+        })
+    }
+
+    /// Whether events come, as far as known.
+    pub fn is_up(&self) -> bool {
+        self.up_since.is_some()
+    }
+
+    /// Waits for what comes next. Cancel-safe.
+    pub async fn next(&mut self) -> Followed {
+        if std::mem::take(&mut self.is_full) {
+            yield_now().await;
+        }
+        if let Some(error) = self.failure.take() {
+            return self.lost(error);
+        }
+        if let Some(at) = self.resume_at {
+            sleep_until(at).await;
+            self.resume_at = None;
+        }
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            none => match open(self.driver) {
+                Ok(Some(stream)) => none.insert(stream),
+                Ok(None) => return self.lost(ended()),
+                Err(error) => return self.lost(error),
+            },
+        };
+        let mut item = polled(stream).await;
+        let mut events = Vec::new();
+        loop {
+            match item {
+                Ok(Some(Ok(event))) => events.push(event),
+                Ok(Some(Err(error))) => {
+                    self.failure = Some(error);
+                    break;
+                }
+                Ok(None) => {
+                    (self.stream, self.failure) = (None, Some(ended()));
+                    break;
+                }
+                Err(error) => {
+                    (self.stream, self.failure) = (None, Some(error));
+                    break;
+                }
+            }
+            if events.len() == BATCH {
+                self.is_full = true;
+                break;
+            }
+            match polled(stream).now_or_never() {
+                Some(ready) => item = ready,
+                None => break,
+            }
+        }
+        match self.failure.take_if(|_| events.is_empty()) {
+            Some(error) => self.lost(error),
+            None => {
+                self.up_since.get_or_insert_with(Instant::now);
+                Followed::Events(events)
+            }
+        }
+    }
+
+    fn lost(&mut self, error: Error) -> Followed {
+        // A stream that fails as soon as it is back is as good as one that stayed down.
+        if self.up_since.take().is_some_and(|since| since.elapsed() >= self.settled) {
+            self.backoff.reset();
+        }
+        self.resume_at = Some(Instant::now() + self.backoff.pause());
+        Followed::Lost(error.at(self.driver.name(), "watch"))
+    }
+}
+
+impl fmt::Debug for Follow<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follow")
+            .field("driver", &self.driver.name())
+            .field("up_since", &self.up_since)
+            .finish_non_exhaustive()
+    }
+}
+
+fn open(driver: &dyn Driver) -> Result<Option<BoxStream<'_, Result<Event>>>> {
+    catch_unwind(AssertUnwindSafe(|| driver.watch())).map_err(|_| panicked())
+}
+
+/// The next item; an error if the stream panicked, which must not be polled again.
+async fn polled(stream: &mut BoxStream<'_, Result<Event>>) -> Result<Option<Result<Event>>> {
+    AssertUnwindSafe(stream.next()).catch_unwind().await.map_err(|_| panicked())
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Unavailable, "the watch ended")
+}
+
+fn panicked() -> Error {
+    Error::new(ErrorKind::Unavailable, "the driver panicked, which is a bug in it; see its output")
+}
