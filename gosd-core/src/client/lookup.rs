@@ -153,7 +153,7 @@ pub(super) async fn wait(
             return Err(stale);
         }
         // After the pick, for other software may have registered anything under any name.
-        limits::check_service(service).map_err(|error| error.at(state.driver.name(), "next"))?;
+        limits::check_service(service).map_err(|error| error.at(state.driver_name(), "next"))?;
         if state.is_closed() {
             return Err(Error::closed("next"));
         }
