@@ -3,6 +3,7 @@
 mod changes;
 mod dropping;
 mod endings;
+mod evidence;
 mod heartbeat;
 mod leaving;
 mod local;
