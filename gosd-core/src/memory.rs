@@ -8,7 +8,7 @@ use futures_util::stream::{self, BoxStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{Driver, Event, Instance, InstanceId, Result};
+use crate::{Driver, Error, ErrorKind, Event, Instance, InstanceId, Result};
 
 /// How many changes a watcher may be behind before it starts again with a `Reset`.
 const LOG: usize = 1_024;
@@ -48,11 +48,22 @@ struct Store {
     /// The latest changes; the last of them has the number `seq`.
     log: VecDeque<Event>,
     seq: u64,
+    refuses_writes: bool,
 }
 
 struct Record {
     instance: Instance,
+    ttl: Duration,
     expires_at: Instant,
+}
+
+/// Where one watcher is.
+#[derive(Clone, Copy, Default)]
+struct Position {
+    /// The number of the change that it saw last; `None` before its snapshot.
+    seq: Option<u64>,
+    /// Whether its last item was an `Err`.
+    lost: bool,
 }
 
 impl Memory {
@@ -72,6 +83,32 @@ impl Memory {
         self.shared.changed.send_replace(());
     }
 
+    /// Refuses writes from now on, as a database with a full disk does, or takes them again.
+    ///
+    /// While it refuses them nothing expires, and every method fails as
+    /// [`Unavailable`](ErrorKind::Unavailable), as clause 15 of [`Driver`] has it. From the moment
+    /// at which it takes writes again everything has half a lease at least in which to be renewed.
+    pub fn refuse_writes(&self, refuse: bool) {
+        let mut store = self.lock();
+        if store.refuses_writes && !refuse {
+            let now = Instant::now();
+            for record in store.records.values_mut() {
+                record.expires_at = record.expires_at.max(now + record.ttl / 2);
+            }
+        }
+        store.refuses_writes = refuse;
+        drop(store);
+        self.shared.changed.send_replace(());
+    }
+
+    fn writable(&self) -> Result<MutexGuard<'_, Store>> {
+        let store = self.lock();
+        match store.refuses_writes {
+            false => Ok(store),
+            true => Err(Error::new(ErrorKind::Unavailable, "the registry takes no writes now")),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Store> {
         let mut store = self.shared.store.lock().unwrap_or_else(PoisonError::into_inner);
         if store.purge(Instant::now()) {
@@ -80,19 +117,25 @@ impl Memory {
         store
     }
 
-    /// The next event after a position (`None`: from the start), or when to look again at the latest.
-    fn event_after(&self, position: Option<u64>) -> Result<(Event, u64), Option<Instant>> {
-        let store = self.lock();
+    /// The next item after a position, or when to look again at the latest.
+    fn item_after(
+        &self,
+        at: Position,
+    ) -> std::result::Result<(Result<Event>, Position), Option<Instant>> {
+        let store = match self.writable() {
+            Ok(store) => store,
+            Err(error) => return Ok((Err(error), Position { lost: true, ..at })),
+        };
         let oldest = store.seq - store.log.len() as u64;
-        match position {
-            Some(position) if position == store.seq => {
-                Err(store.records.values().map(|record| record.expires_at).min())
+        let (event, seq) = match at.seq {
+            Some(seq) if seq >= oldest && at.lost => (Event::Resumed, seq),
+            Some(seq) if seq == store.seq => {
+                return Err(store.records.values().map(|record| record.expires_at).min());
             }
-            Some(position) if position >= oldest => {
-                Ok((store.log[(position - oldest) as usize].clone(), position + 1))
-            }
-            _ => Ok((Event::Reset(store.live()), store.seq)),
-        }
+            Some(seq) if seq >= oldest => (store.log[(seq - oldest) as usize].clone(), seq + 1),
+            _ => (Event::Reset(store.live()), store.seq),
+        };
+        Ok((Ok(event), Position { seq: Some(seq), lost: false }))
     }
 }
 
@@ -106,6 +149,9 @@ impl Store {
     }
 
     fn purge(&mut self, now: Instant) -> bool {
+        if self.refuses_writes {
+            return false;
+        }
         let expired =
             |(id, record): (&InstanceId, &Record)| (record.expires_at <= now).then(|| id.clone());
         let dead: Vec<InstanceId> = self.records.iter().filter_map(expired).collect();
@@ -125,8 +171,8 @@ impl Store {
 #[async_trait]
 impl Driver for Memory {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
-        let record = Record { instance: instance.clone(), expires_at: Instant::now() + ttl };
-        let mut store = self.lock();
+        let mut store = self.writable()?;
+        let record = Record { instance: instance.clone(), ttl, expires_at: Instant::now() + ttl };
         let before = store.records.insert(instance.id().clone(), record);
         if before.is_none_or(|before| before.instance != *instance) {
             store.push(Event::Put(instance.clone()));
@@ -138,7 +184,7 @@ impl Driver for Memory {
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
-        let mut store = self.lock();
+        let mut store = self.writable()?;
         if store.records.remove(id).is_some() {
             store.push(Event::Remove(id.clone()));
             drop(store);
@@ -148,16 +194,16 @@ impl Driver for Memory {
     }
 
     async fn list(&self) -> Result<Vec<Instance>> {
-        Ok(self.lock().live())
+        Ok(self.writable()?.live())
     }
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
-        let changed = self.shared.changed.subscribe();
-        Some(Box::pin(stream::unfold((None, changed), async move |(position, mut changed)| {
+        let start = (Position::default(), self.shared.changed.subscribe());
+        Some(Box::pin(stream::unfold(start, async move |(at, mut changed)| {
             loop {
                 changed.borrow_and_update();
-                let wake_at = match self.event_after(position) {
-                    Ok((event, position)) => return Some((Ok(event), (Some(position), changed))),
+                let wake_at = match self.item_after(at) {
+                    Ok((item, at)) => return Some((item, (at, changed))),
                     Err(wake_at) => wake_at,
                 };
                 let expiry = async {
