@@ -35,7 +35,11 @@ impl Fixture for Folders {
 
 gosd_testkit::conformance!(
     Folders(tempfile::tempdir().expect("a folder")),
-    without: [watch = "it is polled", interrupt = "a folder is always there"]
+    without: [
+        watch = "it is polled",
+        interrupt = "a folder is always there",
+        refuse_writes = "root writes into any folder",
+    ]
 );
 
 #[test]

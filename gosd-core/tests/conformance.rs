@@ -20,9 +20,9 @@ impl Registries {
         registries.entry(namespace.to_owned()).or_insert_with(new).clone()
     }
 
-    fn each(&self, mut set: impl FnMut(&Faulty)) {
+    fn each(&self, set: impl Fn(&Memory, &Faulty)) {
         let registries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        registries.values().for_each(|(_, connection)| set(connection));
+        registries.values().for_each(|(memory, connection)| set(memory, connection));
     }
 }
 
@@ -33,14 +33,14 @@ impl Fixture for Registries {
     }
 
     async fn interrupt(&self) -> Result<(), NotOffered> {
-        self.each(|connection| {
+        self.each(|_, connection| {
             connection.on_all(Fault::Fail(ErrorKind::Unavailable));
         });
         Ok(())
     }
 
     async fn restore(&self) -> Result<(), NotOffered> {
-        self.each(|connection| {
+        self.each(|_, connection| {
             connection.clear_all();
         });
         Ok(())
@@ -48,6 +48,16 @@ impl Fixture for Registries {
 
     async fn unaffected(&self, namespace: &str) -> Result<Arc<dyn Driver>, NotOffered> {
         Ok(Arc::new(self.get(namespace).0))
+    }
+
+    async fn refuse_writes(&self) -> Result<(), NotOffered> {
+        self.each(|memory, _| memory.refuse_writes(true));
+        Ok(())
+    }
+
+    async fn accept_writes(&self) -> Result<(), NotOffered> {
+        self.each(|memory, _| memory.refuse_writes(false));
+        Ok(())
     }
 
     async fn wipe(&self, namespace: &str) -> Result<(), NotOffered> {

@@ -71,6 +71,14 @@ impl<'a> Case<'a> {
         self.hook("wipe", self.fixture.wipe(&self.namespace)).await
     }
 
+    pub(crate) async fn refuse_writes(&self) -> Result<()> {
+        self.hook("refuse_writes", self.fixture.refuse_writes()).await
+    }
+
+    pub(crate) async fn accept_writes(&self) -> Result<()> {
+        self.hook("accept_writes", self.fixture.accept_writes()).await
+    }
+
     pub(crate) async fn write_unreadable(&self) -> Result<()> {
         self.hook("write_unreadable", self.fixture.write_unreadable(&self.namespace)).await
     }

@@ -1,11 +1,12 @@
 //! A reader of a driver's `watch` that folds its items into a view, as core does.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use gosd_core::{Error, Event, InstanceId};
+use gosd_core::{Error, Event, Instance, InstanceId};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::Violation;
@@ -21,9 +22,13 @@ pub(crate) struct Follower<'a> {
     stream: BoxStream<'a, gosd_core::Result<Event>>,
     /// What the items so far add up to.
     pub(crate) view: View,
+    /// What lives all the time: no item may take it out of the view once it is there.
+    must_stay: BTreeSet<InstanceId>,
     /// Whether an `Err` is part of the test.
     may_lose_contact: bool,
     state: State,
+    /// Whether the stream that is open has yielded a `Reset`.
+    has_snapshot: bool,
     items: u32,
     endings: u32,
 }
@@ -46,8 +51,10 @@ impl<'a> Follower<'a> {
             client,
             stream: open(client)?,
             view: View::new(),
+            must_stay: BTreeSet::new(),
             may_lose_contact: false,
             state: State::Opened,
+            has_snapshot: false,
             items: 0,
             endings: 0,
         })
@@ -56,6 +63,11 @@ impl<'a> Follower<'a> {
     /// From now on an `Err` is not a violation.
     pub(crate) fn expect_outage(&mut self) {
         self.may_lose_contact = true;
+    }
+
+    /// From now on no item may take any of these out of the view.
+    pub(crate) fn must_keep<'b>(&mut self, living: impl IntoIterator<Item = &'b Instance>) {
+        self.must_stay = living.into_iter().map(|instance| instance.id().clone()).collect();
     }
 
     /// Opens a watch and reads its snapshot.
@@ -70,6 +82,10 @@ impl<'a> Follower<'a> {
     /// The next item, folded into the view; `None` if none came in time.
     pub(crate) async fn next(&mut self, deadline: Instant) -> Result<Option<Item>> {
         loop {
+            // One that yields an `Err` whenever it is polled would be in time for ever.
+            if self.state == State::Lost && Instant::now() > deadline {
+                return Ok(None);
+            }
             let Ok(item) = timeout_at(deadline, self.stream.next()).await else { return Ok(None) };
             self.items += 1;
             match item {
@@ -93,16 +109,19 @@ impl<'a> Follower<'a> {
                 None => {
                     self.endings += 1;
                     self.stream = open(self.client)?;
-                    self.state = State::Opened;
+                    (self.state, self.has_snapshot) = (State::Opened, false);
                 }
             }
         }
     }
 
     fn fold(&mut self, event: &Event) -> Result<()> {
-        if self.state == State::Opened && !matches!(event, Event::Reset(_)) {
+        // Also if an `Err` came before it.
+        if !self.has_snapshot && !matches!(event, Event::Reset(_)) {
             return self.fail("a new `watch` to yield a `Reset` first", shown(event));
         }
+        self.has_snapshot = true;
+        let before: Vec<_> = self.living().cloned().collect();
         if self.state != State::Lost && *event == Event::Resumed {
             return self.fail("`Resumed` only after an `Err`", shown(event));
         }
@@ -123,6 +142,31 @@ impl<'a> Follower<'a> {
             }
             Event::Resumed => {}
             _ => return self.fail("an event that this version of the kit knows", shown(event)),
+        }
+        match before.iter().find(|id| !self.view.contains_key(*id)) {
+            None => Ok(()),
+            Some(id) => {
+                let expected = format!("no item that takes away {id:?}, which lives");
+                self.fail(expected, shown(event))
+            }
+        }
+    }
+
+    /// What must stay of what is in the view.
+    fn living(&self) -> impl Iterator<Item = &InstanceId> {
+        self.must_stay.iter().filter(|id| self.view.contains_key(*id))
+    }
+
+    pub(crate) fn has<'b>(&self, all: impl IntoIterator<Item = &'b Instance>) -> bool {
+        all.into_iter().all(|instance| self.view.contains_key(instance.id()))
+    }
+
+    /// Reads for a while, whatever comes.
+    pub(crate) async fn read_until(&mut self, end: Instant) -> Result<()> {
+        while let Some(item) = self.next(end).await? {
+            if let Item::Lost(_) = item {
+                sleep(PACE).await;
+            }
         }
         Ok(())
     }

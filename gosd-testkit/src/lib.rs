@@ -44,13 +44,14 @@
 //!     MyFixture::start().await,
 //!     without: [
 //!         interrupt = "there is no connection to cut",
+//!         refuse_writes = "this fixture has nothing that forbids them",
 //!         write_unreadable = "it holds instances, not text",
 //!     ],
 //! );
 //! # fn main() {}
 //! ```
 //!
-//! `cargo test` then runs some thirty tests, `clause_01_..` to `clause_14_..`. Those that need
+//! `cargo test` then runs some thirty tests, `clause_01_..` to `clause_15_..`. Those that need
 //! what was left out are shown as ignored, with the reason. One that fails says what was expected
 //! and what came; DRIVERS.md explains each clause.
 //!

@@ -35,8 +35,8 @@
 /// reason in the output of the test runner. The names:
 ///
 /// - `watch`: the driver has none, so that core polls it;
-/// - `interrupt`, `wipe`, `write_unreadable`: the fixture does not offer the hook;
-/// - `clause_01` to `clause_14`: the backend cannot keep the clause, by its nature.
+/// - `interrupt`, `wipe`, `refuse_writes`, `write_unreadable`: the fixture does not offer the hook;
+/// - `clause_01` to `clause_15`: the backend cannot keep the clause, by its nature.
 ///
 /// Another name does not compile, and a hook that is neither offered nor named here fails its
 /// tests.
@@ -120,5 +120,7 @@ macro_rules! __for_each_clause {
         $test!([clause_13 watch _] clause_13_watches_are_apart);
         $test!([clause_14 write_unreadable _] clause_14_unreadable_hides_nothing);
         $test!([clause_14 watch write_unreadable] clause_14_unreadable_stops_no_watch);
+        $test!([clause_15 refuse_writes _] clause_15_refused_writes_are_no_deaths);
+        $test!([clause_15 watch refuse_writes] clause_15_watchers_outlast_refused_writes);
     };
 }

@@ -23,8 +23,9 @@ pub mod may_be_left_out {
         ($($name:ident)*) => { $(pub const $name: () = ();)* };
     }
     names! {
-        watch interrupt wipe write_unreadable
+        watch interrupt wipe refuse_writes write_unreadable
         clause_01 clause_02 clause_03 clause_04 clause_05 clause_06 clause_07
         clause_08 clause_09 clause_10 clause_11 clause_12 clause_13 clause_14
+        clause_15
     }
 }

@@ -26,7 +26,7 @@ impl Violation {
         )
     }
 
-    /// The number of the clause, 1 to 14.
+    /// The number of the clause, 1 to 15.
     pub fn clause(&self) -> u8 {
         self.clause
     }

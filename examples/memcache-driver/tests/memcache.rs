@@ -109,7 +109,10 @@ impl Fixture for Memcached {
 
 gosd_testkit::conformance!(
     Memcached::start().await,
-    without: [watch = "memcached tells nobody of changes, so core polls it"],
+    without: [
+        watch = "memcached tells nobody of changes, so core polls it",
+        refuse_writes = "memcached evicts rather than refuse a write",
+    ],
 );
 
 fn mail() -> Instance {

@@ -3,8 +3,6 @@
 mod changes;
 mod dropping;
 mod endings;
-mod evidence;
-mod foreign_code;
 mod heartbeat;
 mod leaving;
 mod local;
@@ -12,7 +10,6 @@ mod odd_drivers;
 mod outages;
 mod reading;
 mod removing;
-mod runtimes;
 mod starting;
 mod support;
 mod waiting;

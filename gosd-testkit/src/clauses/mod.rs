@@ -11,6 +11,7 @@ mod leases;
 mod many;
 mod outages;
 mod records;
+mod refusals;
 mod values;
 mod watching;
 
@@ -20,5 +21,6 @@ pub use leases::*;
 pub use many::*;
 pub use outages::*;
 pub use records::*;
+pub use refusals::*;
 pub use values::*;
 pub use watching::*;

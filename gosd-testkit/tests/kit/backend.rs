@@ -65,6 +65,16 @@ impl Fixture for Backend {
         Ok(())
     }
 
+    async fn refuse_writes(&self) -> Result<(), NotOffered> {
+        self.all().iter().for_each(|(_, namespace)| namespace.texts.0.refuse_writes(true));
+        Ok(())
+    }
+
+    async fn accept_writes(&self) -> Result<(), NotOffered> {
+        self.all().iter().for_each(|(_, namespace)| namespace.texts.0.refuse_writes(false));
+        Ok(())
+    }
+
     async fn write_unreadable(&self, namespace: &str) -> Result<(), NotOffered> {
         self.namespace(namespace).texts.write_unreadable().await;
         Ok(())

@@ -32,6 +32,7 @@ mod polled {
         without: [
             watch = "core polls this driver",
             interrupt = "this fixture cuts no connection",
+            refuse_writes = "this fixture forbids no writes",
             write_unreadable = "this fixture damages no record",
         ],
     );

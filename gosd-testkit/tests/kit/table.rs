@@ -44,50 +44,57 @@ fn clause_of(name: &str) -> u8 {
 /// A column for each test, a group for each clause, in the order of `__for_each_clause`. An `x` is
 /// a test that the driver fails.
 const TABLE: &str = "
-NothingBroken            .. . .. .. .... .. ...... . ... .. . .. .. ..
-KeepsTheFirst            x. x .. .. .... .. .x.... . ... .. . .. .. ..
-Appends                  x. . .. .. .... .. ...... . ... .. x .. .. ..
-ReadsAReplica            xx x xx x. ..xx .x ...... . ... xx x x. x. x.
-AbsentIsAnError          .. . .x .. .... .. ...... . ... .. . .. x. ..
-RemovesByPrefix          .. . xx .. .... .. ...... . ... .. . .. .. ..
-FailureIsEmpty           .. . .. .. .... .x ...... . ... .. . .. .. ..
-EmptyIsAnError           .. . .. .. ..xx x. ...... . ... .. . x. x. ..
-NeverAnswers             xx x xx xx x.xx xx ..xxxx x .xx xx x xx x. xx
-WritesInTwoSteps         .. . .. .. .... .. ...... . ... xx . .. .. ..
-BreaksWhenDropped        .. . .. .. .... .. ...... . ... xx . .. .. ..
-LosesTheCrowd            .. . .. .. .... .. ...... . ... .. x .. .. ..
-ListsSomeTwice           .. . .. .. .... .. ...... . ... .. x .. .. ..
-KeepsTheLease            .x . .. .x xx.. .. ...... . ... xx . .. .. ..
-NeverExpires             .x . .. xx .... .. ...... x ... xx . .. .. ..
-ExpiresLate              .x . .. xx .... .. ...... x ... xx . .. .. ..
-OneLeaseForAll           .x . .. xx .... .. ...... x ... xx . .. .. ..
-CollectsTheLive          .x . .. xx .... .. ...... . ... .. . .. .. ..
-CollectsInARace          .. . .. .x .... .. ...... . ... .. . .. .. ..
-OnlyExtends              .. . x. xx ..xx .x .x.... . ... .. . .. x. ..
-WritesTheLeaseLast       .. . .. .. .... .. ...... . ... xx . .. .. ..
-NoSnapshot               .. . .. .. .x.. .. xxxxxx x xxx .x . .x .x .x
-SubscribesLate           .. . .. .. .... .. ...x.. . ... .. . .. .. ..
-FirstOfABatch            .. . .. .. .... .. ..xx.. . .x. .x . .x .. ..
-IgnoresOverflow          .. . .. .. .... .. ....xx . ... .. . .. .. ..
-NoUpdates                .. . .. .. .... .. .x.... . ... .. . .. .. ..
-SilentExpiry             .. . .. .. .... .. ...... x .x. .x . .. .. ..
-ExpiryIsAGoodbye         .. . .. .. .... .. ...... x ... .. . .. .. ..
-OverlooksRenewals        .. . .. .. .x.. .. ...... . .x. .. . .. .. ..
-SwallowsLoss             .. . .. .. .... .. ...... . xx. .. . .. .. ..
-LossIsAnEmptyReset       .. . .. .. .... .. ...... . xx. .. . .. .. ..
-ResumesWithAGap          .. . .. .. .... .. ...... . .x. .. . .. .. ..
-NeverResumes             .. . .. .. .... .. ...... . .x. .. . .. .. ..
-EndsAtOnce               .. . .. .. .x.. .. xxxxxx x xxx .x . .x .x .x
-LeaksWatches             .. . .. .. .... .. ...... . ..x .. . .. .. ..
-AnnouncesSeparately      .. . .. .. .... .. ...... . .x. .x . .. .. ..
-CutsUrls                 .. . .. .. .... .. ...... . ... .. . xx .. ..
-TrimsMetadata            .. . .. .. .... .. ...... . ... .. . xx .. ..
-FoldsCase                .. . .. .. .... .. ...... . ... .. . xx .. ..
-WatchesWithoutMetadata   .. . .. .. .... .. .x.... . ... .. . .x .. ..
-OneNamespace             .. . .. .. .... .. ...... . ... .. . .. xx ..
-NamespaceWithoutCase     .. . .. .. .... .. ...... . ... .. . .. xx ..
-UnreadableIsAnError      .. . .. .. .... .. ...... . ... .. . .. .. xx
-UnreadableEndsTheWatch   .. . .. .. .... .. ...... . ... .. . .. .. .x
+NothingBroken            .. . .. .. .... .. ...... . ... .. . .. .. .. ..
+KeepsTheFirst            x. x .. .. .... .. .x.... . ... .. . .. .. .. ..
+Appends                  x. . .. .. .... .. ...... . ... .. x .. .. .. ..
+ReadsAReplica            xx x xx x. ..xx .x ...... . ... xx x x. x. x. ..
+AbsentIsAnError          .. . .x .. .... .. ...... . ... .. . .. x. .. ..
+RemovesByPrefix          .. . xx .. .... .. ...... . ... .. . .. .. .. ..
+FailureIsEmpty           .. . .. .. .... .x ...... . ... .. . .. .. .. x.
+EmptyIsAnError           .. . .. .. ..xx x. ...... . ... .. . x. x. .. x.
+NeverAnswers             xx x xx xx x.xx xx ..xxxx x .xx xx x xx x. xx xx
+WritesInTwoSteps         .. . .. .. .... .. ...... . ... xx . .. .. .. ..
+BreaksWhenDropped        .. . .. .. .... .. ...... . ... xx . .. .. .. ..
+LosesTheCrowd            .. . .. .. .... .. ...... . ... .. x .. .. .. ..
+ListsSomeTwice           .. . .. .. .... .. ...... . ... .. x .. .. .. ..
+KeepsTheLease            .x . .. .x xx.. .. ...... . ... xx . .. .. .. ..
+NeverExpires             .x . .. xx .... .. ...... x ... xx . .. .. .. .x
+ExpiresLate              .x . .. xx .... .. ...... x ... xx . .. .. .. ..
+OneLeaseForAll           .x . .. xx .... .. ...... x ... xx . .. .. .. .x
+CollectsTheLive          .x . .. xx .... .. ...... . ... .. . .. .. .. ..
+CollectsInARace          .. . .. .x .... .. ...... . ... .. . .. .. .. ..
+OnlyExtends              .. . x. xx ..xx .x .x.... . ... .. . .. x. .. ..
+WritesTheLeaseLast       .. . .. .. .... .. ...... . ... xx . .. .. .. ..
+NoSnapshot               .. . .. .. .x.. .. xxxxxx x xxx .x . .x .x .x .x
+SubscribesLate           .. . .. .. .... .. ...x.. . ... .. . .. .. .. ..
+FirstOfABatch            .. . .. .. .... .. ..xx.. . .x. .x . .x .. .. ..
+IgnoresOverflow          .. . .. .. .... .. ....xx . ... .. . .. .. .. ..
+NoUpdates                .. . .. .. .... .. .x.... . ... .. . .. .. .. ..
+SilentExpiry             .. . .. .. .... .. ...... x .x. .x . .. .. .. .x
+ExpiryIsAGoodbye         .. . .. .. .... .. ...... x ... .. . .. .. .. ..
+OverlooksRenewals        .. . .. .. .x.. .. ...... . .x. .. . .. .. .. .x
+SwallowsLoss             .. . .. .. .... .. ...... . xx. .. . .. .. .. .x
+LossIsAnEmptyReset       .. . .. .. .... .. ...... . xx. .. . .. .. .. .x
+ResumesWithAGap          .. . .. .. .... .. ...... . .x. .. . .. .. .. ..
+NeverResumes             .. . .. .. .... .. ...... . .x. .. . .. .. .. .x
+EndsAtOnce               .. . .. .. .x.. .. xxxxxx x xxx .x . .x .x .x .x
+LeaksWatches             .. . .. .. .... .. ...... . ..x .. . .. .. .. ..
+AnnouncesSeparately      .. . .. .. .... .. ...... . .x. .x . .. .. .. ..
+ListsWhatIsLeft          .. . .. .. .... .. ...... . ... .. . .. .. .. x.
+RefusalIsUnseen          .. . .. .. .... .. ...... . ... .. . .. .. .. .x
+RefusalIsDenied          .. . .. .. .... .. ...... . ... .. . .. .. .. xx
+ExpiresMeanwhile         .. . .. .. .... .. ...... . ... .. . .. .. .. .x
+ExpiresAtOnce            .. . .. .. .... .. ...... . ... .. . .. .. .. .x
+KeepsAllForEver          .. . .. .. .... .. ...... . ... .. . .. .. .. .x
+PretendsToWrite          .. . .. .. .... .. ...... . ... .. . .. .. .. xx
+CutsUrls                 .. . .. .. .... .. ...... . ... .. . xx .. .. ..
+TrimsMetadata            .. . .. .. .... .. ...... . ... .. . xx .. .. ..
+FoldsCase                .. . .. .. .... .. ...... . ... .. . xx .. .. ..
+WatchesWithoutMetadata   .. . .. .. .... .. .x.... . ... .. . .x .. .. ..
+OneNamespace             .. . .. .. .... .. ...... . ... .. . .. xx .. ..
+NamespaceWithoutCase     .. . .. .. .... .. ...... . ... .. . .. xx .. ..
+UnreadableIsAnError      .. . .. .. .... .. ...... . ... .. . .. .. xx ..
+UnreadableEndsTheWatch   .. . .. .. .... .. ...... . ... .. . .. .. .x ..
 ";
 
 #[test]
@@ -132,7 +139,7 @@ impl Fixture for Bare {
 #[test]
 fn what_is_neither_offered_nor_left_out_fails() {
     for test in tests() {
-        let needed = ["watch", "interrupt", "wipe", "write_unreadable"];
+        let needed = ["watch", "interrupt", "wipe", "refuse_writes", "write_unreadable"];
         let needed = needed.iter().filter(|hook| test.needs.contains(*hook));
         let needed: Vec<String> = needed.map(|hook| format!("without: [{hook} = ")).collect();
         match run(&test, &Bare::default()) {
@@ -224,6 +231,14 @@ impl Fixture for Mutated {
 
     async fn wipe(&self, namespace: &str) -> Result<(), NotOffered> {
         self.backend.wipe(&self.namespace(namespace)).await
+    }
+
+    async fn refuse_writes(&self) -> Result<(), NotOffered> {
+        self.backend.refuse_writes().await
+    }
+
+    async fn accept_writes(&self) -> Result<(), NotOffered> {
+        self.backend.accept_writes().await
     }
 
     async fn write_unreadable(&self, namespace: &str) -> Result<(), NotOffered> {

@@ -8,14 +8,14 @@ use tokio::time::{Instant, sleep};
 
 use super::{Mutant, Sound};
 
-const AGES: Duration = Duration::from_secs(3_600);
+pub(super) const AGES: Duration = Duration::from_secs(3_600);
 
 /// What a driver knows that judges expiry itself.
 #[derive(Default)]
-struct Leases(Mutex<HashMap<InstanceId, Instant>>);
+pub(super) struct Leases(Mutex<HashMap<InstanceId, Instant>>);
 
 impl Leases {
-    fn start(&self, id: &InstanceId, ttl: Duration) {
+    pub(super) fn start(&self, id: &InstanceId, ttl: Duration) {
         self.0.lock().unwrap().insert(id.clone(), Instant::now() + ttl);
     }
 
@@ -24,7 +24,7 @@ impl Leases {
         end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
-    fn expired(&self) -> Vec<InstanceId> {
+    pub(super) fn expired(&self) -> Vec<InstanceId> {
         let now = Instant::now();
         let leases = self.0.lock().unwrap();
         leases.iter().filter(|(_, end)| **end <= now).map(|(id, _)| id.clone()).collect()

@@ -2,6 +2,7 @@
 
 mod leases;
 mod records;
+mod refusals;
 mod values;
 mod watches;
 
@@ -106,6 +107,10 @@ pub(crate) fn mutants() -> Vec<(&'static str, Make)> {
             NoSnapshot, SubscribesLate, FirstOfABatch, IgnoresOverflow, NoUpdates, SilentExpiry,
             ExpiryIsAGoodbye, OverlooksRenewals, SwallowsLoss, LossIsAnEmptyReset, ResumesWithAGap, NeverResumes,
             EndsAtOnce, LeaksWatches, AnnouncesSeparately,
+        }
+        refusals::{
+            ListsWhatIsLeft, RefusalIsUnseen, RefusalIsDenied, ExpiresMeanwhile, ExpiresAtOnce,
+            KeepsAllForEver, PretendsToWrite,
         }
         values::{
             CutsUrls, TrimsMetadata, FoldsCase, WatchesWithoutMetadata, OneNamespace,
