@@ -1,7 +1,7 @@
 use std::mem::discriminant;
 use std::time::Instant;
 
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// How a client stands with its backend.
 #[derive(Clone, Debug)]
@@ -35,6 +35,9 @@ pub enum Registration {
         /// The latest failure.
         error: Error,
     },
+    /// The client does not want requests for now, and is not registered; see
+    /// [`set_ready`](crate::Client::set_ready).
+    Withdrawn,
     /// The client has left, and registers no more.
     Left,
 }
@@ -66,13 +69,19 @@ impl Status {
 impl Registration {
     /// Whether the client wants to be found by others.
     pub(crate) fn is_wanted(&self) -> bool {
-        !matches!(self, Self::DiscoverOnly | Self::Left)
+        !matches!(self, Self::DiscoverOnly | Self::Withdrawn | Self::Left)
+    }
+
+    /// Before the first attempt to register has ended.
+    pub(crate) fn beginning(since: Instant) -> Self {
+        let error = Error::new(ErrorKind::Unavailable, "the first attempt is under way");
+        Self::Standalone { since, error }
     }
 
     fn error(&self) -> Option<&Error> {
         match self {
             Self::Retrying { error, .. } | Self::Standalone { error, .. } => Some(error),
-            Self::DiscoverOnly | Self::Registered | Self::Left => None,
+            Self::DiscoverOnly | Self::Registered | Self::Withdrawn | Self::Left => None,
         }
     }
 

@@ -15,11 +15,18 @@ pub struct ClientBuilder {
     instance: Option<Result<Instance>>,
     settings: Settings,
     handle_signals: bool,
+    unready: bool,
 }
 
 impl ClientBuilder {
     pub(super) fn new(driver: Arc<dyn Driver>) -> Self {
-        Self { driver, instance: None, settings: Settings::default(), handle_signals: false }
+        Self {
+            driver,
+            instance: None,
+            settings: Settings::default(),
+            handle_signals: false,
+            unready: false,
+        }
     }
 
     /// Registers an instance of the service at this URL, with a fresh id.
@@ -50,6 +57,15 @@ impl ClientBuilder {
         self
     }
 
+    /// Starts without registering, until the first `set_ready(true)`.
+    ///
+    /// For a service that has to warm up, or whose own health check has to pass first; see
+    /// [`Client::set_ready`].
+    pub fn start_unready(mut self) -> Self {
+        self.unready = true;
+        self
+    }
+
     /// Registers, reads the first view, and starts the background work.
     ///
     /// If the backend cannot be reached in as many attempts as the settings say, the client starts
@@ -73,8 +89,10 @@ impl ClientBuilder {
             None => Registration::DiscoverOnly,
             Some(instance) => {
                 instance.check()?;
-                let error = Error::new(ErrorKind::Unavailable, "the first attempt is under way");
-                Registration::Standalone { since: Instant::now().into_std(), error }
+                match self.unready {
+                    true => Registration::Withdrawn,
+                    false => Registration::beginning(Instant::now().into_std()),
+                }
             }
         };
         let driver = self.driver.name().to_owned();

@@ -1,4 +1,7 @@
-//! The background task that keeps the registration: heartbeats, repair, and the goodbye.
+//! The background task that keeps the registration: heartbeats, repair, and goodbyes.
+//!
+//! What the client wants is in the state. The task brings the backend in line with it, again and
+//! again while the client wants to be found, and once for everybody who asks.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,139 +16,144 @@ use super::start::Starting;
 use super::state::State;
 use crate::follow::call;
 use crate::pace::{Backoff, jittered, up_to};
-use crate::{Driver, Error, ErrorKind, Instance, Result};
+use crate::{Driver, Error, ErrorKind, InstanceId, Result};
 
 /// How long at most a client waits before it repairs its registration, so that not all do at once.
 const REPAIR: Duration = Duration::from_secs(1);
 
-/// Renews the registration until it is asked to leave, and says goodbye as often as it is asked.
+/// Renews the registration while it is wanted, and says goodbye when it is not any more.
 pub(super) async fn run(
     state: Arc<State>,
     driver: Arc<dyn Driver>,
-    instance: Instance,
-    mut leave: mpsc::UnboundedReceiver<Reply>,
+    id: InstanceId,
+    mut requests: mpsc::UnboundedReceiver<Reply>,
     starting: Starting,
 ) {
-    let lease = Lease { state: &state, driver: &*driver, instance: &instance };
-    let Some(first) = lease.hold(&mut leave, starting).await else { return };
-    let mut request = Some(first);
-    let mut has_left = false;
-    while let Some(Asked { reply, deadline }) = request {
-        let result = if has_left { Ok(()) } else { lease.goodbye(deadline).await };
-        has_left = result.is_ok();
-        state.has_left(&instance, &result);
+    let backoff = Backoff::of_lease(state.settings.lease_ttl);
+    let mut lease =
+        Lease { state: &state, driver: &*driver, id: &id, starting, backoff, is_told: true };
+    loop {
+        let asked = match state.is_wanted() {
+            true => lease.hold(&mut requests).await,
+            false => {
+                lease.starting.succeeded();
+                requests.recv().await.map(|reply| Asked::now(reply, &state))
+            }
+        };
+        let Some(Asked { reply, deadline }) = asked else { return };
+        let result = match state.is_wanted() {
+            true => lease.beat().await.1,
+            false => lease.goodbye(deadline).await,
+        };
         // Whoever asked may have stopped waiting.
         let _ = reply.send(result);
-        request = leave.recv().await.map(|reply| lease.asked(reply));
     }
 }
 
 struct Lease<'a> {
     state: &'a State,
     driver: &'a dyn Driver,
-    instance: &'a Instance,
+    id: &'a InstanceId,
+    starting: Starting,
+    backoff: Backoff,
+    /// Whether the backend was told that the instance is gone, after the last heartbeat.
+    is_told: bool,
 }
 
-/// Somebody wants to leave, and waits for it until then.
+/// Somebody waits until then for the backend to be in line with what the client wants.
 struct Asked {
     reply: Reply,
     deadline: Instant,
 }
 
+impl Asked {
+    fn now(reply: Reply, state: &State) -> Self {
+        Self { reply, deadline: Instant::now() + state.settings.timeout }
+    }
+}
+
 impl Lease<'_> {
-    /// Sends heartbeats until somebody asks to leave; `None` if the client does not come to be.
-    async fn hold(
-        &self,
-        leave: &mut mpsc::UnboundedReceiver<Reply>,
-        mut starting: Starting,
-    ) -> Option<Asked> {
-        let ttl = self.state.settings.lease_ttl;
-        let mut backoff = Backoff::of_lease(ttl);
+    /// Sends heartbeats until somebody asks for something; `None` if the client is no more.
+    async fn hold(&mut self, requests: &mut mpsc::UnboundedReceiver<Reply>) -> Option<Asked> {
+        let state = self.state;
         loop {
-            let sent_at = Instant::now();
-            let mut beat = pin!(self.beat());
-            let (result, asked) = tokio::select! {
-                biased;
-                result = &mut beat => (Some(result), None),
-                reply = leave.recv() => {
-                    let asked = self.asked(reply?);
-                    // A renewal that arrived after the goodbye would undo it.
-                    let rest = sent_at + self.attempt();
-                    (timeout_at(rest.min(asked.deadline), beat).await.ok(), Some(asked))
+            let latest = Instant::now() + attempt(state);
+            let (next_at, asked) = {
+                let mut beat = pin!(self.beat());
+                tokio::select! {
+                    biased;
+                    (next_at, _) = &mut beat => (next_at, None),
+                    reply = requests.recv() => {
+                        let asked = Asked::now(reply?, state);
+                        // A renewal that arrived after the goodbye would undo it.
+                        let _ = timeout_at(latest.min(asked.deadline), &mut beat).await;
+                        (latest, Some(asked))
+                    }
                 }
             };
-            let next_at = match result {
-                Some(Ok(())) => {
-                    self.state.registered(self.instance, sent_at);
-                    starting.succeeded();
-                    backoff.reset();
-                    sent_at + jittered(ttl / 3)
-                }
-                Some(Err(error)) => {
-                    self.state.registration_failed(&error);
-                    starting.failed(error);
-                    Instant::now() + backoff.pause()
-                }
-                None => Instant::now(),
-            };
-            if starting.has_failed() {
-                return None;
-            }
             if asked.is_some() {
                 return asked;
             }
+            if self.starting.has_failed() {
+                return None;
+            }
             tokio::select! {
                 biased;
-                reply = leave.recv() => return Some(self.asked(reply?)),
-                () = self.due(next_at) => {}
+                reply = requests.recv() => return Some(Asked::now(reply?, state)),
+                () = due(state, next_at) => {}
             }
         }
     }
 
-    /// One heartbeat. While a lease runs, it leaves time for two more.
-    async fn beat(&self) -> Result<()> {
+    /// Sends one heartbeat; returns when the next is due, and how this one went.
+    ///
+    /// While a lease runs, it leaves time for two more.
+    async fn beat(&mut self) -> (Instant, Result<()>) {
+        let Some(own) = self.state.own() else { return (Instant::now(), Ok(())) };
         let ttl = self.state.settings.lease_ttl;
         let bound = match self.state.lease_runs() {
             true => ttl / 5,
             false => (ttl / 3).max(Duration::from_secs(1)),
         };
         let bound = bound.min(self.state.settings.timeout);
-        let register = || self.driver.register(self.instance, ttl);
-        call(self.driver, "register", bound, register).await
-    }
-
-    /// Waits until the next heartbeat is due, or is needed because the registration is gone.
-    async fn due(&self, next_at: Instant) {
-        let mut next = pin!(sleep_until(next_at));
-        loop {
-            tokio::select! {
-                () = &mut next => return,
-                () = self.state.own_gone.notified() => {
-                    sleep(up_to(REPAIR.min(self.state.settings.lease_ttl / 10))).await;
-                    if self.state.own_is_gone() {
-                        return;
-                    }
-                }
+        let sent_at = Instant::now();
+        self.is_told = false;
+        let result = call(self.driver, "register", bound, || self.driver.register(&own, ttl)).await;
+        let next_at = match &result {
+            Ok(()) => {
+                self.state.registered(&own, sent_at);
+                self.starting.succeeded();
+                self.backoff.reset();
+                sent_at + jittered(ttl / 3)
             }
-        }
+            Err(error) => {
+                self.state.registration_failed(error);
+                self.starting.failed(error.clone());
+                Instant::now() + self.backoff.pause()
+            }
+        };
+        (next_at, result)
     }
 
-    fn asked(&self, reply: Reply) -> Asked {
-        Asked { reply, deadline: Instant::now() + self.state.settings.timeout }
+    /// Deregisters, again and again until the deadline, unless that was done.
+    async fn goodbye(&mut self, deadline: Instant) -> Result<()> {
+        let result = match self.is_told {
+            true => Ok(()),
+            false => self.deregister(deadline).await,
+        };
+        self.is_told = result.is_ok();
+        self.state.has_left(self.id, &result);
+        result
     }
 
-    /// How long one attempt to leave may take, so that there is time for a second and a third.
-    fn attempt(&self) -> Duration {
-        self.state.settings.timeout / 3
-    }
-
-    /// Deregisters, again and again until the deadline.
-    async fn goodbye(&self, deadline: Instant) -> Result<()> {
-        let mut backoff = Backoff::new(self.attempt());
+    async fn deregister(&self, deadline: Instant) -> Result<()> {
+        let driver = self.driver.name();
+        let mut backoff = Backoff::new(attempt(self.state));
         let mut last;
         let result = loop {
-            let bound = self.attempt().min(deadline.saturating_duration_since(Instant::now()));
-            let deregister = || self.driver.deregister(self.instance.id());
+            let left = deadline.saturating_duration_since(Instant::now());
+            let bound = attempt(self.state).min(left);
+            let deregister = || self.driver.deregister(self.id);
             match call(self.driver, "deregister", bound, deregister).await {
                 Ok(()) => break Ok(()),
                 Err(error) if error.is_retryable() => last = error,
@@ -157,15 +165,35 @@ impl Lease<'_> {
                 let message =
                     format!("the backend could not be told; the lease runs out within {ttl:?}");
                 let error = Error::new(ErrorKind::Timeout, message).caused_by(last);
-                break Err(error.at(self.driver.name(), "deregister"));
+                break Err(error.at(driver, "deregister"));
             }
             sleep(pause).await;
         };
-        let driver = self.driver.name();
         match &result {
-            Ok(()) => info!(driver, id = %self.instance.id(), "left"),
+            Ok(()) => info!(driver, id = %self.id, "left"),
             Err(error) => warn!(driver, %error, "left without a goodbye"),
         }
         result
     }
+}
+
+/// Waits until the next heartbeat is due, or is needed because the registration is gone.
+async fn due(state: &State, next_at: Instant) {
+    let mut next = pin!(sleep_until(next_at));
+    loop {
+        tokio::select! {
+            () = &mut next => return,
+            () = state.own_gone.notified() => {
+                sleep(up_to(REPAIR.min(state.settings.lease_ttl / 10))).await;
+                if state.own_is_gone() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// How long one attempt to leave may take, so that there is time for a second and a third.
+fn attempt(state: &State) -> Duration {
+    state.settings.timeout / 3
 }

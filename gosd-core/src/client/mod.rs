@@ -14,6 +14,7 @@ mod streams;
 mod tasks;
 mod tell;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ struct Inner {
     state: Arc<State>,
     id: Option<InstanceId>,
     /// To the lease's task; absent for a client that only discovers.
-    leave: Option<mpsc::UnboundedSender<Reply>>,
+    lease: Option<mpsc::UnboundedSender<Reply>>,
     /// To the task that keeps the view.
     reads: mpsc::UnboundedSender<Reply>,
     tasks: Vec<AbortHandle>,
@@ -82,28 +83,29 @@ impl Client {
         registration: Registration,
         runtime: Handle,
     ) -> (Self, impl Future<Output = Result<()>> + Send) {
-        let state = Arc::new(State::new(Arc::clone(&driver), settings, registration, runtime));
+        let id = instance.as_ref().map(|instance| instance.id().clone());
+        let state = State::new(Arc::clone(&driver), settings, instance, registration, runtime);
+        let state = Arc::new(state);
         let mut tasks = Vec::new();
         let (reads, requests) = mpsc::unbounded_channel();
         let (starting, synced) = Starting::new(&state.settings);
         let keeper = keeper::run(Arc::clone(&state), Arc::clone(&driver), requests, starting);
         tasks.push(spawn(&state, keeper));
-        let id = instance.as_ref().map(|instance| instance.id().clone());
-        let (leave, leased) = match instance {
+        let (lease, leased) = match id.clone() {
             None => (None, None),
-            Some(instance) => {
-                let (leave, requests) = mpsc::unbounded_channel();
+            Some(id) => {
+                let (lease, requests) = mpsc::unbounded_channel();
                 let (starting, leased) = Starting::new(&state.settings);
-                let lease = lease::run(Arc::clone(&state), driver, instance, requests, starting);
-                tasks.push(spawn(&state, lease));
-                (Some(leave), Some(leased))
+                let run = lease::run(Arc::clone(&state), driver, id, requests, starting);
+                tasks.push(spawn(&state, run));
+                (Some(lease), Some(leased))
             }
         };
         if let Some(path) = state.settings.snapshot_path.clone() {
             tasks.push(state.runtime.spawn(snapshot::keep(Arc::clone(&state), path)));
         }
         let tasks = tasks.iter().map(JoinHandle::abort_handle).collect();
-        let inner = Inner { state, id, leave, reads, tasks };
+        let inner = Inner { state, id, lease, reads, tasks };
         let started = async move {
             let lease = async {
                 match leased {
@@ -288,16 +290,55 @@ impl Client {
     /// [`timeout`](field@Settings::timeout): the registration then ends with its lease.
     #[doc(alias = "Remove")]
     pub async fn leave(&self) -> Result<()> {
-        let Some(leave) = &self.inner.leave else { return Ok(()) };
-        let state = &self.inner.state;
-        state.disown();
-        let (reply, left) = oneshot::channel();
-        match leave.send(reply) {
-            Ok(()) => left.await.ok(),
-            Err(_) => None,
+        self.inner.state.leave();
+        self.in_line("leave").await
+    }
+
+    /// Says whether this instance wants requests: `false` says goodbye and stops the heartbeats,
+    /// `true` registers it again.
+    ///
+    /// For a server in maintenance, or whose own health check fails. Discovery goes on meanwhile, and
+    /// the status is [`Registration::Withdrawn`]. Calling it again is harmless. If the caller stops
+    /// waiting, the backend is told all the same.
+    ///
+    /// # Errors
+    ///
+    /// - [`Config`](crate::ErrorKind::Config) from a client that registers nothing;
+    /// - [`Closed`](crate::ErrorKind::Closed) for `true` from one that has left or was shut down;
+    /// - the driver's error. After `true` it is tried again until it succeeds; after `false` the
+    ///   registration ends with its lease.
+    pub async fn set_ready(&self, ready: bool) -> Result<()> {
+        match ready {
+            true => self.inner.state.want()?,
+            false => self.inner.state.withdraw()?,
         }
-        .or_else(|| state.goodbye())
-        .unwrap_or_else(|| Err(Error::closed("leave")))
+        self.in_line("set_ready").await
+    }
+
+    /// Replaces the metadata of this client's own instance, and tells the backend at once.
+    ///
+    /// # Errors
+    ///
+    /// - [`Config`](crate::ErrorKind::Config) for metadata out of its limits, and from a client that
+    ///   registers nothing; then nothing changes;
+    /// - [`Closed`](crate::ErrorKind::Closed) from a client that was shut down;
+    /// - the driver's error; the next heartbeat tells the backend then.
+    pub async fn set_metadata(&self, metadata: BTreeMap<String, String>) -> Result<()> {
+        self.inner.state.set_metadata(metadata)?;
+        self.in_line("set_metadata").await
+    }
+
+    /// Waits until the backend is in line with what this client wants.
+    async fn in_line(&self, operation: &str) -> Result<()> {
+        let Some(lease) = &self.inner.lease else { return Ok(()) };
+        let (reply, done) = oneshot::channel();
+        let answer = match lease.send(reply) {
+            Ok(()) => done.await.ok(),
+            Err(_) => None,
+        };
+        // After a shutdown there is nobody to ask, but it is known how the goodbye went.
+        let answer = answer.or_else(|| self.inner.state.goodbye());
+        answer.unwrap_or_else(|| Err(Error::closed(operation)))
     }
 
     /// Leaves, and stops the background work; the last view is served on, as stale.

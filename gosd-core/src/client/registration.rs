@@ -1,11 +1,13 @@
 //! What the state knows of the own registration: heartbeats, and the goodbye.
 
+use std::collections::BTreeMap;
+
 use tokio::time::Instant;
 
 use super::state::State;
 use super::tell::News;
 use crate::registry::Effects;
-use crate::{Error, Instance, Registration, Result};
+use crate::{Error, Instance, InstanceId, Registration, Result};
 
 impl State {
     /// Notes a heartbeat that was answered, unless the client has left in the meantime.
@@ -15,6 +17,7 @@ impl State {
                 return ((), Effects::default());
             }
             core.renewed_at = Some(sent_at);
+            core.goodbye = None;
             let status = Registration::Registered;
             if core.set_status(|it| it.registration = status) {
                 core.outbox.push(News::Registered(instance.id().clone()));
@@ -25,25 +28,22 @@ impl State {
 
     pub(crate) fn registration_failed(&self, error: &Error) {
         self.step(|core, now| {
-            core.registry.registration_failed(now);
-            let since = match &core.status.registration {
-                Registration::Retrying { since, .. } | Registration::Standalone { since, .. } => {
-                    *since
-                }
-                _ => now.into_std(),
-            };
             let error = error.clone();
             let failing = match &core.status.registration {
-                Registration::Registered | Registration::Retrying { .. } => {
-                    Registration::Retrying { since, error: error.clone() }
+                Registration::Registered => {
+                    Registration::Retrying { since: now.into_std(), error: error.clone() }
                 }
-                Registration::Standalone { .. } => {
-                    Registration::Standalone { since, error: error.clone() }
+                Registration::Retrying { since: before, .. } => {
+                    Registration::Retrying { since: *before, error: error.clone() }
                 }
-                Registration::Left | Registration::DiscoverOnly => {
+                Registration::Standalone { since: before, .. } => {
+                    Registration::Standalone { since: *before, error: error.clone() }
+                }
+                Registration::Withdrawn | Registration::Left | Registration::DiscoverOnly => {
                     return ((), Effects::default());
                 }
             };
+            core.registry.registration_failed(now);
             if core.set_status(|it| it.registration = failing) {
                 core.outbox.push(News::RegistrationFails(error));
             }
@@ -62,24 +62,91 @@ impl State {
         self.lock().registry.own_is_gone()
     }
 
-    /// Marks the client as left: from now on nothing registers it.
-    pub(crate) fn disown(&self) {
+    /// Whether the client wants to be found by others.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.lock().status.registration.is_wanted()
+    }
+
+    /// What the client registers, if it registers anything.
+    pub(crate) fn own(&self) -> Option<Instance> {
+        self.lock().own.clone()
+    }
+
+    /// Changes the metadata of the own instance; its next heartbeat tells.
+    pub(crate) fn set_metadata(&self, metadata: BTreeMap<String, String>) -> Result<()> {
+        self.step(|core, _| {
+            let Some(own) = &core.own else {
+                return (Err(nothing_registered()), Effects::default());
+            };
+            let url = own.url().to_owned();
+            let changed = Instance::from_parts(own.id().clone(), own.service(), &url, metadata);
+            let result = changed.check().map(|()| core.own = Some(changed));
+            (result, Effects::default())
+        })
+    }
+
+    /// From now on nothing registers the client, for good.
+    pub(crate) fn leave(&self) {
         self.step(|core, now| {
-            core.registry.disown(now);
-            core.set_status(|status| status.registration = Registration::Left);
+            if !matches!(core.status.registration, Registration::DiscoverOnly) {
+                core.registry.disown(now);
+                core.set_status(|status| status.registration = Registration::Left);
+            }
             ((), Effects::default())
         });
     }
 
-    /// Notes how the goodbye went.
-    pub(crate) fn has_left(&self, instance: &Instance, result: &Result<()>) {
-        self.lock().goodbye = Some(result.clone());
-        if result.is_ok() {
-            self.deregistered(instance.id());
-        }
+    /// From now on nothing registers the client, until it wants to be found again.
+    pub(crate) fn withdraw(&self) -> Result<()> {
+        self.step(|core, now| {
+            let result = match core.status.registration {
+                Registration::DiscoverOnly => Err(nothing_registered()),
+                Registration::Left => Ok(()),
+                _ => {
+                    core.registry.disown(now);
+                    core.set_status(|status| status.registration = Registration::Withdrawn);
+                    Ok(())
+                }
+            };
+            (result, Effects::default())
+        })
     }
 
+    /// From now on, the client wants to be found again.
+    pub(crate) fn want(&self) -> Result<()> {
+        self.step(|core, now| {
+            let result = match core.status.registration {
+                Registration::DiscoverOnly => Err(nothing_registered()),
+                _ if core.closed => Err(Error::closed("set_ready")),
+                Registration::Left => Err(Error::closed("set_ready")),
+                Registration::Withdrawn => {
+                    let registration = Registration::beginning(now.into_std());
+                    core.goodbye = None;
+                    core.set_status(|status| status.registration = registration);
+                    Ok(())
+                }
+                _ => Ok(()),
+            };
+            (result, Effects::default())
+        })
+    }
+
+    /// Notes how the goodbye went.
+    pub(crate) fn has_left(&self, id: &InstanceId, result: &Result<()>) {
+        self.step(|core, _| {
+            core.goodbye = Some(result.clone());
+            core.renewed_at = None;
+            let gone = result.is_ok().then(|| core.registry.deregistered(id));
+            ((), gone.unwrap_or_default())
+        });
+    }
+
+    /// How the last goodbye went, if one was said since the client was last registered.
     pub(crate) fn goodbye(&self) -> Option<Result<()>> {
         self.lock().goodbye.clone()
     }
+}
+
+fn nothing_registered() -> Error {
+    Error::config("this client registers nothing: build it with `register`")
 }

@@ -47,6 +47,8 @@ pub(super) struct Core {
     pub(super) registry: Registry,
     pub(super) status: Status,
     pub(super) closed: bool,
+    /// What the client registers.
+    pub(super) own: Option<Instance>,
     /// Counts the changes of the view.
     version: u64,
     /// When the last heartbeat was sent that was answered.
@@ -69,6 +71,7 @@ impl State {
     pub(crate) fn new(
         driver: Arc<dyn Driver>,
         settings: Settings,
+        own: Option<Instance>,
         registration: Registration,
         runtime: Handle,
     ) -> Self {
@@ -78,6 +81,7 @@ impl State {
             registry: Registry::new(settings.lease_ttl, Arc::clone(&directory)),
             status: status.clone(),
             closed: false,
+            own,
             version: 0,
             renewed_at: None,
             goodbye: None,

@@ -1,6 +1,7 @@
 //! The client's promises, on paused time, over a backend that fails as the test says.
 
 mod changes;
+mod coming_and_going;
 mod dropping;
 mod endings;
 mod heartbeat;
