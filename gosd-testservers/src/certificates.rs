@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 /// An authority, and certificates of it for a server on the loopback interface and for a client.
@@ -15,26 +15,41 @@ impl Certificates {
     #[expect(clippy::new_without_default, reason = "it does more than a default should")]
     pub fn new() -> Self {
         let certificates = Self { directory: TempDir::new().expect("a directory can be made") };
+        certificates.renew();
+        certificates
+    }
+
+    /// Puts new ones, of a new authority, into the same files.
+    pub fn renew(&self) {
         let key = KeyPair::generate().expect("a key can be made");
         let mut params = CertificateParams::new(Vec::new()).expect("no names are good names");
         params.distinguished_name.push(DnType::CommonName, "authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = params.self_signed(&key).expect("the key fits");
-        certificates.write("ca.pem", &authority.pem());
+        self.write("ca.pem", &authority.pem());
         let issuer = Issuer::new(params, key);
-        for name in ["server", "client"] {
+        for name in ["server", "client", "expired"] {
             let key = KeyPair::generate().expect("a key can be made");
             let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
             let mut params = CertificateParams::new(names).expect("the names are good");
             params.distinguished_name.push(DnType::CommonName, name);
+            if name == "expired" {
+                params.not_after = date_time_ymd(2020, 1, 1);
+            }
             let certificate = params.signed_by(&key, &issuer).expect("the keys fit");
-            certificates.write(&format!("{name}.pem"), &certificate.pem());
-            certificates.write(&format!("{name}.key"), &key.serialize_pem());
+            self.write(&format!("{name}.pem"), &certificate.pem());
+            self.write(&format!("{name}.key"), &key.serialize_pem());
         }
-        certificates
+        // A root that is none, and one that is cut off, before a good one.
+        let none = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
+        let cut = "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
+        self.write("bundle.pem", &format!("{none}{cut}{}", authority.pem()));
+        self.write("empty.pem", "");
     }
 
-    /// The path of `ca.pem`, `server.pem`, `server.key`, `client.pem` or `client.key`.
+    /// The path of a file: `ca.pem`; `server.pem` and `.key`; `client.pem` and `.key`; a client's that
+    /// has expired, `expired.pem` and `.key`; `bundle.pem`, the authority among damaged ones; and
+    /// `empty.pem`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
