@@ -1,0 +1,323 @@
+//! A connection that is made when it is first needed, and replaced when it has broken.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::Shared;
+use gosd_core::{BoxFuture, Error, Result};
+
+/// A connection that all calls share: made by the first, and replaced after one that broke it.
+///
+/// A call breaks it by a [`Fault::Connection`], or by being dropped before it is done: the connection
+/// may be dead, which is why nobody wanted to wait any longer. Making a connection is not given up
+/// with the call that began it: the next call goes on with it, since what has been paid for it (a
+/// handshake, the check of a password) would be paid again. So what makes the connection bounds itself
+/// in time.
+///
+/// `T` is a handle that is cheap to clone, such as an [`Arc`](std::sync::Arc).
+pub struct Lazy<T: Clone> {
+    slot: Mutex<Option<Opening<T>>>,
+}
+
+/// Resolves to the connection for everybody who asks, now or later.
+type Opening<T> = Shared<BoxFuture<'static, Result<T>>>;
+
+/// The failure of a call, and what it says of the connection.
+#[derive(Debug)]
+pub enum Fault {
+    /// The server has answered, with a refusal: the connection is good.
+    Server(Error),
+    /// The connection broke, is silent, or leads to a server that cannot serve: it is replaced.
+    Connection(Error),
+}
+
+impl Fault {
+    /// The failure itself.
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Server(error) | Self::Connection(error) => error,
+        }
+    }
+}
+
+/// For drivers that need not tell exactly: what is worth another try is worth another connection.
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        if error.is_retryable() { Self::Connection(error) } else { Self::Server(error) }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Lazy<T> {
+    /// Begins without a connection.
+    pub const fn new() -> Self {
+        Self { slot: Mutex::new(None) }
+    }
+
+    /// The connection, made with `open` unless there is one.
+    ///
+    /// # Errors
+    ///
+    /// Those of `open`, to all who waited for it; whoever asks next begins anew.
+    ///
+    /// Cancel-safe: what `open` began goes on with the next call.
+    pub async fn get<F>(&self, open: impl FnOnce() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.opened(open).await.map(|opened| opened.connection)
+    }
+
+    /// Gives the connection up, if there is one: the next call makes a new one.
+    pub fn forget(&self) {
+        *self.slot() = None;
+    }
+
+    /// Makes a call on the connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of `open` and of `call`.
+    ///
+    /// Cancel-safe as far as `call` is; the connection is given up with it.
+    pub async fn call<R, O, C>(
+        &self,
+        open: impl FnOnce() -> O,
+        call: impl FnOnce(T) -> C,
+    ) -> Result<R>
+    where
+        O: Future<Output = Result<T>> + Send + 'static,
+        C: Future<Output = Result<R, Fault>>,
+    {
+        let opened = self.opened(open).await?;
+        self.lend(&opened, call).await.map_err(Fault::into_error)
+    }
+
+    /// Makes a call on the connection; once more on a new one, if that one has broken.
+    ///
+    /// A server, or a proxy before it, closes what is idle, and whoever writes to it then learns of it
+    /// only by the failure. So a call that fails on a connection made before it is repeated at once,
+    /// and nobody hears of the failure; one that fails on its own connection is not. What `call` does
+    /// has to be the same when it is done twice, as all of a driver's methods are.
+    ///
+    /// # Errors
+    ///
+    /// Those of `open` and of the last `call`.
+    ///
+    /// Cancel-safe as far as `call` is; the connection is given up with it.
+    pub async fn call_with_retry<R, O, C>(
+        &self,
+        open: impl Fn() -> O,
+        call: impl Fn(T) -> C,
+    ) -> Result<R>
+    where
+        O: Future<Output = Result<T>> + Send + 'static,
+        C: Future<Output = Result<R, Fault>>,
+    {
+        let opened = self.opened(&open).await?;
+        match self.lend(&opened, &call).await {
+            Err(Fault::Connection(_)) if !opened.is_ours => self.call(open, call).await,
+            result => result.map_err(Fault::into_error),
+        }
+    }
+
+    async fn opened<F>(&self, open: impl FnOnce() -> F) -> Result<Opened<T>>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let (opening, is_ours) = {
+            let mut slot = self.slot();
+            let is_ours = slot.is_none();
+            (slot.get_or_insert_with(|| open().boxed().shared()).clone(), is_ours)
+        };
+        match opening.clone().await {
+            Ok(connection) => Ok(Opened { connection, opening, is_ours }),
+            Err(error) => {
+                self.replace(&opening);
+                Err(error)
+            }
+        }
+    }
+
+    async fn lend<R, C>(&self, opened: &Opened<T>, call: impl FnOnce(T) -> C) -> Result<R, Fault>
+    where
+        C: Future<Output = Result<R, Fault>>,
+    {
+        let mut lent = Lent { lazy: self, opening: &opened.opening, is_good: false };
+        let result = call(opened.connection.clone()).await;
+        lent.is_good = !matches!(result, Err(Fault::Connection(_)));
+        result
+    }
+}
+
+impl<T: Clone> Lazy<T> {
+    /// Takes a connection away, unless another is in its place already.
+    fn replace(&self, opening: &Opening<T>) {
+        let mut slot = self.slot();
+        if slot.as_ref().is_some_and(|current| current.ptr_eq(opening)) {
+            *slot = None;
+        }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Opening<T>>> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Opened<T: Clone> {
+    connection: T,
+    opening: Opening<T>,
+    /// Made for this call, so that it cannot have become stale before.
+    is_ours: bool,
+}
+
+/// A connection in use by a call, which gives it up unless the call says that it is good.
+struct Lent<'a, T: Clone> {
+    lazy: &'a Lazy<T>,
+    opening: &'a Opening<T>,
+    is_good: bool,
+}
+
+impl<T: Clone> Drop for Lent<'_, T> {
+    fn drop(&mut self) {
+        if !self.is_good {
+            self.lazy.replace(self.opening);
+        }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Default for Lazy<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Clone> fmt::Debug for Lazy<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lazy").field("is_begun", &self.slot().is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use gosd_core::ErrorKind;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    /// Makes connections that are numbers, each after a second.
+    #[derive(Clone, Default)]
+    struct Opener(Arc<AtomicU32>);
+
+    impl Opener {
+        fn open(&self) -> impl Future<Output = Result<u32>> + Send + 'static {
+            let made = self.0.clone();
+            async move {
+                sleep(Duration::from_secs(1)).await;
+                Ok(made.fetch_add(1, Ordering::Relaxed) + 1)
+            }
+        }
+    }
+
+    fn unavailable() -> Error {
+        Error::new(ErrorKind::Unavailable, "broken")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_share_one() {
+        let (lazy, opener) = (Lazy::new(), Opener::default());
+        let call = || lazy.call(|| opener.open(), async |n| Ok(n));
+        let (one, two) = tokio::join!(call(), call());
+        assert_eq!((one.unwrap(), two.unwrap(), call().await.unwrap()), (1, 1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broken_one_is_replaced_and_a_refusal_breaks_nothing() {
+        let (lazy, opener) = (Lazy::new(), Opener::default());
+        let get = || lazy.get(|| opener.open());
+        assert_eq!(get().await.unwrap(), 1);
+        let refused = async |_| Err::<(), _>(Fault::Server(unavailable()));
+        lazy.call(|| opener.open(), refused).await.unwrap_err();
+        assert_eq!(get().await.unwrap(), 1);
+        let broken = async |_| Err::<(), _>(Fault::Connection(unavailable()));
+        lazy.call(|| opener.open(), broken).await.unwrap_err();
+        assert_eq!(get().await.unwrap(), 2);
+        lazy.forget();
+        assert_eq!(get().await.unwrap(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_dropped_gives_the_connection_up() {
+        let (lazy, opener) = (Lazy::new(), Opener::default());
+        let get = || lazy.get(|| opener.open());
+        get().await.unwrap();
+        let silent = lazy.call(
+            || opener.open(),
+            async |_| {
+                std::future::pending::<()>().await;
+                Ok(())
+            },
+        );
+        assert!(timeout(Duration::from_secs(5), silent).await.is_err());
+        assert_eq!(get().await.unwrap(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_begun_goes_on_with_the_next_call() {
+        let (lazy, begun) = (Lazy::new(), AtomicU32::new(0));
+        let open = || {
+            begun.fetch_add(1, Ordering::Relaxed);
+            async {
+                sleep(Duration::from_secs(10)).await;
+                Ok(())
+            }
+        };
+        for _ in 0..3 {
+            assert!(timeout(Duration::from_secs(3), lazy.get(open)).await.is_err());
+        }
+        timeout(Duration::from_secs(3), lazy.get(open)).await.unwrap().unwrap();
+        assert_eq!(begun.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_on_an_old_connection_is_repeated_once() {
+        let (lazy, opener, calls) = (Lazy::new(), Opener::default(), AtomicU32::new(0));
+        let needs = |least: u32| {
+            let calls = &calls;
+            move |n: u32| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                ready(if n < least { Err(Fault::Connection(unavailable())) } else { Ok(n) })
+            }
+        };
+        // Its own connection fails: another would as well.
+        lazy.call_with_retry(|| opener.open(), needs(9)).await.unwrap_err();
+        assert_eq!(calls.swap(0, Ordering::Relaxed), 1);
+        assert_eq!(lazy.call_with_retry(|| opener.open(), needs(2)).await.unwrap(), 2);
+        calls.store(0, Ordering::Relaxed);
+        assert_eq!(lazy.call_with_retry(|| opener.open(), needs(3)).await.unwrap(), 3);
+        assert_eq!(calls.swap(0, Ordering::Relaxed), 2);
+        lazy.call_with_retry(|| opener.open(), needs(9)).await.unwrap_err();
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_to_connect_is_everybodys_who_waited_and_nobody_elses() {
+        let (lazy, attempts) = (Lazy::<()>::new(), AtomicU32::new(0));
+        let open = || {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            async {
+                sleep(Duration::from_secs(1)).await;
+                Err(unavailable())
+            }
+        };
+        let (one, two) = tokio::join!(lazy.get(open), lazy.get(open));
+        assert!(one.is_err() && two.is_err());
+        lazy.get(open).await.unwrap_err();
+        assert_eq!(attempts.load(Ordering::Relaxed), 2);
+    }
+}

@@ -1,0 +1,14 @@
+//! TLS for drivers and servers: certificates from files, and what its failures mean.
+
+mod client;
+mod files;
+mod meaning;
+mod provider;
+mod server;
+mod spoken;
+
+pub use client::Tls;
+pub use meaning::error;
+pub use provider::provider;
+pub use server::ServerTls;
+pub use spoken::is_spoken_by;
