@@ -117,6 +117,19 @@ async fn a_goodbye_is_tried_again_and_a_refusal_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_goodbye_without_an_answer_is_said_again() {
+    let backend = Backend::new();
+    let client = backend.register("mail", "http://10.0.0.1").await;
+    for _ in 0..2 {
+        backend.link.once(Operation::Deregister, Fault::Hang);
+    }
+    let begun = Instant::now();
+    soon(client.leave()).await.unwrap();
+    assert_eq!(backend.link.calls(Operation::Deregister), 3);
+    assert!(begun.elapsed() <= TIMEOUT && !backend.holds(client.id().unwrap()).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn leaving_and_shutting_down_twice_is_once() {
     let backend = Backend::new();
     let client = backend.register("mail", "http://10.0.0.1").await;

@@ -1,14 +1,16 @@
 //! Drivers that do what no driver should.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use gosd_core::{
-    BoxStream, Client, Driver, ErrorKind, Event, Instance, InstanceId, Memory, Registration,
-    Result, View, async_trait,
+    BoxFuture, BoxStream, Client, Driver, ErrorKind, Event, Instance, InstanceId, Memory,
+    Registration, Result, View, async_trait,
 };
+
+use tokio::time::sleep;
 
 use crate::support::{is_stale, is_well, soon, tasks, until_seen, until_status};
 
@@ -125,4 +127,102 @@ async fn a_panic_of_the_driver_is_a_failure_like_any_other() {
     driver.panics.store(true, Ordering::Relaxed);
     assert_eq!(soon(client.shutdown()).await.unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(tasks().await, 0);
+}
+
+/// `watch` itself panics when it is opened for the second time.
+struct PanicsInWatch {
+    memory: Memory,
+    opened: AtomicUsize,
+}
+
+#[async_trait]
+impl Driver for PanicsInWatch {
+    async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
+        self.memory.register(instance, ttl).await
+    }
+
+    async fn deregister(&self, id: &InstanceId) -> Result<()> {
+        self.memory.deregister(id).await
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>> {
+        self.memory.list().await
+    }
+
+    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        assert!(self.opened.fetch_add(1, Ordering::SeqCst) != 1, "as the test asked for");
+        // It ends after the snapshot, so that core opens it again.
+        Some(self.memory.watch()?.take(1).boxed())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_watch_is_a_failure_like_any_other() {
+    let driver = Arc::new(PanicsInWatch { memory: Memory::new(), opened: AtomicUsize::new(0) });
+    let builder = Client::builder(Arc::clone(&driver) as _).register("mail", "http://10.0.0.1");
+    let client = soon(builder.start()).await.unwrap();
+    sleep(Duration::from_secs(600)).await;
+    assert!(driver.opened.load(Ordering::SeqCst) > 2);
+    client.refresh().await.unwrap();
+    assert!(client.pick("mail").is_some());
+}
+
+/// A driver that panics before it has made a future, as one without `#[async_trait]` may.
+struct PanicsBeforeTheFuture {
+    memory: Memory,
+    panics: AtomicBool,
+}
+
+impl Driver for PanicsBeforeTheFuture {
+    fn register<'a, 'b, 'c>(
+        &'a self,
+        instance: &'b Instance,
+        ttl: Duration,
+    ) -> BoxFuture<'c, Result<()>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        assert!(!self.panics.load(Ordering::SeqCst), "as the test asked for");
+        self.memory.register(instance, ttl)
+    }
+
+    fn deregister<'a, 'b, 'c>(&'a self, id: &'b InstanceId) -> BoxFuture<'c, Result<()>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        assert!(!self.panics.load(Ordering::SeqCst), "as the test asked for");
+        self.memory.deregister(id)
+    }
+
+    fn list<'a, 'c>(&'a self) -> BoxFuture<'c, Result<Vec<Instance>>>
+    where
+        'a: 'c,
+        Self: 'c,
+    {
+        assert!(!self.panics.load(Ordering::SeqCst), "as the test asked for");
+        self.memory.list()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_before_the_future_is_a_failure_like_any_other() {
+    let memory = Memory::new();
+    let driver =
+        Arc::new(PanicsBeforeTheFuture { memory: memory.clone(), panics: AtomicBool::new(false) });
+    let builder = Client::builder(Arc::clone(&driver) as _).register("mail", "http://10.0.0.1");
+    let client = soon(builder.start()).await.unwrap();
+    driver.panics.store(true, Ordering::SeqCst);
+    until_status(&client, |status| {
+        is_stale(status) && matches!(status.registration, Registration::Retrying { .. })
+    })
+    .await;
+    driver.panics.store(false, Ordering::SeqCst);
+    until_status(&client, is_well).await;
+    assert_eq!(memory.list().await.unwrap().len(), 1);
+    driver.panics.store(true, Ordering::SeqCst);
+    assert!(soon(client.leave()).await.is_err());
 }

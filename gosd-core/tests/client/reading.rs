@@ -173,3 +173,26 @@ async fn a_driver_without_a_watch_is_polled() {
     until_status(&client, is_well).await;
     assert!(back.elapsed() <= INTERVAL + MS);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_asked_is_not_forgotten_when_the_watch_comes_back() {
+    for _ in 0..20 {
+        let backend = Backend::new();
+        let client = backend.discover().await;
+        sleep(3 * LEASE).await;
+        backend.link.on_all(DOWN);
+        until_status(&client, is_stale).await;
+        sleep(20 * SECOND).await;
+        let begun = Instant::now();
+        let refresh = async {
+            assert!(soon(client.refresh_if_stale()).await.unwrap());
+        };
+        // The database is back while the first attempt has just failed.
+        let back = async {
+            settle().await;
+            backend.link.clear_all();
+        };
+        tokio::join!(refresh, back);
+        assert!(begun.elapsed() <= 2 * INTERVAL, "{:?}", begun.elapsed());
+    }
+}

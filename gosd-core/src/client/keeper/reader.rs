@@ -17,6 +17,9 @@ use crate::{Driver, Instance, Result};
 /// While the watch is up, everything is read all the same every this many refresh intervals.
 const INSURANCE: u32 = 12;
 
+/// No limit of staleness has everything read more often than this.
+const LEAST: Duration = Duration::from_millis(100);
+
 pub(super) struct Reader<'a> {
     state: &'a Arc<State>,
     driver: &'a dyn Driver,
@@ -174,7 +177,12 @@ impl<'a> Reader<'a> {
     }
 
     fn period(&self) -> Duration {
-        let interval = self.state.settings.refresh_interval;
-        jittered(if self.is_pushed { interval * INSURANCE } else { interval })
+        let settings = &self.state.settings;
+        jittered(match (self.is_pushed, settings.max_stale) {
+            (true, _) => settings.refresh_interval * INSURANCE,
+            // Only reads keep the view young enough to be served.
+            (false, Some(limit)) => settings.refresh_interval.min((limit / 2).max(LEAST)),
+            (false, None) => settings.refresh_interval,
+        })
     }
 }
