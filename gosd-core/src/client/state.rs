@@ -175,6 +175,11 @@ impl State {
         self.lock().registry.misses_something()
     }
 
+    /// How much good time the first of the missing has left.
+    pub(crate) fn rest_of_the_missing(&self) -> Option<Duration> {
+        self.lock().registry.rest_of_the_missing()
+    }
+
     /// Takes over a view from before, of this age.
     pub(crate) fn seed(&self, all: Vec<Instance>, age: Duration) {
         self.step_if_open(|registry, now| {

@@ -165,9 +165,9 @@ impl Contact {
         GoodTime(self.banked + self.run)
     }
 
-    /// Whether a live instance has had its chance to come back since then.
-    pub(super) fn is_over(&self, since: GoodTime) -> bool {
-        self.good_time().0.saturating_sub(since.0) >= self.hold()
+    /// How much more good time a live instance has to come back, which was missed first then.
+    pub(super) fn rest(&self, since: GoodTime) -> Duration {
+        self.hold().saturating_sub(self.good_time().0.saturating_sub(since.0))
     }
 
     /// Notes that there is a view from before; returns whether it is still of use.

@@ -161,6 +161,11 @@ impl Registry {
         !self.missing.is_empty()
     }
 
+    /// How much good time the first of the missing has left.
+    pub(crate) fn rest_of_the_missing(&self) -> Option<Duration> {
+        self.missing.values().map(|since| self.contact.rest(*since)).min()
+    }
+
     /// Takes over a view from before, unless the backend has been read by now.
     pub(crate) fn seed(&mut self, all: Vec<Instance>, since: Instant) -> Effects {
         if self.contact.seed(since) {
@@ -331,7 +336,7 @@ impl Registry {
                 continue;
             }
             match self.missing.get(&id) {
-                Some(since) if self.contact.is_over(*since) => {
+                Some(since) if self.contact.rest(*since).is_zero() => {
                     self.missing.remove(&id);
                     self.known.take(&id);
                 }

@@ -115,6 +115,9 @@ impl<'a> Reader<'a> {
                     self.was_superseded = false;
                     self.next_at = Instant::now() + self.period();
                     self.look_at_what_is_missing();
+                    if let Some(rest) = self.state.rest_of_the_missing() {
+                        self.next_by(rest + up_to(self.state.settings.lease_ttl / 100));
+                    }
                     self.answer(&Ok(()));
                 } else if std::mem::replace(&mut self.was_superseded, true) {
                     // The watch may begin anew all the time.

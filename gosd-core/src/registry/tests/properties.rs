@@ -270,6 +270,7 @@ impl Pair {
             matches!(model.contact, Contact::Never | Contact::Seeded)
         );
         assert_eq!(registry.misses_something(), model.misses_something());
+        assert_eq!(registry.rest_of_the_missing().is_some(), model.misses_something());
     }
 }
 
