@@ -1,3 +1,5 @@
+//! The drivers that a program can choose from, and the choice.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -6,28 +8,83 @@ use gosd_core::{BoxFuture, Client, ClientBuilder, Driver, DriverUrl, Error, Erro
 
 use crate::env;
 
-/// Makes the two tables of what there is: a line is a feature, the crate that it compiles in, and the
-/// schemes that this adds.
+/// Makes the two tables of what there is: a line is a feature, how the driver of the crate that it
+/// compiles in is opened, and the schemes that this adds.
 macro_rules! drivers {
-    ($($feature:literal $driver:ident [$($scheme:literal)*])*) => {
+    ($($feature:literal $open:path, [$($scheme:literal)*])*) => {
         /// The features of this crate, and the schemes that each of them adds.
         const FEATURES: &[(&str, &[&str])] = &[$(($feature, &[$($scheme),*])),*];
 
         /// The drivers whose features are on.
         const COMPILED: &[(&str, Open)] = &[$(
             #[cfg(feature = $feature)]
-            ($feature, $driver::open),
+            ($feature, $open),
         )*];
     };
 }
 
 drivers! {
-    "sqlite" gosd_sqlite ["sqlite"]
-    "redis" gosd_redis [
+    "sqlite" gosd_sqlite::open, ["sqlite"]
+    "redis" network::redis, [
         "redis" "redis+cluster" "redis+sentinel" "rediss" "rediss+cluster" "rediss+sentinel"
     ]
-    "etcd" gosd_etcd ["etcd" "etcds"]
-    "http" gosd_http ["http" "https"]
+    "etcd" network::etcd, ["etcd" "etcds"]
+    "http" network::http, ["http" "https"]
+}
+
+/// The drivers that need I/O of the runtime: where there is none, tokio panics when they connect.
+#[cfg(any(feature = "redis", feature = "etcd", feature = "http"))]
+mod network {
+    use std::net::UdpSocket;
+
+    use tokio::runtime::Handle;
+
+    use super::*;
+
+    #[cfg(feature = "redis")]
+    pub(super) fn redis(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
+        with_io(gosd_redis::open(url))
+    }
+
+    #[cfg(feature = "etcd")]
+    pub(super) fn etcd(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
+        with_io(gosd_etcd::open(url))
+    }
+
+    #[cfg(feature = "http")]
+    pub(super) fn http(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
+        with_io(gosd_http::open(url))
+    }
+
+    fn with_io(
+        opened: BoxFuture<'_, Result<Arc<dyn Driver>>>,
+    ) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
+        Box::pin(async {
+            let driver = opened.await?;
+            if lacks_io() {
+                return Err(config(
+                    "the tokio runtime has no I/O, which this driver needs: build it with enable_all(), \
+                     or with enable_io()"
+                        .into(),
+                ));
+            }
+            Ok(driver)
+        })
+    }
+
+    /// Whether this is a runtime in which nothing can be connected.
+    fn lacks_io() -> bool {
+        // Without a runtime it is too early to tell: opening needs none, and the start judges it.
+        if Handle::try_current().is_err() {
+            return false;
+        }
+        // A socket that sends nothing and is closed at once. If none can be had, the driver tells why.
+        let Ok(socket) = UdpSocket::bind(("127.0.0.1", 0)) else { return false };
+        if socket.set_nonblocking(true).is_err() {
+            return false;
+        }
+        gosd_core::panics_in_silence(|| drop(tokio::net::UdpSocket::from_std(socket)))
+    }
 }
 
 type Open = for<'a> fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>>;

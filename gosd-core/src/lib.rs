@@ -21,6 +21,9 @@ pub use futures_util::future::BoxFuture;
 pub use futures_util::stream::BoxStream;
 
 pub use change::Change;
+// For the facade, which knows what a driver needs of the runtime.
+#[doc(hidden)]
+pub use client::panics_in_silence;
 pub use client::{Client, ClientBuilder, Service};
 pub use driver::{Driver, Event};
 pub use driver_url::{DriverUrl, TlsFiles};

@@ -1,11 +1,12 @@
+//! Building a client: what it is given, and how it starts.
+
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::Client;
+use super::{Client, runtime};
 use crate::{Driver, Error, ErrorKind, Instance, Registration, Result, Settings, View};
 
 /// What a [`Client`] is made from; see [`Client::builder`].
@@ -75,14 +76,11 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// - [`ErrorKind::Config`] for settings, names, URLs or metadata out of their limits, for a
-    ///   backend that can never work as configured, and outside a tokio runtime;
+    ///   backend that can never work as configured, and outside a tokio runtime with timers;
     /// - [`ErrorKind::Denied`], [`ErrorKind::Data`], [`ErrorKind::Unsupported`] if the backend
     ///   refuses the client, or cannot be worked with.
     pub async fn start(self) -> Result<Client> {
-        let runtime = Handle::try_current().map_err(|_| {
-            let message = "a client runs on tokio: call this from within a tokio runtime";
-            Error::new(ErrorKind::Config, message).at(self.driver.name(), "start")
-        })?;
+        let runtime = runtime::current().map_err(|it| it.at(self.driver.name(), "start"))?;
         self.settings.check()?;
         let instance = self.instance.transpose()?;
         let registration = match &instance {

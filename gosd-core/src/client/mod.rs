@@ -5,6 +5,7 @@ mod keeper;
 mod lease;
 mod lookup;
 mod registration;
+mod runtime;
 mod signals;
 mod snapshot;
 mod staleness;
@@ -26,6 +27,8 @@ use tokio::task::{AbortHandle, JoinHandle};
 pub use self::builder::ClientBuilder;
 use self::keeper::Reply;
 pub use self::lookup::Service;
+#[doc(hidden)]
+pub use self::runtime::panics_in_silence;
 #[cfg(fuzzing)]
 pub(crate) use self::snapshot::fuzzing;
 use self::start::Starting;

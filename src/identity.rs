@@ -1,0 +1,102 @@
+//! Which registry an opened driver is of, so that no snapshot file of another one is taken for it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::absolute;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gosd_core::limits::shown;
+use gosd_core::{BoxStream, Driver, DriverUrl, Event, Instance, InstanceId, Result, async_trait};
+
+/// The file that a bare `sqlite` stands for.
+const SQLITE_FILE: &str = "gosd.db";
+
+/// A driver that knows which registry it is of; all else is the driver's.
+pub(crate) struct Identified {
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) identity: String,
+}
+
+#[async_trait]
+impl Driver for Identified {
+    async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
+        self.driver.register(instance, ttl).await
+    }
+
+    async fn deregister(&self, id: &InstanceId) -> Result<()> {
+        self.driver.deregister(id).await
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>> {
+        self.driver.list().await
+    }
+
+    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        self.driver.watch()
+    }
+
+    fn name(&self) -> &str {
+        self.driver.name()
+    }
+
+    fn identity(&self) -> Option<&str> {
+        Some(self.driver.identity().unwrap_or(&self.identity))
+    }
+}
+
+/// What a URL says of the registry behind it, without a secret.
+///
+/// Of a driver that is compiled in that is the address, the path and the namespace. Nobody knows what
+/// counts in the URL of another one: there, each URL is a registry of its own.
+pub(crate) fn identity(url: &str, is_compiled_in: bool) -> String {
+    match DriverUrl::parse(url) {
+        Ok(parsed) if is_compiled_in => {
+            let namespace = parsed.namespace().unwrap_or_default();
+            if parsed.scheme() != "sqlite" {
+                return format!("{parsed}, namespace {namespace}");
+            }
+            // One text is another file in another working directory.
+            let path = if parsed.path().is_empty() { SQLITE_FILE } else { parsed.path() };
+            let path = absolute(path).unwrap_or_else(|_| path.into());
+            format!("sqlite:{}, namespace {namespace}", path.display())
+        }
+        _ => {
+            // It may change with the compiler: the file is then not used, once.
+            let mut hasher = DefaultHasher::new();
+            url.hash(&mut hasher);
+            format!("{} ({:016x})", shown(url), hasher.finish())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_registry_has_its_own_and_a_password_makes_no_difference() {
+        let compiled_in = [
+            "redis://h",
+            "redis://h/1",
+            "redis://other",
+            "redis://h?namespace=a",
+            "redis://h?namespace=b",
+            "etcd://h?namespace=b",
+            "sqlite",
+            "sqlite:other.db",
+        ];
+        let of_others = ["mine", "mine:a b|c", "mine://u:sesame@h?table=a", "mine://h?table=b"];
+        let mut all: Vec<String> = compiled_in.map(|url| identity(url, true)).into();
+        all.extend(of_others.map(|url| identity(url, false)));
+        for (i, one) in all.iter().enumerate() {
+            assert!(!all[i + 1..].contains(one), "{one}");
+            assert!(!one.contains("sesame"), "{one}");
+        }
+        let of = |url| identity(url, true);
+        assert_eq!(of("redis://:sesame@h?ca=x"), of("redis://:other@h"));
+        assert!(!of("redis://:sesame@h").contains("sesame"));
+        assert_eq!(of("redis://h?namespace=gosd"), of("redis://h"));
+        let file = std::env::current_dir().unwrap().join("gosd.db");
+        assert_eq!(of("sqlite"), of(&format!("sqlite:{}", file.display())));
+    }
+}
