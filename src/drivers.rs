@@ -7,6 +7,7 @@ use std::sync::Arc;
 use gosd_core::{BoxFuture, Client, ClientBuilder, Driver, DriverUrl, Error, ErrorKind, Result};
 
 use crate::env;
+use crate::identity::{Identified, identity};
 
 /// Makes the two tables of what there is: a line is a feature, how the driver of the crate that it
 /// compiles in is opened, and the schemes that this adds.
@@ -234,7 +235,9 @@ impl Drivers {
             return Err(config(format!("{what} asks for {scheme:?}, which {problem}; {offer}")));
         };
         let operation = variable.map_or_else(|| "open".into(), |name| format!("open {name}"));
-        open(url).await.map_err(|error| error.at(&scheme, &operation))
+        let driver = open(url).await.map_err(|error| error.at(&scheme, &operation))?;
+        let is_compiled_in = FEATURES.iter().any(|(_, schemes)| schemes.contains(&scheme.as_str()));
+        Ok(Arc::new(Identified { driver, identity: identity(url, is_compiled_in) }))
     }
 
     /// What there is to choose from.

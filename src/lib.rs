@@ -67,6 +67,7 @@
 
 mod drivers;
 mod env;
+mod identity;
 
 pub use drivers::Drivers;
 #[doc(inline)]

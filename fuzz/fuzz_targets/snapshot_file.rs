@@ -24,7 +24,10 @@ fuzz_target!(|file: File| {
             return assert_eq!(written_and_read(instances.clone()), instances);
         }
         File::Headed(text) => {
-            format!("{{\"gosd_snapshot\":1,\"driver\":\"{DRIVER}\"}}\n{text}")
+            let count = text.lines().count();
+            format!(
+                "{{\"gosd_snapshot\":2,\"driver\":\"{DRIVER}\",\"registry\":null,\"count\":{count}}}\n{text}"
+            )
         }
         File::Any(text) => text,
     };

@@ -80,6 +80,14 @@ pub trait Driver: Send + Sync + 'static {
     fn name(&self) -> &str {
         "driver"
     }
+
+    /// Which registry this is: the database and the namespace, without a secret; by default unknown.
+    ///
+    /// The snapshot file of one registry is not served as that of another, which this tells apart.
+    /// The facade gives one to every driver that it opens, so a driver need not.
+    fn identity(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// One item of a [`watch`](Driver::watch).

@@ -40,6 +40,9 @@ pub struct Settings {
     /// 366 days, by default never.
     pub max_stale: Option<Duration>,
     /// A file that keeps the last good view, for starts while the backend is down; by default none.
+    ///
+    /// One file for each registry. What a client of another registry wrote is not served, as far as
+    /// the drivers can be told apart: by their name and their [identity](crate::Driver::identity).
     pub snapshot_path: Option<PathBuf>,
     /// The bound of one driver call: 10 ms to a day, by default 5 s.
     pub timeout: Duration,

@@ -18,6 +18,7 @@ use tracing::{Level, Metadata, Subscriber};
 struct Flaky {
     memory: Memory,
     is_down: AtomicBool,
+    namespace: &'static str,
 }
 
 impl Flaky {
@@ -49,6 +50,10 @@ impl Driver for Flaky {
     fn name(&self) -> &str {
         "flaky"
     }
+
+    fn identity(&self) -> Option<&str> {
+        Some(self.namespace)
+    }
 }
 
 /// A backend with one instance of `mail`.
@@ -56,7 +61,7 @@ async fn backend(is_down: bool) -> Arc<Flaky> {
     let memory = Memory::new();
     let mail = Instance::new("mail", "http://10.0.0.7").unwrap();
     memory.register(&mail, Duration::from_secs(86_400)).await.unwrap();
-    Arc::new(Flaky { memory, is_down: is_down.into() })
+    Arc::new(Flaky { memory, is_down: is_down.into(), namespace: "production" })
 }
 
 async fn client(backend: &Arc<Flaky>, path: &Path, settings: Settings) -> Client {
@@ -131,6 +136,54 @@ async fn a_view_older_than_allowed_is_not_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_from_the_future_is_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("view");
+    saved(&path).await;
+    // As after a clock that was set back.
+    date(&path, SystemTime::now() + Duration::from_secs(3_600));
+    let backend = backend(true).await;
+    let strict = Settings::default().max_stale(Duration::from_secs(366 * 86_400));
+    let strict = client(&backend, &path, strict).await;
+    assert!(strict.pick("mail").is_none());
+    assert_eq!(strict.next("mail").await.unwrap_err().kind(), ErrorKind::Stale);
+    assert!(client(&backend, &path, Settings::default()).await.pick("mail").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_view_of_one_namespace_is_not_served_in_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("view");
+    saved(&path).await;
+    let mut staging = Arc::into_inner(backend(true).await).unwrap();
+    staging.namespace = "staging";
+    let staging = client(&Arc::new(staging), &path, Settings::default()).await;
+    assert!(staging.pick("mail").is_none() && matches!(staging.status().view, View::Unknown));
+    let production = client(&backend(true).await, &path, Settings::default()).await;
+    assert!(production.pick("mail").is_some());
+}
+
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn no_limit_of_the_age_makes_the_writer_busy() {
+    use std::os::unix::fs::MetadataExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("view");
+    let settings = Settings::default().max_stale(Duration::ZERO);
+    let _client = client(&backend(false).await, &path, settings).await;
+    let mut touches = 0;
+    let mut last = None;
+    for _ in 0..1_000 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = std::fs::metadata(&path).ok().map(|it| (it.mtime(), it.mtime_nsec(), it.ino()));
+        touches += u32::from(now != last);
+        last = now;
+    }
+    assert!((50..=120).contains(&touches), "{touches} in 100 s");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_view_in_which_nothing_changes_does_not_grow_old() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("view");
@@ -167,26 +220,31 @@ async fn is_ignored_and_replaced(content: &[u8], warning: &str) {
     assert!(matches!(client.status().view, View::Unknown));
     assert!(client.services().is_empty());
     backend.is_down.store(false, Ordering::Relaxed);
-    while !std::fs::read(&path).unwrap().ends_with(b"}\n") {
+    // What was there may not be text.
+    while !String::from_utf8_lossy(&std::fs::read(&path).unwrap()).contains("10.0.0.7") {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    assert!(std::fs::read_to_string(&path).unwrap().contains("10.0.0.7"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_damaged_file_is_ignored_with_one_warning_and_replaced() {
-    let header = r#"{"gosd_snapshot":1,"driver":"flaky"}"#;
+    let header = r#"{"gosd_snapshot":2,"driver":"flaky","registry":"production","count":1}"#;
     is_ignored_and_replaced(b"not a snapshot", "not a snapshot").await;
     is_ignored_and_replaced(b"", "not a snapshot").await;
     is_ignored_and_replaced(b"\xff\xfe", "UTF-8").await;
     is_ignored_and_replaced(format!("{header}\n{{\"id\":\"a").as_bytes(), "an instance").await;
+    is_ignored_and_replaced(format!("{header}\n").as_bytes(), "a part of it is missing").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_foreign_file_is_ignored_with_one_warning_and_replaced() {
-    let of_another = br#"{"gosd_snapshot":1,"driver":"redis"}"#;
+    let of_another = br#"{"gosd_snapshot":2,"driver":"redis","registry":"production","count":0}"#;
     is_ignored_and_replaced(of_another, "redis").await;
-    let newer = br#"{"gosd_snapshot":2,"driver":"flaky"}"#;
+    let of_staging = br#"{"gosd_snapshot":2,"driver":"flaky","registry":"staging","count":0}"#;
+    is_ignored_and_replaced(of_staging, "staging").await;
+    let unnamed = br#"{"gosd_snapshot":2,"driver":"flaky","registry":null,"count":0}"#;
+    is_ignored_and_replaced(unnamed, "unnamed").await;
+    let newer = br#"{"gosd_snapshot":3,"driver":"flaky","count":0}"#;
     is_ignored_and_replaced(newer, "format").await;
     is_ignored_and_replaced(br#"{"name":"web","version":"1.0.0"}"#, "gosd_snapshot").await;
 }

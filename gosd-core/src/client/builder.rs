@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{Client, runtime};
-use crate::{Driver, Error, ErrorKind, Instance, Registration, Result, Settings, View};
+use crate::{Driver, Error, Instance, Registration, Result, Settings, View};
 
 /// What a [`Client`] is made from; see [`Client::builder`].
 #[must_use]
@@ -75,10 +75,12 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Config`] for settings, names, URLs or metadata out of their limits, for a
-    ///   backend that can never work as configured, and outside a tokio runtime with timers;
-    /// - [`ErrorKind::Denied`], [`ErrorKind::Data`], [`ErrorKind::Unsupported`] if the backend
-    ///   refuses the client, or cannot be worked with.
+    /// - [`Config`](crate::ErrorKind::Config) for settings, names, URLs or metadata out of their
+    ///   limits, for a backend that can never work as configured, and outside a tokio runtime with
+    ///   timers;
+    /// - [`Denied`](crate::ErrorKind::Denied), [`Data`](crate::ErrorKind::Data) and
+    ///   [`Unsupported`](crate::ErrorKind::Unsupported) if the backend refuses the client, or cannot
+    ///   be worked with.
     pub async fn start(self) -> Result<Client> {
         let runtime = runtime::current().map_err(|it| it.at(self.driver.name(), "start"))?;
         self.settings.check()?;

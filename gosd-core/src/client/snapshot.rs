@@ -1,12 +1,13 @@
 //! The file that keeps the last good view, for starts while the backend is down.
 //!
-//! A line of JSON that says what it is, and then the JSON of an instance a line. The time of its last
-//! modification is when the view was last known to be good.
+//! A line of JSON that says what it is, of which registry and how many instances, and then the JSON of
+//! an instance a line. The time of its last modification is when the view was last known to be good.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -21,12 +22,24 @@ use crate::{Error, ErrorKind, Instance, Result};
 /// How soon the first view is saved, and how often a later one is, or that it still holds is noted.
 const FIRST: Duration = Duration::from_secs(1);
 const PERIOD: Duration = Duration::from_secs(30);
-const FORMAT: u32 = 1;
+/// The age of a file that nobody can tell: older than any that the settings can allow.
+const UNKNOWN_AGE: Duration = Duration::from_secs(10 * 366 * 86_400);
+const FORMAT: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
     gosd_snapshot: u32,
+    #[serde(flatten)]
+    owner: Owner,
+    /// How many instances follow: a file that was cut has fewer.
+    count: usize,
+}
+
+/// The registry that a view is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Owner {
     driver: String,
+    registry: Option<String>,
 }
 
 /// What a file holds, and how old it is.
@@ -35,29 +48,44 @@ pub(super) struct Snapshot {
     pub(super) age: Duration,
 }
 
+/// By what a writer knows the file again that it has written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    modified: SystemTime,
+    len: u64,
+}
+
 /// Saves the view whenever it has changed, but rarely.
 pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
-    // More often where an older one would not be served.
-    let period = state.settings.max_stale.map_or(PERIOD, |limit| PERIOD.min(limit / 2));
-    let mut saved = None;
+    let driver = state.driver_name();
+    let Some(owner) = Owner::of(&state) else { return };
+    // More often where an older one would not be served, and never without a pause.
+    let limit = state.settings.max_stale;
+    let period = limit.map_or(PERIOD, |limit| PERIOD.min(limit / 2)).max(FIRST);
+    let mut saved: Option<(u64, Mark)> = None;
     let mut warned = false;
     let mut pause = FIRST;
     loop {
         sleep(jittered(pause)).await;
-        let Some((version, news)) = state.good_view(saved) else { continue };
-        pause = period;
-        let (path, driver) = (path.clone(), state.driver_name().to_owned());
-        let written = spawn_blocking(move || match news {
-            Some(instances) => save(&path, &driver, &instances),
-            None => still_good(&path),
+        let known = saved.map(|(version, _)| version);
+        let Some((version, news)) = state.good_view(known) else { continue };
+        let (file, owner) = (path.clone(), owner.clone());
+        let written = spawn_blocking(move || match (news, saved) {
+            (Some(instances), _) => save(&file, &owner, &instances).map(Some),
+            (None, Some((_, mark))) => still_good(&file, mark),
+            // Without a view that was saved, all of it is news.
+            (None, None) => Ok(None),
         });
         match written.await {
-            Ok(Ok(())) => (saved, warned) = (Some(version), false),
+            Ok(Ok(mark)) => {
+                (saved, warned) = (mark.map(|mark| (version, mark)), false);
+                // Another client has put its own in the place of the file: write it anew.
+                pause = if saved.is_none() { FIRST } else { period };
+            }
             Ok(Err(error)) => {
-                saved = None;
-                let driver = state.driver_name();
+                (saved, pause) = (None, PERIOD);
                 if !warned {
-                    warn!(driver, %error, "the snapshot file cannot be written");
+                    warn!(driver, path = %path.display(), %error, "the snapshot file cannot be written");
                 }
                 warned = true;
             }
@@ -67,11 +95,11 @@ pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
     }
 }
 
-/// Reads the file, if there is one that this driver's client wrote.
+/// Reads the file, if there is one that a client of this registry wrote.
 pub(super) async fn load(state: &State, path: &Path) -> Option<Snapshot> {
-    let (file, driver) = (path.to_owned(), state.driver_name().to_owned());
+    let (file, owner) = (path.to_owned(), Owner::of(state)?);
     let read = spawn_blocking(move || match read(&file) {
-        Ok((text, age)) => parse(&text, &driver).map(|instances| Some(Snapshot { instances, age })),
+        Ok((text, age)) => parse(&text, &owner).map(|instances| Some(Snapshot { instances, age })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::new(ErrorKind::Data, error.to_string())),
     });
@@ -94,20 +122,35 @@ fn read(path: &Path) -> io::Result<(String, Duration)> {
     let mut file = File::open(path)?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
-    // If the clock was set back, nobody knows.
-    Ok((text, file.metadata()?.modified()?.elapsed().unwrap_or_default()))
+    // With a date in the future, which a clock that was set back leaves, nobody knows.
+    Ok((text, file.metadata()?.modified()?.elapsed().unwrap_or(UNKNOWN_AGE)))
 }
 
-fn still_good(path: &Path) -> io::Result<()> {
-    OpenOptions::new().append(true).open(path)?.set_modified(SystemTime::now())
+/// Notes that the view still holds, if the file is the one that was written; `None` if it is not.
+fn still_good(path: &Path, mark: Mark) -> io::Result<Option<Mark>> {
+    let file = match OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    if Mark::of(&file.metadata()?)? != mark {
+        return Ok(None);
+    }
+    file.set_modified(SystemTime::now())?;
+    Mark::of(&file.metadata()?).map(Some)
 }
 
-fn save(path: &Path, driver: &str, instances: &[Arc<Instance>]) -> io::Result<()> {
-    // Beside the file, so that the rename is atomic; one of each process.
+fn save(path: &Path, owner: &Owner, instances: &[Arc<Instance>]) -> io::Result<Mark> {
+    // Beside the file, so that the rename is atomic; one of each writer, of which a process may have
+    // several for one path.
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(format!(".{}.{number}.tmp", std::process::id()));
     let draft = path.with_file_name(name);
-    let written = write(&draft, driver, instances).and_then(|()| fs::rename(&draft, path));
+    let written = write(&draft, owner, instances).and_then(|mark| {
+        fs::rename(&draft, path)?;
+        Ok(mark)
+    });
     if written.is_err() {
         // The draft may never have been made.
         let _ = fs::remove_file(&draft);
@@ -115,7 +158,7 @@ fn save(path: &Path, driver: &str, instances: &[Arc<Instance>]) -> io::Result<()
     written
 }
 
-fn write(draft: &Path, driver: &str, instances: &[Arc<Instance>]) -> io::Result<()> {
+fn write(draft: &Path, owner: &Owner, instances: &[Arc<Instance>]) -> io::Result<Mark> {
     // One that a process of the same number left behind, or a link that somebody put there.
     let _ = fs::remove_file(draft);
     let mut options = OpenOptions::new();
@@ -123,12 +166,15 @@ fn write(draft: &Path, driver: &str, instances: &[Arc<Instance>]) -> io::Result<
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = BufWriter::new(options.open(draft)?);
-    print(&mut file, driver, instances)?;
-    file.into_inner()?.sync_all()
+    print(&mut file, owner, instances)?;
+    let file = file.into_inner()?;
+    file.sync_all()?;
+    Mark::of(&file.metadata()?)
 }
 
-fn print(file: &mut impl Write, driver: &str, instances: &[Arc<Instance>]) -> io::Result<()> {
-    let header = Header { gosd_snapshot: FORMAT, driver: driver.into() };
+fn print(file: &mut impl Write, owner: &Owner, instances: &[Arc<Instance>]) -> io::Result<()> {
+    let count = instances.len();
+    let header = Header { gosd_snapshot: FORMAT, owner: owner.clone(), count };
     writeln!(file, "{}", serde_json::to_string(&header)?)?;
     for instance in instances {
         writeln!(file, "{}", instance.to_json())?;
@@ -136,20 +182,51 @@ fn print(file: &mut impl Write, driver: &str, instances: &[Arc<Instance>]) -> io
     Ok(())
 }
 
-fn parse(text: &str, driver: &str) -> Result<Vec<Instance>> {
+fn parse(text: &str, owner: &Owner) -> Result<Vec<Instance>> {
+    let bad = |message: String| Err(Error::new(ErrorKind::Data, message));
     let (header, instances) = text.split_once('\n').unwrap_or((text, ""));
-    let header: Header = serde_json::from_str(header)
-        .map_err(|error| Error::new(ErrorKind::Data, format!("not a snapshot of gosd: {error}")))?;
+    let header: Header = match serde_json::from_str(header) {
+        Ok(header) => header,
+        Err(error) => return bad(format!("not a snapshot of gosd: {error}")),
+    };
     if header.gosd_snapshot != FORMAT {
         let found = header.gosd_snapshot;
-        let message = format!("its format is {found}, and this version reads {FORMAT}");
-        return Err(Error::new(ErrorKind::Data, message));
+        return bad(format!("its format is {found}, and this version reads {FORMAT}"));
     }
-    if header.driver != driver {
-        let message = format!("it is of the driver {:?}, and this is {driver:?}", header.driver);
-        return Err(Error::new(ErrorKind::Data, message));
+    if header.owner != *owner {
+        return bad(format!(
+            "it is of {}, and this is {}; give each registry a file of its own",
+            header.owner.shown(),
+            owner.shown()
+        ));
     }
-    instances.lines().map(Instance::from_json).collect()
+    let instances: Vec<Instance> =
+        instances.lines().map(Instance::from_json).collect::<Result<_>>()?;
+    if instances.len() != header.count {
+        let (found, count) = (instances.len(), header.count);
+        return bad(format!("it has {found} instances of {count}: a part of it is missing"));
+    }
+    Ok(instances)
+}
+
+impl Owner {
+    /// The registry of a client; none once that has been shut down.
+    fn of(state: &State) -> Option<Self> {
+        let driver = state.driver("snapshot").ok()?;
+        let registry = driver.identity().map(Into::into);
+        Some(Self { driver: state.driver_name().into(), registry })
+    }
+
+    fn shown(&self) -> String {
+        let registry = self.registry.as_deref().unwrap_or("an unnamed registry");
+        format!("the driver {:?} with {registry}", self.driver)
+    }
+}
+
+impl Mark {
+    fn of(metadata: &Metadata) -> io::Result<Self> {
+        Ok(Self { modified: metadata.modified()?, len: metadata.len() })
+    }
 }
 
 #[cfg(fuzzing)]
@@ -158,21 +235,29 @@ pub(crate) mod fuzzing {
 
     /// The instances of a snapshot's text.
     pub fn read_snapshot(text: &str, driver: &str) -> Result<Vec<Instance>> {
-        parse(text, driver)
+        parse(text, &owner(driver))
     }
 
     /// The text of a snapshot.
     pub fn write_snapshot(driver: &str, instances: Vec<Instance>) -> Vec<u8> {
         let instances: Vec<_> = instances.into_iter().map(Arc::new).collect();
         let mut text = Vec::new();
-        print(&mut text, driver, &instances).expect("memory can be written to");
+        print(&mut text, &owner(driver), &instances).expect("memory can be written to");
         text
+    }
+
+    fn owner(driver: &str) -> Owner {
+        Owner { driver: driver.into(), registry: None }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn owner(driver: &str) -> Owner {
+        Owner { driver: driver.into(), registry: Some("a place".into()) }
+    }
 
     fn instances() -> Vec<Arc<Instance>> {
         let make = |url| Instance::new("mail", url).unwrap().with_metadata("zone", "b\n");
@@ -183,11 +268,11 @@ mod tests {
     fn survives_the_round_trip_and_is_the_owners_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("view.json");
-        save(&path, "memory", &instances()).unwrap();
-        save(&path, "memory", &instances()[..1]).unwrap();
+        save(&path, &owner("memory"), &instances()).unwrap();
+        save(&path, &owner("memory"), &instances()[..1]).unwrap();
         let (text, age) = read(&path).unwrap();
         assert!(age < Duration::from_secs(60), "{age:?}");
-        let instances = parse(&text, "memory").unwrap();
+        let instances = parse(&text, &owner("memory")).unwrap();
         assert_eq!(instances.len(), 1);
         assert_eq!(instances[0].metadata()["zone"], "b\n");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left behind");
@@ -203,10 +288,11 @@ mod tests {
     fn what_lies_in_the_place_of_the_draft_is_not_written_to() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("view");
-        let (draft, other) = (format!("view.{}.tmp", std::process::id()), dir.path().join("other"));
+        let (draft, other) = (dir.path().join("view.tmp"), dir.path().join("other"));
         fs::write(&other, "precious").unwrap();
-        std::os::unix::fs::symlink(&other, dir.path().join(draft)).unwrap();
-        save(&path, "memory", &instances()).unwrap();
+        std::os::unix::fs::symlink(&other, &draft).unwrap();
+        write(&draft, &owner("memory"), &instances()).unwrap();
+        fs::rename(&draft, &path).unwrap();
         assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
         assert!(!fs::symlink_metadata(&path).unwrap().is_symlink());
     }
@@ -222,18 +308,56 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_another_has_written_meanwhile_is_not_called_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("view");
+        let mark = save(&path, &owner("memory"), &instances()).unwrap();
+        let mark = still_good(&path, mark).unwrap().expect("it is the one that was written");
+        let other = save(&path, &owner("memory"), &instances()[1..]).unwrap();
+        let written = fs::metadata(&path).unwrap().modified().unwrap();
+        assert!(still_good(&path, mark).unwrap().is_none());
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), written);
+        fs::remove_file(&path).unwrap();
+        assert!(still_good(&path, other).unwrap().is_none(), "it has to be written anew");
+    }
+
+    #[test]
+    fn writers_of_one_path_do_not_tear_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("view");
+        let many: Vec<_> = instances().into_iter().cycle().take(500).collect();
+        let write = || _ = save(&path, &owner("memory"), &many).unwrap();
+        write();
+        std::thread::scope(|scope| {
+            let writers: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| (0..10).for_each(|_| write()))).collect();
+            while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+                let (text, _) = read(&path).unwrap();
+                assert_eq!(parse(&text, &owner("memory")).unwrap().len(), many.len());
+            }
+        });
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left behind");
+    }
+
+    #[test]
     fn what_is_damaged_or_foreign_is_refused_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("view.json");
-        save(&path, "memory", &instances()).unwrap();
+        save(&path, &owner("memory"), &instances()).unwrap();
         let good = fs::read_to_string(&path).unwrap();
         let cut = &good[..good.len() - 9];
-        let newer = good.replacen(":1", ":2", 1);
-        for text in ["", "\n", "{}", "[1]\n", "hello", cut, &newer] {
-            assert!(parse(text, "memory").is_err(), "{text}");
+        let newer = good.replacen(":2", ":3", 1);
+        // Cut at the end of a line, so that what is left can be read.
+        let part = good.split_inclusive('\n').take(2).collect::<String>();
+        let more = format!("{good}{}", good.lines().last().unwrap());
+        for text in ["", "\n", "{}", "[1]\n", "hello", cut, &newer, &part, &more] {
+            assert!(parse(text, &owner("memory")).is_err(), "{text}");
         }
-        assert!(parse(&good, "redis").is_err());
-        assert!(save(dir.path(), "memory", &instances()).is_err(), "a folder is no file");
+        assert!(parse(&good, &owner("redis")).is_err());
+        assert!(save(dir.path(), &owner("memory"), &instances()).is_err(), "a folder is no file");
+        let elsewhere = Owner { registry: Some("another place".into()), ..owner("memory") };
+        let unnamed = Owner { registry: None, ..owner("memory") };
+        assert!(parse(&good, &elsewhere).is_err() && parse(&good, &unnamed).is_err());
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
         assert_eq!(left.len(), 1);
     }

@@ -182,8 +182,11 @@ impl State {
 
     /// Takes over a view from before, of this age.
     pub(crate) fn seed(&self, all: Vec<Instance>, age: Duration) {
+        // Where the clock does not reach back that far, from as long ago as it can tell.
+        let ages = || std::iter::successors(Some(age), |age| Some(*age / 2));
         self.step_if_open(|registry, now| {
-            ((), registry.seed(all, now.checked_sub(age).unwrap_or(now)))
+            let since = ages().find_map(|age| now.checked_sub(age)).unwrap_or(now);
+            ((), registry.seed(all, since))
         });
     }
 
