@@ -38,6 +38,9 @@ pub enum Registration {
     /// The client does not want requests for now, and is not registered; see
     /// [`set_ready`](crate::Client::set_ready).
     Withdrawn,
+    /// Another process has registered under this client's id after it, as a replacement does that
+    /// shares a name with what it replaces. The client registers again when the other one is gone.
+    Replaced,
     /// The client has left, and registers no more.
     Left,
 }
@@ -69,7 +72,7 @@ impl Status {
 impl Registration {
     /// Whether the client wants to be found by others.
     pub(crate) fn is_wanted(&self) -> bool {
-        !matches!(self, Self::DiscoverOnly | Self::Withdrawn | Self::Left)
+        !matches!(self, Self::DiscoverOnly | Self::Withdrawn | Self::Replaced | Self::Left)
     }
 
     /// Before the first attempt to register has ended.
@@ -81,7 +84,11 @@ impl Registration {
     fn error(&self) -> Option<&Error> {
         match self {
             Self::Retrying { error, .. } | Self::Standalone { error, .. } => Some(error),
-            Self::DiscoverOnly | Self::Registered | Self::Withdrawn | Self::Left => None,
+            Self::DiscoverOnly
+            | Self::Registered
+            | Self::Withdrawn
+            | Self::Replaced
+            | Self::Left => None,
         }
     }
 

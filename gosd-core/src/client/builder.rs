@@ -17,6 +17,7 @@ pub struct ClientBuilder {
     settings: Settings,
     handle_signals: bool,
     unready: bool,
+    succeeds: bool,
 }
 
 impl ClientBuilder {
@@ -27,6 +28,7 @@ impl ClientBuilder {
             settings: Settings::default(),
             handle_signals: false,
             unready: false,
+            succeeds: true,
         }
     }
 
@@ -64,6 +66,17 @@ impl ClientBuilder {
     /// [`Client::set_ready`].
     pub fn start_unready(mut self) -> Self {
         self.unready = true;
+        self
+    }
+
+    /// Whether the client, once registered, removes what earlier processes registered for its
+    /// service at its URL; by default it does.
+    ///
+    /// So a server that was killed and starts again at its address is in the rotation once, and not
+    /// twice until the old lease runs out. Switch it off where several instances share one URL, such
+    /// as that of a load balancer: they would be missing for a moment whenever one starts.
+    pub fn replace_at_same_url(mut self, yes: bool) -> Self {
+        self.succeeds = yes;
         self
     }
 
@@ -113,6 +126,9 @@ impl ClientBuilder {
         {
             let error = client.last_error().map(|error| error.to_string());
             warn!(%driver, error, "the backend cannot be reached: standalone until it can");
+        }
+        if self.succeeds {
+            client.inner.state.succeed_at_the_address().await;
         }
         client.seed().await;
         Ok(client)

@@ -18,7 +18,7 @@ use crate::follow::call;
 use crate::pace::{Backoff, jittered, up_to};
 use crate::{Driver, Error, ErrorKind, InstanceId, Result};
 
-/// How long at most a client waits before it repairs its registration, so that not all do at once.
+/// A client that finds its registration gone is back within this time.
 const REPAIR: Duration = Duration::from_secs(1);
 
 /// Renews the registration while it is wanted, and says goodbye when it is not any more.
@@ -30,23 +30,21 @@ pub(super) async fn run(
     starting: Starting,
 ) {
     let backoff = Backoff::of_lease(state.settings.lease_ttl);
+    let (next_at, is_told) = (Instant::now(), true);
     let mut lease =
-        Lease { state: &state, driver: &*driver, id: &id, starting, backoff, is_told: true };
-    loop {
-        let asked = match state.is_wanted() {
-            true => lease.hold(&mut requests).await,
-            false => {
-                lease.starting.succeeded();
-                requests.recv().await.map(|reply| Asked::now(reply, &state))
-            }
+        Lease { state: &state, driver: &*driver, id: &id, starting, backoff, next_at, is_told };
+    while !lease.starting.has_failed() {
+        let asked = tokio::select! {
+            biased;
+            reply = requests.recv() => Some((reply, Instant::now())),
+            () = lease.due() => lease.beat_unless(requests.recv()).await,
         };
-        let Some(Asked { reply, deadline }) = asked else { return };
-        let result = match state.is_wanted() {
-            true => lease.beat().await.1,
-            false => lease.goodbye(deadline).await,
-        };
-        // Whoever asked may have stopped waiting.
-        let _ = reply.send(result);
+        match asked {
+            Some((Some(reply), asked_at)) => lease.answer(reply, asked_at).await,
+            // The client is no more.
+            Some((None, _)) => return,
+            None => {}
+        }
     }
 }
 
@@ -56,60 +54,68 @@ struct Lease<'a> {
     id: &'a InstanceId,
     starting: Starting,
     backoff: Backoff,
+    /// When the next heartbeat is due.
+    next_at: Instant,
     /// Whether the backend was told that the instance is gone, after the last heartbeat.
     is_told: bool,
 }
 
-/// Somebody waits until then for the backend to be in line with what the client wants.
-struct Asked {
-    reply: Reply,
-    deadline: Instant,
-}
-
-impl Asked {
-    fn now(reply: Reply, state: &State) -> Self {
-        Self { reply, deadline: Instant::now() + state.settings.timeout }
-    }
-}
-
 impl Lease<'_> {
-    /// Sends heartbeats until somebody asks for something; `None` if the client is no more.
-    async fn hold(&mut self, requests: &mut mpsc::UnboundedReceiver<Reply>) -> Option<Asked> {
-        let state = self.state;
+    /// Waits until a heartbeat is due, or is needed because the registration is gone.
+    async fn due(&mut self) {
         loop {
-            let latest = Instant::now() + attempt(state);
-            let (next_at, asked) = {
-                let mut beat = pin!(self.beat());
-                tokio::select! {
-                    biased;
-                    (next_at, _) = &mut beat => (next_at, None),
-                    reply = requests.recv() => {
-                        let asked = Asked::now(reply?, state);
-                        // A renewal that arrived after the goodbye would undo it.
-                        let _ = timeout_at(latest.min(asked.deadline), &mut beat).await;
-                        (latest, Some(asked))
-                    }
-                }
-            };
-            if asked.is_some() {
-                return asked;
-            }
-            if self.starting.has_failed() {
-                return None;
+            if !self.state.is_wanted() {
+                self.starting.succeeded();
+                // Replaced by another process, it is woken when that is gone.
+                self.state.own_gone.notified().await;
+                self.next_at = Instant::now() + self.pause_after_replacement();
+                continue;
             }
             tokio::select! {
-                biased;
-                reply = requests.recv() => return Some(Asked::now(reply?, state)),
-                () = due(state, next_at) => {}
+                () = sleep_until(self.next_at) => return,
+                () = self.state.own_gone.notified() => {}
+            }
+            let repair = Instant::now() + up_to(self.repair());
+            sleep_until(repair.min(self.next_at)).await;
+            if self.state.own_is_gone() {
+                return;
             }
         }
     }
 
-    /// Sends one heartbeat; returns when the next is due, and how this one went.
-    ///
-    /// While a lease runs, it leaves time for two more.
-    async fn beat(&mut self) -> (Instant, Result<()>) {
-        let Some(own) = self.state.own() else { return (Instant::now(), Ok(())) };
+    /// Sends a heartbeat; gives back what comes meanwhile, and when it came.
+    async fn beat_unless<T>(&mut self, request: impl Future<Output = T>) -> Option<(T, Instant)> {
+        if !self.state.is_wanted() {
+            return None;
+        }
+        let latest = Instant::now() + self.attempt();
+        let mut beat = pin!(self.beat());
+        tokio::select! {
+            biased;
+            _ = &mut beat => None,
+            request = request => {
+                // A renewal that arrived after the goodbye would undo it.
+                let asked_at = Instant::now();
+                let _ = timeout_at(latest, beat).await;
+                Some((request, asked_at))
+            }
+        }
+    }
+
+    /// Brings the backend in line with what the client wants.
+    async fn answer(&mut self, reply: Reply, asked_at: Instant) {
+        let deadline = asked_at + self.state.settings.timeout;
+        let result = match self.state.is_wanted() {
+            true => self.beat().await,
+            false => self.goodbye(deadline).await,
+        };
+        // Whoever asked may have stopped waiting.
+        let _ = reply.send(result);
+    }
+
+    /// Sends one heartbeat, which leaves time for two more while a lease runs.
+    async fn beat(&mut self) -> Result<()> {
+        let Some(own) = self.state.own() else { return Ok(()) };
         let ttl = self.state.settings.lease_ttl;
         let bound = match self.state.lease_runs() {
             true => ttl / 5,
@@ -119,7 +125,7 @@ impl Lease<'_> {
         let sent_at = Instant::now();
         self.is_told = false;
         let result = call(self.driver, "register", bound, || self.driver.register(&own, ttl)).await;
-        let next_at = match &result {
+        self.next_at = match &result {
             Ok(()) => {
                 self.state.registered(&own, sent_at);
                 self.starting.succeeded();
@@ -132,12 +138,13 @@ impl Lease<'_> {
                 Instant::now() + self.backoff.pause()
             }
         };
-        (next_at, result)
+        result
     }
 
     /// Deregisters, again and again until the deadline, unless that was done.
     async fn goodbye(&mut self, deadline: Instant) -> Result<()> {
-        let result = match self.is_told {
+        // What another process has registered under this id is not this one's to remove.
+        let result = match self.is_told || self.state.own_is_taken() {
             true => Ok(()),
             false => self.deregister(deadline).await,
         };
@@ -148,11 +155,11 @@ impl Lease<'_> {
 
     async fn deregister(&self, deadline: Instant) -> Result<()> {
         let driver = self.driver.name();
-        let mut backoff = Backoff::new(attempt(self.state));
+        let mut backoff = Backoff::new(self.attempt());
         let mut last;
         let result = loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let bound = attempt(self.state).min(left);
+            let bound = self.attempt().min(left);
             let deregister = || self.driver.deregister(self.id);
             match call(self.driver, "deregister", bound, deregister).await {
                 Ok(()) => break Ok(()),
@@ -175,25 +182,22 @@ impl Lease<'_> {
         }
         result
     }
-}
 
-/// Waits until the next heartbeat is due, or is needed because the registration is gone.
-async fn due(state: &State, next_at: Instant) {
-    let mut next = pin!(sleep_until(next_at));
-    loop {
-        tokio::select! {
-            () = &mut next => return,
-            () = state.own_gone.notified() => {
-                sleep(up_to(REPAIR.min(state.settings.lease_ttl / 10))).await;
-                if state.own_is_gone() {
-                    return;
-                }
-            }
+    /// The most that a client waits before it repairs its registration, so that not all do at once.
+    fn repair(&self) -> Duration {
+        REPAIR.min(self.state.settings.lease_ttl / 10)
+    }
+
+    fn pause_after_replacement(&self) -> Duration {
+        match self.state.own_is_gone() {
+            true => up_to(self.repair()),
+            // A heartbeat that was under way has undone the replacement, which comes back soon.
+            false => jittered(self.state.settings.lease_ttl / 3),
         }
     }
-}
 
-/// How long one attempt to leave may take, so that there is time for a second and a third.
-fn attempt(state: &State) -> Duration {
-    state.settings.timeout / 3
+    /// How long one attempt to leave may take, so that there is time for a second and a third.
+    fn attempt(&self) -> Duration {
+        self.state.settings.timeout / 3
+    }
 }

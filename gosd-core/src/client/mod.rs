@@ -12,6 +12,7 @@ mod staleness;
 mod start;
 mod state;
 mod streams;
+mod succession;
 mod tasks;
 mod tell;
 

@@ -1,10 +1,11 @@
 //! What the state knows of the own registration: heartbeats, and the goodbye.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::state::State;
+use super::state::{Core, State};
 use super::tell::News;
 use crate::registry::Effects;
 use crate::{Error, Instance, InstanceId, Registration, Result};
@@ -17,6 +18,7 @@ impl State {
                 return ((), Effects::default());
             }
             core.renewed_at = Some(sent_at);
+            core.registered_since.get_or_insert(now);
             core.goodbye = None;
             let status = Registration::Registered;
             if core.set_status(|it| it.registration = status) {
@@ -39,7 +41,10 @@ impl State {
                 Registration::Standalone { since: before, .. } => {
                     Registration::Standalone { since: *before, error: error.clone() }
                 }
-                Registration::Withdrawn | Registration::Left | Registration::DiscoverOnly => {
+                Registration::Withdrawn
+                | Registration::Replaced
+                | Registration::Left
+                | Registration::DiscoverOnly => {
                     return ((), Effects::default());
                 }
             };
@@ -59,7 +64,13 @@ impl State {
 
     /// Whether a heartbeat is needed at once, because the last one has come to nothing.
     pub(crate) fn own_is_gone(&self) -> bool {
-        self.lock().registry.own_is_gone()
+        let core = self.lock();
+        core.registry.own_is_gone() || core.own_is_taken()
+    }
+
+    /// Whether the backend holds another process's record under the own id.
+    pub(crate) fn own_is_taken(&self) -> bool {
+        self.lock().own_is_taken()
     }
 
     /// Whether the client wants to be found by others.
@@ -135,7 +146,7 @@ impl State {
     pub(crate) fn has_left(&self, id: &InstanceId, result: &Result<()>) {
         self.step(|core, _| {
             core.goodbye = Some(result.clone());
-            core.renewed_at = None;
+            (core.renewed_at, core.registered_since) = (None, None);
             let gone = result.is_ok().then(|| core.registry.deregistered(id));
             ((), gone.unwrap_or_default())
         });
@@ -144,6 +155,40 @@ impl State {
     /// How the last goodbye went, if one was said since the client was last registered.
     pub(crate) fn goodbye(&self) -> Option<Result<()>> {
         self.lock().goodbye.clone()
+    }
+}
+
+impl Core {
+    fn own_is_taken(&self) -> bool {
+        let own = self.own.as_ref();
+        own.is_some_and(|own| self.registry.url_of(own.id()).is_some_and(|seen| seen != own.url()))
+    }
+
+    /// Of two processes with one id the one that came later has it.
+    ///
+    /// The other gives way, and says no goodbye for it. It is the later one that has registered
+    /// within the last lease; it takes the id back from a heartbeat that was under way.
+    pub(super) fn note_replacement(&mut self, now: Instant, lease: Duration) {
+        let is_taken = self.own_is_taken();
+        match &self.status.registration {
+            Registration::Replaced if !is_taken => {
+                let registration = Registration::beginning(now.into_std());
+                self.set_status(|status| status.registration = registration);
+                self.outbox.push(News::OwnGone);
+            }
+            registration if is_taken && registration.is_wanted() => {
+                let since = self.registered_since.unwrap_or(now);
+                if now.duration_since(since) >= lease {
+                    // Its heartbeats end, and no longer tell whether writes are taken.
+                    self.registry.disown(now);
+                    self.set_status(|status| status.registration = Registration::Replaced);
+                    self.outbox.push(News::Replaced);
+                } else {
+                    self.outbox.push(News::OwnGone);
+                }
+            }
+            _ => {}
+        }
     }
 }
 

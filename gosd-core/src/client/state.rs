@@ -51,6 +51,8 @@ pub(super) struct Core {
     pub(super) own: Option<Instance>,
     /// Counts the changes of the view.
     version: u64,
+    /// Since when the client is registered, however often that was lost and mended.
+    pub(super) registered_since: Option<Instant>,
     /// When the last heartbeat was sent that was answered.
     pub(super) renewed_at: Option<Instant>,
     /// How the last goodbye went.
@@ -83,6 +85,7 @@ impl State {
             closed: false,
             own,
             version: 0,
+            registered_since: None,
             renewed_at: None,
             goodbye: None,
             outbox: Outbox::default(),
@@ -349,6 +352,7 @@ impl State {
         let mut core = self.lock();
         let (result, effects) = step(&mut core, now);
         core.note(effects);
+        core.note_replacement(now, self.settings.lease_ttl);
         self.staleness.note(core.registry.aging_since());
         drop(core);
         self.tell();

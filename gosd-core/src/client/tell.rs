@@ -34,6 +34,8 @@ pub(super) enum News {
     RegistrationFails(Error),
     /// The own registration has to be made anew.
     OwnGone,
+    /// Another process has registered under the own id.
+    Replaced,
     /// The client has been shut down, with this last status.
     Closed(Status),
 }
@@ -121,6 +123,9 @@ impl State {
             News::OwnGone => {
                 debug!(driver, "the own registration is looked after");
                 self.own_gone.notify_one();
+            }
+            News::Replaced => {
+                warn!(driver, "another process has registered under this id: this one gives way");
             }
             News::Closed(status) => {
                 self.progress.send_replace(Progress { status, closed: true });

@@ -166,6 +166,17 @@ impl Registry {
         self.missing.values().map(|since| self.contact.rest(*since)).min()
     }
 
+    /// The service of an instance.
+    pub(crate) fn service_of(&self, id: &InstanceId) -> Option<&str> {
+        self.known.get(id).map(|instance| instance.service())
+    }
+
+    /// The URL under which the backend holds this id, as far as known.
+    pub(crate) fn url_of(&self, id: &InstanceId) -> Option<&str> {
+        let instance = self.known.get(id).filter(|_| !self.missing.contains_key(id));
+        instance.map(|instance| instance.url())
+    }
+
     /// Takes over a view from before, unless the backend has been read by now.
     pub(crate) fn seed(&mut self, all: Vec<Instance>, since: Instant) -> Effects {
         if self.contact.seed(since) {

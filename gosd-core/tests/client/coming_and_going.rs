@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use futures_util::FutureExt;
-use gosd_core::{ErrorKind, Registration};
+use gosd_core::{Client, Driver, ErrorKind, Instance, Registration, Status};
 use gosd_testkit::{Fault, Operation};
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Backend, DOWN, LEASE, NO_TIME, SECOND, is_well, settle, soon, until_seen, until_status,
+    Backend, DOWN, LEASE, NO_TIME, SECOND, is_well, settle, soon, until_seen, until_status, urls,
 };
 
 #[tokio::test(start_paused = true)]
@@ -156,4 +156,90 @@ async fn others_see_new_metadata_at_once_and_after_a_wipe() {
     mail.set_ready(true).await.unwrap();
     settle().await;
     assert!(user.pick("mail").unwrap().metadata().is_empty());
+}
+
+/// A client with an id of its own, as a pod's name is.
+async fn pod(backend: &Backend, url: &str) -> Client {
+    let instance = Instance::from_parts("mail-0".into(), "mail", url, BTreeMap::new());
+    soon(backend.builder().register_instance(instance).start()).await.unwrap()
+}
+
+fn is_replaced(status: &Status) -> bool {
+    matches!(status.registration, Registration::Replaced)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_goodbye_of_an_old_process_does_not_take_the_new_one_of_its_id() {
+    let backend = Backend::new();
+    let old = pod(&backend, "http://10.0.0.1").await;
+    let user = backend.discover().await;
+    sleep(2 * LEASE).await;
+    let new = pod(&backend, "http://10.0.0.2").await;
+    until_status(&old, is_replaced).await;
+    sleep(4 * LEASE).await;
+    assert_eq!(urls(&user, "mail"), ["http://10.0.0.2"]);
+    assert!(is_well(&new.status()), "{:?}", new.status());
+    old.shutdown().await.unwrap();
+    assert!(backend.holds(new.id().unwrap()).await);
+    sleep(LEASE).await;
+    assert_eq!(urls(&user, "mail"), ["http://10.0.0.2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_replaced_is_back_when_the_other_is_gone() {
+    for dies in [false, true] {
+        let backend = Backend::new();
+        let old = pod(&backend, "http://10.0.0.1").await;
+        sleep(2 * LEASE).await;
+        let new = pod(&backend, "http://10.0.0.2").await;
+        until_status(&old, is_replaced).await;
+        match dies {
+            true => drop(new),
+            false => new.shutdown().await.unwrap(),
+        }
+        until_status(&old, is_well).await;
+        sleep(4 * LEASE).await;
+        assert_eq!(urls(&old, "mail"), ["http://10.0.0.1"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_under_way_does_not_replace_the_newcomer() {
+    let backend = Backend::new();
+    let far = backend.elsewhere();
+    let old = pod(&far, "http://10.0.0.1").await;
+    sleep(2 * LEASE).await;
+    far.link.on(Operation::Register, Fault::Delay(2 * SECOND));
+    far.times(Operation::Register, 1).await;
+    let new = pod(&backend, "http://10.0.0.2").await;
+    sleep(4 * LEASE).await;
+    assert!(is_replaced(&old.status()) && is_well(&new.status()));
+    assert_eq!(urls(&new, "mail"), ["http://10.0.0.2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_starts_again_at_its_address_is_in_the_rotation_once() {
+    for backend in [Backend::new(), Backend::polled()] {
+        let killed = backend.register("mail", "http://10.0.0.1").await;
+        let other = backend.put_for_long("web", "http://10.0.0.1").await;
+        let user = backend.discover().await;
+        until_seen(&user, "mail", 1).await;
+        drop(killed);
+        let again = backend.register("mail", "http://10.0.0.1/").await;
+        let listed = backend.memory.list().await.unwrap();
+        assert_eq!(listed.iter().filter(|it| it.service() == "mail").count(), 1);
+        assert!(backend.holds(&other).await, "another service is none of its business");
+        assert!(backend.holds(again.id().unwrap()).await);
+
+        // One that lives comes back, and does not do the same in turn.
+        let twin = backend.register("mail", "http://10.0.0.1").await;
+        sleep(4 * LEASE).await;
+        assert!(
+            backend.holds(again.id().unwrap()).await && backend.holds(twin.id().unwrap()).await
+        );
+        let builder = backend.builder().register("mail", "http://10.0.0.1");
+        let deregistered = backend.link.calls(Operation::Deregister);
+        let _third = soon(builder.replace_at_same_url(false).start()).await.unwrap();
+        assert_eq!(backend.link.calls(Operation::Deregister), deregistered);
+    }
 }

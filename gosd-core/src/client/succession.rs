@@ -1,0 +1,43 @@
+//! A server that starts again at its old address takes the place of the one that was there.
+//!
+//! After `kill -9` the old record lives on until its lease runs out. Without this the address would
+//! be in everybody's rotation twice, and get twice its share of the requests.
+
+use tracing::{debug, info};
+
+use super::state::State;
+use crate::{InstanceId, Registration};
+
+impl State {
+    /// Removes what earlier processes registered for this service at this address.
+    ///
+    /// One that lives, behind an address that several share, notices and comes back. What fails is
+    /// left to the lease.
+    pub(super) async fn succeed_at_the_address(&self) {
+        if !matches!(self.status().registration, Registration::Registered) {
+            return;
+        }
+        let Ok(driver) = self.driver("deregister") else { return };
+        for id in self.predecessors() {
+            match self.call(&*driver, "deregister", || driver.deregister(&id)).await {
+                Ok(()) => {
+                    info!(driver = driver.name(), %id, "took the place of an earlier process");
+                    self.deregistered(&id);
+                }
+                Err(error) => debug!(%error, "an earlier process at this address stays"),
+            }
+        }
+    }
+
+    fn predecessors(&self) -> Vec<InstanceId> {
+        let core = self.lock();
+        let Some(own) = &core.own else { return Vec::new() };
+        let mut ids = core.registry.registered_at(own.url());
+        ids.retain(|id| {
+            let service = core.registry.service_of(id);
+            // The ids of one service are in the order in which they were made.
+            service == Some(own.service()) && id.as_str() < own.id().as_str()
+        });
+        ids
+    }
+}
