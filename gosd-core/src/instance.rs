@@ -155,6 +155,28 @@ impl Instance {
         &self.url
     }
 
+    /// The URL of something that this instance serves: a path and a query, below its own base path.
+    ///
+    /// A query or fragment of the instance's own URL is left out, and between the two paths there is
+    /// one slash. An empty path is the instance's own.
+    ///
+    /// ```
+    /// use gosd_core::Instance;
+    ///
+    /// let orders = Instance::new("orders", "http://10.0.0.7:8885/api/")?;
+    /// assert_eq!(orders.url_with("/7?full=yes"), "http://10.0.0.7:8885/api/7?full=yes");
+    /// assert_eq!(orders.url_with("?full=yes"), "http://10.0.0.7:8885/api/?full=yes");
+    /// # Ok::<(), gosd_core::Error>(())
+    /// ```
+    pub fn url_with(&self, path_and_query: &str) -> String {
+        let base = self.url.split(['?', '#']).next().unwrap_or_default();
+        if path_and_query.is_empty() || path_and_query.starts_with(['?', '#']) {
+            return format!("{base}{path_and_query}");
+        }
+        let path = path_and_query.strip_prefix('/').unwrap_or(path_and_query);
+        format!("{}/{path}", base.strip_suffix('/').unwrap_or(base))
+    }
+
     /// What else the instance says of itself.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         self.metadata.as_deref().unwrap_or(&NO_METADATA)
@@ -259,6 +281,26 @@ mod tests {
         let nul = instance.with_metadata("nul", "sesame\0");
         for error in [too_much, nul].map(|instance| instance.check().unwrap_err()) {
             assert!(!format!("{error} {error:?}").contains("sesame"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_path_goes_below_the_base() {
+        for (base, path, expected) in [
+            ("http://h", "/7", "http://h/7"),
+            ("http://h/", "/7", "http://h/7"),
+            ("http://h/", "7", "http://h/7"),
+            ("http://h:1/api", "/7?x=1", "http://h:1/api/7?x=1"),
+            ("http://h/api/", "/7#top", "http://h/api/7#top"),
+            ("http://h/api//", "//7", "http://h/api///7"),
+            ("http://h/api?token=t", "/7", "http://h/api/7"),
+            ("http://h/api/?token=t#f", "?x=1", "http://h/api/?x=1"),
+            ("http://h#f", "/", "http://h/"),
+            ("http://h/api", "", "http://h/api"),
+            ("http://u:p@[::1]:1/a%2Fb", "/c%2Fd", "http://u:p@[::1]:1/a%2Fb/c%2Fd"),
+        ] {
+            let instance = Instance::new("a", base).unwrap();
+            assert_eq!(instance.url_with(path), expected, "{base} {path}");
         }
     }
 
