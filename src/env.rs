@@ -29,7 +29,7 @@ struct Number {
     set: fn(Settings, u32) -> Settings,
 }
 
-const NUMBERS: [Number; 6] = [
+const NUMBERS: [Number; 9] = [
     Number {
         name: "gosdTryRefreshAmount",
         expected: "1 to 1000",
@@ -59,6 +59,21 @@ const NUMBERS: [Number; 6] = [
         name: "gosdMaxStale",
         expected: "0 to 31622400 (seconds)",
         set: |settings, secs| settings.max_stale(seconds(secs)),
+    },
+    Number {
+        name: "gosdEjectAfter",
+        expected: "0 to 1000",
+        set: |settings, failures| settings.eject_after(failures),
+    },
+    Number {
+        name: "gosdEjectFor",
+        expected: "1 to 86400 (seconds)",
+        set: |settings, secs| settings.eject_for(seconds(secs)),
+    },
+    Number {
+        name: "gosdDrain",
+        expected: "0 to 3600 (seconds)",
+        set: |settings, secs| settings.drain(seconds(secs)),
     },
 ];
 
@@ -233,6 +248,9 @@ mod tests {
             ("gosdLeaseTTL", "14"),
             ("gosdRefreshInterval", "15"),
             ("gosdMaxStale", "016"),
+            ("gosdEjectAfter", "17"),
+            ("gosdEjectFor", "18"),
+            ("gosdDrain", "19"),
             ("gosdSnapshotPath", "/var/lib/a b"),
         ];
         let expected = Settings::default()
@@ -242,6 +260,9 @@ mod tests {
             .lease_ttl(Duration::from_secs(14))
             .refresh_interval(Duration::from_secs(15))
             .max_stale(Duration::from_secs(16))
+            .eject_after(17)
+            .eject_for(Duration::from_secs(18))
+            .drain(Duration::from_secs(19))
             .snapshot_path("/var/lib/a b".into());
         assert_eq!(settings_of(&env).unwrap(), expected);
     }
@@ -255,6 +276,9 @@ mod tests {
             ("gosdLeaseTTL", 2, 86_400),
             ("gosdRefreshInterval", 1, 86_400),
             ("gosdMaxStale", 0, 31_622_400),
+            ("gosdEjectAfter", 0, 1_000),
+            ("gosdEjectFor", 1, 86_400),
+            ("gosdDrain", 0, 3_600),
         ] {
             for good in [least, most] {
                 assert!(settings_of(&[(name, &good.to_string())]).is_ok(), "{name}={good}");
@@ -266,13 +290,16 @@ mod tests {
         }
     }
 
-    const NUMBERS: [&str; 7] = [
+    const NUMBERS: [&str; 10] = [
         "gosdTryRefreshAmount",
         "gosdTryFindServiceAmount",
         "gosdTryFindServiceDelay",
         "gosdLeaseTTL",
         "gosdRefreshInterval",
         "gosdMaxStale",
+        "gosdEjectAfter",
+        "gosdEjectFor",
+        "gosdDrain",
         "gosdRedisDB",
     ];
 

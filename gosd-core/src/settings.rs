@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{Error, Result};
 
+const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
@@ -46,6 +47,15 @@ pub struct Settings {
     pub snapshot_path: Option<PathBuf>,
     /// The bound of one driver call: 10 ms to a day, by default 5 s.
     pub timeout: Duration,
+    /// How many requests in a row have to fail, as reported, until an instance is left out of the
+    /// rotation of this client: 0 to 1,000, by default 3; 0 is never.
+    pub eject_after: u32,
+    /// For how long it is left out, doubled each further time up to a minute: 100 ms to a day, by
+    /// default 5 s.
+    pub eject_for: Duration,
+    /// For how long a client that ends on a signal serves on after its goodbye, so that those who have
+    /// not heard of it yet still reach it: at most an hour, by default 1 s; 0 is not at all.
+    pub drain: Duration,
 }
 
 impl Default for Settings {
@@ -59,6 +69,9 @@ impl Default for Settings {
             max_stale: None,
             snapshot_path: None,
             timeout: Duration::from_secs(5),
+            eject_after: 3,
+            eject_for: Duration::from_secs(5),
+            drain: Duration::from_secs(1),
         }
     }
 }
@@ -84,6 +97,9 @@ impl Settings {
         max_stale: Duration,
         snapshot_path: PathBuf,
         timeout: Duration,
+        eject_after: u32,
+        eject_for: Duration,
+        drain: Duration,
     }
 
     /// Judges every value by its range.
@@ -99,6 +115,9 @@ impl Settings {
         within("lease_ttl", self.lease_ttl, Duration::from_secs(2)..=DAY)?;
         within("refresh_interval", self.refresh_interval, least..=DAY)?;
         within("timeout", self.timeout, least..=DAY)?;
+        within("eject_after", self.eject_after, 0..=1_000)?;
+        within("eject_for", self.eject_for, Duration::from_millis(100)..=DAY)?;
+        within("drain", self.drain, Duration::ZERO..=HOUR)?;
         if let Some(max_stale) = self.max_stale {
             within("max_stale", max_stale, Duration::ZERO..=YEAR)?;
         }
@@ -143,6 +162,9 @@ mod tests {
             ("refresh_interval", Settings::default().refresh_interval(ms(9))),
             ("max_stale", Settings::default().max_stale(YEAR + ms(1))),
             ("timeout", Settings::default().timeout(ms(0))),
+            ("eject_after", Settings::default().eject_after(1_001)),
+            ("eject_for", Settings::default().eject_for(ms(99))),
+            ("drain", Settings::default().drain(HOUR + ms(1))),
         ] {
             let error = settings.check().unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::Config);
