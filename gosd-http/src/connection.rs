@@ -95,20 +95,17 @@ impl Connection {
             return Ok(response);
         }
         let media_type = media_type(&response).to_owned();
-        if status == StatusCode::OK {
-            if media_type.eq_ignore_ascii_case(accept) {
-                return Ok(response);
-            }
-            return Err(Error::new(
-                ErrorKind::Data,
-                format!(
-                    "the answer is {media_type:?} and not {accept:?}; is the API of gosd at this URL?"
-                ),
-            ));
+        let is_expected = media_type.eq_ignore_ascii_case(accept);
+        if status == StatusCode::OK && is_expected {
+            return Ok(response);
+        }
+        let is_problem = media_type.eq_ignore_ascii_case("application/problem+json");
+        if !is_problem && !is_expected {
+            return Err(error::from_elsewhere(status, &media_type));
         }
         let mut detail = None;
-        if media_type.eq_ignore_ascii_case("application/problem+json") {
-            // Without it the status has to do.
+        if is_problem {
+            // Without its text the status has to do.
             let body = read(response, PROBLEM).await.unwrap_or_default();
             detail = wire::problem_detail(&body);
         }

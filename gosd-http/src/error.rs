@@ -18,10 +18,7 @@ pub(crate) fn from_reqwest(error: reqwest::Error) -> Error {
     } else if error.is_body() || error.is_decode() {
         (ErrorKind::Unavailable, "the answer broke off")
     } else {
-        (
-            ErrorKind::Unavailable,
-            "no answer of HTTP came; is the server there one, or one of https?",
-        )
+        (ErrorKind::Unavailable, "the server did not speak HTTP; use https:// if it speaks TLS")
     };
     Error::new(kind, message).caused_by(error)
 }
@@ -67,7 +64,26 @@ fn find(error: &reqwest::Error) -> Option<&TlsError> {
     None
 }
 
-/// A status that is not a success, and what the server said of it.
+/// An answer that the API of gosd does not give, so that somebody else gave it.
+///
+/// A proxy or an ingress answers in its own words while the registry behind it restarts, so this is an
+/// outage, which passes. The exceptions are what somebody has to decide on: a redirect, and a refusal.
+pub(crate) fn from_elsewhere(status: StatusCode, media_type: &str) -> Error {
+    if status.is_redirection() || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+    {
+        return from_status(status, None);
+    }
+    let media_type = if media_type.is_empty() { "nothing" } else { media_type };
+    Error::new(
+        ErrorKind::Unavailable,
+        format!(
+            "the answer, {status} with {media_type}, is not from the API of gosd; \
+             is it at this URL, and does the proxy before it reach it?"
+        ),
+    )
+}
+
+/// A status of the API that is not a success, and what the server said of it.
 pub(crate) fn from_status(status: StatusCode, detail: Option<&str>) -> Error {
     let (kind, advice) = match status.as_u16() {
         300..=399 => (ErrorKind::Config, "put the final address into the URL"),
@@ -78,7 +94,7 @@ pub(crate) fn from_status(status: StatusCode, detail: Option<&str>) -> Error {
         405 | 406 | 415 | 426 | 501 | 505 => {
             (ErrorKind::Unsupported, "the server does not offer what the driver needs")
         }
-        408 | 504 => (ErrorKind::Timeout, "the server waited in vain"),
+        408 | 504 => (ErrorKind::Timeout, "the server timed out; see its log"),
         409 => (ErrorKind::Data, "the server holds something else there"),
         429 => (ErrorKind::Unavailable, "raise the server's limit, or ask less often"),
         500..=599 => (ErrorKind::Unavailable, "see the server's log"),
@@ -126,6 +142,26 @@ mod tests {
             assert_eq!(error.kind(), kind, "{status}");
             let text = error.to_string();
             assert!(text.contains(status.as_str()) && text.contains(": because; "), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_api_does_not_say_is_an_outage() {
+        for (status, kind) in [
+            (200, ErrorKind::Unavailable),
+            (400, ErrorKind::Unavailable),
+            (404, ErrorKind::Unavailable),
+            (405, ErrorKind::Unavailable),
+            (501, ErrorKind::Unavailable),
+            (503, ErrorKind::Unavailable),
+            (308, ErrorKind::Config),
+            (401, ErrorKind::Denied),
+            (403, ErrorKind::Denied),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = from_elsewhere(status, "text/plain");
+            assert_eq!(error.kind(), kind, "{status}");
+            assert!(error.to_string().contains(status.as_str()), "{error}");
         }
     }
 

@@ -42,7 +42,8 @@
 //! silent for 8 s counts as dead; the next one resumes after the last event, if the server still can.
 //! Redirects are not followed, so that a token goes nowhere else; proxies of the environment are not
 //! used; an answer that is not of the announced type, or longer than 128 MiB, is an error and never an
-//! empty list. The connections after a failure read the certificates anew.
+//! empty list. An answer that the API does not give, such as the page of a proxy whose registry
+//! restarts, is an outage, and outwaited. The connections after a failure read the certificates anew.
 //!
 //! An id of `.` or `..` cannot be in a path: such an instance is not registered, and not removed.
 

@@ -25,7 +25,7 @@ impl Options {
             Err(Error::new(ErrorKind::Config, format!("the {scheme} URL {problem}")))
         };
         if !matches!(scheme, "http" | "https") {
-            return fail("is none for the HTTP driver; it has the schemes http and https");
+            return fail("has the wrong scheme; the HTTP driver has http and https");
         }
         url.allow_keys(&["namespace", "ca", "cert", "key", "watch"])?;
         if !url.has_authority() && !url.path().is_empty() {

@@ -111,7 +111,7 @@ async fn open(driver: &Http, last_id: Option<HeaderValue>) -> Result<EventStream
     let response = timeout(SILENCE, request).await.map_err(|_| silence())??;
     if response.status() != reqwest::StatusCode::OK {
         let message =
-            format!("the server answered {} to the question for events", response.status());
+            format!("the server answered {} to the request for events", response.status());
         return Err(Error::new(ErrorKind::Data, message));
     }
     let unheard = Box::pin(unheard(driver));

@@ -72,11 +72,14 @@ const RESET: &str = "event: reset\nid: e-1\ndata: {\"instances\":[]}\n\n";
 #[tokio::test]
 async fn a_failure_is_an_error_of_its_kind_and_never_an_empty_list() {
     use ErrorKind::{Config, Data, Denied, Unavailable, Unsupported};
+    let problem = "application/problem+json";
     let html = "<!doctype html><p>Please log in";
     let cut =
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{\"inst";
     for (line, kind) in [
-        (answer("200 OK", "text/html", html), Data),
+        (answer("200 OK", "text/html", html), Unavailable),
+        (answer("404 Not Found", "text/plain; charset=utf-8", "404 page not found"), Unavailable),
+        (answer("404 Not Found", problem, "{}"), Config),
         (answer("502 Bad Gateway", "text/html", html), Unavailable),
         (answer("200 OK", "application/json", "[]"), Data),
         (answer("200 OK", "application/json", "{\"instances\":["), Data),
@@ -84,8 +87,9 @@ async fn a_failure_is_an_error_of_its_kind_and_never_an_empty_list() {
         (answer("304 Not Modified", "application/json", ""), Data),
         (answer("204 No Content", "application/json", ""), Data),
         (answer("302 Found\r\nlocation: http://localhost:1/", "text/html", ""), Config),
-        (answer("401 Unauthorized", "application/problem+json", "{}"), Denied),
-        (answer("501 Not Implemented", "text/plain", ""), Unsupported),
+        (answer("401 Unauthorized", problem, "{}"), Denied),
+        (answer("401 Unauthorized", "text/html", html), Denied),
+        (answer("501 Not Implemented", problem, "{}"), Unsupported),
         (Some(cut.into()), Unavailable),
         (Some("+PONG\r\n".into()), Unavailable),
         (Some(String::new()), Unavailable),
@@ -99,17 +103,17 @@ async fn a_failure_is_an_error_of_its_kind_and_never_an_empty_list() {
 #[tokio::test]
 async fn a_change_is_made_only_if_the_server_says_so() {
     let instance = instance("mail");
-    for line in [
-        answer("304 Not Modified", "application/json", ""),
-        answer("202 Accepted", "application/json", "{}"),
-        answer("200 OK", "text/html", "<!doctype html>"),
+    for (line, kind) in [
+        (answer("304 Not Modified", "application/json", ""), ErrorKind::Data),
+        (answer("202 Accepted", "application/json", "{}"), ErrorKind::Data),
+        (answer("200 OK", "text/html", "<!doctype html>"), ErrorKind::Unavailable),
     ] {
         let actor = act(vec![line.clone(), line.clone()]).await;
         let driver = open(&actor.url).await;
         let registered = driver.register(&instance, LEASE).await;
         let deregistered = driver.deregister(instance.id()).await;
         for result in [registered, deregistered] {
-            assert_eq!(result.unwrap_err().kind(), ErrorKind::Data, "{line:?}");
+            assert_eq!(result.unwrap_err().kind(), kind, "{line:?}");
         }
     }
 }
@@ -171,8 +175,9 @@ async fn events_that_do_not_say_where_they_begin_are_refused() {
         (events(put), ErrorKind::Data),
         (events(resumed), ErrorKind::Data),
         (events("event: reset\ndata: <html>\n\n"), ErrorKind::Data),
-        (answer("200 OK", "text/html", "<html>"), ErrorKind::Data),
-        (answer("404 Not Found", "text/plain", ""), ErrorKind::Config),
+        (answer("200 OK", "text/html", "<html>"), ErrorKind::Unavailable),
+        (answer("404 Not Found", "text/plain", ""), ErrorKind::Unavailable),
+        (answer("404 Not Found", "application/problem+json", "{}"), ErrorKind::Config),
         (events(""), ErrorKind::Unavailable),
     ] {
         let actor = act(vec![line.clone()]).await;
