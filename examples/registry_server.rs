@@ -29,10 +29,6 @@ async fn main() -> Result<()> {
     let server = serve(address, Settings::new().namespace("gosd", driver)?).await?;
     println!("http://{}", server.address());
 
-    // Without a signal that can be waited for, the process ends as it may.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-    server.shutdown().await;
-    Ok(())
+    // Until SIGTERM or Ctrl-C, also as the only process of a container.
+    server.shutdown_on_signal().await
 }

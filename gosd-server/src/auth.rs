@@ -1,10 +1,15 @@
-use std::net::SocketAddr;
+//! Who is let in, and to do what.
 
-use axum::http::header::{AUTHORIZATION, HOST};
-use axum::http::{HeaderMap, StatusCode};
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use subtle::ConstantTimeEq;
 
+use crate::peer::Peer;
 use crate::problem::Problem;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,20 +58,35 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// Without tokens: refuses all but the clients on this host that mean this host.
 ///
-/// A page in a browser on this host can be made to send requests here under a foreign name, which
-/// then stands in `Host`.
-pub(crate) fn check_local(peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<(), Problem> {
+/// A page in a browser on this host can be made to send requests here: under a foreign name, which
+/// then stands in `Host`, or from a foreign origin, as browsers say in `Sec-Fetch-Site` or `Origin`.
+/// None reaches a Unix socket, whose clients the permissions of its file have let in.
+pub(crate) fn check_local(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
     let refuse = |detail| Err(Problem::new(StatusCode::FORBIDDEN, detail));
     match peer {
-        None => refuse("no token is configured, and the client's address is not known"),
-        Some(peer) if !peer.ip().to_canonical().is_loopback() => {
+        Peer::Unknown => refuse("no token is configured, and the client's address is not known"),
+        Peer::Address(ip) if !ip.is_loopback() => {
             refuse("no token is configured, so only clients on the server's host are let in")
         }
-        Some(_) if !headers.get(HOST).is_some_and(|host| is_local(host.as_bytes())) => {
+        Peer::Address(_) if !headers.get(HOST).is_some_and(|host| is_local(host.as_bytes())) => {
             refuse("no token is configured, so Host must be localhost or a loopback address")
         }
-        Some(_) => Ok(()),
+        Peer::Address(_) if is_of_foreign_page(headers) => {
+            refuse("no token is configured, so pages of other origins are not let in")
+        }
+        Peer::Address(_) | Peer::User(_) => Ok(()),
     }
+}
+
+fn is_of_foreign_page(headers: &HeaderMap) -> bool {
+    let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+    let origin = headers.get(ORIGIN).map(HeaderValue::as_bytes);
+    let is_local_origin = |origin: &[u8]| {
+        let host = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+        host.is_some_and(is_local)
+    };
+    site.is_some_and(|site| !matches!(site, b"same-origin" | b"none"))
+        || origin.is_some_and(|origin| !is_local_origin(origin))
 }
 
 fn is_local(host: &[u8]) -> bool {
@@ -81,7 +101,7 @@ fn is_local(host: &[u8]) -> bool {
     let address = name.trim_start_matches('[').trim_end_matches(']');
     port.parse::<u16>().is_ok()
         && (name.eq_ignore_ascii_case("localhost")
-            || address.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()))
+            || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()))
 }
 
 #[cfg(test)]
@@ -114,8 +134,9 @@ mod tests {
 
     #[test]
     fn without_tokens_only_this_host() {
-        let check = |peer: Option<&str>, host: &str| {
-            check_local(peer.map(|peer| peer.parse().unwrap()), &headers(HOST, host)).is_ok()
+        let peer = |text: &str| Peer::from(text.parse::<SocketAddr>().unwrap());
+        let check = |address: Option<&str>, host: &str| {
+            check_local(address.map_or(Peer::Unknown, peer), &headers(HOST, host)).is_ok()
         };
         for host in ["localhost", "LOCALHOST:80", "127.0.0.1:4673", "127.0.0.2", "[::1]", "[::1]:1"]
         {
@@ -129,6 +150,25 @@ mod tests {
         {
             assert!(!check(Some("[::1]:5000"), host), "{host}");
         }
-        assert!(check_local(Some("[::1]:5".parse().unwrap()), &HeaderMap::new()).is_err());
+        assert!(check_local(peer("[::1]:5"), &HeaderMap::new()).is_err());
+        assert!(check_local(Peer::User(1_000), &HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn without_tokens_no_page_of_elsewhere() {
+        let local = Peer::Address([127, 0, 0, 1].into());
+        for (name, value, is_let_in) in [
+            (SEC_FETCH_SITE, "none", true),
+            (SEC_FETCH_SITE, "same-origin", true),
+            (SEC_FETCH_SITE, "same-site", false),
+            (SEC_FETCH_SITE, "cross-site", false),
+            (ORIGIN, "http://localhost:3000", true),
+            (ORIGIN, "https://evil.example", false),
+            (ORIGIN, "null", false),
+        ] {
+            let mut headers = headers(name.clone(), value);
+            headers.insert(HOST, "localhost".parse().unwrap());
+            assert_eq!(check_local(local, &headers).is_ok(), is_let_in, "{name}: {value}");
+        }
     }
 }

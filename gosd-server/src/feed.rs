@@ -1,28 +1,51 @@
+//! What the server knows of one namespace, for all its clients: one watch and one reader of the
+//! driver, begun when they are first needed, and ended with this.
+
+use std::hash::RandomState;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use gosd_core::{Driver, Error, ErrorKind, Event, InstanceId, Result};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use crate::call::CALL;
+use crate::follow::follow;
+use crate::listing::{Listing, Lists};
 use crate::log::Log;
 use crate::places::Places;
 use crate::poll::Poll;
+use crate::snapshot::Superseded;
+use crate::task::Task;
 
-/// How long a call of a driver may take.
-const CALL: Duration = Duration::from_secs(5);
-/// The pauses before a watch of the backend is tried again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long a list waits for a contact that was lost, before it fails.
+const BREAK: Duration = Duration::from_secs(1);
 
-/// The one watch of a namespace's backend, for all watchers. It begins when it is first needed, and
-/// ends with this.
+/// What all namespaces of a server share.
+#[derive(Clone, Default)]
+pub(crate) struct Common {
+    pub(crate) superseded: Arc<Superseded>,
+    /// The keys of the tags of lists.
+    pub(crate) tags: RandomState,
+}
+
+/// A namespace's driver, and what is known of it.
 pub(crate) struct Feed {
     driver: Arc<dyn Driver>,
+    common: Common,
     state: Arc<State>,
-    task: OnceLock<JoinHandle<()>>,
+    lists: Lists,
+    task: OnceLock<Task>,
+}
+
+/// Whether the backend is in contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contact {
+    /// Nothing has been heard yet.
+    Unknown,
+    Made,
+    Lost,
 }
 
 struct State {
@@ -31,19 +54,25 @@ struct State {
     places: Mutex<Places>,
     /// For a driver without a watch.
     poll: Poll,
-    /// Whether the backend is in contact; told of every change of the log, too.
-    contact: watch::Sender<bool>,
+    /// Told of every change of the log, too.
+    contact: watch::Sender<Contact>,
 }
 
 impl Feed {
-    pub(crate) fn new(driver: Arc<dyn Driver>) -> Self {
+    pub(crate) fn new(driver: Arc<dyn Driver>, common: &Common) -> Self {
         let state = State {
-            log: Mutex::new(Log::new()),
+            log: Mutex::new(Log::new(Arc::clone(&common.superseded))),
             places: Mutex::default(),
             poll: Poll::new(),
-            contact: watch::Sender::new(false),
+            contact: watch::Sender::new(Contact::Unknown),
         };
-        Self { driver, state: Arc::new(state), task: OnceLock::new() }
+        Self {
+            driver,
+            common: common.clone(),
+            state: Arc::new(state),
+            lists: Lists::new(),
+            task: OnceLock::new(),
+        }
     }
 
     pub(crate) fn driver(&self) -> &dyn Driver {
@@ -54,11 +83,26 @@ impl Feed {
         self.state.log()
     }
 
-    /// Begins to watch the backend, unless that is done.
-    pub(crate) fn start(&self) {
-        self.task.get_or_init(|| {
-            tokio::spawn(follow(Arc::clone(&self.driver), Arc::clone(&self.state)))
-        });
+    /// The keys of the tags of lists.
+    pub(crate) fn tags(&self) -> &RandomState {
+        &self.common.tags
+    }
+
+    /// Whether nothing is registered here, as far as is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.log().len() == 0 && self.state.places().is_empty()
+    }
+
+    /// Reads what the driver lists, unless the backend is out of contact.
+    pub(crate) async fn list(&self) -> Result<Arc<Listing>> {
+        let listing = self.lists.read(&self.driver, &self.common.superseded).await?;
+        // Whoever only polls learns in this way, too, that nobody can renew a lease at present.
+        let mut contact = self.state.contact.subscribe();
+        let not_lost = contact.wait_for(|contact| *contact != Contact::Lost);
+        match timeout(BREAK, not_lost).await {
+            Ok(Ok(_)) => Ok(listing),
+            _ => Err(out_of_contact()),
+        }
     }
 
     /// Lets an instance in, unless it would be one too many; who is there may stay.
@@ -74,13 +118,15 @@ impl Feed {
         }
         let log = self.log();
         let free = limit.saturating_sub(log.len());
-        // By then a call that is slow has ended, too, and so has what it registered.
+        // By the end of this time a slow call has ended, too, and the lease that it may have begun.
         Ok(log.contains(id) || self.state.places().take(free, id, CALL + lease))
     }
 
-    /// Tells of changes, and with `false` that contact with the backend is lost.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<bool> {
-        self.start();
+    /// Tells of changes, and of contact with the backend; begins to watch it, unless that is done.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Contact> {
+        self.task.get_or_init(|| {
+            Task::spawn(watch_backend(Arc::clone(&self.driver), Arc::clone(&self.state)))
+        });
         self.state.contact.subscribe()
     }
 
@@ -95,14 +141,6 @@ impl Feed {
     }
 }
 
-impl Drop for Feed {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.get() {
-            task.abort();
-        }
-    }
-}
-
 impl State {
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
@@ -112,66 +150,55 @@ impl State {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, event: Event) {
+    /// Takes in what the watch yields.
+    fn hear(&self, driver: &str, item: Result<Event>) {
+        let event = match item {
+            Ok(event) => event,
+            Err(error) if self.turn_to(Contact::Lost, false) != Contact::Lost => {
+                warn!(driver, %error, "the backend is not in contact");
+                return;
+            }
+            Err(error) => {
+                debug!(driver, %error, "watch");
+                return;
+            }
+        };
         let mut log = self.log();
         self.places().give_back(&event);
-        let changed = log.apply(event);
+        let has_changed = log.apply(event);
         drop(log);
-        self.contact.send_if_modified(|contact| !std::mem::replace(contact, true) || changed);
-    }
-
-    /// Says whether this is news.
-    fn lose_contact(&self) -> bool {
-        self.contact.send_if_modified(|contact| std::mem::replace(contact, false))
-    }
-}
-
-async fn follow(driver: Arc<dyn Driver>, state: Arc<State>) {
-    let name = driver.name();
-    let mut pause = PAUSES.0;
-    loop {
-        let mut events = driver.watch().unwrap_or_else(|| state.poll.watch(&*driver));
-        while let Some(item) = events.next().await {
-            match item {
-                Ok(event) => {
-                    if pause > PAUSES.0 {
-                        info!(driver = name, "the backend is back");
-                        pause = PAUSES.0;
-                    }
-                    state.apply(event);
-                    continue;
-                }
-                Err(error) if state.lose_contact() => {
-                    warn!(driver = name, %error, "the backend is not in contact");
-                }
-                Err(error) => debug!(driver = name, %error, "watch"),
-            }
-            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(PAUSES.1);
+        if self.turn_to(Contact::Made, has_changed) == Contact::Lost {
+            info!(driver, "the backend is back");
         }
-        state.lose_contact();
-        sleep(pause).await;
+    }
+
+    /// Tells of another contact than before, or of something else that is news; says what it was.
+    fn turn_to(&self, contact: Contact, is_news: bool) -> Contact {
+        let mut before = contact;
+        self.contact.send_if_modified(|current| {
+            before = std::mem::replace(current, contact);
+            before != contact || is_news
+        });
+        before
     }
 }
 
-async fn is_made(mut contact: watch::Receiver<bool>) -> bool {
-    contact.wait_for(|contact| *contact).await.is_ok()
+async fn watch_backend(driver: Arc<dyn Driver>, state: Arc<State>) {
+    let open = || driver.watch().unwrap_or_else(|| state.poll.watch(&*driver));
+    follow(open, |item| state.hear(driver.name(), item)).await;
+}
+
+async fn is_made(mut contact: watch::Receiver<Contact>) -> bool {
+    contact.wait_for(|contact| *contact == Contact::Made).await.is_ok()
 }
 
 async fn in_time(contact: impl Future<Output = bool>) -> Result<()> {
     match timeout(CALL, contact).await {
         Ok(true) => Ok(()),
-        _ => Err(Error::new(ErrorKind::Unavailable, "the backend is not in contact")),
+        _ => Err(out_of_contact()),
     }
 }
 
-/// Bounds a driver's call in time, and names the driver in its error.
-pub(crate) async fn bounded<T>(
-    driver: &dyn Driver,
-    operation: &str,
-    call: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    let late = || Err(Error::new(ErrorKind::Timeout, format!("no answer within {CALL:?}")));
-    let result = timeout(CALL, call).await.unwrap_or_else(|_| late());
-    result.map_err(|error| error.at(driver.name(), operation))
+fn out_of_contact() -> Error {
+    Error::new(ErrorKind::Unavailable, "the backend is not in contact")
 }

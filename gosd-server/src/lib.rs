@@ -15,9 +15,8 @@
 //! let driver = Arc::new(Memory::new());
 //! let server = serve("127.0.0.1:4673", Settings::new().namespace("gosd", driver)?).await?;
 //! println!("http://{}", server.address());
-//! // .. until the process is to end:
-//! server.shutdown().await;
-//! # Ok(())
+//! // Until SIGTERM or Ctrl-C:
+//! server.shutdown_on_signal().await
 //! # }
 //! ```
 //!
@@ -29,7 +28,7 @@
 //! curl -X DELETE localhost:4673/v1/gosd/instances/mail-1
 //! ```
 //!
-//! [`serve`] runs a server of its own; [`router`] mounts the API in yours, whose graceful end needs
+//! [`serve`] runs a server of its own, `serve_unix` one on a Unix socket; [`router`] mounts the API in yours, whose graceful end needs
 //! the handle of [`router_and_streams`].
 //!
 //! # Who gets in
@@ -44,20 +43,32 @@
 //!
 //! Several tokens are valid at once: to rotate, add the new one, move the clients, drop the old one.
 //! Tokens and bodies are in no log. What the database says of its failures goes to the log (`debug`),
-//! and only its kind to clients. [`Limits`] bounds what clients can take of the server: requests and
-//! watchers for each of them, connections and instances for all together.
+//! and only its kind to clients.
+//!
+//! # What clients can take
+//!
+//! [`Limits`] bounds it: requests, watchers and connections for each client and for all together,
+//! instances and namespaces. What is refused for lack of a token is counted apart, so that it uses up
+//! nothing of those who have one. Connections stay below the process's limit of open files; when they
+//! run short, those go first by which no request was let in. Reading makes no namespace, and one that
+//! nobody uses is given back. SECURITY.md says what this is meant to withstand.
 //!
 //! # How it works
 //!
-//! Lists, registrations and removals go straight to the driver, bounded by 5 s each. Each namespace
-//! has one watch of its driver (or, if that has none, one reading a second), begun by the first who
-//! needs it; its changes are kept, as they are sent, in a log of 8 MiB that all watchers read. A
-//! watcher has no queue: one that reads slowly falls behind in the log, and starts again with a
-//! snapshot if its place is gone, which shares what it has in common with all the others. When the
-//! driver loses contact, the streams end and new ones are refused with 503, so that clients know;
-//! when it is back they resume, or start again if the driver had to. A watcher that is gone without a
-//! word, or reads no more, loses its place after [`Limits::patience`]; where the system is not Linux,
-//! the former does when the system gives it up.
+//! Registrations and removals go straight to the driver, bounded by 5 s each. A list is a reading of
+//! the driver, one at a time and in half of the time at most, which serves all who asked before it
+//! began: so reading never keeps a database from writes for longer than one list takes. What was read
+//! is serialised once and shared by all answers, which hold 16 KiB each; superseded states that slow
+//! readers still read are kept up to 64 MiB, and then the slowest readers are cut off.
+//!
+//! Each namespace has one watch of its driver (or, if that has none, one reading a second), begun by
+//! the first who needs it, and opened again whenever it fails, ends or panics. Its changes are kept,
+//! as they are sent, in a log of 8 MiB that all watchers read. A watcher has no queue: one that reads
+//! slowly falls behind in the log, and starts again with a snapshot if its place is gone. When the
+//! driver loses contact, as it does while its database takes no writes, the streams end, and new ones
+//! and lists are refused with 503, so that clients know; when it is back they resume, or start again if
+//! the driver had to. A watcher that is gone without a word, or reads no more, loses its place after
+//! [`Limits::patience`]; where the system is not Linux, the former does when the system gives it up.
 //!
 //! With 1,000 watchers of 5,000 instances and 100 changes a second for a minute, on two cores that
 //! the watchers and other work shared: 110,000 events a second, none missed; from a registration to
@@ -69,14 +80,23 @@
 //! what they know meanwhile: with a durable driver nothing else happens, with one in memory everybody
 //! is back within one heartbeat.
 
+mod admission;
 mod auth;
+mod call;
+mod connections;
 mod events;
 mod feed;
+mod follow;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handlers;
 mod limits;
+mod listener;
+mod listing;
 mod log;
+mod namespaces;
+mod peer;
 mod places;
 mod poll;
 mod problem;
@@ -85,10 +105,15 @@ mod routes;
 mod serve;
 mod settings;
 mod shared;
+mod signals;
+mod snapshot;
 mod socket;
+mod task;
 mod tls;
 
 pub use limits::Limits;
 pub use routes::{Streams, router, router_and_streams};
+#[cfg(unix)]
+pub use serve::serve_unix;
 pub use serve::{Server, serve};
 pub use settings::Settings;

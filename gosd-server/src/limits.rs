@@ -1,20 +1,25 @@
+//! The bounds of what clients may take, and the counts of what they do.
+
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use tokio::time::Instant;
 
+use crate::peer::Peer;
 use crate::problem::Problem;
 
-/// How many clients' buckets are kept, at the least, before those that are full again are dropped.
+/// How many clients' counts are kept, at the least, before those are dropped that say nothing.
 const CLIENTS: usize = 4_096;
+/// Requests per second, and at once, of a client that shows no valid token.
+const WITHOUT_TOKEN: (f64, f64) = (20.0, 200.0);
 
 /// The bounds of what a server takes from its clients.
 ///
-/// A client is an IP address (of IPv6, the first 64 bits). Behind a proxy all clients are one, so
-/// raise what is counted by client there.
+/// A client is an IP address (of IPv6, the first 64 bits), or a user on a Unix socket. Behind a proxy
+/// all clients are one, so raise there what is counted by client. What is refused for lack of a token
+/// is counted apart, and bounded to 20 requests a second of one client.
 ///
 /// ```
 /// use gosd_server::Limits;
@@ -27,6 +32,9 @@ const CLIENTS: usize = 4_096;
 pub struct Limits {
     /// Namespaces that clients may have made (64); only with
     /// [`Settings::namespaces`](crate::Settings::namespaces).
+    ///
+    /// These are namespaces with registrations. As many again may be open for those who only read.
+    /// One that has no instances and that nobody watches is given back.
     pub namespaces: usize,
     /// Instances of a namespace (20,000). Others who write to its database are not held up by it.
     pub instances: usize,
@@ -42,8 +50,17 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// Requests of one client at once (2,000).
     pub burst: u32,
-    /// Connections in all (8,192), for [`serve`](crate::serve).
+    /// Connections in all (8,192), and of one client (4,096), for [`serve`](crate::serve).
+    ///
+    /// The process's limit of open files lowers both: some of it is left to the database, and a
+    /// quarter of the connections to other clients. When there are too many, the oldest goes by
+    /// which no request was let in yet.
     pub connections: usize,
+    /// See [`connections`](Self::connections).
+    pub connections_per_client: usize,
+    /// How long a new connection may take until its first request is there (10 s), the handshake of
+    /// TLS included. For [`serve`](crate::serve).
+    pub first_request: Duration,
     /// How long a client may take to send the head of a request, then its body, or to read on (30 s).
     /// An idle connection is closed after it, too. For [`serve`](crate::serve), but for the body.
     pub patience: Duration,
@@ -61,9 +78,22 @@ impl Default for Limits {
             requests_per_second: 500,
             burst: 2_000,
             connections: 8_192,
+            connections_per_client: 4_096,
+            first_request: Duration::from_secs(10),
             patience: Duration::from_secs(30),
         }
     }
+}
+
+/// Requests that are counted apart, so that those of one kind use up nothing of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// From who is let in.
+    Served,
+    /// From who is not.
+    Refused,
+    /// For the server's health, without a token.
+    Health,
 }
 
 /// Counts what each client does. Clones share the counts.
@@ -72,17 +102,39 @@ pub(crate) struct Clients(Arc<Mutex<Counts>>);
 
 struct Counts {
     limits: Limits,
-    clients: HashMap<IpAddr, Client>,
-    /// At so many clients it is time to forget some.
+    clients: HashMap<Peer, Client>,
+    /// When the map has this many entries, those that say nothing are dropped.
     crowd: usize,
     watchers: usize,
 }
 
-/// A bucket of tokens, one for each request, which fills again with time.
+#[derive(Default)]
 struct Client {
-    tokens: f64,
-    filled_at: Instant,
+    /// By kind.
+    buckets: [Bucket; 3],
     watchers: usize,
+}
+
+/// Holds a token for each request that may come now, and fills again with time.
+#[derive(Default)]
+struct Bucket {
+    /// How many are lacking, and since when.
+    taken: f64,
+    since: Option<Instant>,
+}
+
+impl Bucket {
+    fn take(&mut self, per_second: f64, burst: f64) -> bool {
+        let now = Instant::now();
+        let elapsed = self.since.map_or(0.0, |since| now.duration_since(since).as_secs_f64());
+        self.taken = (self.taken - elapsed * per_second).max(0.0);
+        self.since = Some(now);
+        let is_there = self.taken + 1.0 <= burst;
+        if is_there {
+            self.taken += 1.0;
+        }
+        is_there
+    }
 }
 
 impl Clients {
@@ -95,19 +147,18 @@ impl Clients {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request, unless there were too many.
-    pub(crate) fn request(&self, peer: Option<IpAddr>) -> Result<(), Problem> {
+    /// Counts a request, unless there were too many of its kind.
+    pub(crate) fn request(&self, peer: Peer, kind: Kind) -> Result<(), Problem> {
         let mut counts = self.lock();
-        let client = counts.client(peer);
-        if client.tokens < 1.0 {
-            return Err(too_many("requests"));
+        let (per_second, burst) = counts.rate(kind);
+        match counts.client(peer).buckets[kind as usize].take(per_second, burst) {
+            true => Ok(()),
+            false => Err(too_many("requests")),
         }
-        client.tokens -= 1.0;
-        Ok(())
     }
 
     /// Counts a watcher, until the slot is dropped.
-    pub(crate) fn watcher(&self, peer: Option<IpAddr>) -> Result<Slot, Problem> {
+    pub(crate) fn watcher(&self, peer: Peer) -> Result<Slot, Problem> {
         let mut counts = self.lock();
         let (limits, watchers) = (counts.limits.clone(), counts.watchers);
         let client = counts.client(peer);
@@ -118,6 +169,11 @@ impl Clients {
         counts.watchers += 1;
         Ok(Slot { clients: self.clone(), peer })
     }
+
+    /// How many watchers there are.
+    pub(crate) fn watchers(&self) -> usize {
+        self.lock().watchers
+    }
 }
 
 fn too_many(what: &str) -> Problem {
@@ -127,7 +183,7 @@ fn too_many(what: &str) -> Problem {
 /// A watcher's place.
 pub(crate) struct Slot {
     clients: Clients,
-    peer: Option<IpAddr>,
+    peer: Peer,
 }
 
 impl Drop for Slot {
@@ -139,33 +195,31 @@ impl Drop for Slot {
 }
 
 impl Counts {
-    /// The client's counts, up to date. A client whose address is not known shares one with its like.
-    fn client(&mut self, peer: Option<IpAddr>) -> &mut Client {
-        let now = Instant::now();
-        let burst = f64::from(self.limits.burst);
-        let per_second = f64::from(self.limits.requests_per_second);
-        let full_after = Duration::from_secs_f64(burst / per_second.max(1.0));
+    /// Requests of one client per second, and at once.
+    fn rate(&self, kind: Kind) -> (f64, f64) {
+        match kind {
+            Kind::Served => (self.limits.requests_per_second.into(), self.limits.burst.into()),
+            Kind::Refused | Kind::Health => WITHOUT_TOKEN,
+        }
+    }
+
+    fn client(&mut self, peer: Peer) -> &mut Client {
         if self.clients.len() >= self.crowd {
+            let now = Instant::now();
+            // The time after which every bucket is full again, so that a new one is as good.
+            let full_after = [Kind::Served, Kind::Refused].map(|kind| {
+                let (per_second, burst) = self.rate(kind);
+                Duration::from_secs_f64(burst / per_second.max(1.0))
+            });
+            let full_after = full_after[0].max(full_after[1]);
             self.clients.retain(|_, client| {
-                client.watchers > 0 || now.duration_since(client.filled_at) < full_after
+                let mut used = client.buckets.iter().filter_map(|bucket| bucket.since);
+                client.watchers > 0 || used.any(|since| now.duration_since(since) < full_after)
             });
             // So that a crowd that stays is not gone through at each request.
             self.crowd = CLIENTS.max(2 * self.clients.len());
         }
-        let key = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), network);
-        let new = || Client { tokens: burst, filled_at: now, watchers: 0 };
-        let client = self.clients.entry(key).or_insert_with(new);
-        let filled = now.duration_since(client.filled_at).as_secs_f64() * per_second;
-        client.tokens = (client.tokens + filled).min(burst);
-        client.filled_at = now;
-        client
-    }
-}
-
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-        v4 => v4,
+        self.clients.entry(peer).or_default()
     }
 }
 
@@ -173,15 +227,17 @@ fn network(peer: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn clients(limits: Limits) -> (Clients, Option<IpAddr>, Option<IpAddr>) {
-        (Clients::new(limits), "10.0.0.1".parse().ok(), "10.0.0.2".parse().ok())
+    fn clients(limits: Limits) -> (Clients, Peer, Peer) {
+        let peer = |n| Peer::Address([10, 0, 0, n].into());
+        (Clients::new(limits), peer(1), peer(2))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_has_a_burst_and_then_a_rate() {
         let limits = Limits { burst: 3, requests_per_second: 2, ..Limits::default() };
         let (clients, one, other) = clients(limits);
-        let allowed = |peer| (0..10).take_while(|_| clients.request(peer).is_ok()).count();
+        let allowed =
+            |peer| (0..10).take_while(|_| clients.request(peer, Kind::Served).is_ok()).count();
         assert_eq!(allowed(one), 3);
         assert_eq!(allowed(other), 3);
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -191,18 +247,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn clients_of_one_network_share_and_the_idle_are_forgotten() {
-        let (clients, ..) = clients(Limits { burst: 1, ..Limits::default() });
-        assert!(clients.request("2001:db8::1".parse().ok()).is_ok());
-        assert!(clients.request("2001:db8::2".parse().ok()).is_err());
-        let slot = clients.watcher("2001:db8::1".parse().ok()).unwrap();
+    async fn who_is_refused_uses_up_nothing_of_who_is_served() {
+        let (clients, one, _) = clients(Limits::default());
+        let refused = || clients.request(one, Kind::Refused);
+        assert!((0..10_000).filter(|_| refused().is_ok()).count() < 300);
+        for _ in 0..1_000 {
+            assert!(clients.request(one, Kind::Served).is_ok());
+        }
+        assert!(clients.request(one, Kind::Health).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_idle_are_forgotten_and_those_who_watch_are_not() {
+        let (clients, one, _) = clients(Limits { burst: 1, ..Limits::default() });
+        let slot = clients.watcher(one).unwrap();
         for n in 0..2 * CLIENTS as u32 {
             tokio::time::advance(Duration::from_millis(10)).await;
-            assert!(clients.request(Some(IpAddr::V4(n.into()))).is_ok());
+            let peer = Peer::Address(std::net::IpAddr::V4(n.into()));
+            assert!(clients.request(peer, Kind::Served).is_ok());
         }
         assert!(clients.lock().clients.len() <= CLIENTS);
         drop(slot);
-        assert_eq!(clients.lock().watchers, 0);
+        assert_eq!(clients.watchers(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,19 +1,22 @@
-use std::collections::VecDeque;
+//! The latest changes of a namespace, as watchers are sent them, and what they add up to.
+
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::ops::Bound;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use gosd_core::{Event, InstanceId};
-use rpds::RedBlackTreeMapSync;
+
+use crate::snapshot::{Items, Reader, Superseded};
 
 /// How many bytes of changes are kept for watchers that come back or fall behind.
 const KEPT: usize = 8 * 1_024 * 1_024;
 /// About how many bytes are handed to a watcher at once.
-const PIECE: usize = 64 * 1_024;
+const PIECE: usize = 16 * 1_024;
 
-/// What is registered, as JSON. A clone shares what it has in common with the original.
-type View = RedBlackTreeMapSync<InstanceId, Bytes>;
+/// What is registered, as JSON.
+type View = BTreeMap<InstanceId, Bytes>;
 
 /// A place in the changes since some snapshot, which the epoch names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,28 +41,52 @@ impl FromStr for Position {
     }
 }
 
-/// The latest changes of a namespace, as they are sent, and what they add up to.
+/// The changes, and the view that they lead to.
 pub(crate) struct Log {
     view: View,
     at: Position,
     /// The changes up to `at`.
     changes: VecDeque<Bytes>,
+    /// The bytes of those changes, and of all that ever were.
     size: usize,
+    written: usize,
     /// What there is has been told once.
     begun: bool,
+    snapshot: Option<Snapshot>,
+    superseded: Arc<Superseded>,
+}
+
+/// The view at a position, serialised.
+struct Snapshot {
+    items: Items,
+    at: Position,
+    /// What `written` was then.
+    written: usize,
 }
 
 /// What a watcher gets next.
 pub(crate) enum Next {
     Nothing,
     Changes(Bytes, Position),
-    Everything(Snapshot),
+    Everything(Reader, Position),
 }
 
 impl Log {
-    pub(crate) fn new() -> Self {
-        let at = Position { epoch: fastrand::u64(..), n: 0 };
-        Self { view: View::new_sync(), at, changes: VecDeque::new(), size: 0, begun: false }
+    pub(crate) fn new(superseded: Arc<Superseded>) -> Self {
+        Self {
+            view: View::new(),
+            at: Self::begin(),
+            changes: VecDeque::new(),
+            size: 0,
+            written: 0,
+            begun: false,
+            snapshot: None,
+            superseded,
+        }
+    }
+
+    fn begin() -> Position {
+        Position { epoch: fastrand::u64(..), n: 0 }
     }
 
     pub(crate) fn has_begun(&self) -> bool {
@@ -67,7 +94,7 @@ impl Log {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.view.size()
+        self.view.len()
     }
 
     pub(crate) fn contains(&self, id: &InstanceId) -> bool {
@@ -83,10 +110,14 @@ impl Log {
                     return false;
                 }
                 self.push("put", &json);
-                self.view.insert_mut(instance.id().clone(), json);
+                self.view.insert(instance.id().clone(), json);
             }
-            Event::Remove(id) if self.view.remove_mut(&id) => self.push("remove", &gone(&id)),
-            Event::Expire(id) if self.view.remove_mut(&id) => self.push("expire", &gone(&id)),
+            Event::Remove(id) if self.view.remove(&id).is_some() => {
+                self.push("remove", &gone(&id));
+            }
+            Event::Expire(id) if self.view.remove(&id).is_some() => {
+                self.push("expire", &gone(&id));
+            }
             Event::Reset(all) => {
                 self.begun = true;
                 let json = |i: gosd_core::Instance| (i.id().clone(), Bytes::from(i.to_json()));
@@ -95,7 +126,10 @@ impl Log {
                 if view == self.view {
                     return false;
                 }
-                *self = Self { view, begun: true, ..Self::new() };
+                self.view = view;
+                self.at = Self::begin();
+                self.changes.clear();
+                self.size = 0;
             }
             _ => return false,
         }
@@ -107,6 +141,7 @@ impl Log {
         let head = format!("event: {name}\nid: {}\ndata: ", self.at);
         let change = Bytes::from([head.as_bytes(), data, b"\n\n"].concat());
         self.size += change.len();
+        self.written += change.len();
         self.changes.push_back(change);
         while self.size > KEPT {
             self.size -= self.changes.pop_front().map_or(self.size, |oldest| oldest.len());
@@ -119,9 +154,9 @@ impl Log {
         position.epoch == self.at.epoch && (oldest..=self.at.n).contains(&position.n)
     }
 
-    pub(crate) fn after(&self, position: Option<Position>) -> Next {
+    pub(crate) fn after(&mut self, position: Option<Position>) -> Next {
         let Some(position) = position.filter(|position| self.reaches(*position)) else {
-            return Next::Everything(Snapshot { view: self.view.clone(), at: self.at, last: None });
+            return self.everything();
         };
         let first = self.changes.len() - (self.at.n - position.n) as usize;
         let (mut size, mut count) = (0, 0);
@@ -143,47 +178,40 @@ impl Log {
         };
         Next::Changes(piece, Position { n: position.n + count as u64, ..position })
     }
+
+    /// The view, serialised: not anew for each watcher, for the last one will do as long as the
+    /// changes since then are known, and are not many.
+    fn everything(&mut self) -> Next {
+        let last = self.snapshot.take();
+        let usable = last.and_then(|last| {
+            let changed = self.written - last.written;
+            if self.reaches(last.at) && changed <= last.items.len() / 4 {
+                return Some(last);
+            }
+            self.superseded.keep(last.items);
+            None
+        });
+        let snapshot = usable.unwrap_or_else(|| {
+            let mut items = Vec::with_capacity(self.view.values().map(|json| json.len() + 1).sum());
+            for json in self.view.values() {
+                if !items.is_empty() {
+                    items.push(b',');
+                }
+                items.extend_from_slice(json);
+            }
+            Snapshot { items: Arc::new(items), at: self.at, written: self.written }
+        });
+        let prefix = format!("event: reset\nid: {}\ndata: {{\"instances\":[", snapshot.at);
+        let all = 0..snapshot.items.len();
+        let next =
+            Next::Everything(Reader::new(&snapshot.items, all, prefix, "]}\n\n"), snapshot.at);
+        self.snapshot = Some(snapshot);
+        next
+    }
 }
 
 fn gone(id: &InstanceId) -> Vec<u8> {
     serde_json::json!({ "id": id.as_str() }).to_string().into_bytes()
-}
-
-/// All that there was at a position, handed out piece by piece.
-pub(crate) struct Snapshot {
-    view: View,
-    pub(crate) at: Position,
-    /// Up to where it has been handed out.
-    last: Option<InstanceId>,
-}
-
-impl Snapshot {
-    /// The next piece, and whether it is the last.
-    pub(crate) fn piece(&mut self) -> (Bytes, bool) {
-        let mut piece = BytesMut::with_capacity(PIECE / 8);
-        let rest = match &self.last {
-            None => {
-                let head = format!("event: reset\nid: {}\ndata: {{\"instances\":[", self.at);
-                piece.extend_from_slice(head.as_bytes());
-                (Bound::Unbounded, Bound::Unbounded)
-            }
-            Some(last) => (Bound::Excluded(last.clone()), Bound::Unbounded),
-        };
-        let mut first = self.last.is_none();
-        for (id, json) in self.view.range(rest) {
-            if piece.len() > PIECE {
-                return (piece.freeze(), false);
-            }
-            if !first {
-                piece.extend_from_slice(b",");
-            }
-            first = false;
-            piece.extend_from_slice(json);
-            self.last = Some(id.clone());
-        }
-        piece.extend_from_slice(b"]}\n\n");
-        (piece.freeze(), true)
-    }
 }
 
 #[cfg(test)]
@@ -199,15 +227,12 @@ mod tests {
     fn text(next: Next) -> (String, Position) {
         match next {
             Next::Changes(piece, at) => (String::from_utf8(piece.to_vec()).unwrap(), at),
-            Next::Everything(mut snapshot) => {
-                let mut text = String::new();
-                loop {
-                    let (piece, last) = snapshot.piece();
-                    text += str::from_utf8(&piece).unwrap();
-                    if last {
-                        return (text, snapshot.at);
-                    }
+            Next::Everything(mut reader, at) => {
+                let mut text = Vec::new();
+                while let Some(piece) = reader.piece().unwrap() {
+                    text.extend(piece);
                 }
+                (String::from_utf8(text).unwrap(), at)
             }
             Next::Nothing => panic!("nothing"),
         }
@@ -215,7 +240,7 @@ mod tests {
 
     #[test]
     fn everything_and_then_the_changes() {
-        let mut log = Log::new();
+        let mut log = Log::new(Arc::default());
         let (a, b) = (instance("a"), instance("b"));
         assert!(log.apply(Event::Reset(vec![a.clone()])));
         let (reset, at) = text(log.after(None));
@@ -237,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_position_that_is_out_of_reach_starts_anew() {
-        let mut log = Log::new();
+        let mut log = Log::new(Arc::default());
         let (_, before) = text(log.after(None));
         log.apply(Event::Reset(vec![instance("a")]));
         assert!(!log.reaches(before));
@@ -262,21 +287,21 @@ mod tests {
     }
 
     #[test]
-    fn large_snapshots_come_in_pieces() {
-        let mut log = Log::new();
-        let all: Vec<Instance> = (0..2_000).map(|_| instance("some-service")).collect();
+    fn one_snapshot_serves_many_watchers_while_little_has_changed() {
+        let mut log = Log::new(Arc::default());
+        let all: Vec<Instance> = (0..100).map(|_| instance("some-service")).collect();
         log.apply(Event::Reset(all.clone()));
-        let Next::Everything(mut snapshot) = log.after(None) else { panic!("no snapshot") };
-        assert!(!snapshot.piece().1);
-        let (whole, _) = text(log.after(None));
-        let json = whole.lines().nth(2).unwrap().strip_prefix("data: ").unwrap();
-        let list: serde_json::Value = serde_json::from_str(json).unwrap();
-        let read = list["instances"].as_array().unwrap().iter();
-        let mut read: Vec<_> =
-            read.map(|one| Instance::from_json(&one.to_string()).unwrap()).collect();
-        read.sort_by(|a, b| a.id().cmp(b.id()));
-        let mut all = all;
-        all.sort_by(|a, b| a.id().cmp(b.id()));
-        assert_eq!(read, all);
+        let (first, at) = text(log.after(None));
+        let changing = |n: usize| Event::Put(all[0].clone().with_metadata("n", &n.to_string()));
+        log.apply(changing(0));
+        assert_eq!(text(log.after(None)), (first.clone(), at), "and the change comes after it");
+        let mut n = 1;
+        while text(log.after(None)).1 == at {
+            log.apply(changing(n));
+            n += 1;
+        }
+        assert!((5..60).contains(&n), "{n} changes of 100 instances");
+        let json = all[0].clone().with_metadata("n", &(n - 1).to_string()).to_json();
+        assert!(text(log.after(None)).0.contains(&json));
     }
 }

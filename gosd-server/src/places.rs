@@ -1,3 +1,5 @@
+//! The instances that may still be registered in a namespace that is nearly full.
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -22,6 +24,12 @@ impl Places {
         }
         self.0.insert(id.clone(), now + lease);
         true
+    }
+
+    pub(crate) fn is_empty(&mut self) -> bool {
+        let now = Instant::now();
+        self.0.retain(|_, until| *until > now);
+        self.0.is_empty()
     }
 
     /// Gives back the places of those that the log shows from now on, or that are gone again.

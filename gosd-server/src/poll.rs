@@ -1,3 +1,5 @@
+//! A watch for drivers that have none, made of what they list.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -6,7 +8,7 @@ use gosd_core::{BoxStream, Driver, Event, Instance, InstanceId, Result};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::feed::bounded;
+use crate::call::bounded;
 
 /// How often a driver without a watch is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -84,14 +86,16 @@ impl Reader<'_> {
 }
 
 /// What has changed since, the last event first.
+///
+/// That something is no longer listed does not say why. A database that was wiped, and where only some
+/// have registered again, looks the same as one where the others' leases ran out: so all that there is
+/// is told anew, and clients judge.
 fn changes(known: Option<View>, all: Vec<Instance>) -> (Option<View>, Vec<Event>) {
     let view: View = all.iter().map(|instance| (instance.id().clone(), instance.clone())).collect();
     let events = match known {
-        // That all are gone at once may be a database that lost its data: clients are to judge.
-        Some(known) if !view.is_empty() || known.is_empty() => {
-            let gone = known.keys().filter(|id| !view.contains_key(*id)).cloned();
+        Some(known) if known.keys().all(|id| view.contains_key(id)) => {
             let put = all.into_iter().filter(|new| known.get(new.id()) != Some(new));
-            gone.map(Event::Expire).chain(put.map(Event::Put)).collect()
+            put.map(Event::Put).collect()
         }
         _ => vec![Event::Reset(all)],
     };
@@ -121,8 +125,8 @@ mod tests {
         assert_eq!(watch.next().await.unwrap().unwrap(), Event::Put(a.clone()));
         memory.register(&b, lease).await.unwrap();
         memory.deregister(a.id()).await.unwrap();
-        assert_eq!(watch.next().await.unwrap().unwrap(), Event::Put(b.clone()));
-        assert_eq!(watch.next().await.unwrap().unwrap(), Event::Expire(a.id().clone()));
+        // It does not know whether that was a goodbye, an expiry or a loss.
+        assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(vec![b.clone()]));
         faulty.on(Operation::List, Fault::Fail(ErrorKind::Unavailable));
         assert!(watch.next().await.unwrap().is_err());
         faulty.clear_all();

@@ -1,3 +1,5 @@
+//! The bodies that register, and the rules that they keep.
+
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::time::Duration;

@@ -1,13 +1,15 @@
+//! The server: it accepts connections, and bounds what they can take.
+
 use std::convert::Infallible;
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::response::Response;
 use gosd_core::{Error, ErrorKind, Result};
 use hyper::body::Incoming;
@@ -15,28 +17,32 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 use tracing::{debug, info, warn};
 
+use crate::connections::{Connections, Place};
 use crate::limits::Limits;
+#[cfg(unix)]
+use crate::listener::UnixSocket;
+use crate::listener::{Bytes, Listener, Stream};
+use crate::peer::Peer;
 use crate::routes::routes;
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::signals;
 use crate::socket::Socket;
 use crate::tls;
 
 /// How long a server that ends waits for the requests under way.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// The pause after a connection could not be accepted, as when there are too many open files.
+const FAREWELL: Duration = Duration::from_secs(4);
+/// The pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How many bytes of an answer wait for a slow reader.
-const BUFFER: usize = 64 * 1_024;
+/// How many bytes of a request's head are read, and of an answer wait for a slow reader.
+const BUFFER: usize = 16 * 1_024;
 
 /// Serves the API at an address, such as `127.0.0.1:4673`, until the [`Server`] ends.
 ///
@@ -49,7 +55,7 @@ const BUFFER: usize = 64 * 1_024;
 /// be used; [`ErrorKind::Unavailable`] if the address cannot be bound.
 pub async fn serve(address: impl ToSocketAddrs, settings: Settings) -> Result<Server> {
     let tls = match &settings.tls {
-        Some((cert, key)) => Some(tls::acceptor(cert, key).await?),
+        Some((cert, key)) => Some(Arc::new(tls::Acceptor::new(cert, key).await?)),
         None => None,
     };
     let bound = TcpListener::bind(address).await.and_then(|l| Ok((l.local_addr()?, l)));
@@ -68,46 +74,112 @@ pub async fn serve(address: impl ToSocketAddrs, settings: Settings) -> Result<Se
         warn!(%address, "tokens come unencrypted; configure a certificate, or a proxy that has one");
     }
     info!(%address, tls = tls.is_some(), "serving");
-    let (stop, stopped) = oneshot::channel();
-    let acceptor = Acceptor {
-        limits: settings.limits.clone(),
-        permits: Arc::new(Semaphore::new(settings.limits.connections)),
-        shared: Arc::new(Shared::new(settings)),
-        tls,
-    };
-    let task = tokio::spawn(acceptor.run(listener, stopped));
-    Ok(Server { address, stop: Some(stop), task })
+    Ok(Server::start(address, Listener::Tcp(listener), settings, tls))
+}
+
+/// Serves the API on a Unix socket, for processes of the same host, until the [`Server`] ends.
+///
+/// The file is made with the permissions `rw` for the server's own user only, unless the settings
+/// have [others](Settings::unix_socket_mode): who may open it is let in, and without tokens may write.
+/// It takes the place of a socket that a server left behind, and goes when this server ends.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] if the settings have TLS, which makes no sense here, or if the path is that
+/// of something else; [`ErrorKind::Unavailable`] if another server is there, or the socket cannot be
+/// made.
+#[cfg(unix)]
+pub async fn serve_unix(path: impl AsRef<Path>, settings: Settings) -> Result<Server<PathBuf>> {
+    if settings.tls.is_some() {
+        let message = "a Unix socket has no TLS; leave the certificate away";
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    let (path, mode) = (path.as_ref().to_owned(), settings.unix_socket_mode);
+    let at = path.clone();
+    let runtime = tokio::runtime::Handle::current();
+    let bound = tokio::task::spawn_blocking(move || {
+        // Registering the socket takes the runtime.
+        let _guard = runtime.enter();
+        UnixSocket::bind(&at, mode)
+    });
+    let socket = bound.await.map_err(|ended| {
+        Error::new(ErrorKind::Unavailable, "the runtime is ending").caused_by(ended)
+    })??;
+    info!(path = %path.display(), "serving");
+    Ok(Server::start(path, Listener::Unix(socket), settings, None))
 }
 
 /// A server that runs; dropped, it ends at once.
-pub struct Server {
-    address: SocketAddr,
+///
+/// `A` is where it serves: an address, or for [`serve_unix`] a path.
+pub struct Server<A = SocketAddr> {
+    address: A,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
-impl Server {
+impl<A: Clone> Server<A> {
     /// Where it serves: the port is there even if the one asked for was 0.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> A {
+        self.address.clone()
+    }
+}
+
+impl<A> Server<A> {
+    fn start(
+        address: A,
+        listener: Listener,
+        settings: Settings,
+        tls: Option<Arc<tls::Acceptor>>,
+    ) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let acceptor = Acceptor {
+            limits: settings.limits.clone(),
+            connections: Connections::new(&settings.limits),
+            shared: Arc::new(Shared::new(settings)),
+            tls,
+        };
+        let task = tokio::spawn(acceptor.run(listener, stopped));
+        Self { address, stop: Some(stop), task }
     }
 
-    /// Takes no more requests, ends the watchers' streams, and waits for what is under way, 5 s at
+    /// Takes no more connections, has the watchers reconnect, and waits for what is under way, 4 s at
     /// most. Dropping the future ends the server at once.
+    ///
+    /// The watchers go one after the other, within 2 s at most, so that they do not all come to the
+    /// next server at once.
     pub async fn shutdown(mut self) {
         drop(self.stop.take());
         // An error would be a panic of the task, or its end before this.
         let _ = (&mut self.task).await;
     }
+
+    /// Serves until SIGTERM or SIGINT comes (elsewhere than on Unix, Ctrl-C), and then
+    /// [shuts down](Self::shutdown). Also as PID 1, which a container's only process is.
+    ///
+    /// A second signal takes its default course at once; for PID 1, which has none, the process exits
+    /// with 128 and the signal's number. Dropping the future ends the server at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if the signals cannot be waited for; the server has ended then.
+    pub async fn shutdown_on_signal(self) -> Result<()> {
+        signals::asked_to_end().await.map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "signals cannot be waited for").caused_by(error)
+        })?;
+        info!("ending");
+        self.shutdown().await;
+        Ok(())
+    }
 }
 
-impl Drop for Server {
+impl<A> Drop for Server<A> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl fmt::Debug for Server {
+impl<A: fmt::Debug> fmt::Debug for Server<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
     }
@@ -115,104 +187,101 @@ impl fmt::Debug for Server {
 
 struct Acceptor {
     limits: Limits,
-    permits: Arc<Semaphore>,
+    connections: Connections,
     shared: Arc<Shared>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<tls::Acceptor>>,
 }
 
 impl Acceptor {
-    async fn run(self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
+    async fn run(self, listener: Listener, mut stopped: oneshot::Receiver<()>) {
         let router = routes(Arc::clone(&self.shared));
         let graceful = GracefulShutdown::new();
         // Dropped with this task, it ends its own.
         let mut connections = JoinSet::new();
         loop {
-            let accepted = tokio::select! {
+            let (stream, place) = tokio::select! {
                 accepted = self.accept(&listener) => accepted,
-                Some(_) = connections.join_next() => continue,
                 _ = &mut stopped => break,
             };
-            match accepted {
-                Ok((stream, peer, permit)) => {
-                    let connection = Connection {
-                        peer,
-                        router: router.clone(),
-                        patience: self.limits.patience,
-                        watcher: graceful.watcher(),
-                        _permit: permit,
-                    };
-                    connections.spawn(connection.serve(stream, self.tls.clone()));
-                }
+            let connection = Connection {
+                peer: stream.peer(),
+                router: router.clone(),
+                limits: self.limits.clone(),
+                tls: self.tls.clone(),
+            };
+            connections.spawn(connection.serve(stream, place, graceful.watcher()));
+            // Those that have ended.
+            while connections.try_join_next().is_some() {}
+        }
+        drop(listener);
+        self.shared.close();
+        if timeout(FAREWELL, graceful.shutdown()).await.is_err() {
+            info!("some requests did not end in time");
+        }
+    }
+
+    /// The next connection that gets a place.
+    async fn accept(&self, listener: &Listener) -> (Stream, Place) {
+        loop {
+            match listener.accept().await {
+                Ok(stream) => match self.connections.enter(stream.peer()).await {
+                    Some(place) => return (stream, place),
+                    None => debug!(peer = ?stream.peer(), "too many connections of one client"),
+                },
                 Err(error) => {
                     warn!(%error, "a connection cannot be accepted");
                     sleep(PAUSE).await;
                 }
             }
         }
-        drop(listener);
-        self.shared.closing.send_replace(true);
-        if timeout(FAREWELL, graceful.shutdown()).await.is_err() {
-            info!("some requests did not end in time");
-        }
-    }
-
-    async fn accept(
-        &self,
-        listener: &TcpListener,
-    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, peer) = listener.accept().await?;
-        Ok((stream, peer, permit))
     }
 }
 
 struct Connection {
-    peer: SocketAddr,
+    peer: Peer,
     router: Router,
-    patience: Duration,
-    watcher: Watcher,
-    _permit: OwnedSemaphorePermit,
+    limits: Limits,
+    tls: Option<Arc<tls::Acceptor>>,
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        if let Err(error) = configure(&stream, self.patience) {
-            debug!(%error, "connection");
-        }
-        let Some(tls) = tls else { return self.speak(stream).await };
-        match timeout(self.patience, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.speak(stream).await,
-            Ok(Err(error)) => debug!(peer = %self.peer, %error, "TLS"),
-            Err(_) => debug!(peer = %self.peer, "TLS takes too long"),
+    /// Serves it to its end, or until its place is needed for another.
+    async fn serve(self, stream: Stream, place: Place, watcher: Watcher) {
+        let peer = self.peer;
+        tokio::select! {
+            () = self.encrypt(stream, &place, watcher) => {}
+            () = place.is_over(self.limits.first_request) => debug!(?peer, "no request came"),
         }
     }
 
-    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self { peer, router, patience, watcher, _permit } = self;
-        let answer = service_fn(move |request: hyper::Request<Incoming>| {
+    async fn encrypt(&self, stream: Stream, place: &Place, watcher: Watcher) {
+        let stream = stream.bytes(self.limits.patience);
+        match &self.tls {
+            None => self.speak(stream, place, watcher).await,
+            Some(tls) => match tls.accept(stream).await {
+                Ok(stream) => self.speak(stream, place, watcher).await,
+                Err(error) => debug!(peer = ?self.peer, %error, "TLS"),
+            },
+        }
+    }
+
+    async fn speak(&self, stream: impl Bytes + 'static, place: &Place, watcher: Watcher) {
+        let answer = service_fn(|request: hyper::Request<Incoming>| {
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer));
-            let answer = router.clone().call(request);
+            place.status.asked();
+            request.extensions_mut().insert(self.peer);
+            request.extensions_mut().insert(Arc::clone(&place.status));
+            let answer = self.router.clone().call(request);
             async move { answer.await as Result<Response, Infallible> }
         });
+        let patience = self.limits.patience;
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(patience)
             .max_buf_size(BUFFER)
             .serve_connection(TokioIo::new(Socket::new(stream, patience)), answer);
         if let Err(error) = watcher.watch(connection).await {
-            debug!(%peer, %error, "connection");
+            debug!(peer = ?self.peer, %error, "connection");
         }
     }
-}
-
-/// Has a connection break whose other side is gone without a word.
-fn configure(stream: &TcpStream, patience: Duration) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    // Elsewhere it takes as long as the system thinks fit.
-    #[cfg(any(target_os = "android", target_os = "linux"))]
-    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(patience))?;
-    #[cfg(not(any(target_os = "android", target_os = "linux")))]
-    let _ = patience;
-    Ok(())
 }

@@ -1,3 +1,5 @@
+//! What a server serves, to whom, and within which bounds.
+
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -23,7 +25,7 @@ use crate::limits::Limits;
 /// # Ok::<(), gosd_core::Error>(())
 /// ```
 #[must_use]
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Settings {
     pub(crate) namespaces: HashMap<String, Arc<dyn Driver>>,
     pub(crate) make: Option<Make>,
@@ -31,6 +33,8 @@ pub struct Settings {
     pub(crate) without_tokens: bool,
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
     pub(crate) limits: Limits,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no Unix sockets"))]
+    pub(crate) unix_socket_mode: u32,
 }
 
 pub(crate) type Make = Arc<dyn Fn(&str) -> Option<Arc<dyn Driver>> + Send + Sync>;
@@ -38,7 +42,15 @@ pub(crate) type Make = Arc<dyn Fn(&str) -> Option<Arc<dyn Driver>> + Send + Sync
 impl Settings {
     /// No namespace, no token, no TLS, and the default [`Limits`].
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            namespaces: HashMap::new(),
+            make: None,
+            tokens: Tokens::default(),
+            without_tokens: false,
+            tls: None,
+            limits: Limits::default(),
+            unix_socket_mode: 0o600,
+        }
     }
 
     /// Serves a driver's registry under a namespace of the API.
@@ -107,10 +119,22 @@ impl Settings {
 
     /// Has [`serve`](crate::serve) speak TLS, with a certificate chain and its key from PEM files.
     ///
-    /// They are read once; a renewed certificate counts from the next start on. A restart loses no
-    /// client: all keep what they know, and come back by themselves.
+    /// A renewed certificate in these files counts for the next connections, a second later at most;
+    /// while the files cannot be used, such as in the middle of a renewal, the one before does.
+    ///
+    /// The cryptography is the process's default provider of rustls, or one that the features
+    /// `tls-ring` and `tls-aws-lc` compile in.
     pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.tls = Some((cert.into(), key.into()));
+        self
+    }
+
+    /// Sets the permissions of the file that `serve_unix` makes, such as `0o660` for the group, too;
+    /// `0o600` unless given.
+    ///
+    /// Whoever may write to the file is let in.
+    pub fn unix_socket_mode(mut self, mode: u32) -> Self {
+        self.unix_socket_mode = mode;
         self
     }
 
@@ -134,6 +158,12 @@ pub(crate) fn check_namespace(name: &str) -> Result<()> {
         return Err(Error::new(ErrorKind::Config, "the namespace . or .. cannot be in a path"));
     }
     Ok(())
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl fmt::Debug for Settings {

@@ -1,67 +1,42 @@
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+//! What all requests of a server share.
 
-use axum::http::StatusCode;
+use std::time::Duration;
+
 use tokio::sync::watch;
 
-use crate::feed::Feed;
+use crate::events::Closing;
 use crate::limits::Clients;
-use crate::problem::Problem;
-use crate::settings::{Settings, check_namespace};
+use crate::namespaces::Namespaces;
+use crate::settings::Settings;
 
-/// What all requests of a server share.
+/// The time within which the watchers of a server that ends go: so much for each, and in all.
+const FAREWELL: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(2));
+
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
+    pub(crate) namespaces: Namespaces,
     pub(crate) clients: Clients,
-    /// Becomes `true` when the server is to end, and the watchers' streams with it.
-    pub(crate) closing: watch::Sender<bool>,
-    feeds: Mutex<HashMap<String, Arc<Feed>>>,
-    tags: RandomState,
+    closing: watch::Sender<Closing>,
 }
 
 impl Shared {
     pub(crate) fn new(settings: Settings) -> Self {
-        let feed = |(name, driver): (&String, &Arc<_>)| {
-            (name.clone(), Arc::new(Feed::new(Arc::clone(driver))))
-        };
         Self {
+            namespaces: Namespaces::new(&settings),
             clients: Clients::new(settings.limits.clone()),
-            closing: watch::Sender::new(false),
-            feeds: Mutex::new(settings.namespaces.iter().map(feed).collect()),
-            tags: RandomState::new(),
+            closing: watch::Sender::new(Closing::No),
             settings,
         }
     }
 
-    /// The feed of a namespace, which may have to be made.
-    pub(crate) fn feed(&self, namespace: &str) -> Result<Arc<Feed>, Problem> {
-        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(feed) = feeds.get(namespace) {
-            return Ok(Arc::clone(feed));
-        }
-        let limit = self.settings.namespaces.len() + self.settings.limits.namespaces;
-        let make = self.settings.make.as_ref().filter(|_| check_namespace(namespace).is_ok());
-        match make.and_then(|make| make(namespace)) {
-            None => Err(Problem::new(StatusCode::NOT_FOUND, "there is no such namespace")),
-            Some(_) if feeds.len() >= limit => {
-                Err(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "there are too many namespaces"))
-            }
-            Some(driver) => {
-                let feed = Arc::new(Feed::new(driver));
-                feeds.insert(namespace.to_owned(), Arc::clone(&feed));
-                Ok(feed)
-            }
-        }
+    /// Tells the watchers that the server is ending.
+    pub(crate) fn close(&self) {
+        let watchers = u32::try_from(self.clients.watchers()).unwrap_or(u32::MAX);
+        let time = FAREWELL.0.saturating_mul(watchers).min(FAREWELL.1);
+        self.closing.send_replace(Closing::Within(time));
     }
 
-    pub(crate) fn feeds(&self) -> Vec<Arc<Feed>> {
-        let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        feeds.values().cloned().collect()
-    }
-
-    /// The tag of a body. Nobody can make two bodies with one tag who does not know the keys.
-    pub(crate) fn tag(&self, body: &str) -> String {
-        format!("\"{:016x}{:x}\"", self.tags.hash_one(body), body.len())
+    pub(crate) fn closing(&self) -> watch::Receiver<Closing> {
+        self.closing.subscribe()
     }
 }

@@ -1,3 +1,5 @@
+//! A connection that breaks when its other side does not read.
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -1,37 +1,54 @@
+//! TLS for connections that come in, by certificates that may be renewed while the server runs.
+
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use gosd_core::{Error, ErrorKind, Result};
+use gosd_core::Result;
+use gosd_net::ServerTls;
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::warn;
 
-/// Reads a certificate chain and its key, to speak TLS with.
-pub(crate) async fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
-    let (cert, key) = (cert.to_owned(), key.to_owned());
-    let read = tokio::task::spawn_blocking(move || read(&cert, &key));
-    read.await.map_err(|ended| {
-        Error::new(ErrorKind::Unavailable, "the runtime is ending").caused_by(ended)
-    })?
+/// Speaks TLS with the certificate that the files hold at the time.
+pub(crate) struct Acceptor {
+    files: ServerTls,
+    last: Mutex<Last>,
 }
 
-fn read(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
-    let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
-        .and_then(Iterator::collect)
-        .map_err(|error| bad(cert).caused_by(error))?;
-    let key_of_it = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key).caused_by(error))?;
-    // Named, because the process's default may be missing, and ambiguous.
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map(rustls::ConfigBuilder::<ServerConfig, _>::with_no_client_auth)
-        .and_then(|config| config.with_single_cert(chain, key_of_it))
-        .map_err(|error| bad(cert).caused_by(error))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+/// What the files held when they were last good, and whether they are.
+struct Last {
+    config: Arc<ServerConfig>,
+    is_good: bool,
 }
 
-fn bad(file: &Path) -> Error {
-    let message = format!("{} cannot be used for TLS", file.display());
-    Error::new(ErrorKind::Config, message)
+impl Acceptor {
+    /// Fails if the files cannot be used.
+    pub(crate) async fn new(cert: &Path, key: &Path) -> Result<Self> {
+        let files = ServerTls::new(cert, key)?;
+        let config = files.config().await?;
+        Ok(Self { files, last: Mutex::new(Last { config, is_good: true }) })
+    }
+
+    pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+    ) -> io::Result<TlsStream<S>> {
+        TlsAcceptor::from(self.config().await).accept(stream).await
+    }
+
+    /// Files that cannot be used, such as halves of a renewal, leave the certificate as it was.
+    async fn config(&self) -> Arc<ServerConfig> {
+        let read = self.files.config().await;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_good = std::mem::replace(&mut last.is_good, read.is_ok());
+        match read {
+            Ok(config) => last.config = config,
+            Err(error) if was_good => warn!(%error, "the certificate before goes on to be used"),
+            Err(_) => {}
+        }
+        Arc::clone(&last.config)
+    }
 }

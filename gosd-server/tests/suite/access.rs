@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,9 +12,10 @@ use axum::response::Response;
 use gosd_core::{ErrorKind, Memory};
 use gosd_server::{Settings, router, serve};
 use gosd_testservers::Certificates;
+use tokio::time::timeout;
 use tower_service::Service;
 
-use super::support::{LEASE, ask, http, instance, memory, open, registration, start, url};
+use super::support::{LATE, LEASE, ask, http, instance, memory, open, registration, start, url};
 
 const OLD: &str = "the-token-of-last-year";
 const NEW: &str = "the-token-of-this-year";
@@ -134,6 +136,19 @@ async fn tls_is_what_the_certificates_say() {
         let listed = open(&url).await.list().await;
         assert_eq!(listed.as_ref().err().map(gosd_core::Error::kind), kind, "{url}: {listed:?}");
     }
+    // Renewed, with a new authority: for all who connect from now on, a second later at most.
+    let url = format!("https://localhost:{port}?ca={}", ours.text("ca.pem"));
+    ours.renew();
+    let renewed = async {
+        while open(&url).await.list().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LATE, renewed).await.expect("the renewed certificate is used");
+    std::fs::write(ours.path("server.pem"), "half a").unwrap();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert!(open(&url).await.list().await.is_ok(), "the one before goes on to be used");
+
     let bad = Settings::new().tls(ours.path("server.pem"), others.path("server.key"));
     assert_eq!(serve("127.0.0.1:0", bad).await.unwrap_err().kind(), ErrorKind::Config);
     drop(start(Settings::new()).await);

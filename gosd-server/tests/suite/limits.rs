@@ -104,8 +104,13 @@ async fn too_long_a_lease() {
 
 #[tokio::test]
 async fn too_many_connections_wait() {
-    let (server, _) = memory(with(|limits| limits.connections = 1)).await;
-    let first = raw(&server, b"").await;
+    let settings = with(|limits| {
+        limits.connections = 1;
+        limits.connections_per_client = 2;
+    });
+    let (server, _) = memory(settings).await;
+    let mut first = raw(&server, b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(read_until(&mut first, "ok").await.contains(" 200 "));
     let mut second = raw(&server, b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let early = timeout(Duration::from_millis(300), second.read_u8()).await;
     assert!(early.is_err(), "the second is served beside the first");

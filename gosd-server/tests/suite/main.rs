@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod attacks;
 mod bad_requests;
 mod dead_peers;
 mod limits;
@@ -9,5 +10,8 @@ mod limits;
 mod load;
 mod load_in_small;
 mod mounted;
+mod outages;
 mod restart;
+mod signals;
 mod support;
+mod unix_socket;

@@ -1,0 +1,67 @@
+//! What every request passes first: is its client let in, and is it within its bounds?
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::debug;
+
+use crate::auth::{Access, check_local};
+use crate::connections::Status;
+use crate::limits::Kind;
+use crate::peer::Peer;
+use crate::problem::Problem;
+use crate::shared::Shared;
+
+/// Lets a request through if its client may make it, and logs what came of it.
+pub(crate) async fn admit(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = match check(&shared, &request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    debug!(%method, path, status = response.status().as_u16(), "request");
+    response
+}
+
+/// Who is not let in is found out before anything is counted against those who are.
+fn check(shared: &Shared, request: &Request) -> Result<(), Problem> {
+    let peer = Peer::of(request);
+    let verdict = authorize(shared, peer, request);
+    let kind = verdict.as_ref().map_or(Kind::Refused, |kind| *kind);
+    shared.clients.request(peer, kind).map_err(|problem| match kind {
+        Kind::Refused => problem.closing(),
+        Kind::Served | Kind::Health => problem,
+    })?;
+    if verdict? == Kind::Served
+        && let Some(status) = request.extensions().get::<Arc<Status>>()
+    {
+        status.proved();
+    }
+    Ok(())
+}
+
+fn authorize(shared: &Shared, peer: Peer, request: &Request) -> Result<Kind, Problem> {
+    let (settings, headers) = (&shared.settings, request.headers());
+    if settings.is_local() {
+        return check_local(peer, headers).map(|()| Kind::Served);
+    }
+    if settings.tokens.is_empty() {
+        return Ok(Kind::Served);
+    }
+    let access = match settings.tokens.access(headers) {
+        Err(_) if request.uri().path() == "/health" => return Ok(Kind::Health),
+        access => access?,
+    };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if !reads && access < Access::Write {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "this token may only read"));
+    }
+    Ok(Kind::Served)
+}

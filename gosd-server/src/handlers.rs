@@ -1,0 +1,200 @@
+//! What is done for each path of the API.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, HttpBody};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use gosd_core::InstanceId;
+use hyper::body::{Frame, SizeHint};
+use percent_encoding::percent_decode_str;
+use tracing::debug;
+
+use crate::auth::Access;
+use crate::call::bounded;
+use crate::events::{Closing, Watcher};
+use crate::peer::Peer;
+use crate::problem::Problem;
+use crate::registration;
+use crate::shared::Shared;
+use crate::snapshot::Reader;
+
+const JSON: (HeaderName, &str) = (CONTENT_TYPE, "application/json");
+
+type Answer = Result<Response, Problem>;
+type InPath<T> = Result<Path<T>, PathRejection>;
+
+pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> Answer {
+    let feeds = shared.namespaces.vital();
+    let contacts = try_join_all(feeds.iter().map(|feed| feed.contact())).await;
+    backend("watch", contacts)?;
+    Ok(([JSON], r#"{"status":"ok"}"#).into_response())
+}
+
+pub(crate) async fn list(
+    State(shared): State<Arc<Shared>>,
+    path: InPath<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
+    let feed = shared.namespaces.feed(&part(path)?, Access::Read)?;
+    let service = service(uri.query())?;
+    let listing = backend("list", feed.list().await)?;
+    let (list, tag) = listing.list(service.as_deref(), feed.tags());
+    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut known = known.flat_map(|value| value.split(',')).map(str::trim);
+    if known.any(|known| known == "*" || known.trim_start_matches("W/") == tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response());
+    }
+    let body = Body::new(ListBody(list));
+    Ok(([JSON, (CACHE_CONTROL, "no-cache")], [(ETAG, tag)], body).into_response())
+}
+
+pub(crate) async fn one(
+    State(shared): State<Arc<Shared>>,
+    path: InPath<(String, String)>,
+    uri: Uri,
+) -> Answer {
+    let (namespace, id) = part(path)?;
+    let feed = shared.namespaces.feed(&namespace, Access::Read)?;
+    no_query(&uri)?;
+    match backend("list", feed.list().await)?.one(&id.into()) {
+        Some(json) => Ok(([JSON], json).into_response()),
+        None => Err(Problem::new(StatusCode::NOT_FOUND, "there is no such instance")),
+    }
+}
+
+pub(crate) async fn register(
+    State(shared): State<Arc<Shared>>,
+    path: InPath<(String, String)>,
+    request: Request,
+) -> Answer {
+    let (namespace, id) = part(path)?;
+    shared.namespaces.check(&namespace)?;
+    no_query(request.uri())?;
+    let limits = &shared.settings.limits;
+    let (instance, lease) = registration::read(request, limits).await?;
+    if instance.id().as_str() != id {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "the id in the path is not the id in the body",
+        ));
+    }
+    // Only now, so that a request which registers nothing makes no namespace.
+    let feed = shared.namespaces.feed(&namespace, Access::Write)?;
+    let admitted = feed.admit(limits.instances, instance.id(), lease).await;
+    if !backend("watch", admitted)? {
+        return Err(Problem::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "the namespace has as many instances as it may",
+        ));
+    }
+    let driver = feed.driver();
+    backend("register", bounded(driver, "register", driver.register(&instance, lease)).await)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(crate) async fn deregister(
+    State(shared): State<Arc<Shared>>,
+    path: InPath<(String, String)>,
+    uri: Uri,
+) -> Answer {
+    let (namespace, id) = part(path)?;
+    let feed = shared.namespaces.feed(&namespace, Access::Read)?;
+    no_query(&uri)?;
+    let (driver, id) = (feed.driver(), InstanceId::from(id));
+    backend("deregister", bounded(driver, "deregister", driver.deregister(&id)).await)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(crate) async fn events(
+    State(shared): State<Arc<Shared>>,
+    path: InPath<String>,
+    request: Request,
+) -> Answer {
+    let feed = shared.namespaces.feed(&part(path)?, Access::Read)?;
+    no_query(request.uri())?;
+    let closing = shared.closing();
+    if *closing.borrow() != Closing::No {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending"));
+    }
+    let slot = shared.clients.watcher(Peer::of(&request))?;
+    let last_id = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    // An id that this server did not give is as good as none.
+    let last_id = last_id.and_then(|id| id.parse().ok());
+    backend("watch", feed.contact().await)?;
+    let watcher = Watcher::new(feed, closing, last_id, slot);
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-store"),
+        // Some proxies keep back what they are not told to let through.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(watcher.into_stream())).into_response())
+}
+
+/// A list on its way. One that is read too slowly, while the next ones come, breaks off.
+struct ListBody(Reader);
+
+impl HttpBody for ListBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let gone = |_| io::Error::new(io::ErrorKind::TimedOut, "the list was read too slowly");
+        Poll::Ready(self.0.piece().map_err(gone).transpose().map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.remaining() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.remaining() as u64)
+    }
+}
+
+fn backend<T>(operation: &str, result: gosd_core::Result<T>) -> Result<T, Problem> {
+    result.map_err(|error| {
+        debug!(%error, operation, "the backend failed");
+        Problem::from_backend(&error)
+    })
+}
+
+fn part<T>(path: InPath<T>) -> Result<T, Problem> {
+    match path {
+        Ok(Path(path)) => Ok(path),
+        Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "the path is not UTF-8")),
+    }
+}
+
+fn no_query(uri: &Uri) -> Result<(), Problem> {
+    match uri.query() {
+        None | Some("") => Ok(()),
+        Some(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "this path takes no query")),
+    }
+}
+
+/// The one query key of a list.
+fn service(query: Option<&str>) -> Result<Option<String>, Problem> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
+    let bad = || Problem::new(StatusCode::BAD_REQUEST, "the query is service=NAME, or none");
+    let name = query.strip_prefix("service=").filter(|name| !name.is_empty()).ok_or_else(bad)?;
+    if name.contains('&') {
+        return Err(bad());
+    }
+    let name = name.replace('+', " ");
+    let name = percent_decode_str(&name).decode_utf8().map_err(|_| bad())?;
+    Ok(Some(name.into_owned()))
+}

@@ -1,0 +1,149 @@
+//! Where connections come in: an address, or on Unix the path of a socket.
+
+use std::io;
+use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[cfg(unix)]
+use gosd_core::{Error, ErrorKind, Result};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::debug;
+
+use crate::peer::Peer;
+
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixSocket),
+}
+
+/// A connection that was accepted.
+pub(crate) enum Stream {
+    Tcp(TcpStream, SocketAddr),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixStream, u32),
+}
+
+/// What the layers above read from and write to.
+pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Bytes for S {}
+
+impl Listener {
+    /// Cancel-safe.
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok(Stream::Tcp(stream, address))
+            }
+            #[cfg(unix)]
+            Self::Unix(socket) => {
+                let (stream, _) = socket.listener.accept().await?;
+                let user = stream.peer_cred()?.uid();
+                Ok(Stream::Unix(stream, user))
+            }
+        }
+    }
+}
+
+impl Stream {
+    pub(crate) fn peer(&self) -> Peer {
+        match self {
+            Self::Tcp(_, address) => Peer::from(*address),
+            #[cfg(unix)]
+            Self::Unix(_, user) => Peer::User(*user),
+        }
+    }
+
+    /// The bytes, of a connection that breaks when its other side is gone without a word.
+    pub(crate) fn bytes(self, patience: Duration) -> Box<dyn Bytes> {
+        match self {
+            Self::Tcp(stream, _) => {
+                if let Err(error) = configure(&stream, patience) {
+                    debug!(%error, "connection");
+                }
+                Box::new(stream)
+            }
+            #[cfg(unix)]
+            Self::Unix(stream, _) => Box::new(stream),
+        }
+    }
+}
+
+fn configure(stream: &TcpStream, patience: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    // Elsewhere it takes as long as the system thinks fit.
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(patience))?;
+    #[cfg(not(any(target_os = "android", target_os = "linux")))]
+    let _ = patience;
+    Ok(())
+}
+
+/// A Unix socket, whose file goes with it.
+#[cfg(unix)]
+pub(crate) struct UnixSocket {
+    listener: tokio::net::UnixListener,
+    path: PathBuf,
+    /// The file's number, so that another one's in its place is let be.
+    inode: u64,
+}
+
+#[cfg(unix)]
+impl UnixSocket {
+    /// Listens at a path, with these permissions; takes the place of a socket that nobody serves.
+    pub(crate) fn bind(path: &Path, mode: u32) -> Result<Self> {
+        use std::fs;
+        use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+
+        let shown = path.display();
+        if let Ok(there) = fs::symlink_metadata(path) {
+            if !there.file_type().is_socket() {
+                let message = format!("{shown} is there already, and is not a socket");
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                let message = format!("another server serves at {shown}");
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+        }
+        let bound = || -> io::Result<Self> {
+            // In a folder of its own nobody can connect before the permissions are set.
+            let folder = path.with_file_name(format!(".gosd-{:016x}", fastrand::u64(..)));
+            let at = folder.join("socket");
+            fs::DirBuilder::new().create(&folder)?;
+            let listening = fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
+                .and_then(|()| tokio::net::UnixListener::bind(&at))
+                .and_then(|listener| {
+                    fs::set_permissions(&at, fs::Permissions::from_mode(mode))?;
+                    let inode = fs::symlink_metadata(&at)?.ino();
+                    fs::rename(&at, path)?;
+                    Ok(Self { listener, path: path.to_owned(), inode })
+                });
+            // What is left in it is of an attempt that failed.
+            let _ = fs::remove_dir_all(&folder);
+            listening
+        };
+        bound().map_err(|error| {
+            let message = format!("no socket can be made at {shown}");
+            Error::new(ErrorKind::Unavailable, message).caused_by(error)
+        })
+    }
+}
+
+#[cfg(unix)]
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        use std::os::unix::fs::MetadataExt;
+
+        let is_ours = |file: std::fs::Metadata| file.ino() == self.inode;
+        if std::fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
+            // If it cannot be removed, the next server takes its place.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

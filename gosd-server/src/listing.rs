@@ -1,0 +1,221 @@
+//! What the driver lists, read once for all who ask at the same time, and serialised once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use gosd_core::{Driver, Error, ErrorKind, Instance, InstanceId, Result};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::call::{CALL, bounded};
+use crate::snapshot::{Items, Reader, Superseded};
+use crate::task::Task;
+
+/// A list of so many instances takes long enough to serialise that other tasks would notice.
+const LARGE: usize = 500;
+/// The longest pause between two readings.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// All instances of a namespace as a list shows them: by service, and then by id.
+#[derive(Default)]
+pub(crate) struct Listing {
+    items: Items,
+    services: BTreeMap<Box<str>, Range<usize>>,
+    ids: HashMap<InstanceId, Range<usize>>,
+}
+
+impl Listing {
+    fn new(mut instances: Vec<Instance>) -> Self {
+        instances.sort_unstable_by(|a, b| (a.service(), a.id()).cmp(&(b.service(), b.id())));
+        let mut items = Vec::new();
+        let mut services = BTreeMap::<Box<str>, Range<usize>>::new();
+        let mut ids = HashMap::with_capacity(instances.len());
+        for instance in instances {
+            if !items.is_empty() {
+                items.push(b',');
+            }
+            let start = items.len();
+            items.extend_from_slice(instance.to_json().as_bytes());
+            let end = items.len();
+            match services.get_mut(instance.service()) {
+                Some(part) => part.end = end,
+                None => drop(services.insert(instance.service().into(), start..end)),
+            }
+            ids.insert(instance.id().clone(), start..end);
+        }
+        Self { items: Arc::new(items), services, ids }
+    }
+
+    /// The JSON of one instance.
+    pub(crate) fn one(&self, id: &InstanceId) -> Option<Vec<u8>> {
+        self.ids.get(id).map(|part| self.items[part.clone()].to_vec())
+    }
+
+    /// The list of one service, or of all; and the tag by which a client knows it again.
+    pub(crate) fn list(&self, service: Option<&str>, tags: &RandomState) -> (Reader, String) {
+        let part = match service {
+            None => 0..self.items.len(),
+            Some(service) => self.services.get(service).cloned().unwrap_or_default(),
+        };
+        // Nobody can make two lists with one tag who does not know the keys.
+        let tag = format!("\"{:016x}{:x}\"", tags.hash_one(&self.items[part.clone()]), part.len());
+        (Reader::new(&self.items, part, "{\"instances\":[".into(), "]}"), tag)
+    }
+}
+
+/// Reads a driver's list for everybody who asks.
+///
+/// One reading at a time, so that a database that does one thing after the other is never kept from
+/// a write by more than one of them; and readings take half of the time at most.
+pub(crate) struct Lists {
+    /// How often somebody asked.
+    asked: watch::Sender<u64>,
+    /// The last one who was served, and with what.
+    served: Arc<watch::Sender<(u64, Result<Arc<Listing>>)>>,
+    task: OnceLock<Task>,
+}
+
+impl Lists {
+    pub(crate) fn new() -> Self {
+        Self {
+            asked: watch::Sender::new(0),
+            served: Arc::new(watch::Sender::new((0, Ok(Arc::default())))),
+            task: OnceLock::new(),
+        }
+    }
+
+    /// What the driver lists in a reading that begins after this call.
+    pub(crate) async fn read(
+        &self,
+        driver: &Arc<dyn Driver>,
+        superseded: &Arc<Superseded>,
+    ) -> Result<Arc<Listing>> {
+        self.task.get_or_init(|| {
+            let (asked, served) = (self.asked.subscribe(), Arc::clone(&self.served));
+            Task::spawn(serve(Arc::clone(driver), Arc::clone(superseded), asked, served))
+        });
+        let mut served = self.served.subscribe();
+        let mut ticket = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            ticket = *asked;
+        });
+        let late = || Error::new(ErrorKind::Timeout, "the database is busy with other lists");
+        // One reading that is under way already, and the one that begins then.
+        let answer = timeout(2 * CALL, served.wait_for(|(last, _)| *last >= ticket)).await;
+        match answer {
+            Ok(Ok(served)) => served.1.clone(),
+            _ => Err(late().at(driver.name(), "list")),
+        }
+    }
+}
+
+/// Reads when somebody has asked, until nobody can ask any more.
+async fn serve(
+    driver: Arc<dyn Driver>,
+    superseded: Arc<Superseded>,
+    mut asked: watch::Receiver<u64>,
+    served: Arc<watch::Sender<(u64, Result<Arc<Listing>>)>>,
+) {
+    let mut last = Arc::<Listing>::default();
+    let mut ticket = 0;
+    while let Ok(now) = asked.wait_for(|asked| *asked > ticket).await.map(|asked| *asked) {
+        ticket = now;
+        let started_at = Instant::now();
+        let result = match bounded(&*driver, "list", driver.list()).await {
+            Ok(instances) => listing(instances).await,
+            Err(error) => Err(error),
+        };
+        let result = result.map(|new| {
+            if new.items != last.items {
+                let old = std::mem::replace(&mut last, Arc::new(new));
+                superseded.keep(Arc::clone(&old.items));
+            }
+            Arc::clone(&last)
+        });
+        served.send_modify(|served| *served = (ticket, result));
+        sleep(started_at.elapsed().min(PAUSE)).await;
+    }
+}
+
+async fn listing(instances: Vec<Instance>) -> Result<Listing> {
+    if instances.len() < LARGE {
+        return Ok(Listing::new(instances));
+    }
+    tokio::task::spawn_blocking(move || Listing::new(instances)).await.map_err(|ended| {
+        Error::new(ErrorKind::Unavailable, "the runtime is ending").caused_by(ended)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use gosd_core::Memory;
+    use gosd_testkit::{Fault, Faulty, Operation};
+
+    use super::*;
+
+    fn text(mut reader: Reader) -> String {
+        let mut all = Vec::new();
+        while let Some(piece) = reader.piece().unwrap() {
+            all.extend(piece);
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    #[test]
+    fn lists_of_all_and_of_one_service() {
+        let part = |id: &str, service: &str| {
+            Instance::from_parts(id.into(), service, "http://h", [].into())
+        };
+        let [a, b, c] = [part("x", "a"), part("b-1", "b"), part("b-2", "b")];
+        let listing = Listing::new(vec![c.clone(), b.clone(), a.clone()]);
+        let tags = RandomState::new();
+        let list = |service| listing.list(service, &tags);
+        let json = |all: &[&Instance]| {
+            let all: Vec<String> = all.iter().map(|one| one.to_json()).collect();
+            format!("{{\"instances\":[{}]}}", all.join(","))
+        };
+        assert_eq!(text(list(None).0), json(&[&a, &b, &c]));
+        assert_eq!(text(list(Some("b")).0), json(&[&b, &c]));
+        assert_eq!(text(list(Some("c")).0), json(&[]));
+        assert_eq!(listing.one(a.id()).unwrap(), a.to_json().as_bytes());
+        assert_eq!(listing.one(&"c-1".into()), None);
+        let again = Listing::new(vec![a, b, c]);
+        assert_eq!(again.list(Some("b"), &tags).1, list(Some("b")).1);
+        assert_ne!(again.list(None, &tags).1, list(Some("b")).1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_reading_serves_all_who_asked_before_it_and_none_who_asked_later() {
+        let memory = Memory::new();
+        let faulty = Faulty::new(Arc::new(memory.clone()));
+        let driver: Arc<dyn Driver> = Arc::new(faulty.clone());
+        let superseded = Arc::default();
+        let lists = Lists::new();
+        let read = async || lists.read(&driver, &superseded).await.map(|listing| listing.ids.len());
+        assert_eq!(read().await.unwrap(), 0);
+
+        faulty.on(Operation::List, Fault::Delay(Duration::from_secs(1)));
+        let late = async {
+            sleep(Duration::from_millis(1_100)).await;
+            let mail = Instance::new("mail", "http://h").unwrap();
+            memory.register(&mail, Duration::from_secs(600)).await.unwrap();
+            read().await.unwrap()
+        };
+        let early = join_all((0..50).map(|_| read()));
+        let (early, late) = tokio::join!(early, late);
+        assert!(early.into_iter().all(|found| found.is_ok()));
+        assert_eq!(late, 1, "it sees what was there when it asked");
+        assert!(faulty.calls(Operation::List) <= 4, "{}", faulty.calls(Operation::List));
+        assert_eq!(faulty.most_at_once(Operation::List), 1);
+
+        faulty.on(Operation::List, Fault::Fail(ErrorKind::Denied));
+        assert_eq!(read().await.unwrap_err().kind(), ErrorKind::Denied);
+        faulty.clear_all();
+        assert_eq!(read().await.unwrap(), 1);
+    }
+}

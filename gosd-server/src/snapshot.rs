@@ -1,0 +1,123 @@
+//! Serialised states of a registry, shared by all the answers that they are sent with.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::{Bytes, BytesMut};
+
+/// How many bytes of an answer are copied at a time. It is what each slow reader keeps in memory.
+const PIECE: usize = 16 * 1_024;
+/// How many bytes of superseded states are kept for those who still read them.
+const SUPERSEDED: usize = 64 * 1_024 * 1_024;
+
+/// The instances of a namespace at one moment, as JSON with commas between them.
+pub(crate) type Items = Arc<Vec<u8>>;
+
+/// The superseded states that somebody still reads, the oldest first.
+///
+/// Readers hold no state themselves, so that those who read slowly, or not at all, cannot keep more
+/// of them in memory than this allows: beyond it the oldest is dropped, and its readers are cut off.
+#[derive(Default)]
+pub(crate) struct Superseded(Mutex<VecDeque<Items>>);
+
+impl Superseded {
+    /// Keeps a state that is no longer current until nobody reads it, or it is too much.
+    pub(crate) fn keep(&self, items: Items) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back(items);
+        kept.retain(|items| Arc::weak_count(items) > 0);
+        let mut size: usize = kept.iter().map(|items| items.len()).sum();
+        while size > SUPERSEDED {
+            size -= kept.pop_front().map_or(size, |oldest| oldest.len());
+        }
+    }
+}
+
+/// The state that somebody reads was superseded too long ago, and is no longer there.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+/// Hands out a part of a state piece by piece, with a text before it and one after it.
+pub(crate) struct Reader {
+    items: Weak<Vec<u8>>,
+    rest: Range<usize>,
+    prefix: String,
+    /// `None` when everything has been handed out.
+    suffix: Option<&'static str>,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        items: &Items,
+        part: Range<usize>,
+        prefix: String,
+        suffix: &'static str,
+    ) -> Self {
+        Self { items: Arc::downgrade(items), rest: part, prefix, suffix: Some(suffix) }
+    }
+
+    /// How many bytes are still to come.
+    pub(crate) fn remaining(&self) -> usize {
+        self.prefix.len() + self.rest.len() + self.suffix.map_or(0, str::len)
+    }
+
+    /// The next piece; `None` when all have been handed out.
+    pub(crate) fn piece(&mut self) -> Result<Option<Bytes>, Gone> {
+        let Some(suffix) = self.suffix else { return Ok(None) };
+        let items = self.items.upgrade().ok_or(Gone)?;
+        let end = self.rest.end.min(self.rest.start + PIECE);
+        let mut piece = BytesMut::with_capacity(self.remaining().min(PIECE + 128));
+        piece.extend_from_slice(std::mem::take(&mut self.prefix).as_bytes());
+        piece.extend_from_slice(&items[self.rest.start..end]);
+        self.rest.start = end;
+        if self.rest.is_empty() {
+            piece.extend_from_slice(suffix.as_bytes());
+            self.suffix = None;
+        }
+        Ok(Some(piece.freeze()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(mut reader: Reader) -> Result<Vec<u8>, Gone> {
+        let (expected, mut all) = (reader.remaining(), Vec::new());
+        while let Some(piece) = reader.piece()? {
+            assert!(piece.len() <= PIECE + 2, "{} bytes at once", piece.len());
+            all.extend(piece);
+        }
+        assert_eq!(all.len(), expected);
+        Ok(all)
+    }
+
+    #[test]
+    fn a_part_comes_whole_with_what_stands_around_it() {
+        for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
+            let items = Arc::new((0..length + 2).map(|n| n as u8).collect::<Vec<_>>());
+            let reader = Reader::new(&items, 1..length + 1, "[".into(), "]");
+            let expected = [b"[", &items[1..=length], b"]"].concat();
+            assert_eq!(read(reader).unwrap(), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn superseded_states_are_kept_while_they_are_read_and_never_too_many() {
+        let superseded = Superseded::default();
+        let state = || Arc::new(vec![0; SUPERSEDED / 4]);
+        let readers: Vec<Reader> = (0..6)
+            .map(|_| {
+                let items = state();
+                let reader = Reader::new(&items, 0..items.len(), String::new(), "");
+                superseded.keep(items);
+                reader
+            })
+            .collect();
+        let outcomes: Vec<bool> = readers.into_iter().map(|reader| read(reader).is_ok()).collect();
+        assert_eq!(outcomes, [false, false, true, true, true, true]);
+        superseded.keep(state());
+        assert_eq!(superseded.0.lock().unwrap().len(), 0, "nobody reads any of them");
+    }
+}
