@@ -5,7 +5,6 @@ use super::fixture::Served;
 gosd_testkit::conformance!(
     Served::over_memory().await,
     without: [
-        refuse_writes = "the fixture does not refuse writes yet",
         write_unreadable = "the in-memory driver holds instances, not texts",
     ],
 );
@@ -16,7 +15,6 @@ mod polled {
     gosd_testkit::conformance!(
         Served::over_a_driver_without_watch().await,
         without: [
-            refuse_writes = "the fixture does not refuse writes yet",
             write_unreadable = "the in-memory driver holds instances, not texts",
         ],
     );
@@ -28,7 +26,6 @@ mod tls {
     gosd_testkit::conformance!(
         Served::over_memory_by_tls().await.silent(),
         without: [
-            refuse_writes = "the fixture does not refuse writes yet",
             write_unreadable = "the in-memory driver holds instances, not texts",
         ],
     );

@@ -104,6 +104,13 @@ impl Served {
         Self { backend, server, proxy, cut: Mode::Refuse, url, _certificates: None }
     }
 
+    fn refuse(&self, refuse: bool) -> Result<(), NotOffered> {
+        let Backend::Memory(registries) = &self.backend else { return Err(NotOffered) };
+        let registries = registries.lock().unwrap_or_else(PoisonError::into_inner);
+        registries.values().for_each(|registry| registry.refuse_writes(refuse));
+        Ok(())
+    }
+
     fn set(&self, mode: Mode) {
         match &self.backend {
             Backend::Redis(_, Some(proxy)) => proxy.set(mode),
@@ -155,6 +162,14 @@ impl Fixture for Served {
             }
         }
         Ok(())
+    }
+
+    async fn refuse_writes(&self) -> Result<(), NotOffered> {
+        self.refuse(true)
+    }
+
+    async fn accept_writes(&self) -> Result<(), NotOffered> {
+        self.refuse(false)
     }
 
     async fn write_unreadable(&self, namespace: &str) -> Result<(), NotOffered> {
