@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use support::Process;
+use support::{Process, as_first_process};
 use tempfile::TempDir;
 
 const PROVIDERS: [&str; 2] = [r#""Provider: 1""#, r#""Provider: 2""#];
@@ -119,6 +119,24 @@ fn provider_and_consumer_on_etcd_by_the_environment_alone() {
             .arg(data.path()),
     );
     provider_and_consumer(&clients.replace("http", "etcd"));
+}
+
+#[test]
+fn provider_and_consumer_end_on_sigterm_as_the_first_process_of_a_container() {
+    let folder = TempDir::new().unwrap();
+    let start = |args: &[&str]| {
+        let mut command = example(args[0], &folder);
+        Process::start(&mut as_first_process(command.args(&args[1..]).env("gosdDriver", "sqlite")))
+    };
+    let provider = start(&["provider", "127.0.0.1:0", "1"]);
+    provider.wait_for("registered at ");
+    let consumer = start(&["consumer"]);
+    consumer.line();
+    for process in [consumer, provider] {
+        process.signal_child(Signal::TERM);
+        let (status, _) = process.end();
+        assert!(status.success(), "{status}");
+    }
 }
 
 fn provider_and_consumer(driver: &str) {

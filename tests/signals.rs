@@ -3,79 +3,20 @@
 
 mod support;
 
-use std::future::pending;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
-use gosd::{
-    BoxFuture, Client, Driver, Drivers, Instance, InstanceId, Memory, Result, Settings, async_trait,
-};
+use gosd::{Client, Settings};
 use rustix::process::Signal;
-use support::{Cast, Process, hear, signal_to, tell};
+use support::loud::{SIMPLE, drivers, ready};
+use support::{Cast, Process, as_first_process, hear, tell};
 use tokio::runtime::Runtime;
-use tokio::sync::{Barrier, Notify};
-
-/// A registry that tells of every goodbye.
-struct Loud {
-    memory: Memory,
-    goodbye: Goodbye,
-}
-
-enum Goodbye {
-    Simple,
-    /// Each is over when as many are under way.
-    Together(Barrier),
-    Hangs,
-}
-
-#[async_trait]
-impl Driver for Loud {
-    async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
-        self.memory.register(instance, ttl).await
-    }
-
-    async fn deregister(&self, id: &InstanceId) -> Result<()> {
-        tell("leaving");
-        match &self.goodbye {
-            Goodbye::Simple => {}
-            Goodbye::Together(barrier) => {
-                barrier.wait().await;
-            }
-            Goodbye::Hangs => pending().await,
-        }
-        self.memory.deregister(id).await?;
-        tell("left");
-        Ok(())
-    }
-
-    async fn list(&self) -> Result<Vec<Instance>> {
-        self.memory.list().await
-    }
-}
-
-fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
-    Box::pin(async move {
-        let goodbye = match url {
-            "loud:simple" => Goodbye::Simple,
-            "loud:together" => Goodbye::Together(Barrier::new(2)),
-            "loud:hangs" => Goodbye::Hangs,
-            _ => panic!("{url}"),
-        };
-        Ok(Arc::new(Loud { memory: Memory::new(), goodbye }) as Arc<dyn Driver>)
-    })
-}
-
-fn drivers() -> Drivers {
-    Drivers::compiled().with("loud", open)
-}
-
-const SIMPLE: [(&str, &str); 1] = [("gosdDriver", "loud:simple")];
+use tokio::sync::Notify;
 
 /// The role of a program that has nothing to do with signals itself.
 fn service() {
@@ -100,12 +41,6 @@ fn two_clients(url: &str) {
     });
     tell("ready");
     hear();
-}
-
-fn ready(cast: &Cast, role: &str, env: &[(&str, &str)]) -> Process {
-    let process = cast.start(role, env);
-    process.wait_for("ready");
-    process
 }
 
 #[test]
@@ -189,12 +124,20 @@ fn a_program_that_takes_over_ends_in_its_own_time() {
     }
     process.say("go on");
     process.wait_for("shut down");
-    for signal in [Signal::TERM, Signal::INT] {
-        process.signal(signal);
-    }
     process.say("end");
     let (status, said) = process.end();
     assert_eq!((status.code(), said), (Some(7), Vec::new()), "{status}");
+
+    // A drain that does not end is cut short by a second signal, as everybody at a terminal expects.
+    for second in [Signal::INT, Signal::TERM] {
+        let mut process = ready(&cast, "program", &SIMPLE);
+        process.signal(Signal::TERM);
+        process.say("go on");
+        process.wait_for("shut down");
+        process.signal(second);
+        let (status, _) = process.end();
+        assert_eq!(status.signal(), Some(second.as_raw()), "{status}");
+    }
 }
 
 #[test]
@@ -247,20 +190,9 @@ fn the_first_process_of_a_container_exits_with_the_shells_code() {
         &[("service", service)],
     );
     for signal in [Signal::TERM, Signal::INT] {
-        let mut command = Command::new("unshare");
-        if !rustix::process::geteuid().is_root() {
-            command.args(["--user", "--map-root-user"]);
-        }
-        let service = cast.command("service");
-        command.args(["--pid", "--fork", "--kill-child", "--"]).arg(service.get_program());
-        command
-            .args(service.get_args())
-            .envs(service.get_envs().filter_map(|(k, v)| Some((k, v?))));
-        let process = Process::start(command.envs(SIMPLE));
+        let process = Process::start(as_first_process(&cast.command("service")).envs(SIMPLE));
         process.wait_for("ready");
-        let id = process.id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-        signal_to(children.trim().parse().unwrap(), signal);
+        process.signal_child(signal);
         let (status, said) = process.end();
         assert_eq!(said, ["leaving", "left"]);
         assert_eq!(status.code(), Some(128 + signal.as_raw()), "{status}");

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::print_stdout, reason = "it is how a process tells the test something")]
 
+pub(crate) mod loud;
+
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
 use std::ops::{Deref, DerefMut};
@@ -96,6 +98,13 @@ impl Process {
         signal_to(self.child.id(), signal);
     }
 
+    /// Signals the only child of the process, as that of [`as_first_process`].
+    pub(crate) fn signal_child(&self, signal: Signal) {
+        let id = self.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        signal_to(children.trim().parse().unwrap(), signal);
+    }
+
     /// Whether the process has a handler for the signal.
     pub(crate) fn catches(&self, signal: Signal) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
@@ -139,7 +148,22 @@ impl Drop for Process {
     }
 }
 
-pub(crate) fn signal_to(process: u32, signal: Signal) {
+/// The command as the first process of a container, which the default course of a signal spares.
+pub(crate) fn as_first_process(command: &Command) -> Command {
+    let mut unshare = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    unshare.args(["--pid", "--fork", "--kill-child", "--"]).arg(command.get_program());
+    unshare.args(command.get_args());
+    unshare.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        unshare.current_dir(folder);
+    }
+    unshare
+}
+
+fn signal_to(process: u32, signal: Signal) {
     let process = Pid::from_raw(process.try_into().unwrap()).unwrap();
     kill_process(process, signal).unwrap();
 }

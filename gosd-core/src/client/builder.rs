@@ -54,7 +54,10 @@ impl ClientBuilder {
     /// process; by default not.
     ///
     /// All such clients of the process leave at the same time, within 3 s, and the signal takes its
-    /// default course after that. A second signal takes its course at once.
+    /// default course after that. A second signal takes its course at once. If the program has a
+    /// handler of its own, by tokio, signal-hook or one that was set before, it has the rest of those
+    /// 3 s to end the process itself; [`shutdown_on_signal`](Client::shutdown_on_signal) has no such
+    /// bound. Signals that were ignored when the process started stay ignored.
     pub fn handle_signals(mut self, yes: bool) -> Self {
         self.handle_signals = yes;
         self

@@ -361,9 +361,15 @@ impl Client {
 
     /// Waits for SIGINT or SIGTERM (elsewhere Ctrl-C), and then shuts the client down.
     ///
-    /// From the call on, not only from the first poll, those signals no longer end the process: it is
-    /// the program that ends itself, in its own time. A signal that came before the call counts. This
-    /// is what a server's graceful shutdown awaits.
+    /// From the call on, not only from the first poll, the first of those signals no longer ends the
+    /// process: it is the program that ends itself, in its own time, unless a second signal takes its
+    /// default course. A signal that came before the call counts. This is what a server's graceful
+    /// shutdown awaits.
+    ///
+    /// A future that is dropped before there was a signal gives it back: it then ends the process, or
+    /// has the clients leave first that [handle signals](ClientBuilder::handle_signals). A signal that
+    /// was ignored when the first client of the process asked for it, as `nohup` and shells have it in
+    /// the background, is left ignored (on Linux).
     #[doc(alias = "WaitClosing")]
     pub fn shutdown_on_signal(&self) -> impl Future<Output = ()> + Send + use<> {
         let signal = signals::take_over();

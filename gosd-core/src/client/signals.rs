@@ -1,22 +1,25 @@
 //! Leaving when the process is asked to end. There is one of it in a process, as of signals.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{Client, Inner};
 
+#[cfg_attr(not(unix), path = "signals/other.rs")]
+#[cfg_attr(unix, path = "signals/unix.rs")]
+mod os;
+
 /// How long a process that is asked to end waits for its clients to say goodbye.
 const GRACE: Duration = Duration::from_secs(3);
 
 static HUB: LazyLock<Hub> = LazyLock::new(|| {
-    // A thread of its own: it has to work also when a runtime is busy, or gone. It lives as long as
-    // the process, because a signal whose handler was once set does not get its default back.
-    if let Err(error) = os::spawn_listener(on_signal) {
+    if let Err(error) = listen() {
         warn!(%error, "signals cannot be handled: leave before the process ends");
     }
     Hub::default()
@@ -26,10 +29,18 @@ static HUB: LazyLock<Hub> = LazyLock::new(|| {
 struct Hub {
     /// The clients that leave when a signal comes.
     members: Mutex<Vec<Weak<Inner>>>,
-    /// Whether the program ends itself.
-    is_taken_over: AtomicBool,
-    has_come: watch::Sender<bool>,
+    progress: watch::Sender<Progress>,
 }
+
+#[derive(Default)]
+struct Progress {
+    /// How many have asked to end the process themselves.
+    claims: usize,
+    has_come: bool,
+}
+
+/// That the end of the process is the program's, for as long as somebody waits for the signal.
+struct Claim;
 
 /// Has a client leave when a signal comes.
 pub(super) fn enlist(client: &Arc<Inner>) {
@@ -39,30 +50,60 @@ pub(super) fn enlist(client: &Arc<Inner>) {
 }
 
 /// Leaves the end of the process to the program; the future waits for the first signal.
+///
+/// A future that is dropped before there was one gives the end of the process back.
 pub(super) fn take_over() -> impl Future<Output = ()> + Send + use<> {
-    HUB.is_taken_over.store(true, Ordering::SeqCst);
-    let mut has_come = HUB.has_come.subscribe();
+    HUB.progress.send_modify(|progress| progress.claims += 1);
+    let claim = Claim;
+    let mut progress = HUB.progress.subscribe();
     async move {
+        let _claim = claim;
         // Cannot fail: the hub is never dropped.
-        let _ = has_come.wait_for(|has_come| *has_come).await;
+        let _ = progress.wait_for(|progress| progress.has_come).await;
     }
 }
 
-fn on_signal(signal: os::Signal) {
-    let is_first = !HUB.has_come.send_replace(true);
-    if is_first {
-        // Beside the listener, which has to hear a second signal meanwhile.
-        thread::spawn(move || {
-            info!(signal, "leaving");
-            leave_all();
-            end_unless_taken_over(signal);
+impl Drop for Claim {
+    fn drop(&mut self) {
+        HUB.progress.send_modify(|progress| {
+            // Once there was a signal, whoever waited for it ends the process.
+            if !progress.has_come {
+                progress.claims -= 1;
+            }
         });
-    } else {
-        end_unless_taken_over(signal);
     }
 }
 
-fn leave_all() {
+/// Makes the threads, and only then handles the signals.
+///
+/// The threads are not the runtime's, which may be busy or gone, and are made now, because there may
+/// be none to be had when a signal comes. They live as long as the process: a signal whose handler was
+/// once set does not get its default back.
+fn listen() -> io::Result<()> {
+    let (first, signals) = mpsc::channel();
+    let leave = move || {
+        if let Ok((signal, came)) = signals.recv() {
+            // Whatever a subscriber of the log does, the process ends.
+            let _ = catch_unwind(AssertUnwindSafe(|| leave_all(signal, came)));
+            end_unless_taken_over(signal);
+        }
+    };
+    thread::Builder::new().name("gosd-leaving".into()).spawn(leave)?;
+    os::listen(move |signal| {
+        let mut is_first = false;
+        HUB.progress.send_modify(|progress| {
+            is_first = !progress.has_come;
+            progress.has_come = true;
+        });
+        // The thread that leaves may be at it for a while, and a second signal is heard meanwhile.
+        if !is_first || first.send((signal, Instant::now())).is_err() {
+            os::end(signal);
+        }
+    })
+}
+
+fn leave_all(signal: os::Signal, came: Instant) {
+    info!(signal, "leaving");
     let members = std::mem::take(&mut *HUB.members.lock().unwrap_or_else(PoisonError::into_inner));
     let (guard, all_done) = mpsc::channel::<()>();
     for inner in members.iter().filter_map(Weak::upgrade) {
@@ -76,69 +117,21 @@ fn leave_all() {
     }
     drop(guard);
     // Nothing is ever sent: it returns when the last guard is dropped.
-    let _ = all_done.recv_timeout(GRACE);
+    let _ = all_done.recv_timeout(GRACE.saturating_sub(came.elapsed()));
+    if !is_taken_over() && os::has_another_handler(signal) {
+        // The program may be ending itself, in a way that gosd knows nothing of: it has what is left.
+        info!("a handler of the program's own has the rest of {GRACE:?} to end the process");
+        let (_never, rest) = mpsc::channel::<()>();
+        let _ = rest.recv_timeout(GRACE.saturating_sub(came.elapsed()));
+    }
 }
 
 fn end_unless_taken_over(signal: os::Signal) {
-    if !HUB.is_taken_over.load(Ordering::SeqCst) {
+    if !is_taken_over() {
         os::end(signal);
     }
 }
 
-#[cfg(unix)]
-mod os {
-    use std::io;
-    use std::thread;
-
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    use signal_hook::iterator::Signals;
-    use signal_hook::low_level::emulate_default_handler;
-
-    pub(super) type Signal = i32;
-
-    pub(super) fn spawn_listener(on_signal: fn(Signal)) -> io::Result<()> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        let listen = move || signals.forever().for_each(on_signal);
-        thread::Builder::new().name("gosd-signals".into()).spawn(listen).map(drop)
-    }
-
-    /// Ends the process as the signal does by default.
-    pub(super) fn end(signal: Signal) {
-        // The kernel spares PID 1 the default course: there, the shell's convention stands in.
-        if std::process::id() == 1 || emulate_default_handler(signal).is_err() {
-            std::process::exit(128 + signal);
-        }
-    }
-}
-
-#[cfg(not(unix))]
-mod os {
-    use std::io;
-    use std::thread;
-
-    use tokio::runtime::Builder;
-    use tokio::signal::ctrl_c;
-
-    /// What Windows gives as the exit code of a program that Ctrl-C ended.
-    const STATUS_CONTROL_C_EXIT: u32 = 0xC000_013A;
-
-    pub(super) type Signal = &'static str;
-
-    pub(super) fn spawn_listener(on_signal: fn(Signal)) -> io::Result<()> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let listen = async move {
-            while ctrl_c().await.is_ok() {
-                on_signal("Ctrl-C");
-            }
-        };
-        thread::Builder::new()
-            .name("gosd-signals".into())
-            .spawn(move || runtime.block_on(listen))
-            .map(drop)
-    }
-
-    /// Ends the process as Ctrl-C does by default.
-    pub(super) fn end(_: Signal) {
-        std::process::exit(STATUS_CONTROL_C_EXIT.cast_signed());
-    }
+fn is_taken_over() -> bool {
+    HUB.progress.borrow().claims > 0
 }

@@ -7,6 +7,15 @@ use std::time::Duration;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let gosd = gosd::Drivers::compiled().with("memcache", gosd_memcache::open).connect().await?;
+    tokio::select! {
+        asked = ask(&gosd) => asked,
+        // Ctrl-C or SIGTERM, also in a container, whose first process nothing else ends.
+        () = gosd.shutdown_on_signal() => Ok(()),
+    }
+}
+
+/// Asks the providers, ten times in all.
+async fn ask(gosd: &gosd::Client) -> Result<(), Box<dyn Error>> {
     let http = reqwest::Client::new();
     let mut pace = tokio::time::interval(Duration::from_millis(500));
     for _ in 0..10 {
