@@ -13,6 +13,7 @@ mod proxy;
 mod redis_cluster;
 mod redis_sentinels;
 mod redis_server;
+mod wall_clock;
 
 pub use certificates::Certificates;
 pub use etcd_cluster::{EtcdCluster, etcd_leader};
@@ -24,3 +25,4 @@ pub use proxy::{Mode, Proxy};
 pub use redis_cluster::RedisCluster;
 pub use redis_sentinels::RedisSentinels;
 pub use redis_server::RedisServer;
+pub use wall_clock::WallClock;

@@ -27,8 +27,20 @@ impl Process {
         args: impl IntoIterator<Item = S>,
         ready: &str,
     ) -> Self {
+        Self::start_in(&[], program, package, args, ready).await
+    }
+
+    /// As [`start`](Self::start), with variables of the environment.
+    pub(crate) async fn start_in<S: AsRef<OsStr>>(
+        environment: &[(&str, String)],
+        program: &str,
+        package: &str,
+        args: impl IntoIterator<Item = S>,
+        ready: &str,
+    ) -> Self {
         let spawned = Command::new(program)
             .args(args)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

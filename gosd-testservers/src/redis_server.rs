@@ -3,9 +3,11 @@ use std::path::PathBuf;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
-use crate::{Certificates, Process, free_port};
+use crate::{Certificates, Process, WallClock, free_port};
 
 const READY: &str = "Ready to accept connections";
+
+type Environment = Vec<(&'static str, String)>;
 
 /// A Redis server, without persistence unless the arguments ask for it.
 #[derive(Debug)]
@@ -14,6 +16,7 @@ pub struct RedisServer {
     directory: TempDir,
     port: u16,
     args: Vec<String>,
+    environment: Environment,
 }
 
 impl RedisServer {
@@ -24,10 +27,19 @@ impl RedisServer {
 
     /// Starts a server on a port from [`free_port`].
     pub async fn start_at(port: u16, args: &[&str]) -> Self {
+        Self::run_plain(port, args, Vec::new()).await
+    }
+
+    /// Starts a server on a free port that goes by a wall clock of the test's own.
+    pub async fn start_with_clock(clock: &WallClock, args: &[&str]) -> Self {
+        Self::run_plain(free_port(), args, clock.environment()).await
+    }
+
+    async fn run_plain(port: u16, args: &[&str], environment: Environment) -> Self {
         let port_text = port.to_string();
         let mut all = vec!["--port", &port_text];
         all.extend(args);
-        Self::run(port, &all).await
+        Self::run(port, &all, environment).await
     }
 
     /// Starts a server that speaks TLS only.
@@ -49,18 +61,19 @@ impl RedisServer {
                 "--tls-auth-clients",
                 if ask_for_client_certificates { "yes" } else { "no" },
             ],
+            Vec::new(),
         )
         .await
     }
 
-    async fn run(port: u16, args: &[&str]) -> Self {
+    async fn run(port: u16, args: &[&str], environment: Environment) -> Self {
         let directory = TempDir::new().expect("a directory can be made");
         let path = directory.path().to_str().expect("the path is UTF-8").to_owned();
         let socket = format!("{path}/redis.sock");
         let fixed = ["--bind", "127.0.0.1", "--save", "", "--dir", &path, "--unixsocket", &socket];
         let args: Vec<String> = fixed.iter().chain(args).map(ToString::to_string).collect();
-        let process = Process::start("redis-server", "redis-server", &args, READY).await;
-        Self { process, directory, port, args }
+        let process = start(&environment, &args).await;
+        Self { process, directory, port, args, environment }
     }
 
     /// The port that clients connect to.
@@ -86,7 +99,7 @@ impl RedisServer {
     /// Starts the server again after its process was killed, on the same port.
     pub async fn restart(&mut self) {
         self.process.kill().await;
-        self.process = Process::start("redis-server", "redis-server", &self.args, READY).await;
+        self.process = start(&self.environment, &self.args).await;
     }
 
     /// A connection of the test's own, past TLS and past any proxy.
@@ -98,6 +111,10 @@ impl RedisServer {
         let url = format!("redis+unix://{}{password}", socket.display());
         connect(&url).await
     }
+}
+
+async fn start(environment: &Environment, args: &[String]) -> Process {
+    Process::start_in(environment, "redis-server", "redis-server", args, READY).await
 }
 
 /// A connection with no bound on the time of an answer.

@@ -1,0 +1,55 @@
+//! A wall clock that a test sets, for servers that go by it.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// The wall clock of the servers that were started with it; their monotonic clock is the host's.
+///
+/// Needs a C compiler, as linking Rust does.
+#[derive(Debug)]
+pub struct WallClock {
+    directory: TempDir,
+}
+
+impl WallClock {
+    /// Makes a clock that is ahead of the host's by so many seconds, or behind.
+    ///
+    /// # Panics
+    ///
+    /// If there is no C compiler.
+    pub async fn ahead_by(seconds: i64) -> Self {
+        let clock = Self { directory: TempDir::new().expect("a directory can be made") };
+        let source = clock.path("clock.c");
+        std::fs::write(&source, include_str!("wall_clock.c")).expect("the source can be written");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o"]).arg(clock.path("clock.so")).arg(&source);
+        let compiled = compiler.status().await;
+        let compiled = compiled.expect("cc can be started; install the Debian package gcc");
+        assert!(compiled.success(), "the clock does not compile");
+        clock.set(seconds);
+        clock
+    }
+
+    /// Sets the clock ahead of the host's by so many seconds, or behind.
+    pub fn set(&self, seconds: i64) {
+        // In place, since servers have mapped the file.
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(self.path("seconds"));
+        let written = file.and_then(|mut file| file.write_all(&seconds.to_ne_bytes()));
+        written.expect("the file can be written");
+    }
+
+    /// What is set in the environment of a process that goes by this clock.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        let text = |name| self.path(name).display().to_string();
+        vec![("LD_PRELOAD", text("clock.so")), ("WALL_CLOCK", text("seconds"))]
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
