@@ -1,5 +1,4 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
@@ -10,23 +9,19 @@ use tokio::sync::OnceCell;
 use tracing::{debug, warn};
 
 use crate::connection::Connection;
+use crate::evidence::Evidence;
 use crate::layout::Keys;
 use crate::options::Options;
-use crate::scripts::{Scripts, millis};
-use crate::snapshot::{self, Leases};
-use crate::{error, watch};
-
-/// The lease that a process assumes which has not registered anything: the default of gosd.
-const USUAL_LEASE: Duration = Duration::from_secs(15);
+use crate::scripts::Scripts;
+use crate::{error, snapshot, watch};
 
 /// The Redis driver. Everything but a watch shares one connection, made when it is first needed.
 pub(crate) struct Redis {
     pub(crate) options: Options,
     pub(crate) keys: Keys,
     pub(crate) scripts: Scripts,
+    pub(crate) evidence: Evidence,
     connection: Mutex<Arc<OnceCell<Arc<Connection>>>>,
-    /// The lease last asked for, in ms.
-    lease: AtomicU64,
     eviction: Once,
     unreadable: Once,
 }
@@ -38,15 +33,10 @@ impl Redis {
             options,
             scripts: Scripts::new(),
             connection: Mutex::default(),
-            lease: AtomicU64::new(millis(USUAL_LEASE)),
+            evidence: Evidence::new(),
             eviction: Once::new(),
             unreadable: Once::new(),
         }
-    }
-
-    /// The lease to give to an instance of which nobody knows it.
-    pub(crate) fn lease(&self) -> Duration {
-        Duration::from_millis(self.lease.load(Ordering::Relaxed))
     }
 
     /// Says once that something in the registry cannot be read.
@@ -119,21 +109,23 @@ impl Drop for Call<'_> {
 #[async_trait]
 impl Driver for Redis {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
-        self.lease.store(millis(ttl), Ordering::Relaxed);
+        self.evidence.asked_for(ttl);
         let call = self.call().await?;
         let result = self.scripts.register(&mut call.redis(), &self.keys, instance, ttl).await;
+        self.evidence.tried_to_write(&result);
         call.done(result.map_err(|error| error::from_redis(&error)))
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
         let call = self.call().await?;
         let result = self.scripts.deregister(&mut call.redis(), &self.keys, id).await;
+        self.evidence.tried_to_write(&result);
         call.done(result.map_err(|error| error::from_redis(&error)))
     }
 
     async fn list(&self) -> Result<Vec<Instance>> {
         let call = self.call().await?;
-        let snapshot = snapshot::read(self, &call.connection, Leases::Expired).await;
+        let snapshot = snapshot::read(self, &call.connection).await;
         call.done(snapshot).map(|snapshot| snapshot.instances)
     }
 

@@ -1,10 +1,9 @@
 use std::error::Error as StdError;
 use std::io;
 
-use gosd_core::{Error, ErrorKind, Result};
-use redis::{RedisError, RedisResult};
+use gosd_core::{Error, ErrorKind};
+use redis::RedisError;
 use rustls::AlertDescription;
-use tracing::debug;
 
 /// What a server's error means: the first entry whose text occurs in it counts.
 ///
@@ -34,6 +33,7 @@ const MEANINGS: &[(&str, ErrorKind, &str)] = &[
     ("READONLY", ErrorKind::Unavailable, "connect to the master, by redis+sentinel if it moves"),
     ("OOM", ErrorKind::Unavailable, "raise its maxmemory, or free some"),
     ("MISCONF", ErrorKind::Unavailable, "see to the disk of the server"),
+    ("NOREPLICAS", ErrorKind::Unavailable, "see to its replicas, or lower min-replicas-to-write"),
     ("BUSY", ErrorKind::Unavailable, "SCRIPT KILL ends what keeps it busy"),
     ("CLUSTERDOWN", ErrorKind::Unavailable, "see CLUSTER INFO for what it lacks"),
     ("MASTERDOWN", ErrorKind::Unavailable, "connect to the master, or see why it is down"),
@@ -67,25 +67,31 @@ pub(crate) fn is_denied(error: &RedisError) -> bool {
     from_redis(error).kind() == ErrorKind::Denied
 }
 
-/// `None` if this process is one that must not write, which is no reason to stop reading.
-///
-/// # Errors
-///
-/// All others. If nobody can write, for want of memory or disk, then nobody can renew a lease either,
-/// and that it runs out says nothing.
-pub(crate) fn unless_refused<T>(result: RedisResult<T>) -> Result<Option<T>> {
-    let error = match result {
-        Ok(value) => return Ok(Some(value)),
-        Err(error) => error,
-    };
-    let is_of_server = error.clone().into_server_errors().is_some();
-    let error = from_redis(&error);
-    let is_replica = error.to_string().contains("READONLY");
-    if is_of_server && (is_replica || !error.is_retryable()) {
-        debug!("the server does not let this process write: {error}");
-        return Ok(None);
+/// Who it is to whom a server refuses a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It did not say: the connection broke.
+    None,
+    /// The user of this process, or whoever uses the namespace.
+    OfUser,
+    /// Whoever asks this server, which is a replica.
+    OfReplica,
+    /// Everybody.
+    OfAll,
+}
+
+impl Refusal {
+    pub(crate) fn of(error: &RedisError) -> Self {
+        if error.clone().into_server_errors().is_none() {
+            return Self::None;
+        }
+        let error = from_redis(error);
+        match error.is_retryable() {
+            false => Self::OfUser,
+            true if error.to_string().contains("READONLY") => Self::OfReplica,
+            true => Self::OfAll,
+        }
     }
-    Err(error)
 }
 
 /// The failure of a connection that was being made.

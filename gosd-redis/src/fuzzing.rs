@@ -10,8 +10,8 @@ use redis::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::replies::Replies;
-use crate::snapshot::{Leases, take};
-use crate::{follow, layout};
+use crate::snapshot::take;
+use crate::{cursor, layout};
 
 /// The registry that a server's replies tell of, if they come in pieces of so many bytes; and how
 /// many things in it could not be read.
@@ -20,7 +20,7 @@ pub async fn snapshot(replies: &[u8], piece: usize) -> (Result<Vec<Instance>>, u
     let skipped = Cell::new(0);
     let read = async {
         let mut replies = Replies::to(Box::new(socket), b"").await?;
-        take(&mut replies, Leases::Expired, |_| skipped.set(skipped.get() + 1)).await
+        take(&mut replies, |_| skipped.set(skipped.get() + 1)).await
     };
     (read.await.map(|snapshot| snapshot.instances), skipped.get())
 }
@@ -28,7 +28,7 @@ pub async fn snapshot(replies: &[u8], piece: usize) -> (Result<Vec<Instance>>, u
 /// The change that an entry of the stream tells of.
 pub fn event(fields: Vec<Vec<u8>>) -> Result<Event> {
     let fields = fields.into_iter().map(Value::BulkString).collect();
-    layout::event(follow::text_pairs(fields).collect())
+    layout::event(cursor::text_pairs(fields).collect())
 }
 
 /// The fields of the entry that tells of a registration.

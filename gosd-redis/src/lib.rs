@@ -99,18 +99,21 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod connection;
+mod cursor;
 mod driver;
 mod error;
-mod follow;
+mod evidence;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod layout;
+mod look;
 mod options;
 mod replies;
 mod scripts;
 mod snapshot;
 mod socket;
+mod unannounced;
 mod watch;
 
 use std::sync::Arc;

@@ -28,6 +28,11 @@ pub(crate) enum Topology {
 pub(crate) type Host = (String, u16);
 
 impl Options {
+    /// Whether the server is found as the master of its replicas, so that none of them will do.
+    pub(crate) fn is_of_master(&self) -> bool {
+        matches!(self.topology, Topology::Sentinel { .. })
+    }
+
     pub(crate) fn parse(url: &str) -> Result<Self> {
         let url = DriverUrl::parse(url)?;
         let fail = |problem: String| {

@@ -1,4 +1,5 @@
 use std::io;
+use std::str::FromStr;
 
 use gosd_core::{Error, ErrorKind, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,7 +27,8 @@ pub(crate) struct Replies {
 enum Token<'a> {
     Array(usize),
     Bulk(&'a [u8]),
-    /// A simple string, or a number.
+    Number(i64),
+    /// A simple string.
     Simple,
     Error(&'a [u8]),
     Nil,
@@ -41,7 +43,16 @@ impl Replies {
 
     /// Reads the reply of a command that has nothing to say but success.
     pub(crate) async fn ok(&mut self) -> Result<()> {
-        self.next(|token| matches!(token, Token::Simple).then_some(())).await
+        self.next(|token| matches!(token, Token::Simple | Token::Number(_)).then_some(())).await
+    }
+
+    /// Reads a number.
+    pub(crate) async fn number(&mut self) -> Result<i64> {
+        self.next(|token| match token {
+            Token::Number(number) => Some(number),
+            _ => None,
+        })
+        .await
     }
 
     /// Reads the beginning of an array, and returns how many elements follow.
@@ -117,12 +128,13 @@ fn token(bytes: &[u8]) -> Result<Option<(Token<'_>, usize)>> {
     let (kind, rest) = line.split_first().ok_or_else(unexpected)?;
     let used = end + 1;
     Ok(Some(match (kind, rest) {
-        (b'+' | b':', _) => (Token::Simple, used),
+        (b'+', _) => (Token::Simple, used),
+        (b':', digits) => (Token::Number(parsed(digits)?), used),
         (b'-', text) => (Token::Error(text), used),
         (b'$' | b'*', b"-1") => (Token::Nil, used),
-        (b'*', length) => (Token::Array(number(length)?), used),
+        (b'*', length) => (Token::Array(self::length(length)?), used),
         (b'$', length) => {
-            let length = number(length)?;
+            let length = self::length(length)?;
             // The line end after it comes with it.
             match bytes.get(used..used + length + 2) {
                 Some(bulk) => (Token::Bulk(&bulk[..length]), used + length + 2),
@@ -133,14 +145,19 @@ fn token(bytes: &[u8]) -> Result<Option<(Token<'_>, usize)>> {
     }))
 }
 
-fn number(digits: &[u8]) -> Result<usize> {
+fn length(digits: &[u8]) -> Result<usize> {
     // The server's own bound on the length of a string is 512 MiB.
-    let number = str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u32>().ok());
-    number.map(|number| number as usize).ok_or_else(unexpected)
+    parsed::<u32>(digits).map(|number| number as usize)
 }
 
+fn parsed<T: FromStr>(digits: &[u8]) -> Result<T> {
+    let number = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    number.ok_or_else(unexpected)
+}
+
+/// What is no answer of Redis does not come from there, but from a proxy that cannot reach it.
 fn unexpected() -> Error {
-    Error::new(ErrorKind::Data, "the answer was not understood; is this a Redis server?")
+    Error::new(ErrorKind::Unavailable, "the answer was not understood; is this a Redis server?")
 }
 
 #[cfg(test)]
@@ -153,7 +170,7 @@ mod tests {
     #[tokio::test]
     async fn pieces_of_every_size() {
         let sent =
-            b"+OK\r\n:12\r\n*4\r\n$2\r\nab\r\n$0\r\n\r\n$4\r\n\r\n\xff$\r\n$1\r\n-\r\n*0\r\n";
+            b"+OK\r\n:12\r\n*4\r\n$2\r\nab\r\n$0\r\n\r\n$4\r\n\r\n\xff$\r\n$1\r\n-\r\n*0\r\n:-7\r\n";
         for size in 1..=sent.len() {
             let (ours, mut theirs) = duplex(size);
             let feeding = tokio::spawn(async move {
@@ -169,6 +186,7 @@ mod tests {
             let pair = replies.pair(|a, b| (a.to_vec(), b.to_vec())).await.unwrap();
             assert_eq!(pair, (b"\r\n\xff$".to_vec(), b"-".to_vec()));
             assert_eq!(replies.array().await.unwrap(), 0);
+            assert_eq!(replies.number().await.unwrap(), -7);
             assert!(replies.ok().await.unwrap_err().is_retryable(), "the end is a lost contact");
             feeding.await.unwrap();
         }
@@ -178,7 +196,7 @@ mod tests {
     async fn a_line_without_an_end_is_cut_off() {
         let endless = tokio::io::join(tokio::io::repeat(b'+'), tokio::io::sink());
         let mut replies = Replies::to(Box::new(endless), b"").await.unwrap();
-        assert_eq!(replies.ok().await.unwrap_err().kind(), ErrorKind::Data);
+        assert_eq!(replies.ok().await.unwrap_err().kind(), ErrorKind::Unavailable);
     }
 
     #[tokio::test]
@@ -186,14 +204,14 @@ mod tests {
         for (sent, kind) in [
             (&b"-WRONGTYPE Operation\r\n"[..], ErrorKind::Data),
             (b"-NOAUTH Authentication required.\r\n", ErrorKind::Denied),
-            (b"$-1\r\n", ErrorKind::Data),
-            (b"*-1\r\n", ErrorKind::Data),
-            (b"*-2\r\n", ErrorKind::Data),
-            (b"*x\r\n", ErrorKind::Data),
-            (b"$99999999999999999999\r\n", ErrorKind::Data),
-            (b"\r\n", ErrorKind::Data),
-            (b"HTTP/1.1 400 Bad Request\r\n", ErrorKind::Data),
-            (b"*1\n", ErrorKind::Data),
+            (b"$-1\r\n", ErrorKind::Unavailable),
+            (b"*-1\r\n", ErrorKind::Unavailable),
+            (b"*-2\r\n", ErrorKind::Unavailable),
+            (b"*x\r\n", ErrorKind::Unavailable),
+            (b"$99999999999999999999\r\n", ErrorKind::Unavailable),
+            (b"\r\n", ErrorKind::Unavailable),
+            (b"HTTP/1.1 400 Bad Request\r\n", ErrorKind::Unavailable),
+            (b"*1\n", ErrorKind::Unavailable),
             (b"", ErrorKind::Unavailable),
         ] {
             let (ours, mut theirs) = duplex(1_024);

@@ -1,9 +1,12 @@
+//! The changes of the registry, each one script, and the calls of them.
+
 use std::time::Duration;
 
 use gosd_core::{Instance, InstanceId};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, RedisResult, Script, ServerErrorKind};
 
+use crate::evidence::Span;
 use crate::layout::{self, Keys};
 
 /// How many changes a watcher may be behind before it starts again with a snapshot; about.
@@ -19,6 +22,7 @@ pub(crate) struct Scripts {
     deregister: Script,
     purge: Script,
     adopt: Script,
+    cut: Script,
 }
 
 impl Scripts {
@@ -28,6 +32,7 @@ impl Scripts {
             deregister: Script::new(include_str!("deregister.lua")),
             purge: Script::new(include_str!("purge.lua")),
             adopt: Script::new(include_str!("adopt.lua")),
+            cut: Script::new(include_str!("cut.lua")),
         }
     }
 
@@ -60,14 +65,33 @@ impl Scripts {
         .await
     }
 
-    /// Removes what has expired, unless somebody did within the last [`GRACE`]; says how many.
+    /// Removes the dead, unless somebody did within the last [`GRACE`]; says how many.
+    ///
+    /// It fails whenever a registration would, even if there is nothing to remove.
     pub(crate) async fn purge(
         &self,
         redis: &mut MultiplexedConnection,
         keys: &Keys,
+        dead: Option<Span>,
     ) -> RedisResult<usize> {
+        let dead = dead.unwrap_or(Span { after: 0, until: 0 });
         run(redis, keys, &self.purge, |call| {
-            call.arg(millis(GRACE)).arg(BATCH).arg(ENTRIES);
+            call.arg(millis(GRACE)).arg(BATCH).arg(ENTRIES).arg(dead.after).arg(dead.until);
+        })
+        .await
+    }
+
+    /// Corrects the leases that the clock of the server made too long, when it was set back by so
+    /// many ms; a batch of them. Says how many.
+    pub(crate) async fn cut(
+        &self,
+        redis: &mut MultiplexedConnection,
+        keys: &Keys,
+        longest: Duration,
+        back: u64,
+    ) -> RedisResult<usize> {
+        run(redis, keys, &self.cut, |call| {
+            call.arg(millis(longest)).arg(back).arg(BATCH);
         })
         .await
     }

@@ -1,9 +1,11 @@
+//! A snapshot of the registry, read in one transaction.
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::time::Instant;
 
 use gosd_core::{Error, ErrorKind, Instance, Result};
-use redis::Pipeline;
-use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, RedisResult};
 
 use crate::connection::{self, Connection};
 use crate::driver::Redis;
@@ -13,8 +15,9 @@ use crate::{error, layout, socket};
 /// The position before the first entry of a stream.
 pub(crate) const START: &str = "0-0";
 
-/// How many commands the transaction has: the metadata, the leases, the last change, the registry.
-const COMMANDS: usize = 4;
+/// How many commands the transaction has: for the metadata, the leases that are over and the number
+/// of all, the last change, and the registry.
+const COMMANDS: usize = 5;
 
 /// For how many instances memory is taken before they have come.
 const RESERVED: usize = 100_000;
@@ -23,42 +26,37 @@ const RESERVED: usize = 100_000;
 pub(crate) struct Snapshot {
     /// What can be read, without what has expired.
     pub(crate) instances: Vec<Instance>,
-    /// How many fields the registry has, with those that cannot be read.
-    pub(crate) fields: usize,
-    /// How many leases were asked for, with those that cannot be read.
-    pub(crate) leases: usize,
-    /// The ids of the leases that were asked for.
-    pub(crate) leased: HashSet<String>,
+    /// How many more fields the registry has than there are leases, whatever can be read.
+    pub(crate) surplus: i64,
     /// The position of the last change.
     pub(crate) position: String,
-}
-
-/// Which leases are read with the registry.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leases {
-    /// Those that are over, whose instances are then left out. The live ones would double the reply.
-    Expired,
-    /// All there are.
-    All,
 }
 
 /// Reads the registry and the position of the last change, in one step.
 ///
 /// On a connection of its own, so that nothing has to wait behind a long reply.
-pub(crate) async fn read(
-    driver: &Redis,
-    connection: &Connection,
-    leases: Leases,
-) -> Result<Snapshot> {
-    let now = server_millis(&mut connection.redis.clone()).await?;
-    let (options, keys) = (&driver.options, &driver.keys);
+///
+/// # Errors
+///
+/// Also if the server takes no writes, for then what is read may not be what there is.
+pub(crate) async fn read(driver: &Redis, connection: &Connection) -> Result<Snapshot> {
+    let (options, keys, evidence) = (&driver.options, &driver.keys, &driver.evidence);
+    let mut redis = connection.redis.clone();
+    let sent = Instant::now();
+    let time: RedisResult<(u64, u64)> = redis::cmd("TIME").query_async(&mut redis).await;
+    let now = time.map(millis).map_err(|error| error::from_redis(&error))?;
+    evidence.read_clock(now, sent, Instant::now());
+    if evidence.should_write() {
+        let purge = driver.scripts.purge(&mut redis, keys, evidence.dead(now)).await;
+        evidence.wrote(purge, options.is_of_master())?;
+    }
+    let hidden = evidence.hidden(now).map_or(0, |span| span.until);
+
     let greeting = connection::greeting(options);
     let mut transaction = redis::pipe();
-    transaction.atomic().cmd("HGETALL").arg(&keys.meta).cmd("ZRANGEBYSCORE").arg(&keys.leases);
-    match leases {
-        Leases::Expired => transaction.arg("-inf").arg(now),
-        Leases::All => transaction.arg("-inf").arg("+inf"),
-    };
+    transaction.atomic().cmd("HGETALL").arg(&keys.meta);
+    transaction.cmd("ZRANGEBYSCORE").arg(&keys.leases).arg("-inf").arg(hidden);
+    transaction.cmd("ZCARD").arg(&keys.leases);
     transaction.cmd("XREVRANGE").arg(&keys.events).arg("+").arg("-").arg("COUNT").arg(1);
     transaction.cmd("HGETALL").arg(&keys.registry);
 
@@ -68,19 +66,12 @@ pub(crate) async fn read(
     for _ in 0..greeting.len() + 1 {
         replies.ok().await?;
     }
-    let snapshot = take(&mut replies, leases, |problem| driver.skip_unreadable(problem)).await?;
-    if leases == Leases::Expired && !snapshot.leased.is_empty() {
-        // It does nothing if somebody has just done it; but it fails if nobody can renew a lease.
-        let purge = driver.scripts.purge(&mut connection.redis.clone(), keys).await;
-        error::unless_refused(purge)?;
-    }
-    Ok(snapshot)
+    take(&mut replies, |problem| driver.skip_unreadable(problem)).await
 }
 
 /// Takes in what the transaction answers; what cannot be read is told of, and left out.
 pub(crate) async fn take(
     replies: &mut Replies,
-    leases: Leases,
     skip: impl Fn(&dyn fmt::Display),
 ) -> Result<Snapshot> {
     // To each command, that it is taken in.
@@ -99,20 +90,19 @@ pub(crate) async fn take(
             (id, _) => skip(&format_args!("the metadata of {id:?}: not UTF-8")),
         }
     }
-    let lease_count = replies.array().await?;
-    let mut leased = HashSet::new();
-    for _ in 0..lease_count {
-        leased.extend(replies.text().await?);
+    let mut hidden = HashSet::new();
+    for _ in 0..replies.array().await? {
+        hidden.extend(replies.text().await?);
     }
+    let leases = replies.number().await?;
     let position = last_position(replies).await?;
 
     let fields = replies.array().await? / 2;
     let mut instances = Vec::with_capacity(fields.min(RESERVED));
-    let expired = if leases == Leases::Expired { Some(&leased) } else { None };
     for _ in 0..fields {
         let field = replies.pair(|id, url| {
             let id = str::from_utf8(id).map_err(|_| not_text("an id"))?;
-            if expired.is_some_and(|expired| expired.contains(id)) {
+            if hidden.contains(id) {
                 return Ok(None);
             }
             let url = str::from_utf8(url).map_err(|_| not_text(id))?;
@@ -123,13 +113,8 @@ pub(crate) async fn take(
             Err(problem) => skip(&problem),
         }
     }
-    Ok(Snapshot { instances, fields, leases: lease_count, leased, position })
-}
-
-/// The server's clock.
-async fn server_millis(redis: &mut MultiplexedConnection) -> Result<u64> {
-    let time = redis::cmd("TIME").query_async(redis).await;
-    time.map(millis).map_err(|error| error::from_redis(&error))
+    let surplus = fields as i64 - leases;
+    Ok(Snapshot { instances, surplus, position })
 }
 
 /// The server's clock, from the answer to `TIME`.

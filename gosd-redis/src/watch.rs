@@ -1,222 +1,430 @@
+//! The watch: a snapshot and then the changes, and now and then a look for what the stream does not tell.
+
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 
 use futures_util::stream;
-use gosd_core::{BoxStream, Error, ErrorKind, Event, Result};
-use redis::{RedisResult, Value};
+use gosd_core::{BoxStream, Error, ErrorKind, Event, InstanceId, Result};
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, Value};
 use tokio::time::{Instant, timeout};
 
 use crate::connection::Connection;
+use crate::cursor::{Cursor, Entry, text};
 use crate::driver::Redis;
-use crate::follow::{Follow, Glance};
+use crate::error::Refusal;
+use crate::evidence::{Span, Steps};
+use crate::look::{ENTRIES, Look, Question, Sample};
 use crate::scripts::{BATCH, GRACE, millis};
-use crate::snapshot::{Leases, START};
-use crate::{error, follow, layout, snapshot};
+use crate::unannounced::{Findings, Unannounced};
+use crate::{error, snapshot};
 
 /// How long to wait for changes at most before looking for what the stream does not tell.
 const LOOK: Duration = Duration::from_secs(5);
 /// How much later than that an answer may be; with it, a dead connection is noticed within 8 s.
 const SLACK: Duration = Duration::from_secs(3);
+/// How soon to look again at what another process may be about to do.
+const SOON: Duration = Duration::from_millis(100);
 /// How far apart processes begin to purge, so that mostly one finds something to do.
 const JITTER: Duration = Duration::from_millis(300);
-/// How many entries of the stream are read at once.
-const ENTRIES: usize = 500;
+/// No lease is shorter.
+const LEAST_LEASE: Duration = Duration::from_secs(1);
 
 /// A snapshot, and then the changes: on a connection of its own, which blocks for the stream.
 pub(crate) fn watch(driver: &Redis) -> BoxStream<'_, Result<Event>> {
-    let watch = Watch { driver, connection: None, follow: None, queue: VecDeque::new() };
+    let watch = Watch {
+        driver,
+        connection: None,
+        worked: false,
+        place: None,
+        queue: VecDeque::new(),
+        is_lost: false,
+        look_at: Instant::now(),
+        steps: Steps::default(),
+    };
     Box::pin(stream::unfold(watch, async |mut watch| Some((watch.next().await, watch))))
 }
 
 struct Watch<'a> {
     driver: &'a Redis,
     connection: Option<Connection>,
+    /// Whether a look succeeded on the connection.
+    worked: bool,
     /// Where the watch is, once it has read a snapshot. It survives the connection.
-    follow: Option<Follow>,
-    /// What has been read and not yet been asked for.
-    queue: VecDeque<Event>,
+    place: Option<Place>,
+    /// What has been found and not yet been asked for.
+    queue: VecDeque<Result<Event>>,
+    /// Whether the caller was told that contact is lost, and not yet that it is back.
+    is_lost: bool,
+    /// When to look next.
+    look_at: Instant,
+    /// What this watch knows of how often the server's clock was set.
+    steps: Steps,
+}
+
+/// What a watch knows of the registry.
+struct Place {
+    cursor: Cursor,
+    unannounced: Unannounced,
+    /// Whether this watch was away since it last read the stream.
+    was_away: bool,
+    /// Up to when expiries have been announced without being purged, in ms by the server's clock.
+    announced: u64,
+    /// How far the server's clock went back since leases were last corrected, in ms.
+    back: Option<u64>,
+    sample: Sample,
+}
+
+/// Why a watch cannot go on with its connection.
+struct Failure {
+    error: Error,
+    /// Whether the connection was closed, which says little of the server.
+    is_closed: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, is_closed: false }
+    }
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        Self { is_closed: error.is_io_error(), error: error::from_redis(&error) }
+    }
 }
 
 impl Watch<'_> {
     async fn next(&mut self) -> Result<Event> {
         loop {
-            if let Some(event) = self.queue.pop_front() {
-                return Ok(event);
-            }
-            if let Err(error) = self.advance().await {
-                self.connection = None;
-                if !self.queue.is_empty() {
-                    // What was not told yet comes with the next snapshot.
-                    self.queue.clear();
-                    self.follow = None;
+            if let Some(item) = self.queue.pop_front() {
+                if item.is_err() {
+                    self.is_lost = true;
+                    self.look_at = Instant::now();
                 }
-                return Err(error);
+                return item;
+            }
+            if let Err(failure) = self.advance().await {
+                self.disconnect();
+                // Servers and proxies close what is idle. Nobody need hear of it, if it takes no
+                // more than a new connection.
+                if !(failure.is_closed && std::mem::take(&mut self.worked)) {
+                    self.driver.evidence.lost_contact();
+                    self.queue.push_back(Err(failure.error));
+                }
             }
         }
     }
 
-    async fn advance(&mut self) -> Result<()> {
-        let Some(connection) = &mut self.connection else { return self.connect().await };
-        let Some(follow) = &mut self.follow else {
-            let reading = snapshot::read(self.driver, connection, Leases::Expired);
-            let snapshot = answered(SLACK + LOOK, reading).await??;
-            self.follow = Some(Follow::new(&snapshot));
-            self.queue.push_back(Event::Reset(snapshot.instances));
+    fn disconnect(&mut self) {
+        self.connection = None;
+        if let Some(place) = &mut self.place {
+            place.was_away = true;
+        }
+    }
+
+    async fn advance(&mut self) -> Result<(), Failure> {
+        let Some(connection) = &self.connection else { return self.connect().await };
+        let Some(place) = &mut self.place else {
+            let snapshot = within(SLACK + LOOK, snapshot::read(self.driver, connection)).await??;
+            self.place = Some(Place {
+                unannounced: Unannounced::beside(&snapshot),
+                cursor: Cursor::after(snapshot.position),
+                was_away: false,
+                announced: 0,
+                back: None,
+                sample: Sample::default(),
+            });
+            self.steps = self.driver.evidence.steps();
+            self.is_lost = false;
+            self.look_at = Instant::now();
+            self.queue.push_back(Ok(Event::Reset(snapshot.instances)));
             return Ok(());
         };
-        let mut step = Step { driver: self.driver, connection, follow, queue: &mut self.queue };
-        if !step.take().await? {
-            self.follow = None;
-            // A loss of contact, and not a `Reset` alone: the server may have lost its data, and
-            // clients then give every live instance a lease to register again in.
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "the stream broke off: it was trimmed, or the server lost data; reading all again",
-            ));
+        if self.look_at <= Instant::now() {
+            return self.look().await;
         }
-        Ok(())
+        if place.unannounced.is_searching() {
+            let mut redis = connection.redis.clone();
+            let keys = &self.driver.keys;
+            let findings = within(SLACK, place.unannounced.search(&mut redis, keys)).await??;
+            if !place.unannounced.is_searching() {
+                self.look_at = Instant::now();
+            }
+            self.take_in(findings).await?;
+            if self.queue.is_empty() { self.read(Duration::from_millis(1)).await } else { Ok(()) }
+        } else {
+            self.read(self.look_at - Instant::now()).await
+        }
     }
 
-    async fn connect(&mut self) -> Result<()> {
-        let mut connection =
-            answered(SLACK + LOOK, Connection::open(&self.driver.options)).await??;
+    async fn connect(&mut self) -> Result<(), Failure> {
+        let opening = Connection::open(&self.driver.options);
+        let mut connection = within(SLACK + LOOK, opening).await??;
         // A server or a user that cannot do this is told of now, not after the snapshot.
         let mut trial = redis::cmd("XREAD");
         trial.arg("STREAMS").arg(&self.driver.keys.events).arg("$");
-        answer(SLACK, trial.exec_async(&mut connection.redis)).await?;
-        if let Some(follow) = &mut self.follow {
-            let keys = &self.driver.keys;
-            let glance = answer(SLACK, Glance::read(&mut connection.redis, keys, follow)).await?;
-            if glance.is_overdue() {
-                // As long as nobody can write, contact is not back.
-                let purge = self.driver.scripts.purge(&mut connection.redis, keys);
-                error::unless_refused(answered(SLACK, purge).await?)?;
-            }
-            if glance.is_after(follow) {
-                follow.look_at = Instant::now();
-                self.queue.push_back(Event::Resumed);
-            } else {
-                self.follow = None;
-            }
-        }
+        within(SLACK, trial.exec_async(&mut connection.redis)).await??;
         self.connection = Some(connection);
+        self.worked = false;
+        self.look_at = Instant::now();
         Ok(())
     }
-}
 
-/// One step along the stream.
-struct Step<'a> {
-    driver: &'a Redis,
-    connection: &'a mut Connection,
-    follow: &'a mut Follow,
-    queue: &'a mut VecDeque<Event>,
-}
-
-impl Step<'_> {
-    /// Returns false if the position is gone.
-    async fn take(&mut self) -> Result<bool> {
-        if self.follow.look_at <= Instant::now() {
-            self.look().await?;
-        }
-        if self.queue.is_empty() { self.read().await } else { Ok(true) }
-    }
-
-    /// Looks for what the stream does not tell: leases that ran out, and what Go processes wrote.
-    async fn look(&mut self) -> Result<()> {
-        let glance = Glance::read(&mut self.connection.redis, &self.driver.keys, self.follow);
-        let glance = answer(SLACK, glance).await?;
+    /// Looks for what the stream does not tell: whether the server takes writes, leases that ran
+    /// out, and what was changed without a word.
+    async fn look(&mut self) -> Result<(), Failure> {
+        let (Some(connection), Some(place)) = (&self.connection, &mut self.place) else {
+            return Ok(());
+        };
+        let (driver, evidence, keys) = (self.driver, &self.driver.evidence, &self.driver.keys);
+        let mut redis = connection.redis.clone();
+        let after = evidence.dead(evidence.server_now()).map_or(0, |span| span.after);
+        let question = Question {
+            position: place.cursor.position(),
+            after: after.max(place.announced),
+            ids: place.unannounced.ids(),
+            renewals: evidence.only_reads().then_some(&place.sample),
+        };
+        let mut look = match within(SLACK, Look::take(&mut redis, keys, question)).await? {
+            Ok(look) => look,
+            Err(error) => {
+                if Refusal::of(&error) == Refusal::OfAll {
+                    // Without memory Redis takes no transaction. Goodbyes are to be heard even then.
+                    self.read(Duration::from_millis(1)).await?;
+                }
+                return Err(error.into());
+            }
+        };
+        self.worked = true;
         // Soon again, unless all is quiet.
-        self.follow.look_at = Instant::now();
-        if glance.is_overdue() {
-            self.expire(glance.now).await?;
-        } else if glance.last != self.follow.position || !glance.is_after(self.follow) {
-            // What the stream tells comes first.
-        } else if self.follow.disagrees_with(&glance) {
-            self.compare().await?;
-        } else {
-            let jitter = Duration::from_millis(fastrand::u64(..millis(JITTER)));
-            let quiet = glance.lease_left().map_or(LOOK, |left| LOOK.min(left + GRACE + jitter));
-            self.follow.look_at += quiet;
+        self.look_at = Instant::now();
+        let is_lost = !place.cursor.is_at(look.at_position.take())
+            || (place.was_away && place.cursor.may_be_lost(&look.entries));
+        if is_lost {
+            let error = self.lose();
+            // Once is enough.
+            return if self.is_lost { Ok(()) } else { Err(error.into()) };
         }
-        Ok(())
-    }
-
-    /// Purges. Where this process must not write, it tells its own consumer at least.
-    async fn expire(&mut self, now: u64) -> Result<()> {
-        let (redis, keys) = (&mut self.connection.redis, &self.driver.keys);
-        let purge = answered(SLACK, self.driver.scripts.purge(redis, keys)).await?;
-        if error::unless_refused(purge)?.is_none() {
-            let until = now.saturating_sub(millis(GRACE));
-            let expired = follow::expired(redis, keys, self.follow.announced, until);
-            self.queue.extend(answer(SLACK, expired).await?.into_iter().map(Event::Expire));
-            self.follow.announced = until;
-        }
-        Ok(())
-    }
-
-    /// Tells of what was changed without a word.
-    async fn compare(&mut self) -> Result<()> {
-        let reading = snapshot::read(self.driver, self.connection, Leases::All);
-        let all = answered(SLACK + LOOK, reading).await??;
-        if all.position != self.follow.position {
-            // What the stream tells comes first.
+        place.was_away = false;
+        let steps = evidence.read_clock(look.now, look.sent, look.received);
+        if self.tell_of_steps(steps) {
+            self.follow(look.entries);
             return Ok(());
         }
-        self.follow.look_at += GRACE;
-        let leaseless = self.follow.take_in(all, self.queue);
-        // Those of gosd's own form get one lease to be renewed in.
-        let (redis, keys) = (&mut self.connection.redis, &self.driver.keys);
-        for ids in leaseless.chunks(BATCH) {
-            let adopt = self.driver.scripts.adopt(redis, keys, ids, self.driver.lease());
-            match error::unless_refused(answered(SLACK, adopt).await?)? {
-                Some(adopted) => self.follow.surplus -= adopted,
-                None => break,
+        let Some(place) = &mut self.place else { return Ok(()) };
+        if let Some((sample, renewed)) = look.renewals.take() {
+            if renewed {
+                evidence.saw_renewals(place.sample.taken_at);
             }
+            place.sample = sample;
+        }
+        let is_behind = look.entries.len() >= ENTRIES;
+        let entries = std::mem::take(&mut look.entries);
+        self.follow(entries);
+
+        let mut purged = None;
+        let dead = evidence.dead(look.now);
+        if evidence.should_write() {
+            let purge = within(SLACK, driver.scripts.purge(&mut redis, keys, dead)).await?;
+            match evidence.wrote(purge, driver.options.is_of_master()) {
+                Ok(count) => purged = count,
+                Err(error) => {
+                    // After what could be read all the same.
+                    self.queue.push_back(Err(error));
+                    self.disconnect();
+                    return Ok(());
+                }
+            }
+        }
+        if self.is_lost {
+            self.is_lost = false;
+            self.queue.push_front(Ok(Event::Resumed));
+        }
+        self.correct_leases(&mut redis, &look).await?;
+        if purged.is_none()
+            && let Some(dead) = dead
+        {
+            self.announce(&mut redis, dead).await?;
+        }
+        if is_behind || purged.is_some_and(|count| count > 0) {
+            return Ok(());
+        }
+        let Some(place) = &mut self.place else { return Ok(()) };
+        let findings = place.unannounced.compare(&look);
+        if findings.lost {
+            return Err(self.lose().into());
+        }
+        self.take_in(findings).await?;
+        self.look_at += self.quiet(&look);
+        Ok(())
+    }
+
+    /// How long nothing is to be looked for after a look.
+    fn quiet(&self, look: &Look) -> Duration {
+        let jitter = Duration::from_millis(fastrand::u64(..millis(JITTER)));
+        let Some(end) = look.next_end else { return LOOK };
+        let left = Duration::from_millis((end + millis(GRACE)).saturating_sub(look.now));
+        let wait = match left.is_zero() {
+            false => left + jitter,
+            // Over, but it does not count, or not yet.
+            true => self.driver.evidence.until_judged().map_or(LOOK, |wait| wait + jitter),
+        };
+        wait.clamp(SOON, LOOK)
+    }
+
+    /// Notes that this watch does not know any more what there is.
+    ///
+    /// A loss of contact, and not a `Reset` alone: the server may have lost its data, and clients
+    /// then give every live instance the time to register again.
+    fn lose(&mut self) -> Error {
+        self.place = None;
+        Error::new(
+            ErrorKind::Unavailable,
+            "the server lost data, or this process was away for too long; reading all again",
+        )
+    }
+
+    /// Tells of a clock that was set, before anything that may follow from it.
+    fn tell_of_steps(&mut self, steps: Steps) -> bool {
+        if steps == self.steps {
+            return false;
+        }
+        self.steps = steps;
+        if let Some(place) = &mut self.place {
+            place.announced = 0;
+            place.sample = Sample::default();
+            if steps.last < 0 {
+                place.back = Some(place.back.unwrap_or(0) + steps.last.unsigned_abs());
+            }
+        }
+        let by = Duration::from_millis(steps.last.unsigned_abs());
+        let direction = if steps.last < 0 { "back" } else { "forward" };
+        self.queue.push_back(Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "the server's clock was set {direction} by {by:.1?}; no lease counts as run out \
+                 until the living have renewed theirs"
+            ),
+        )));
+        true
+    }
+
+    /// Corrects what the clock made too long while it was ahead; notes the longest lease else.
+    async fn correct_leases(
+        &mut self,
+        redis: &mut MultiplexedConnection,
+        look: &Look,
+    ) -> Result<(), Failure> {
+        let (driver, evidence) = (self.driver, &self.driver.evidence);
+        let Some(place) = &mut self.place else { return Ok(()) };
+        let Some(back) = place.back else {
+            evidence.saw_leases(look.last_end, look.now);
+            return Ok(());
+        };
+        if !evidence.only_reads() {
+            let longest = evidence.longest_lease();
+            let keys = &driver.keys;
+            while within(SLACK, driver.scripts.cut(redis, keys, longest, back)).await?? >= BATCH {}
+        }
+        place.back = None;
+        Ok(())
+    }
+
+    /// Tells this process's own consumer of the dead, where it must not remove them.
+    async fn announce(
+        &mut self,
+        redis: &mut MultiplexedConnection,
+        dead: Span,
+    ) -> Result<(), Failure> {
+        let Some(place) = &mut self.place else { return Ok(()) };
+        let until = dead.until.saturating_sub(millis(GRACE));
+        if until <= place.announced {
+            return Ok(());
+        }
+        let mut range = redis::cmd("ZRANGEBYSCORE");
+        range.arg(&self.driver.keys.leases).arg(format!("({}", place.announced)).arg(until);
+        let ids: Vec<Value> = within(SLACK, range.query_async(redis)).await??;
+        let ids = ids.into_iter().filter_map(text).map(InstanceId::from);
+        self.queue.extend(ids.map(|id| Ok(Event::Expire(id))));
+        place.announced = until;
+        Ok(())
+    }
+
+    /// Takes in what was changed without a word.
+    async fn take_in(&mut self, findings: Findings) -> Result<(), Failure> {
+        for event in findings.events {
+            match event {
+                Ok(event) => self.queue.push_back(Ok(event)),
+                Err(problem) => self.driver.skip_unreadable(&problem),
+            }
+        }
+        let (driver, Some(connection)) = (self.driver, &self.connection) else { return Ok(()) };
+        if driver.evidence.only_reads() {
+            return Ok(());
+        }
+        // They get one lease to be renewed in.
+        let mut redis = connection.redis.clone();
+        let lease = driver.evidence.lease();
+        for ids in findings.leaseless.chunks(BATCH) {
+            let adopt = driver.scripts.adopt(&mut redis, &driver.keys, ids, lease);
+            driver.evidence.wrote(within(SLACK, adopt).await?, driver.options.is_of_master())?;
         }
         Ok(())
     }
 
-    /// Waits for changes, until it is time to look. Returns false if the position is gone.
-    async fn read(&mut self) -> Result<bool> {
-        type Entries = Vec<(String, Vec<Value>)>;
-        let events = &self.driver.keys.events;
-        let position = &self.follow.position;
+    /// Takes in entries of the stream.
+    fn follow(&mut self, entries: Vec<Entry>) {
+        let Some(place) = &mut self.place else { return };
+        for entry in entries {
+            match place.cursor.advance(entry) {
+                Ok(event) => {
+                    if let Event::Put(_) = event {
+                        // Its lease may be the next to run out.
+                        self.look_at = self.look_at.min(Instant::now() + LEAST_LEASE);
+                    }
+                    place.unannounced.note(&event);
+                    self.queue.push_back(Ok(event));
+                }
+                Err(error) => self.driver.skip_unreadable(&error),
+            }
+        }
+    }
+
+    /// Waits for changes, for a time at most.
+    async fn read(&mut self, wait: Duration) -> Result<(), Failure> {
+        let (Some(connection), Some(place)) = (&self.connection, &mut self.place) else {
+            return Ok(());
+        };
+        let (events, position) = (&self.driver.keys.events, place.cursor.position());
         // Zero would block for ever.
-        let wait = (self.follow.look_at - Instant::now()).max(Duration::from_millis(1));
+        let wait = wait.max(Duration::from_millis(1));
         let mut reading = redis::pipe();
         reading.cmd("XREAD").arg("COUNT").arg(ENTRIES).arg("BLOCK").arg(millis(wait));
         reading.arg("STREAMS").arg(events).arg(position);
         // Answered right after the first: only if the entry at the position is there even now,
         // nothing between it and the entries read can have been trimmed away.
         reading.cmd("XRANGE").arg(events).arg(position).arg(position);
-        let reply = answer(wait + SLACK, reading.query_async(&mut self.connection.redis));
-        let (streams, at_position): (Option<Vec<(String, Entries)>>, Entries) = reply.await?;
-        let fields = at_position.into_iter().next().map(|(_, fields)| fields);
-        if *position != START && !self.follow.is_at(fields.as_ref()) {
-            return Ok(false);
+        // An expiry may be the work of a clock that has just been set.
+        reading.cmd("TIME");
+        let sent = StdInstant::now();
+        let mut redis = connection.redis.clone();
+        type Reply = (Option<Vec<(String, Vec<Entry>)>>, Vec<Entry>, (u64, u64));
+        let reply: Reply = within(wait + SLACK, reading.query_async(&mut redis)).await??;
+        let (streams, at_position, time) = reply;
+        if !place.cursor.is_at(at_position.into_iter().next()) {
+            return Err(self.lose().into());
         }
-        self.follow.entry = fields;
-        for (position, fields) in streams.into_iter().flatten().flat_map(|(_, entries)| entries) {
-            self.follow.position = position;
-            self.follow.entry = Some(fields.clone());
-            match layout::event(follow::text_pairs(fields).collect()) {
-                Ok(event) => {
-                    self.follow.note(&event);
-                    self.queue.push_back(event);
-                }
-                Err(error) => self.driver.skip_unreadable(&error),
-            }
-        }
-        Ok(true)
+        let now = snapshot::millis(time);
+        let steps = self.driver.evidence.read_clock(now, sent, StdInstant::now());
+        self.tell_of_steps(steps);
+        self.follow(streams.into_iter().flatten().flat_map(|(_, entries)| entries).collect());
+        Ok(())
     }
 }
 
-async fn answer<T>(within: Duration, call: impl Future<Output = RedisResult<T>>) -> Result<T> {
-    answered(within, call).await?.map_err(|error| error::from_redis(&error))
-}
-
-async fn answered<T>(within: Duration, call: impl Future<Output = T>) -> Result<T> {
-    timeout(within, call).await.map_err(|_| {
-        Error::new(ErrorKind::Timeout, format!("no answer within {within:.1?}; connecting anew"))
+async fn within<T>(time: Duration, call: impl Future<Output = T>) -> Result<T> {
+    timeout(time, call).await.map_err(|_| {
+        Error::new(ErrorKind::Timeout, format!("no answer within {time:.1?}; connecting anew"))
     })
 }

@@ -261,13 +261,48 @@ async fn a_consumer_may_only_read() {
     let reader = open(&format!("redis://reader:secret@127.0.0.1:{}", server.port())).await;
     let (mut watch, snapshot) = Watch::start(&*reader).await;
     assert_eq!(snapshot, std::slice::from_ref(&dies));
-    // Nobody purges, but its own consumer hears of it.
+    // Somebody else who watches purges for all.
+    let (mut other, _) = Watch::start(&*writer).await;
+    assert_eq!(other.event().await, Event::Expire(dies.id().clone()));
     assert_eq!(watch.event().await, Event::Expire(dies.id().clone()));
     writer.register(&lives, LONG).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(lives.clone()));
     assert_eq!(reader.list().await.unwrap(), [lives]);
     let error = reader.register(&dies, LONG).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
+}
+
+/// It cannot know why nobody renews, unless others do.
+#[tokio::test]
+async fn a_consumer_that_may_only_read_goes_by_the_renewals_of_others() {
+    let rules = ["~*", "+@read", "+@connection", "+multi", "+exec", "+time"];
+    let user = [&["--user", "reader", "on", ">secret"], rules.as_slice()].concat();
+    let server = RedisServer::start(&user).await;
+    let writer = open(&server.url()).await;
+    let [dies, lives] = [instance("dies"), instance("lives")];
+    writer.register(&dies, Duration::from_secs(1)).await.unwrap();
+    let reader = open(&format!("redis://reader:secret@127.0.0.1:{}", server.port())).await;
+    let (mut watch, _) = Watch::start(&*reader).await;
+    // Nobody renews: for all that is known, nobody can.
+    let quiet = tokio::time::timeout(Duration::from_secs(8), watch.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    assert_eq!(reader.list().await.unwrap(), std::slice::from_ref(&dies));
+
+    let renewals = async {
+        loop {
+            writer.register(&lives, LONG).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let told = async {
+        assert_eq!(watch.event().await, Event::Put(lives.clone()));
+        assert_eq!(watch.event().await, Event::Expire(dies.id().clone()));
+        assert_eq!(reader.list().await.unwrap(), std::slice::from_ref(&lives));
+    };
+    tokio::select! {
+        () = renewals => {}
+        () = told => {}
+    }
 }
 
 /// Waits until a client has registered.

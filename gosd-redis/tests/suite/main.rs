@@ -1,10 +1,12 @@
 //! The driver against real servers, which each test starts for itself.
 
 mod bad_ground;
+mod clock;
 mod conformance;
 mod fixture;
 mod go;
 mod layout;
+mod losses;
 mod sentinel;
 mod support;
 mod watch;

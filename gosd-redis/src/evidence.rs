@@ -1,0 +1,413 @@
+//! What is known of the server's clock and of its writes: whether a lease that ran out tells of a death.
+//!
+//! A lease runs out when its owner dies, and also when nobody can renew it, or when the clock that
+//! measures it is set. So a lease that ran out counts only where its owner had the chance to renew
+//! it: the server has taken writes since, and its clock has kept pace with this process's own.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use gosd_core::{Error, ErrorKind, Result};
+use redis::RedisResult;
+use tracing::debug;
+
+use crate::error::{self, Refusal};
+use crate::scripts::millis;
+
+/// The lease that a process assumes which has not registered anything: the default of gosd.
+const USUAL_LEASE: Duration = Duration::from_secs(15);
+/// The longest lease that is assumed for no other reason than that somebody has it.
+const LONGEST_ASSUMED: Duration = Duration::from_secs(60);
+/// How far the server's clock may stray from this process's before it counts as having been set.
+const STEP: u64 = 500;
+/// How exact a reading of the server's clock has to be for later ones to be compared with it.
+const EXACT: u64 = 1_000;
+/// How often a process that may only read asks whether it may write by now.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// How far apart, at most, renewals are seen where some are made all the time.
+const RENEWALS_APART: Duration = Duration::from_secs(5);
+
+/// What the calls of one driver have found out, shared by `list` and by every watch.
+pub(crate) struct Evidence {
+    state: Mutex<State>,
+    /// The first instant of the driver, from which it counts.
+    origin: Instant,
+}
+
+#[derive(Default)]
+struct State {
+    /// The lease last asked for.
+    asked: Option<Duration>,
+    /// The longest lease there was at the last look.
+    longest: Duration,
+    /// By how much the server's clock is ahead of the time since the origin, in ms: at least, and at most.
+    offset: Option<(i64, i64)>,
+    steps: Steps,
+    writes: Writes,
+    /// Until then no lease that ran out counts.
+    held_until: Option<Instant>,
+    /// Whether the server was ever heard.
+    heard: bool,
+    /// When it was first heard, by this process's own clock and by the server's, unless leases have
+    /// been held since.
+    began: Option<(Instant, u64)>,
+    renewals: Option<Renewals>,
+}
+
+/// How often the server's clock was set, and by how many ms the last time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Steps {
+    pub(crate) count: u64,
+    pub(crate) last: i64,
+}
+
+/// Whether the server takes this process's writes.
+#[derive(Clone, Copy, Default)]
+enum Writes {
+    #[default]
+    Unknown,
+    Taken,
+    /// Not when it was last asked, or it cannot be asked.
+    Refused,
+    /// It never did, because of who this process is, or which server it reads from.
+    Never {
+        ask_again: Instant,
+    },
+}
+
+/// The renewals of others, as a process sees them that may only read.
+#[derive(Clone, Copy)]
+struct Renewals {
+    /// Since when some are seen all the time.
+    since: Instant,
+    /// When the last was seen.
+    last: Instant,
+    /// A time of the server before the last of them.
+    before: u64,
+}
+
+/// The leases that count as run out: those that end after the first and not after the second, in ms
+/// by the server's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) after: u64,
+    pub(crate) until: u64,
+}
+
+impl Evidence {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::default(), origin: Instant::now() }
+    }
+
+    /// Notes the lease that the owner of an instance asks for.
+    pub(crate) fn asked_for(&self, lease: Duration) {
+        self.state().asked = Some(lease);
+    }
+
+    /// The lease to give to an instance of which nobody knows it.
+    pub(crate) fn lease(&self) -> Duration {
+        self.state().asked.unwrap_or(USUAL_LEASE)
+    }
+
+    /// The longest lease that anybody can have.
+    pub(crate) fn longest_lease(&self) -> Duration {
+        let state = self.state();
+        state.longest.max(state.asked.unwrap_or(USUAL_LEASE))
+    }
+
+    /// Notes when the last of all leases runs out, at a time of the server.
+    pub(crate) fn saw_leases(&self, last: Option<u64>, now: u64) {
+        let left = last.map_or(0, |last| last.saturating_sub(now));
+        self.state().longest = Duration::from_millis(left);
+    }
+
+    /// Notes what the server's clock says, and returns how often it was set, as far as is known.
+    pub(crate) fn read_clock(&self, now: u64, sent: Instant, received: Instant) -> Steps {
+        let since_origin = |at: Instant| signed(millis(at.saturating_duration_since(self.origin)));
+        let now_signed = signed(now);
+        let (least, most) = (now_signed - since_origin(received), now_signed - since_origin(sent));
+        let mut state = self.state();
+        let step = match state.offset {
+            Some((_, before)) if least > before + signed(STEP) => least - before,
+            Some((before, _)) if most < before - signed(STEP) => most - before,
+            _ => 0,
+        };
+        if step != 0 {
+            debug!(step, "the server's clock was set, by so many ms");
+            state.steps = Steps { count: state.steps.count + 1, last: step };
+            let lease = state.asked.unwrap_or(USUAL_LEASE);
+            let longest = state.longest.min(LONGEST_ASSUMED);
+            state.hold(received, lease.max(longest));
+        }
+        if step != 0 || state.offset.is_none() || most - least <= signed(EXACT) {
+            state.offset = Some((least, most));
+        }
+        if !state.heard {
+            state.heard = true;
+            state.began = Some((received, now));
+        }
+        state.steps
+    }
+
+    /// How often the server's clock was set, as far as is known.
+    pub(crate) fn steps(&self) -> Steps {
+        self.state().steps
+    }
+
+    /// About what the server's clock says, or 0 if it was never heard.
+    pub(crate) fn server_now(&self) -> u64 {
+        let since_origin = signed(millis(self.origin.elapsed()));
+        let offset = self.state().offset;
+        offset.map_or(0, |(least, _)| u64::try_from(least + since_origin).unwrap_or(0))
+    }
+
+    /// Notes the outcome of a registration or a goodbye.
+    pub(crate) fn tried_to_write<T>(&self, result: &RedisResult<T>) {
+        match result {
+            Ok(_) => self.writes_taken(Instant::now()),
+            Err(error) => {
+                let mut state = self.state();
+                let refusal = Refusal::of(error);
+                if refusal != Refusal::None && !state.never_wrote() {
+                    state.writes = Writes::Refused;
+                }
+            }
+        }
+    }
+
+    /// Notes the outcome of a write, which may have been one that changes nothing.
+    ///
+    /// `None` if the server refuses it to this process alone, which is no reason to stop reading.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if nobody can write, or this process no longer can: then it may be
+    /// that nobody can renew a lease. All failures of the connection.
+    pub(crate) fn wrote<T>(
+        &self,
+        result: RedisResult<T>,
+        must_be_master: bool,
+    ) -> Result<Option<T>> {
+        let error = match result {
+            Ok(value) => {
+                self.writes_taken(Instant::now());
+                return Ok(Some(value));
+            }
+            Err(error) => error,
+        };
+        let mut state = self.state();
+        match Refusal::of(&error) {
+            Refusal::None => return Err(error::from_redis(&error)),
+            Refusal::OfUser if state.never_wrote() => {}
+            Refusal::OfReplica if state.never_wrote() && !must_be_master => {}
+            _ => {
+                state.writes = Writes::Refused;
+                let problem = error::from_redis(&error);
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    format!("the server takes no writes: {problem}"),
+                ));
+            }
+        }
+        debug!("the server does not let this process write: {}", error::from_redis(&error));
+        state.writes = Writes::Never { ask_again: Instant::now() + ASK_AGAIN };
+        Ok(None)
+    }
+
+    /// Notes that contact was lost: whether the server takes writes is for the next one to show.
+    pub(crate) fn lost_contact(&self) {
+        let mut state = self.state();
+        state.renewals = None;
+        if matches!(state.writes, Writes::Taken) {
+            state.writes = Writes::Refused;
+        }
+    }
+
+    fn writes_taken(&self, now: Instant) {
+        let mut state = self.state();
+        if matches!(state.writes, Writes::Refused) {
+            let lease = state.asked.unwrap_or(USUAL_LEASE);
+            state.hold(now, lease);
+        }
+        state.writes = Writes::Taken;
+    }
+
+    /// Whether to find out if the server takes writes.
+    pub(crate) fn should_write(&self) -> bool {
+        match self.state().writes {
+            Writes::Never { ask_again } => ask_again <= Instant::now(),
+            _ => true,
+        }
+    }
+
+    /// Whether this process may only read, as far as is known.
+    pub(crate) fn only_reads(&self) -> bool {
+        matches!(self.state().writes, Writes::Never { .. })
+    }
+
+    /// Notes that leases were renewed between a time of the server and now.
+    pub(crate) fn saw_renewals(&self, before: u64) {
+        let mut state = self.state();
+        let now = Instant::now();
+        let apart = RENEWALS_APART + state.asked.unwrap_or(USUAL_LEASE) / 2;
+        let since = state.renewals.filter(|it| now - it.last <= apart).map_or(now, |it| it.since);
+        state.renewals = Some(Renewals { since, last: now, before });
+    }
+
+    /// The leases whose end tells of a death, and of which everybody may be told, at a time of the server.
+    pub(crate) fn dead(&self, now: u64) -> Option<Span> {
+        self.state().dead(Instant::now(), now)
+    }
+
+    /// The leases that are not to be listed, at a time of the server.
+    ///
+    /// Other than those of [`dead`](Self::dead) these include what had run out before this process
+    /// came. It knows nothing of the time before, so the record stays, for others to judge.
+    pub(crate) fn hidden(&self, now: u64) -> Option<Span> {
+        self.dead(now).map(|span| Span { after: 0, ..span })
+    }
+
+    /// How long it takes until leases count that have run out by now; `None` if only others can tell.
+    pub(crate) fn until_judged(&self) -> Option<Duration> {
+        let state = self.state();
+        let now = Instant::now();
+        match state.writes {
+            Writes::Taken => {
+                let fresh_until = state.began.map(|(at, _)| at + state.hold_of_fresh());
+                let until = state.held_until.max(fresh_until).unwrap_or(now);
+                Some(until.saturating_duration_since(now))
+            }
+            _ => None,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Gives the living the time to renew: half a lease.
+    fn hold(&mut self, now: Instant, lease: Duration) {
+        self.held_until = self.held_until.max(Some(now + lease / 2));
+        // Whatever had run out before this process came has that time too.
+        self.began = None;
+        self.renewals = None;
+    }
+
+    fn never_wrote(&self) -> bool {
+        matches!(self.writes, Writes::Unknown | Writes::Never { .. })
+    }
+
+    fn hold_of_fresh(&self) -> Duration {
+        self.asked.unwrap_or(USUAL_LEASE) / 2
+    }
+
+    fn dead(&self, at: Instant, now: u64) -> Option<Span> {
+        if self.held_until.is_some_and(|until| at < until) {
+            return None;
+        }
+        let hold = self.hold_of_fresh();
+        match self.writes {
+            Writes::Taken => {
+                let after = self.began.filter(|(began, _)| at < *began + hold);
+                Some(Span { after: after.map_or(0, |(_, server)| server), until: now })
+            }
+            Writes::Never { .. } => {
+                let seen = self
+                    .renewals
+                    .filter(|it| at >= it.since + hold && at <= it.last + RENEWALS_APART + hold)?;
+                Some(Span { after: 0, until: seen.before.saturating_sub(millis(hold)) })
+            }
+            Writes::Unknown | Writes::Refused => None,
+        }
+    }
+}
+
+fn signed(millis: u64) -> i64 {
+    i64::try_from(millis).unwrap_or(i64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A driver that has been at it for long, on a server that takes writes.
+    fn seasoned() -> Evidence {
+        let evidence = Evidence::new();
+        read(&evidence, 1_000_000, 0);
+        evidence.wrote(Ok(()), false).unwrap();
+        evidence.state().began = None;
+        evidence
+    }
+
+    /// Reads a clock some seconds after the origin.
+    fn read(evidence: &Evidence, now: u64, seconds: u32) -> Steps {
+        let at = evidence.origin + SECOND * seconds;
+        evidence.read_clock(now, at, at)
+    }
+
+    fn refused(code: &str) -> RedisResult<()> {
+        Err(redis::make_extension_error(code.into(), None))
+    }
+
+    #[test]
+    fn only_a_clock_that_was_set_is_a_step() {
+        let evidence = seasoned();
+        assert_eq!(read(&evidence, 1_010_100, 10).count, 0);
+        assert_eq!(read(&evidence, 1_620_000, 20), Steps { count: 1, last: 599_900 });
+        assert_eq!(evidence.dead(1_620_000), None, "the living renew first");
+        assert_eq!(read(&evidence, 1_630_000, 30).count, 1);
+        assert_eq!(read(&evidence, 1_040_000, 40), Steps { count: 2, last: -600_000 });
+    }
+
+    #[test]
+    fn a_slow_answer_is_no_step() {
+        let evidence = seasoned();
+        let (sent, received) = (evidence.origin + SECOND, evidence.origin + SECOND * 8);
+        assert_eq!(evidence.read_clock(1_007_900, sent, received).count, 0);
+        assert_eq!(read(&evidence, 1_009_000, 9).count, 0);
+    }
+
+    #[test]
+    fn who_has_just_come_judges_what_ends_from_now_on() {
+        let evidence = Evidence::new();
+        assert_eq!(evidence.dead(1_000_000), None, "nobody has written yet");
+        read(&evidence, 1_000_000, 0);
+        evidence.wrote(Ok(()), false).unwrap();
+        assert_eq!(evidence.dead(1_001_000), Some(Span { after: 1_000_000, until: 1_001_000 }));
+        assert_eq!(evidence.hidden(1_001_000), Some(Span { after: 0, until: 1_001_000 }));
+    }
+
+    #[test]
+    fn refused_writes_are_an_outage_for_who_could_write() {
+        for code in ["READONLY", "NOPERM", "OOM", "MISCONF", "NOREPLICAS"] {
+            let evidence = seasoned();
+            assert!(evidence.dead(1).is_some());
+            let error = evidence.wrote(refused(code), false).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(error.to_string().contains(code), "{error}");
+            assert_eq!((evidence.dead(1), evidence.hidden(1)), (None, None), "{code}");
+            evidence.wrote(Ok(()), false).unwrap();
+            assert_eq!(evidence.dead(1), None, "{code}: the living renew first");
+        }
+    }
+
+    #[test]
+    fn who_never_could_write_goes_on_reading() {
+        for (code, must_be_master, reads) in [
+            ("NOPERM", false, true),
+            ("NOPERM", true, true),
+            ("READONLY", false, true),
+            ("READONLY", true, false),
+            ("OOM", false, false),
+        ] {
+            let evidence = Evidence::new();
+            assert_eq!(evidence.wrote(refused(code), must_be_master).is_ok(), reads, "{code}");
+            assert_eq!(evidence.only_reads(), reads, "{code}");
+            assert_eq!(evidence.dead(1), None, "{code}: nobody is seen to renew");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! One look at everything that the stream does not tell, in one transaction of bounded size.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use gosd_core::InstanceId;
+use redis::aio::MultiplexedConnection;
+use redis::{FromRedisValue, RedisError, RedisResult, Value};
+
+use crate::cursor::{Entry, text};
+use crate::layout::Keys;
+use crate::snapshot;
+
+/// How many entries of the stream are read at once.
+pub(crate) const ENTRIES: usize = 500;
+/// How many leases are looked at, to see whether anybody renews.
+const SAMPLE: usize = 8;
+
+/// What to look for.
+pub(crate) struct Question<'a> {
+    /// The position in the stream after which to read.
+    pub(crate) position: &'a str,
+    /// The first lease of interest ends after this, in ms by the server's clock.
+    pub(crate) after: u64,
+    /// The instances of which the record itself is of interest.
+    pub(crate) ids: Vec<InstanceId>,
+    /// Leases to see the renewals of, if this process has to go by those of others.
+    pub(crate) renewals: Option<&'a Sample>,
+}
+
+/// Some leases, and when each ends.
+#[derive(Default)]
+pub(crate) struct Sample {
+    /// In ms by the server's clock.
+    pub(crate) taken_at: u64,
+    leases: Vec<(Vec<u8>, f64)>,
+}
+
+/// What there is at one instant.
+pub(crate) struct Look {
+    /// In ms, by the server's clock.
+    pub(crate) now: u64,
+    pub(crate) sent: Instant,
+    pub(crate) received: Instant,
+    /// The entry at the position.
+    pub(crate) at_position: Option<Entry>,
+    /// The entries after it, [`ENTRIES`] at most.
+    pub(crate) entries: Vec<Entry>,
+    /// How many fields the registry has.
+    pub(crate) fields: i64,
+    /// How many leases there are.
+    pub(crate) leases: i64,
+    /// When the first lease of interest ends.
+    pub(crate) next_end: Option<u64>,
+    /// When the last one of all ends.
+    pub(crate) last_end: Option<u64>,
+    pub(crate) records: HashMap<InstanceId, Record>,
+    /// The leases that end next, if asked for, and whether one of the sample before was renewed.
+    pub(crate) renewals: Option<(Sample, bool)>,
+}
+
+/// What is kept of one instance.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) url: Option<String>,
+    pub(crate) meta: Option<String>,
+    pub(crate) has_lease: bool,
+}
+
+impl Look {
+    pub(crate) async fn take(
+        redis: &mut MultiplexedConnection,
+        keys: &Keys,
+        question: Question<'_>,
+    ) -> RedisResult<Self> {
+        let Question { position, after, ids, renewals } = question;
+        let mut ask = redis::pipe();
+        ask.atomic().cmd("TIME");
+        ask.cmd("XRANGE").arg(&keys.events).arg(position).arg(position);
+        ask.cmd("XREAD").arg("COUNT").arg(ENTRIES).arg("STREAMS").arg(&keys.events).arg(position);
+        ask.cmd("HLEN").arg(&keys.registry).cmd("ZCARD").arg(&keys.leases);
+        ask.cmd("ZRANGEBYSCORE").arg(&keys.leases).arg(format!("({after}")).arg("+inf");
+        ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(1);
+        ask.cmd("ZREVRANGE").arg(&keys.leases).arg(0).arg(0).arg("WITHSCORES");
+        for id in &ids {
+            ask.cmd("HGET").arg(&keys.registry).arg(id.as_str());
+            ask.cmd("HGET").arg(&keys.meta).arg(id.as_str());
+            ask.cmd("ZSCORE").arg(&keys.leases).arg(id.as_str());
+        }
+        if let Some(sample) = renewals {
+            for (id, _) in &sample.leases {
+                ask.cmd("ZSCORE").arg(&keys.leases).arg(id);
+            }
+            ask.cmd("ZRANGEBYSCORE").arg(&keys.leases).arg(sample.taken_at).arg("+inf");
+            ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(SAMPLE);
+        }
+        let sent = Instant::now();
+        let mut replies = Replies(ask.query_async::<Vec<Value>>(redis).await?.into_iter());
+        let received = Instant::now();
+
+        let now = snapshot::millis(replies.next()?);
+        let at_position = replies.next::<Vec<Entry>>()?.into_iter().next();
+        let streams: Option<Vec<(String, Vec<Entry>)>> = replies.next()?;
+        let entries = streams.into_iter().flatten().flat_map(|(_, entries)| entries).collect();
+        let (fields, leases) = (replies.next()?, replies.next()?);
+        let (next_end, last_end) = (replies.next_end()?, replies.next_end()?);
+        let mut records = HashMap::with_capacity(ids.len());
+        for id in ids {
+            let (url, meta) = (text(replies.next()?), text(replies.next()?));
+            let has_lease = replies.next::<Value>()? != Value::Nil;
+            records.insert(id, Record { url, meta, has_lease });
+        }
+        let renewals = match renewals {
+            None => None,
+            Some(before) => {
+                let mut renewed = false;
+                for (_, end) in &before.leases {
+                    renewed |= replies.next::<Option<f64>>()?.is_some_and(|now| now > *end);
+                }
+                Some((Sample { taken_at: now, leases: replies.next()? }, renewed))
+            }
+        };
+        Ok(Self {
+            now,
+            sent,
+            received,
+            at_position,
+            entries,
+            fields,
+            leases,
+            next_end,
+            last_end,
+            records,
+            renewals,
+        })
+    }
+}
+
+/// The replies of a transaction, in turn.
+struct Replies(std::vec::IntoIter<Value>);
+
+impl Replies {
+    fn next<T: FromRedisValue>(&mut self) -> RedisResult<T> {
+        redis::from_redis_value(self.0.next().unwrap_or(Value::Nil)).map_err(RedisError::from)
+    }
+
+    /// The end of the only lease in a range, if there is one.
+    fn next_end(&mut self) -> RedisResult<Option<u64>> {
+        let range: Vec<(Value, f64)> = self.next()?;
+        Ok(range.first().map(|(_, end)| *end as u64))
+    }
+}

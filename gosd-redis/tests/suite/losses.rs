@@ -1,0 +1,159 @@
+//! A server that loses a key of the registry, by eviction or a slip: nobody has said goodbye.
+
+use std::time::Duration;
+
+use gosd_core::{Driver, Event, Instance};
+use gosd_testservers::RedisServer;
+use redis::AsyncCommands;
+
+use super::support::{LONG, Watch, instance, open};
+
+#[tokio::test]
+async fn the_hash_is_lost() {
+    let (server, driver, all) = three().await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+    lose(&server, "gosd").await;
+    // One is quick to come back, so that not all of it is gone.
+    driver.register(&all[0], LONG).await.unwrap();
+    assert_eq!(watch.event().await, Event::Put(all[0].clone()));
+    let error = watch.next().await.unwrap_err();
+    assert!(error.to_string().contains("lost data"), "{error}");
+    assert_eq!(watch.event().await, Event::Reset(vec![all[0].clone()]));
+    for instance in &all[1..] {
+        driver.register(instance, LONG).await.unwrap();
+        assert_eq!(watch.event().await, Event::Put(instance.clone()));
+    }
+}
+
+#[tokio::test]
+async fn the_leases_are_lost() {
+    let (server, driver, all) = three().await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+    lose(&server, "{gosd}:leases").await;
+    for _ in &all {
+        assert!(matches!(watch.event().await, Event::Put(put) if all.contains(&put)));
+    }
+    assert_eq!(driver.list().await.unwrap().len(), all.len());
+}
+
+#[tokio::test]
+async fn the_metadata_is_lost() {
+    let (server, driver, all) = three().await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+    lose(&server, "{gosd}:meta").await;
+    for instance in &all {
+        driver.register(instance, LONG).await.unwrap();
+        assert_eq!(watch.event().await, Event::Put(instance.clone()));
+    }
+}
+
+#[tokio::test]
+async fn the_stream_is_lost() {
+    let (server, driver, all) = three().await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+    lose(&server, "{gosd}:events").await;
+    assert!(watch.next().await.is_err());
+    assert!(matches!(watch.event().await, Event::Reset(found) if found.len() == all.len()));
+}
+
+/// Its id has not the form of gosd's, but it had a lease, so that it is not one of Go's.
+#[tokio::test]
+async fn an_id_of_ones_own_that_lost_its_lease_gets_one_more() {
+    let server = RedisServer::start(&[]).await;
+    let driver = open(&server.url()).await;
+    let own = Instance::from_parts("mail-7".into(), "mail", "http://h", [].into());
+    driver.register(&own, Duration::from_secs(2)).await.unwrap();
+    let (mut watch, snapshot) = Watch::start(&*driver).await;
+    assert_eq!(snapshot, std::slice::from_ref(&own));
+    let mark = instance("mark");
+    driver.register(&mark, LONG).await.unwrap();
+    assert_eq!(watch.event().await, Event::Put(mark.clone()));
+    driver.register(&own, Duration::from_secs(2)).await.unwrap();
+    lose(&server, "{gosd}:leases").await;
+    assert_eq!(watch.event().await, Event::Put(mark));
+    assert_eq!(watch.event().await, Event::Expire(own.id().clone()));
+}
+
+/// Redis takes no transaction without memory, and yet a goodbye is heard.
+#[tokio::test]
+async fn a_goodbye_without_memory_is_heard() {
+    let (server, driver, all) = three().await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+    let mut less = redis::cmd("CONFIG");
+    less.arg("SET").arg("maxmemory").arg("1");
+    less.exec_async(&mut server.connect(None).await).await.unwrap();
+    assert!(watch.next().await.is_err());
+    driver.deregister(all[0].id()).await.unwrap();
+    let heard = async {
+        loop {
+            match watch.next().await {
+                Ok(Event::Remove(id)) => break assert_eq!(id, *all[0].id()),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), heard).await.expect("it is heard");
+}
+
+/// What a Go process adds is searched for once, however much changes meanwhile.
+#[tokio::test]
+async fn what_go_does_is_not_read_again_and_again() {
+    const MANY: usize = 3_000;
+    let server = RedisServer::start(&[]).await;
+    let mut redis = server.connect(None).await;
+    let fill = "for i = 1, ARGV[1] do
+        redis.call('HSET', KEYS[1], 'job-' .. i, 'http://h'); redis.call('ZADD', KEYS[2], 1e15, 'job-' .. i)
+    end";
+    let script = redis::Script::new(fill);
+    let mut fill = script.key("gosd");
+    fill.key("{gosd}:leases").arg(MANY).invoke_async::<()>(&mut redis).await.unwrap();
+    let driver = open(&server.url()).await;
+    let (mut watch, snapshot) = Watch::start(&*driver).await;
+    assert_eq!(snapshot.len(), MANY);
+    redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut redis).await.unwrap();
+    redis.hset_nx::<_, _, _, ()>("gosd", "provider-2016.1", "http://a").await.unwrap();
+    let busy = async {
+        loop {
+            driver.register(&instance("busy"), LONG).await.unwrap();
+        }
+    };
+    let seen = async {
+        let mut found = None;
+        let end = std::time::Instant::now() + Duration::from_secs(8);
+        while found.is_none() || std::time::Instant::now() < end {
+            match watch.event().await {
+                Event::Put(put) if put.service() == "provider" => {
+                    assert_eq!(found.replace(put), None, "it is told once");
+                }
+                Event::Put(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    tokio::select! {
+        () = busy => {}
+        () = seen => {}
+    }
+    let mut info = redis::cmd("INFO");
+    let stats: String = info.arg("commandstats").query_async(&mut redis).await.unwrap();
+    assert!(!stats.contains("cmdstat_hgetall:"), "{stats}");
+    let scans = stats.lines().find_map(|line| line.strip_prefix("cmdstat_hscan:calls="));
+    let scans: usize = scans.unwrap().split(',').next().unwrap().parse().unwrap();
+    assert!(scans <= 4 * MANY / 500, "{stats}");
+}
+
+async fn three() -> (RedisServer, std::sync::Arc<dyn Driver>, Vec<Instance>) {
+    let server = RedisServer::start(&[]).await;
+    let driver = open(&server.url()).await;
+    let all: Vec<Instance> =
+        ["a", "b", "c"].map(|service| instance(service).with_metadata("zone", "b")).into();
+    for instance in &all {
+        driver.register(instance, LONG).await.unwrap();
+    }
+    (server, driver, all)
+}
+
+async fn lose(server: &RedisServer, key: &str) {
+    assert_eq!(server.connect(None).await.del(key).await, Ok(1));
+}
