@@ -12,13 +12,16 @@
 //! ```no_run
 //! #[tokio::main]
 //! async fn main() -> gosd::Result<()> {
-//!     // Registered from here on, until the process ends.
+//!     // Registered from here on. Keep the client: without it nobody renews the registration.
 //!     let gosd = gosd::start("orders", "http://10.0.0.7:8885").await?;
 //!
 //!     // A live URL of another service. Waits for it to appear; the next call gets the next instance.
 //!     let mail = gosd.next("mail").await?;
 //!     println!("sending by {}", mail.url());
-//!     Ok(())
+//!
+//!     // Says goodbye, so that nobody is sent here any more. SIGINT and SIGTERM do so by themselves; after
+//!     // a panic or kill -9 the registration ends with its lease.
+//!     gosd.shutdown().await
 //! }
 //! ```
 //!

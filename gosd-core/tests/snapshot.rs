@@ -1,18 +1,17 @@
 //! The file that keeps the last good view.
 
-use std::fmt::{self, Write};
+mod log;
+
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use gosd_core::{
     Client, Driver, Error, ErrorKind, Instance, InstanceId, Memory, Result, Settings, View,
     async_trait,
 };
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Level, Metadata, Subscriber};
+use log::Log;
 
 /// A memory that can be out of reach; polled.
 struct Flaky {
@@ -277,44 +276,4 @@ async fn the_file_is_written_rarely_and_only_when_there_is_news() {
         }
     }
     assert_eq!(saves, 0, "nothing has changed");
-}
-
-/// Keeps the warnings that are logged on the thread where it is the default.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    /// Those with this word.
-    fn warnings(&self, word: &str) -> Vec<String> {
-        self.0.lock().unwrap().iter().filter(|line| line.contains(word)).cloned().collect()
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
-    }
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        write!(self.0, "{field}={value:?} ").unwrap();
-    }
 }

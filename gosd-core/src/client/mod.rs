@@ -19,11 +19,13 @@ mod tell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::Stream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
+use tracing::warn;
 
 pub use self::builder::ClientBuilder;
 use self::keeper::Reply;
@@ -59,6 +61,8 @@ use crate::{
 /// ```
 #[derive(Clone)]
 #[doc(alias = "Start")]
+#[must_use = "dropping the last clone of a client ends its registration with the lease, without a goodbye; \
+              keep it, and end with `shutdown`"]
 pub struct Client {
     inner: Arc<Inner>,
 }
@@ -71,6 +75,8 @@ struct Inner {
     /// To the task that keeps the view.
     reads: mpsc::UnboundedSender<Reply>,
     tasks: Vec<AbortHandle>,
+    /// Whether it leaves by itself when the process is asked to end, so that nobody may think of it.
+    handles_signals: AtomicBool,
 }
 
 impl Client {
@@ -109,7 +115,8 @@ impl Client {
             tasks.push(state.runtime.spawn(snapshot::keep(Arc::clone(&state), path)));
         }
         let tasks = tasks.iter().map(JoinHandle::abort_handle).collect();
-        let inner = Inner { state, id, lease, reads, tasks };
+        let handles_signals = AtomicBool::new(false);
+        let inner = Inner { state, id, lease, reads, tasks, handles_signals };
         let started = async move {
             let lease = async {
                 match leased {
@@ -393,6 +400,7 @@ impl Client {
     }
 
     fn handle_signals(&self) {
+        self.inner.handles_signals.store(true, Ordering::Relaxed);
         signals::enlist(&self.inner);
     }
 
@@ -412,6 +420,19 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        let registration = self.state.status().registration;
+        if *self.handles_signals.get_mut()
+            && !self.state.is_closed()
+            && matches!(registration, Registration::Registered | Registration::Retrying { .. })
+        {
+            warn!(
+                driver = self.state.driver_name(),
+                id = self.id.as_ref().map(InstanceId::as_str),
+                "a registered client is dropped without a goodbye, and others are sent here until its \
+                 lease of {:?} has run out; keep the client, and end with shutdown()",
+                self.state.settings.lease_ttl
+            );
+        }
         self.stop();
     }
 }
