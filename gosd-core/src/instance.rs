@@ -22,6 +22,16 @@ impl InstanceId {
         Self(format!("{service}-{}", Uuid::now_v7().simple()).into())
     }
 
+    /// The id of the record that drains the instance with this id.
+    pub(crate) fn of_drain(&self) -> Self {
+        Self(format!("{DRAIN}-{self}").into())
+    }
+
+    /// The id of the instance that the record with this id drains, if it is the id of such a record.
+    pub(crate) fn drained(&self) -> Option<Self> {
+        self.0.strip_prefix(DRAIN)?.strip_prefix('-').map(Self::from)
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -104,6 +114,9 @@ pub struct Instance {
     metadata: Option<Box<BTreeMap<String, String>>>,
 }
 
+/// The service of the records that drain others.
+pub(crate) const DRAIN: &str = "gosd.drain";
+
 static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
 
 impl Instance {
@@ -111,11 +124,12 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if the name is not 1 to 128 characters of `A-Z a-z 0-9 . _ -`, or the
-    /// URL is not absolute with a scheme and a host, is longer than 2,048 bytes, or is one that nobody
+    /// [`ErrorKind::Config`] if the name is not 1 to 128 characters of `A-Z a-z 0-9 . _ -` or starts
+    /// with `gosd.`, which is reserved, or the URL is not absolute with a scheme and a host, is longer than 2,048 bytes, or is one that nobody
     /// else can reach: the hosts `0.0.0.0` and `[::]`, which stand for all addresses, and the port 0.
     pub fn new(service: &str, url: &str) -> Result<Self> {
         limits::check_service(service)?;
+        limits::check_not_reserved(service)?;
         limits::check_url(url)?;
         Ok(Self::from_parts(InstanceId::unique(service), service, url, BTreeMap::new()))
     }
@@ -129,6 +143,28 @@ impl Instance {
     ) -> Self {
         let metadata = (!metadata.is_empty()).then(|| Box::new(metadata));
         Self { id, service: service.into(), url: url.into(), metadata }
+    }
+
+    /// Makes the record that drains an instance: registered like any other, for as long as its lease
+    /// runs, it has every client leave that instance out of its rotation.
+    ///
+    /// It is a record of its own, of the service `gosd.drain`, so that no heartbeat of the instance's
+    /// owner overwrites it and nobody has to remember to take it away. To end the drain earlier,
+    /// deregister it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use gosd_core::{Driver, Instance, Memory};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let (driver, mail) = (Memory::new(), Instance::new("mail", "http://10.0.0.7:25")?);
+    /// let drain = Instance::drain_of(mail.id());
+    /// driver.register(&drain, Duration::from_secs(600)).await?;
+    /// driver.deregister(drain.id()).await?;
+    /// # Ok::<(), gosd_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn drain_of(target: &InstanceId) -> Self {
+        Self::from_parts(target.of_drain(), DRAIN, "gosd://drain", BTreeMap::new())
     }
 
     /// Adds one entry of metadata, in place of one with the same key.
@@ -217,6 +253,11 @@ impl Instance {
         Ok(Self::from_parts(json.id.into(), &json.service, &json.url, json.metadata))
     }
 
+    /// The service's name as the instances of the service share it.
+    pub(crate) fn shared_service(&self) -> &Arc<str> {
+        &self.service
+    }
+
     /// Shares the text of the service's name with the other instances of the service.
     pub(crate) fn intern_service(&mut self, name: &Arc<str>) {
         debug_assert_eq!(self.service, *name);
@@ -302,6 +343,28 @@ mod tests {
             let instance = Instance::new("a", base).unwrap();
             assert_eq!(instance.url_with(path), expected, "{base} {path}");
         }
+    }
+
+    #[test]
+    fn names_of_gosd_itself_are_refused() {
+        for name in ["gosd.", "gosd.drain", "gosd.x-y"] {
+            let error = Instance::new(name, "http://h").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains("reserved"), "{error}");
+        }
+        for name in ["gosd", "gosd-x", "Gosd.x", "x.gosd."] {
+            Instance::new(name, "http://h").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_drain_names_its_target_and_may_be_registered() {
+        let target = Instance::new("mail", "http://h").unwrap();
+        let drain = Instance::drain_of(target.id());
+        drain.check().unwrap();
+        assert_eq!(drain.id().as_str(), format!("gosd.drain-{}", target.id()));
+        assert_eq!(drain.id().drained().as_ref(), Some(target.id()));
+        assert_eq!(target.id().drained(), None);
     }
 
     #[test]

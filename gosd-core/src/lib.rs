@@ -24,12 +24,13 @@ pub use change::Change;
 // For the facade, which knows what a driver needs of the runtime.
 #[doc(hidden)]
 pub use client::panics_in_silence;
-pub use client::{Client, ClientBuilder, Service};
+pub use client::{Client, ClientBuilder, Counts, Service, ServiceStats, Stats};
 pub use driver::{Driver, Event};
 pub use driver_url::{DriverUrl, TlsFiles};
 pub use error::{Error, ErrorKind, Result};
 pub use instance::{Instance, InstanceId};
 pub use memory::Memory;
+pub use registry::Outcome;
 pub use settings::Settings;
 pub use status::{Registration, Status, View};
 

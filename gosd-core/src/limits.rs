@@ -22,6 +22,22 @@ pub fn check_service(name: &str) -> Result<()> {
     check_name("service name", name, MAX_SERVICE)
 }
 
+/// Whether a service's name is one of gosd's own, which no program registers: it starts with `gosd.`.
+pub(crate) fn is_reserved(service: &str) -> bool {
+    service.starts_with("gosd.")
+}
+
+/// Judges that a service's name is not one of gosd's own.
+pub(crate) fn check_not_reserved(service: &str) -> Result<()> {
+    match is_reserved(service) {
+        false => Ok(()),
+        true => Err(Error::config(format!(
+            "the service name {} starts with \"gosd.\", which is reserved for gosd itself",
+            shown(service)
+        ))),
+    }
+}
+
 /// Judges a namespace: 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
 ///
 /// # Errors

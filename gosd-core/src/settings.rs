@@ -50,7 +50,7 @@ pub struct Settings {
     /// How many requests in a row have to fail, as reported, until an instance is left out of the
     /// rotation of this client: 0 to 1,000, by default 3; 0 is never.
     pub eject_after: u32,
-    /// For how long it is left out, doubled each further time up to a minute: 100 ms to a day, by
+    /// For how long it is left out, doubled each further time up to a minute: 1 s to a day, by
     /// default 5 s.
     pub eject_for: Duration,
     /// For how long a client that ends on a signal serves on after its goodbye, so that those who have
@@ -116,7 +116,7 @@ impl Settings {
         within("refresh_interval", self.refresh_interval, least..=DAY)?;
         within("timeout", self.timeout, least..=DAY)?;
         within("eject_after", self.eject_after, 0..=1_000)?;
-        within("eject_for", self.eject_for, Duration::from_millis(100)..=DAY)?;
+        within("eject_for", self.eject_for, Duration::from_secs(1)..=DAY)?;
         within("drain", self.drain, Duration::ZERO..=HOUR)?;
         if let Some(max_stale) = self.max_stale {
             within("max_stale", max_stale, Duration::ZERO..=YEAR)?;
@@ -163,7 +163,7 @@ mod tests {
             ("max_stale", Settings::default().max_stale(YEAR + ms(1))),
             ("timeout", Settings::default().timeout(ms(0))),
             ("eject_after", Settings::default().eject_after(1_001)),
-            ("eject_for", Settings::default().eject_for(ms(99))),
+            ("eject_for", Settings::default().eject_for(ms(999))),
             ("drain", Settings::default().drain(HOUR + ms(1))),
         ] {
             let error = settings.check().unwrap_err();

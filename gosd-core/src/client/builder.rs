@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{Client, runtime};
-use crate::{Driver, Error, Instance, Registration, Result, Settings, View};
+use crate::{Driver, Error, Instance, Registration, Result, Settings, View, limits};
 
 /// What a [`Client`] is made from; see [`Client::builder`].
 #[must_use]
@@ -105,6 +105,7 @@ impl ClientBuilder {
             None => Registration::DiscoverOnly,
             Some(instance) => {
                 instance.check()?;
+                limits::check_not_reserved(instance.service())?;
                 match self.unready {
                     true => Registration::Withdrawn,
                     false => Registration::beginning(Instant::now().into_std()),

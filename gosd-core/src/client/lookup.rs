@@ -88,7 +88,7 @@ impl Service {
             self.cached = Cached::of(services, &self.name);
         }
         let cached = self.cached.as_mut()?;
-        let slot = cached.turns.take();
+        let slot = cached.turns.take()?;
         if slot.wrapping_sub(cached.first) >= cached.leaf.len() {
             let (leaf, first) = cached.rotation.leaf(slot)?;
             (cached.leaf, cached.first) = (Arc::clone(leaf), first);

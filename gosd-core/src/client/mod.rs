@@ -11,6 +11,7 @@ mod snapshot;
 mod staleness;
 mod start;
 mod state;
+mod stats;
 mod streams;
 mod succession;
 mod tasks;
@@ -36,9 +37,12 @@ pub use self::runtime::panics_in_silence;
 pub(crate) use self::snapshot::fuzzing;
 use self::start::Starting;
 use self::state::State;
+pub use self::stats::{Counts, ServiceStats, Stats};
 use self::tasks::{AbortOnDrop, spawn};
+use crate::registry::Standing;
 use crate::{
-    Change, Driver, Error, Instance, InstanceId, Registration, Result, Settings, Status, View,
+    Change, Driver, Error, Instance, InstanceId, Outcome, Registration, Result, Settings, Status,
+    View,
 };
 
 /// A client of one registry: keeps its own instance registered, and a live view of all others.
@@ -177,7 +181,35 @@ impl Client {
         Service::new(Arc::clone(&self.inner.state), service)
     }
 
-    /// The instances of a service in the order of their turns, as last known.
+    /// Says how a request to an instance went, for who sends by other means than a `Turn`.
+    ///
+    /// [`eject_after`](field@Settings::eject_after) failures in a row take an instance out of the
+    /// rotation of this client for [`eject_for`](field@Settings::eject_for), doubled each further time
+    /// up to a minute; any answer resets that, and takes it back. After that time it is on probation: a
+    /// failure takes it out again. Requests that [`Refused`](Outcome::Refused) take out at most half of
+    /// the instances of a service, and the last one is never taken out: if it fails as often, all come
+    /// back, for when everybody fails it is this process that is cut off. A changed record of the
+    /// instance forgets everything. Nothing of it is ever written to the backend.
+    ///
+    /// While no request fails, an answer costs a look at a shared flag. Of an id that is not in the
+    /// view, and after a shutdown, nothing is noted.
+    pub fn report(&self, id: &InstanceId, outcome: Outcome) {
+        self.inner.state.report(id, outcome);
+    }
+
+    /// The instances that [reports](Client::report) have taken out of the rotation at present.
+    pub fn ejected(&self) -> Vec<Arc<Instance>> {
+        self.inner.state.directory.that_are(Standing::Ejected)
+    }
+
+    /// The instances that records in the registry take out of the rotation at present; see
+    /// [`Instance::drain_of`].
+    pub fn drained(&self) -> Vec<Arc<Instance>> {
+        self.inner.state.directory.that_are(Standing::Drained)
+    }
+
+    /// The instances of a service as last known: those in rotation in the order of their turns, and
+    /// after them those that are out of it for a while.
     pub fn instances(&self, service: &str) -> Vec<Arc<Instance>> {
         self.inner.state.directory.instances(service)
     }
@@ -273,6 +305,26 @@ impl Client {
     /// How the client stands with its backend.
     pub fn status(&self) -> Status {
         self.inner.state.status()
+    }
+
+    /// What the client has done so far, in numbers; for a page, or whatever collects metrics.
+    ///
+    /// It is pulled, so that no pick pays for it, and costs a look at every service.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use gosd_core::{Client, Memory};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let client = Client::builder(Arc::new(Memory::new())).start().await?;
+    /// client.add_local("mail", "http://10.0.0.7:25")?;
+    /// client.pick("mail");
+    /// let stats = client.stats();
+    /// assert_eq!((stats.added, stats.services[0].picks), (1, 1));
+    /// # Ok::<(), gosd_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.inner.state.stats()
     }
 
     /// The status now, and again whenever it says something new; ends with the client.

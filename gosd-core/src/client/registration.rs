@@ -14,6 +14,7 @@ impl State {
     /// Notes a heartbeat that was answered, unless the client has left in the meantime.
     pub(crate) fn registered(&self, instance: &Instance, sent_at: Instant) {
         self.step(|core, now| {
+            core.tally.heartbeats.count(true);
             if core.closed || !core.status.registration.is_wanted() {
                 return ((), Effects::default());
             }
@@ -30,6 +31,7 @@ impl State {
 
     pub(crate) fn registration_failed(&self, error: &Error) {
         self.step(|core, now| {
+            core.tally.heartbeats.count(false);
             let error = error.clone();
             let failing = match &core.status.registration {
                 Registration::Registered => {

@@ -1,6 +1,7 @@
 //! What the client's handles and its background tasks share.
 
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,12 +12,13 @@ use tracing::debug;
 
 use super::lookup::Lookups;
 use super::staleness::Staleness;
+use super::stats::Tally;
 use super::tell::{News, Outbox};
 use crate::follow::{self, BATCH};
-use crate::registry::{Directory, Effects, Registry};
+use crate::registry::{Directory, Effects, Outcome, Registry};
 use crate::{
     Change, Driver, Error, ErrorKind, Event, Instance, InstanceId, Registration, Result, Settings,
-    Status, View,
+    Status, View, limits,
 };
 
 /// How many changes a reader of `changes` may be behind before it gets a `Reset`.
@@ -40,6 +42,8 @@ pub(crate) struct State {
     driver: Mutex<Option<Arc<dyn Driver>>>,
     core: Mutex<Core>,
     staleness: Staleness,
+    /// Whether reports speak against anybody, so that an answer may be news.
+    is_anybody_failing: AtomicBool,
 }
 
 /// What only one thread at a time may look at or change.
@@ -57,6 +61,7 @@ pub(super) struct Core {
     pub(super) renewed_at: Option<Instant>,
     /// How the last goodbye went.
     pub(super) goodbye: Option<Result<()>>,
+    pub(super) tally: Tally,
     pub(super) outbox: Outbox,
 }
 
@@ -80,7 +85,7 @@ impl State {
         let directory = Arc::new(Directory::default());
         let status = Status { registration, view: View::Unknown };
         let core = Core {
-            registry: Registry::new(settings.lease_ttl, Arc::clone(&directory)),
+            registry: Registry::new(&settings, Arc::clone(&directory)),
             status: status.clone(),
             closed: false,
             own,
@@ -88,6 +93,7 @@ impl State {
             registered_since: None,
             renewed_at: None,
             goodbye: None,
+            tally: Tally::default(),
             outbox: Outbox::default(),
         };
         let staleness = Staleness::new(settings.max_stale);
@@ -103,6 +109,7 @@ impl State {
             driver: Mutex::new(Some(driver)),
             core: Mutex::new(core),
             staleness,
+            is_anybody_failing: AtomicBool::new(false),
         }
     }
 
@@ -143,6 +150,7 @@ impl State {
 
     /// Applies a read; false if it was overtaken by a `Reset`.
     pub(crate) fn finish_read(&self, all: Vec<Instance>) -> bool {
+        self.lock().tally.reads.count(true);
         let applied = self.step_if_open(|registry, now| match registry.finish_read(all, now) {
             Some(effects) => (true, effects),
             None => (false, Effects::default()),
@@ -151,7 +159,13 @@ impl State {
     }
 
     pub(crate) fn abandon_read(&self) {
-        self.lock().registry.abandon_read();
+        let mut core = self.lock();
+        core.tally.reads.count(false);
+        core.registry.abandon_read();
+    }
+
+    pub(crate) fn count_lost_watch(&self) {
+        self.lock().tally.watch_restarts += 1;
     }
 
     pub(crate) fn lose_contact(&self, error: Error) {
@@ -225,16 +239,36 @@ impl State {
         })
     }
 
+    /// Notes how a request to an instance went.
+    pub(crate) fn report(&self, id: &InstanceId, outcome: Outcome) {
+        // Nearly always nothing speaks against anybody, and then an answer costs no lock.
+        if outcome != Outcome::Answered || self.is_anybody_failing.load(Ordering::Relaxed) {
+            self.step_if_open(|registry, now| ((), registry.report(id, outcome, now)));
+        }
+    }
+
+    /// When the next ejected instance is due to come back into rotation.
+    pub(crate) fn next_readmission(&self) -> Option<Instant> {
+        self.lock().registry.next_readmission()
+    }
+
+    /// Has those back into rotation whose time is over.
+    pub(crate) fn readmit_due(&self) {
+        self.step_if_open(|registry, now| ((), registry.readmit_due(now)));
+    }
+
     /// Ends everything that waits; the view is served on as it is.
     pub(crate) fn close(&self) {
         self.step(|core, now| {
+            let mut effects = Effects::default();
             if !mem::replace(&mut core.closed, true) {
+                effects = core.registry.readmit_all();
                 core.registry.lose_contact(Error::closed("watch"), now);
                 // Set here, because this loss of contact is no failure to warn of.
                 core.status.view = core.registry.view();
                 core.outbox.push(News::Closed(core.status.clone()));
             }
-            ((), Effects::default())
+            ((), effects)
         });
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(driver);
@@ -275,7 +309,9 @@ impl State {
     /// client is shut down.
     pub(super) fn changes(&self) -> (Change, u64, Option<broadcast::Receiver<Numbered>>) {
         let core = self.lock();
-        let all = core.registry.instances().cloned().collect();
+        let all = core.registry.instances();
+        let all = all.filter(|instance| !limits::is_reserved(instance.service())).cloned();
+        let all = all.collect();
         let receiver = (!core.closed).then(|| self.changes.subscribe());
         (Change::Reset(all), core.version, receiver)
     }
@@ -354,6 +390,11 @@ impl State {
         core.note(effects);
         core.note_replacement(now, self.settings.lease_ttl);
         self.staleness.note(core.registry.aging_since());
+        let is_anybody_failing = core.registry.is_anybody_failing();
+        // Every report looks at it: what does not change is not written.
+        if self.is_anybody_failing.load(Ordering::Relaxed) != is_anybody_failing {
+            self.is_anybody_failing.store(is_anybody_failing, Ordering::Relaxed);
+        }
         drop(core);
         self.tell();
         result
@@ -368,6 +409,7 @@ impl Core {
     /// Puts what a step did into the outbox.
     fn note(&mut self, effects: Effects) {
         if !effects.changes.is_empty() {
+            self.tally.count(&effects.changes);
             let first = self.version + 1;
             self.version += effects.changes.len() as u64;
             self.outbox.push(News::Changes(first, effects.changes));

@@ -90,9 +90,9 @@ impl State {
             News::Changes(first, changes) => {
                 self.wake_lookups(|lookups| {
                     let services = changes.iter().filter_map(|change| match change {
-                        Change::Added(instance) | Change::Updated(instance) => {
-                            lookups.get(instance.service())
-                        }
+                        Change::Added(instance)
+                        | Change::Updated(instance)
+                        | Change::Readmitted(instance) => lookups.get(instance.service()),
                         _ => None,
                     });
                     services.cloned().collect()

@@ -1,16 +1,15 @@
-//! What readers share: the instances in rotation by service, and the cursors over them.
+//! What readers share: the rotations of all services.
 
 use std::cell::RefCell;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
 use foldhash::fast::RandomState;
 use rpds::HashTrieMapSync;
 
-use super::slots::{Leaf, Slots};
-use crate::Instance;
+use super::rotation::{Places, Rotation, Standing};
+use crate::{Instance, limits};
 
 /// The services that have instances. Readers never lock; writers take turns, under their own lock.
 pub(crate) struct Directory {
@@ -28,29 +27,6 @@ type Last = Cache<Arc<ArcSwap<Services>>, Arc<Services>>;
 
 /// Every service at one moment; a change shares what it does not touch.
 pub(crate) type Services = HashTrieMapSync<Arc<str>, Arc<Rotation>, RandomState>;
-
-/// The instances of one service at one moment, in the order in which they are picked.
-pub(crate) struct Rotation {
-    turns: Turns,
-    // An instance that a process skips for a while would be left out here, and here alone: the pick
-    // pays nothing for it.
-    slots: Slots<Arc<Instance>>,
-}
-
-/// Whose turn it is, among so many.
-#[derive(Clone)]
-pub(crate) struct Turns {
-    cursor: Arc<Cursor>,
-    /// What to subtract from the cursor, so that a change of length does not move the turn.
-    origin: usize,
-    len: usize,
-}
-
-/// The counter of a service's picks, for all handles and all that ever comes into rotation.
-///
-/// Alone on its cache lines: what is read beside it would leave the other cores with every pick.
-#[repr(align(128))]
-struct Cursor(AtomicUsize);
 
 impl Default for Directory {
     fn default() -> Self {
@@ -78,19 +54,34 @@ impl Directory {
         .unwrap_or_else(|_| next(&self.services.load(), service))
     }
 
-    /// The instances of a service, in the order of their turns.
+    /// The instances of a service: those in rotation, in the order of their turns, and the others.
     pub(crate) fn instances(&self, service: &str) -> Vec<Arc<Instance>> {
         match self.services.load().get(service) {
-            Some(rotation) => rotation.slots.iter().cloned().collect(),
+            Some(rotation) => rotation.places().iter().cloned().collect(),
             None => Vec::new(),
         }
     }
 
-    /// The names of the services, sorted.
+    /// The instances of all services that stand so.
+    pub(crate) fn that_are(&self, standing: Standing) -> Vec<Arc<Instance>> {
+        let services = self.services.load();
+        let lists = services.values().map(|rotation| rotation.places().list(standing));
+        lists.flat_map(|list| list.iter().cloned()).collect()
+    }
+
+    /// The services but for the reserved ones, sorted by name.
+    pub(crate) fn sorted(&self) -> Vec<(Arc<str>, Arc<Rotation>)> {
+        let services = self.services.load();
+        let open = services.iter().filter(|(name, _)| !limits::is_reserved(name));
+        let mut sorted: Vec<_> =
+            open.map(|(name, rotation)| (Arc::clone(name), Arc::clone(rotation))).collect();
+        sorted.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        sorted
+    }
+
+    /// The names of the services but for the reserved ones, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.services.load().keys().map(ToString::to_string).collect();
-        names.sort_unstable();
-        names
+        self.sorted().into_iter().map(|(name, _)| name.to_string()).collect()
     }
 
     /// The name of a service that differs from this one in case only.
@@ -99,108 +90,73 @@ impl Directory {
         services.keys().find(|name| name.eq_ignore_ascii_case(service)).cloned()
     }
 
-    /// What is in rotation for a service, and its name as readers share it.
-    pub(super) fn slots(&self, service: &str) -> (Arc<str>, Slots<Arc<Instance>>) {
+    /// The places of a service, and its name as readers share it.
+    pub(super) fn places(&self, service: &str) -> (Arc<str>, Places) {
         match self.services.load().get_key_value(service) {
-            Some((name, rotation)) => (Arc::clone(name), rotation.slots.clone()),
-            None => (service.into(), Slots::default()),
+            Some((name, rotation)) => (Arc::clone(name), rotation.places().clone()),
+            None => (service.into(), Places::default()),
         }
     }
 
-    /// Makes a batch of changes visible at once: what is in rotation for the services they touched.
+    /// Makes a batch of changes visible at once: the places of the services they touched.
     ///
-    /// Returns whether a service came up that was not there before, and what was visible until now.
+    /// Returns what was visible until now, if anything changed.
     pub(super) fn publish(
         &self,
-        changed: impl ExactSizeIterator<Item = (Arc<str>, Slots<Arc<Instance>>)>,
-    ) -> (bool, Option<Arc<Services>>) {
+        changed: impl ExactSizeIterator<Item = (Arc<str>, Places)>,
+    ) -> Option<Arc<Services>> {
         if changed.len() == 0 {
-            return (false, None);
+            return None;
         }
-        let mut services = Services::clone(&self.services.load());
-        let mut came = false;
-        for (name, slots) in changed {
-            let before = services.get(&name);
-            came |= before.is_none() && slots.len() > 0;
-            if slots.len() > 0 {
-                let rotation = match before {
-                    Some(before) => before.with(slots),
-                    None => Rotation::new(slots),
-                };
-                services.insert_mut(name, Arc::new(rotation));
-            } else {
+        let visible = self.services.load_full();
+        let mut services = Services::clone(&visible);
+        let mut go_on = Vec::with_capacity(changed.len());
+        for (name, places) in changed {
+            let before = visible.get(&name);
+            if places.len() == 0 {
                 services.remove_mut(&name);
+                continue;
+            }
+            let rotation = match before {
+                Some(before) => before.with(places),
+                None => Rotation::new(places),
+            };
+            go_on.extend(before.map(|before| (Arc::clone(&name), before)));
+            services.insert_mut(name, Arc::new(rotation));
+        }
+        if go_on.len() > 1 {
+            // All that time there were picks, which moved the turns on by the old lengths.
+            for (name, before) in go_on {
+                if let Some(rotation) = services.get_mut(&name).and_then(Arc::get_mut) {
+                    rotation.catch_up(before);
+                }
             }
         }
-        (came, Some(self.services.swap(Arc::new(services))))
-    }
-}
-
-impl Rotation {
-    fn new(slots: Slots<Arc<Instance>>) -> Self {
-        Self { turns: Turns::new(slots.len()), slots }
-    }
-
-    /// Other instances in the same rotation; the turn stays where it is, unless it fell off the end.
-    fn with(&self, slots: Slots<Arc<Instance>>) -> Self {
-        Self { turns: self.turns.among(slots.len()), slots }
-    }
-
-    pub(crate) fn turns(&self) -> &Turns {
-        &self.turns
-    }
-
-    /// Some slots around the one given, and the number of the first, for handles to keep cached.
-    pub(crate) fn leaf(&self, slot: usize) -> Option<(&Arc<Leaf<Arc<Instance>>>, usize)> {
-        self.slots.leaf(slot)
-    }
-}
-
-impl Turns {
-    fn new(len: usize) -> Self {
-        // A random start, so that a fleet restarting together does not fall on one instance.
-        let start = fastrand::usize(..len);
-        Self { cursor: Arc::new(Cursor(AtomicUsize::new(start))), origin: 0, len }
-    }
-
-    fn among(&self, len: usize) -> Self {
-        let ticket = self.cursor.0.load(Ordering::Relaxed);
-        let slot = self.slot(ticket);
-        let slot = if slot < len { slot } else { 0 };
-        Self { cursor: Arc::clone(&self.cursor), origin: ticket.wrapping_sub(slot), len }
-    }
-
-    /// Takes the next turn: the number of a slot.
-    pub(crate) fn take(&self) -> usize {
-        self.slot(self.cursor.0.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn slot(&self, ticket: usize) -> usize {
-        // A rotation is never empty.
-        ticket.wrapping_sub(self.origin) % self.len.max(1)
+        self.services.store(Arc::new(services));
+        Some(visible)
     }
 }
 
 fn next(services: &Services, service: &str) -> Option<Arc<Instance>> {
     let rotation = services.get(service)?;
-    rotation.slots.get(rotation.turns.take()).cloned()
+    rotation.slots().get(rotation.turns().take()?).cloned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn instances(count: usize) -> Slots<Arc<Instance>> {
-        let mut slots = Slots::default();
+    fn instances(count: usize) -> Places {
+        let mut places = Places::default();
         for i in 0..count {
             let instance = Instance::from_parts(format!("a-{i}").into(), "a", "", [].into());
-            slots.push(Arc::new(instance));
+            places.list_mut(Standing::InRotation).push(Arc::new(instance));
         }
-        slots
+        places
     }
 
-    fn publish(directory: &Directory, count: usize) -> bool {
-        directory.publish([("a".into(), instances(count))].into_iter()).0
+    fn publish(directory: &Directory, count: usize) {
+        directory.publish([("a".into(), instances(count))].into_iter());
     }
 
     fn picks(directory: &Directory, count: usize) -> Vec<String> {
@@ -269,22 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn the_counter_may_wrap() {
-        let mut turns = Turns::new(3);
-        turns.cursor.0.store(usize::MAX - 1, Ordering::Relaxed);
-        turns = turns.among(3);
-        let turns: Vec<_> = (0..4).map(|_| turns.take()).collect();
-        for (turn, next) in turns.iter().zip(&turns[1..]) {
-            assert_eq!((turn + 1) % 3, *next);
-        }
-    }
-
-    #[test]
     fn an_emptied_service_is_forgotten() {
         let directory = Directory::default();
-        assert!(publish(&directory, 2) && !publish(&directory, 3));
+        publish(&directory, 2);
         publish(&directory, 0);
         assert!(directory.pick("a").is_none() && directory.names().is_empty());
-        assert!(publish(&directory, 1), "it is new again");
+        assert!(directory.services().load().is_empty());
     }
 }

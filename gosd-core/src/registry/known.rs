@@ -1,3 +1,5 @@
+//! What a client knows of every instance: the writers' side of the rotations.
+
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -6,8 +8,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::directory::{Directory, Services};
-use super::slots::Slots;
-use crate::{Change, Instance, InstanceId};
+use super::rotation::{Places, Standing};
+use crate::{Change, Instance, InstanceId, limits};
 
 /// The instances by id, and their places in what readers see.
 ///
@@ -17,7 +19,7 @@ pub(super) struct Known {
     by_id: HashMap<ById, Place, RandomState>,
     drafts: Drafts,
     changes: Vec<Change>,
-    mark: u32,
+    mark: u16,
     /// What readers saw before, kept so that the last to let go of it is hardly ever a reader, whose
     /// pick would then take the time to free it.
     before: Option<Arc<Services>>,
@@ -29,7 +31,7 @@ type Drafts = HashMap<Arc<str>, Draft, RandomState>;
 struct Draft {
     /// The name as its instances and the readers share it.
     name: Arc<str>,
-    slots: Slots<Arc<Instance>>,
+    places: Places,
 }
 
 /// An instance as a key: its id is not stored a second time.
@@ -38,7 +40,8 @@ struct ById(Arc<Instance>);
 #[derive(Clone, Copy)]
 struct Place {
     slot: u32,
-    mark: u32,
+    mark: u16,
+    standing: Standing,
 }
 
 impl Known {
@@ -68,26 +71,29 @@ impl Known {
     /// Adds an instance, or puts it in place of the one with its id; marks it.
     pub(super) fn put(&mut self, mut instance: Instance) {
         let Some((ById(before), place)) = self.by_id.get_key_value(instance.id().as_str()) else {
-            let instance = self.add(instance);
+            let instance = self.add(instance, Standing::InRotation);
             self.changes.push(Change::Added(instance));
             return;
         };
         if **before == instance {
             self.mark(instance.id());
         } else if before.service() == instance.service() {
-            let slot = place.slot;
+            let place = *place;
             let draft = draft(&mut self.drafts, &self.directory, instance.service());
             instance.intern_service(&draft.name);
             let instance = Arc::new(instance);
-            draft.slots.set(slot as usize, Arc::clone(&instance));
+            let list = draft.places.list_mut(place.standing);
+            list.set(place.slot as usize, Arc::clone(&instance));
             // Removed first, because inserting would keep the key that is there: the old instance.
             self.by_id.remove(instance.id().as_str());
-            self.insert(&instance, slot);
+            self.insert(&instance, place.slot, place.standing);
             self.changes.push(Change::Updated(instance));
         } else {
+            // It stands as it did, until that is changed and told.
+            let standing = place.standing;
             let id = instance.id().clone();
             self.cut(&id);
-            let instance = self.add(instance);
+            let instance = self.add(instance, standing);
             self.changes.push(Change::Updated(instance));
         }
     }
@@ -116,48 +122,113 @@ impl Known {
         unmarked.map(|(ById(instance), _)| instance.id().clone()).collect()
     }
 
-    /// Makes the changes since the last call visible to readers, and returns them; and whether a
-    /// service came up that was not there before.
-    pub(super) fn publish(&mut self) -> (Vec<Change>, bool) {
-        let drafts = self.drafts.drain().map(|(name, draft)| (name, draft.slots));
-        let (came, before) = self.directory.publish(drafts);
-        self.before = before.or(self.before.take());
-        (std::mem::take(&mut self.changes), came)
+    /// Whether the snapshot that was marked last holds it.
+    pub(super) fn is_marked(&self, id: &InstanceId) -> bool {
+        self.by_id.get(id.as_str()).is_some_and(|place| place.mark == self.mark)
     }
 
-    fn add(&mut self, mut instance: Instance) -> Arc<Instance> {
+    pub(super) fn standing(&self, id: &InstanceId) -> Option<Standing> {
+        self.by_id.get(id.as_str()).map(|place| place.standing)
+    }
+
+    /// Takes an instance out of rotation, or back into it at the end; returns it if that is news.
+    pub(super) fn set_standing(
+        &mut self,
+        id: &InstanceId,
+        standing: Standing,
+    ) -> Option<Arc<Instance>> {
+        let (ById(instance), place) = self.by_id.get_key_value(id.as_str())?;
+        if place.standing == standing {
+            return None;
+        }
+        let (instance, place) = (Arc::clone(instance), *place);
+        self.leave_place(&instance, place);
+        let draft = draft(&mut self.drafts, &self.directory, instance.service());
+        let slot = number(draft.places.list_mut(standing).push(Arc::clone(&instance)));
+        if let Some(its) = self.by_id.get_mut(id.as_str()) {
+            *its = Place { slot, standing, ..place };
+        }
+        Some(instance)
+    }
+
+    /// The places of a service as they are about to be.
+    pub(super) fn places(&self, service: &str) -> Places {
+        match self.drafts.get(service) {
+            Some(draft) => draft.places.clone(),
+            None => self.directory.places(service).1,
+        }
+    }
+
+    /// Whether instances of this service have changed since the last call of `publish`.
+    pub(super) fn has_draft(&self, service: &str) -> bool {
+        self.drafts.contains_key(service)
+    }
+
+    /// What has changed since the last call of `publish`.
+    pub(super) fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Adds what else is to be told when the changes become visible.
+    pub(super) fn tell(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// Makes the changes since the last call visible to readers, and returns them, but for those of
+    /// reserved services.
+    pub(super) fn publish(&mut self) -> Vec<Change> {
+        let mut changes = std::mem::take(&mut self.changes);
+        if self.drafts.keys().any(|service| limits::is_reserved(service)) {
+            changes.retain(|change| {
+                change.instance().is_none_or(|it| !limits::is_reserved(it.service()))
+            });
+        }
+        let drafts = self.drafts.drain().map(|(name, draft)| (name, draft.places));
+        self.before = self.directory.publish(drafts).or(self.before.take());
+        changes
+    }
+
+    fn add(&mut self, mut instance: Instance, standing: Standing) -> Arc<Instance> {
         let draft = draft(&mut self.drafts, &self.directory, instance.service());
         instance.intern_service(&draft.name);
         let instance = Arc::new(instance);
-        let slot = draft.slots.push(Arc::clone(&instance));
-        self.insert(
-            &instance,
-            u32::try_from(slot).expect("memory ends long before 2^32 instances"),
-        );
+        let slot = draft.places.list_mut(standing).push(Arc::clone(&instance));
+        self.insert(&instance, number(slot), standing);
         instance
     }
 
-    fn insert(&mut self, instance: &Arc<Instance>, slot: u32) {
-        self.by_id.insert(ById(Arc::clone(instance)), Place { slot, mark: self.mark });
+    fn insert(&mut self, instance: &Arc<Instance>, slot: u32, standing: Standing) {
+        let place = Place { slot, mark: self.mark, standing };
+        self.by_id.insert(ById(Arc::clone(instance)), place);
     }
 
     fn cut(&mut self, id: &InstanceId) -> Option<Arc<Instance>> {
         let (ById(instance), place) = self.by_id.remove_entry(id.as_str())?;
+        self.leave_place(&instance, place);
+        Some(instance)
+    }
+
+    /// Takes an instance out of the list that it is in; the last of the list moves to its slot.
+    fn leave_place(&mut self, instance: &Instance, place: Place) {
         let draft = draft(&mut self.drafts, &self.directory, instance.service());
-        if let Some(moved) = draft.slots.swap_remove(place.slot as usize)
+        let list = draft.places.list_mut(place.standing);
+        if let Some(moved) = list.swap_remove(place.slot as usize)
             && let Some(its) = self.by_id.get_mut(moved.id().as_str())
         {
             its.slot = place.slot;
         }
-        Some(instance)
     }
+}
+
+fn number(slot: usize) -> u32 {
+    u32::try_from(slot).expect("memory ends long before 2^32 instances")
 }
 
 /// The draft of a service, begun from what readers see.
 fn draft<'a>(drafts: &'a mut Drafts, directory: &Directory, service: &str) -> &'a mut Draft {
     if !drafts.contains_key(service) {
-        let (name, slots) = directory.slots(service);
-        drafts.insert(Arc::clone(&name), Draft { name, slots });
+        let (name, places) = directory.places(service);
+        drafts.insert(Arc::clone(&name), Draft { name, places });
     }
     drafts.get_mut(service).expect("it was just put there")
 }

@@ -2,9 +2,12 @@
 //!
 //! A plain state machine: no I/O, no tasks, and the time is handed in.
 
+mod aside;
 mod contact;
 mod directory;
+mod ejection;
 mod known;
+mod rotation;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -16,10 +19,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::contact::{Contact, GoodTime, Proof};
-pub(crate) use self::directory::{Directory, Rotation, Services, Turns};
+pub(crate) use self::directory::{Directory, Services};
+use self::ejection::Ejection;
+pub use self::ejection::Outcome;
 use self::known::Known;
+pub(crate) use self::rotation::{Rotation, Standing, Turns};
 pub(crate) use self::slots::Leaf;
-use crate::{Change, Error, Event, Instance, InstanceId, Result, View, limits};
+use crate::{Change, Error, Event, Instance, InstanceId, Result, Settings, View, limits};
 
 pub(crate) struct Registry {
     known: Known,
@@ -28,6 +34,11 @@ pub(crate) struct Registry {
     /// Instances that vanished and are kept, each with the good time at which it was missed first.
     missing: HashMap<InstanceId, GoodTime>,
     contact: Contact,
+    /// Whom records of the backend leave out of the rotation, be they there or not.
+    drained: HashSet<InstanceId>,
+    ejection: Ejection,
+    /// How many of the instances shown to readers have gone without a goodbye.
+    expired: u64,
     /// The ids that events touched since the read in flight began.
     reading: Option<Reading>,
     /// This client's own registration, from when it has succeeded until the client leaves.
@@ -47,19 +58,20 @@ struct Reading {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effects {
     pub(crate) changes: Vec<Change>,
-    /// A service came up that was not there before.
-    pub(crate) service_came: bool,
     /// The own registration is gone from the backend, and has to be made again.
     pub(crate) own_gone: bool,
 }
 
 impl Registry {
-    pub(crate) fn new(lease: Duration, directory: Arc<Directory>) -> Self {
+    pub(crate) fn new(settings: &Settings, directory: Arc<Directory>) -> Self {
         Self {
             known: Known::new(directory),
             locals: HashSet::new(),
             missing: HashMap::new(),
-            contact: Contact::new(lease),
+            contact: Contact::new(settings.lease_ttl),
+            drained: HashSet::new(),
+            ejection: Ejection::new(settings.eject_after, settings.eject_for),
+            expired: 0,
             reading: None,
             own: None,
         }
@@ -101,6 +113,7 @@ impl Registry {
                     self.contact.note_writes(false, now);
                 }
                 if !is_own && self.contact.believes_expiry(now) {
+                    self.count_expired(&id);
                     self.remove(&id);
                 } else {
                     self.touch(&id);
@@ -246,6 +259,11 @@ impl Registry {
         })
     }
 
+    /// How many of the instances shown to readers have gone without a goodbye.
+    pub(crate) fn expired(&self) -> u64 {
+        self.expired
+    }
+
     /// Every instance in the view, in no particular order.
     pub(crate) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
         self.known.instances()
@@ -261,6 +279,7 @@ impl Registry {
     /// The ids that the backend is believed to hold for a URL.
     pub(crate) fn registered_at(&self, url: &str) -> Vec<InstanceId> {
         self.instances()
+            .filter(|instance| !limits::is_reserved(instance.service()))
             .filter(|instance| limits::is_same_address(instance.url(), url))
             .map(|instance| instance.id())
             .filter(|id| !self.locals.contains(*id) && !self.missing.contains_key(*id))
@@ -283,8 +302,8 @@ impl Registry {
     }
 
     fn publish(&mut self, own_gone: bool) -> Effects {
-        let (changes, service_came) = self.known.publish();
-        Effects { changes, service_came, own_gone }
+        self.settle();
+        Effects { changes: self.known.publish(), own_gone }
     }
 
     fn put(&mut self, instance: Instance) {
@@ -317,6 +336,18 @@ impl Registry {
         }
     }
 
+    fn count_expired(&mut self, id: &InstanceId) {
+        let is_told = |it: &Arc<Instance>| !limits::is_reserved(it.service());
+        if !self.locals.contains(id) && self.known.get(id).is_some_and(is_told) {
+            self.expired += 1;
+        }
+    }
+
+    fn drop_missing(&mut self, id: &InstanceId) {
+        self.missing.remove(id);
+        self.known.take(id);
+    }
+
     /// Takes over a snapshot of everything; returns whether the own registration is gone by it.
     fn replace(
         &mut self,
@@ -347,9 +378,10 @@ impl Registry {
                 continue;
             }
             match self.missing.get(&id) {
+                _ if self.is_goodbye(&id) => self.drop_missing(&id),
                 Some(since) if self.contact.rest(*since).is_zero() => {
-                    self.missing.remove(&id);
-                    self.known.take(&id);
+                    self.count_expired(&id);
+                    self.drop_missing(&id);
                 }
                 _ => self.miss(id),
             }

@@ -32,8 +32,9 @@ pub(super) async fn run(
     let mut awake = Awake::new(state.settings.lease_ttl);
     while !starting.has_failed() {
         let overdue_at = follow.as_ref().and_then(|_| starting.overdue_at());
-        let wake_at =
-            [Some(awake.due_at()), overdue_at, reader.due_at()].into_iter().flatten().min();
+        let readmission = state.next_readmission();
+        let reasons = [Some(awake.due_at()), overdue_at, reader.due_at(), readmission];
+        let wake_at = reasons.into_iter().flatten().min();
         let is_polled = follow.is_none();
         tokio::select! {
             request = requests.recv() => match request {
@@ -69,6 +70,9 @@ pub(super) async fn run(
             let error = Error::new(ErrorKind::Timeout, "no snapshot came in time");
             starting.failed(error.at(driver.name(), "watch"));
         }
+        if readmission.is_some_and(|at| at <= Instant::now()) {
+            state.readmit_due();
+        }
         reader.begin_if_due();
     }
 }
@@ -82,6 +86,7 @@ fn look_up(state: &State, awake: &mut Awake, reader: &mut Reader<'_>) {
 
 fn on_loss(state: &State, reader: &mut Reader<'_>, error: &Error) {
     debug!(%error, "watch");
+    state.count_lost_watch();
     let is_kept_by_reads = !reader.is_pushed() && matches!(state.status().view, View::Fresh);
     if !is_kept_by_reads {
         state.lose_contact(error.clone());

@@ -1,5 +1,6 @@
 //! The registry against the promises of its design.
 
+mod aside;
 mod model;
 mod outages;
 mod properties;
@@ -12,10 +13,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Directory, Effects, Registry};
-use crate::{Error, ErrorKind, Event, Instance, InstanceId};
+use crate::{Error, ErrorKind, Event, Instance, InstanceId, Settings};
 
 const LEASE: Duration = Duration::from_secs(15);
 const TICK: Duration = Duration::from_millis(1);
+
+fn settings() -> Settings {
+    Settings::default().lease_ttl(LEASE)
+}
 
 fn unreachable() -> Error {
     Error::new(ErrorKind::Unavailable, "out of reach")
@@ -48,7 +53,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let directory = Arc::new(Directory::default());
-        let registry = Registry::new(LEASE, Arc::clone(&directory));
+        let registry = Registry::new(&settings(), Arc::clone(&directory));
         Self { registry, directory, now: Instant::now() }
     }
 

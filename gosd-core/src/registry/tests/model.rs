@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::instance::DRAIN;
 use crate::{Event, Instance, InstanceId};
 
 #[derive(Debug)]
@@ -158,6 +159,12 @@ impl Model {
         self.own.as_ref().is_some_and(|id| !is_there(id) || !self.writes_taken)
     }
 
+    /// Whether a record drains this instance.
+    pub(super) fn drains(&self, id: &InstanceId) -> bool {
+        let drain = format!("gosd.drain-{id}");
+        self.view.get(drain.as_str()).is_some_and(|it| it.service() == DRAIN)
+    }
+
     pub(super) fn misses_something(&self) -> bool {
         !self.kept.is_empty()
     }
@@ -190,15 +197,18 @@ impl Model {
         }
         let vanished: Vec<_> =
             self.view.keys().filter(|id| !read.contains_key(*id)).cloned().collect();
-        for id in vanished.iter().filter(|id| !touched.contains(*id)) {
-            match self.kept.get(id) {
-                Some(since) if self.good_time() >= *since + self.lease / 2 => self.drop(id),
-                _ => self.keep(id),
-            }
-        }
+        let listed: BTreeSet<_> = read.keys().cloned().collect();
         for (id, instance) in read {
             if !touched.contains(&id) {
                 self.put(instance);
+            }
+        }
+        for id in vanished.iter().filter(|id| !touched.contains(*id)) {
+            let says_goodbye = listed.contains(format!("gosd.drain-{id}").as_str());
+            match self.kept.get(id) {
+                _ if says_goodbye && self.drains(id) => self.drop(id),
+                Some(since) if self.good_time() >= *since + self.lease / 2 => self.drop(id),
+                _ => self.keep(id),
             }
         }
         own_gone

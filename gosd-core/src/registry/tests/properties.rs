@@ -8,12 +8,16 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::model::{Contact, Model};
-use super::{Directory, Effects, LEASE, Registry, TICK, instance, unreachable};
-use crate::{Change, Event, Instance, InstanceId, View};
+use super::{Directory, Effects, LEASE, Registry, TICK, instance, settings, unreachable};
+use crate::instance::DRAIN;
+use crate::registry::Standing;
+use crate::{Change, Event, Instance, InstanceId, Outcome, View};
 
 const IDS: [&str; 6] = ["own", "1", "2", "3", "4", "5"];
 const URLS: [&str; 2] = ["http://10.0.0.1", "http://10.0.0.2"];
 const SERVICES: [&str; 2] = ["a", "b"];
+const OUTCOMES: [Outcome; 4] =
+    [Outcome::Answered, Outcome::Unreachable, Outcome::Unreachable, Outcome::Refused];
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -34,11 +38,20 @@ enum Step {
     /// A word of the watch on a local entry, which is none of its business.
     WatchLocal(usize),
     Seed(Vec<Instance>),
+    Report(InstanceId, Outcome),
+    Readmit,
 }
 
 fn instances() -> impl Strategy<Value = Instance> {
-    (select(&IDS[..]), select(&SERVICES[..]), select(&URLS[..]))
-        .prop_map(|(id, service, url)| instance(id, service, url))
+    let any = (select(&IDS[..]), select(&SERVICES[..]), select(&URLS[..]));
+    prop_oneof![
+        9 => any.prop_map(|(id, service, url)| instance(id, service, url)),
+        2 => drains(),
+    ]
+}
+
+fn drains() -> impl Strategy<Value = Instance> {
+    select(&IDS[..]).prop_map(|id| Instance::drain_of(&id.into()))
 }
 
 fn ids() -> impl Strategy<Value = InstanceId> {
@@ -50,6 +63,7 @@ fn events() -> impl Strategy<Value = Event> {
         2 => vec(instances(), 0..8).prop_map(Event::Reset),
         4 => instances().prop_map(Event::Put),
         2 => ids().prop_map(Event::Remove),
+        1 => drains().prop_map(|drain| Event::Remove(drain.id().clone())),
         3 => ids().prop_map(Event::Expire),
         1 => Just(Event::Resumed),
     ]
@@ -76,6 +90,8 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(Step::RemoveLocal),
         1 => any::<usize>().prop_map(Step::WatchLocal),
         1 => lists().prop_map(Step::Seed),
+        12 => (ids(), select(&OUTCOMES[..])).prop_map(|(id, outcome)| Step::Report(id, outcome)),
+        2 => Just(Step::Readmit),
     ]
 }
 
@@ -85,6 +101,8 @@ struct Pair {
     directory: Arc<Directory>,
     model: Model,
     heard: BTreeMap<InstanceId, Instance>,
+    /// Who is out of rotation, as far as heard.
+    aside: BTreeMap<InstanceId, Standing>,
     now: tokio::time::Instant,
 }
 
@@ -92,10 +110,11 @@ impl Pair {
     fn new() -> Self {
         let directory = Arc::new(Directory::default());
         Self {
-            registry: Registry::new(LEASE, Arc::clone(&directory)),
+            registry: Registry::new(&settings(), Arc::clone(&directory)),
             directory,
             model: Model::new(LEASE),
             heard: BTreeMap::new(),
+            aside: BTreeMap::new(),
             now: tokio::time::Instant::now(),
         }
     }
@@ -195,10 +214,16 @@ impl Pair {
                 self.model.seed(all.clone());
                 self.registry.seed(all, self.now)
             }
+            Step::Report(id, outcome) => {
+                own_gone = false;
+                self.registry.report(&id, outcome, self.now)
+            }
+            Step::Readmit => {
+                own_gone = false;
+                self.registry.readmit_due(self.now)
+            }
         };
         assert_eq!(effects.own_gone, own_gone);
-        let came = self.rotations().keys().any(|service| !before.contains_key(service));
-        assert_eq!(effects.service_came, came);
         self.hear(effects.changes);
         if is_single {
             self.check_that_at_most_one_other_moved(&before);
@@ -210,9 +235,10 @@ impl Pair {
         locals.iter().nth(nth.checked_rem(locals.len())?).cloned()
     }
 
+    /// Who is in rotation.
     fn rotations(&self) -> BTreeMap<String, Vec<Arc<Instance>>> {
-        let names = self.directory.names().into_iter();
-        names.map(|name| (name.clone(), self.directory.instances(&name))).collect()
+        let all = self.directory.sorted().into_iter();
+        all.map(|(name, it)| (name.to_string(), it.slots().iter().cloned().collect())).collect()
     }
 
     fn hear(&mut self, changes: Vec<Change>) {
@@ -220,12 +246,24 @@ impl Pair {
             match change {
                 Change::Added(it) => {
                     assert!(self.heard.insert(it.id().clone(), (*it).clone()).is_none());
+                    assert!(!self.aside.contains_key(it.id()));
                 }
                 Change::Updated(it) => {
                     let before = self.heard.insert(it.id().clone(), (*it).clone());
                     assert!(before.is_some_and(|before| before != *it));
                 }
-                Change::Removed(it) => assert_eq!(self.heard.remove(it.id()), Some((*it).clone())),
+                Change::Removed(it) => {
+                    assert_eq!(self.heard.remove(it.id()), Some((*it).clone()));
+                    self.aside.remove(it.id());
+                }
+                Change::Ejected(it) => {
+                    assert!(self.aside.insert(it.id().clone(), Standing::Ejected).is_none());
+                }
+                Change::Drained(it) => {
+                    let before = self.aside.insert(it.id().clone(), Standing::Drained);
+                    assert_ne!(before, Some(Standing::Drained));
+                }
+                Change::Readmitted(it) => assert!(self.aside.remove(it.id()).is_some()),
                 Change::Reset(_) => panic!("only a slow reader hears that"),
             }
         }
@@ -245,18 +283,30 @@ impl Pair {
 
     fn check(&self) {
         let (registry, model) = (&self.registry, &self.model);
-        assert_eq!(self.heard, model.view, "what was told");
         let known = registry.instances().map(|it| (it.id().clone(), (**it).clone()));
         assert_eq!(known.collect::<BTreeMap<_, _>>(), model.view, "what is known");
-        let seen = self.rotations();
-        let all = seen.values().flatten().map(|it| (it.id().clone(), (**it).clone()));
-        assert_eq!(all.collect::<BTreeMap<_, _>>(), model.view, "what readers see");
-        for (service, rotation) in &seen {
+        let mut open = model.view.clone();
+        open.retain(|_, it| it.service() != DRAIN);
+        assert_eq!(self.heard, open, "what was told");
+        let names = self.directory.names();
+        let seen = names.iter().flat_map(|name| self.directory.instances(name));
+        let seen = seen.map(|it| (it.id().clone(), (*it).clone()));
+        assert_eq!(seen.collect::<BTreeMap<_, _>>(), open, "what readers see");
+        let mut aside = self.aside.clone();
+        for (service, rotation) in self.rotations() {
             assert!(rotation.iter().all(|it| it.service() == service));
-            let picks = (0..rotation.len()).map(|_| self.directory.pick(service).unwrap());
+            assert!(rotation.iter().all(|it| !aside.contains_key(it.id())));
+            let picks = (0..rotation.len()).map(|_| self.directory.pick(&service).unwrap());
             let picked: HashSet<_> = picks.map(|it| it.id().clone()).collect();
             assert_eq!(picked.len(), rotation.len(), "a round takes each once");
+            let all = self.directory.instances(&service);
+            let is_drained = |it: &Arc<Instance>| model.drains(it.id());
+            assert_eq!(rotation.is_empty(), all.iter().all(is_drained), "somebody is left");
+            for it in all.iter().filter(|it| is_drained(it)) {
+                assert_eq!(aside.remove(it.id()), Some(Standing::Drained));
+            }
         }
+        assert!(aside.values().all(|standing| *standing == Standing::Ejected));
         assert!(self.directory.pick("c").is_none());
         assert_eq!(registry.own_is_gone(), model.own_is_gone());
         assert!(matches!(

@@ -1,0 +1,143 @@
+//! Who is left out of the rotation: whom records in the registry drain, and whom the reports of this
+//! process speak against.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::ejection::{Census, Outcome, Verdict};
+use super::rotation::Standing;
+use super::{Effects, Registry};
+use crate::instance::DRAIN;
+use crate::{Change, Instance, InstanceId};
+
+impl Registry {
+    /// Notes how a request to an instance went.
+    pub(crate) fn report(&mut self, id: &InstanceId, outcome: Outcome, now: Instant) -> Effects {
+        let Some(instance) = self.known.get(id).cloned() else { return Effects::default() };
+        if outcome == Outcome::Answered {
+            self.ejection.answered(id, instance.service());
+            self.place(id);
+            return self.publish(false);
+        }
+        if self.known.standing(id) != Some(Standing::InRotation) {
+            // It was chosen before it went out of rotation.
+            return Effects::default();
+        }
+        let places = self.known.places(instance.service());
+        let census = Census {
+            in_rotation: places.in_rotation().len(),
+            ejected: places.list(Standing::Ejected).len(),
+        };
+        let service = instance.shared_service();
+        match self.ejection.failed(id, service, outcome, census, now) {
+            Verdict::Stays => return Effects::default(),
+            Verdict::Ejected => self.place(id),
+            Verdict::CutOff => {
+                for instance in places.list(Standing::Ejected).iter() {
+                    self.place(instance.id());
+                }
+            }
+        }
+        self.publish(false)
+    }
+
+    /// Whether any report speaks against anybody, so that an answer may be news.
+    pub(crate) fn is_anybody_failing(&self) -> bool {
+        !self.ejection.is_idle()
+    }
+
+    /// How many ejections there have been.
+    pub(crate) fn ejections(&self) -> u64 {
+        self.ejection.total()
+    }
+
+    /// When the next ejected instance is due to come back.
+    pub(crate) fn next_readmission(&self) -> Option<Instant> {
+        self.ejection.next_at()
+    }
+
+    /// Has those back into rotation whose time is over.
+    pub(crate) fn readmit_due(&mut self, now: Instant) -> Effects {
+        let due = self.ejection.readmit_due(now);
+        self.readmit(due)
+    }
+
+    /// Has everybody back into rotation who was ejected, for nobody would look after them any more.
+    pub(crate) fn readmit_all(&mut self) -> Effects {
+        let all = self.ejection.readmit_all();
+        self.readmit(all)
+    }
+
+    fn readmit(&mut self, ids: Vec<InstanceId>) -> Effects {
+        for id in ids {
+            self.place(&id);
+        }
+        self.publish(false)
+    }
+
+    /// Draws from what has changed who is in rotation now.
+    ///
+    /// It costs nothing an instance while nobody is drained and no request fails.
+    pub(super) fn settle(&mut self) {
+        let drains_changed = self.known.has_draft(DRAIN);
+        if !drains_changed && self.drained.is_empty() && self.ejection.is_idle() {
+            return;
+        }
+        let changes = self.known.changes().iter().filter_map(|change| match change {
+            Change::Added(it) | Change::Updated(it) | Change::Removed(it) => Some(it),
+            _ => None,
+        });
+        let changed: Vec<Arc<Instance>> = changes.cloned().collect();
+        for instance in &changed {
+            // Whatever it is now, it is not what was reported.
+            self.ejection.forget(instance.id());
+            if let Some(target) = drains_changed.then(|| instance.id().drained()).flatten() {
+                match self.is_drain(instance.id()) {
+                    true => self.drained.insert(target.clone()),
+                    false => self.drained.remove(&target),
+                };
+                self.place(&target);
+            }
+            self.place(instance.id());
+        }
+        for instance in &changed {
+            if !self.ejection.is_idle() && self.known.places(instance.service()).len() == 0 {
+                self.ejection.forget_service(instance.service());
+            }
+        }
+    }
+
+    /// Whether a snapshot says goodbye for an instance that it lacks: it holds the record that drains
+    /// it, so whoever left had announced it. Where changes are polled there is no other way to say so.
+    pub(super) fn is_goodbye(&self, id: &InstanceId) -> bool {
+        if self.drained.is_empty() && !self.known.has_draft(DRAIN) {
+            return false;
+        }
+        let drain = id.of_drain();
+        self.known.is_marked(&drain) && self.is_drain(&drain)
+    }
+
+    fn is_drain(&self, id: &InstanceId) -> bool {
+        self.known.get(id).is_some_and(|instance| instance.service() == DRAIN)
+    }
+
+    /// Puts an instance where it belongs.
+    fn place(&mut self, id: &InstanceId) {
+        let standing = match () {
+            () if self.drained.contains(id) => {
+                self.ejection.forget(id);
+                Standing::Drained
+            }
+            () if self.ejection.is_ejected(id) => Standing::Ejected,
+            () => Standing::InRotation,
+        };
+        if let Some(instance) = self.known.set_standing(id, standing) {
+            self.known.tell(match standing {
+                Standing::InRotation => Change::Readmitted(instance),
+                Standing::Ejected => Change::Ejected(instance),
+                Standing::Drained => Change::Drained(instance),
+            });
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The instances of one service: which of them are in rotation, and whose turn it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::slots::{Leaf, Slots};
+use crate::Instance;
+
+/// The instances of one service at one moment.
+pub(crate) struct Rotation {
+    turns: Turns,
+    places: Places,
+}
+
+/// The instances of a service, each list in the order in which they came.
+///
+/// A pick knows those in rotation alone, so it pays nothing for the others.
+#[derive(Clone, Default)]
+pub(crate) struct Places {
+    lists: [Slots<Arc<Instance>>; 3],
+}
+
+/// Whether an instance is in rotation, and why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    InRotation,
+    /// The reports of this process speak against it.
+    Ejected,
+    /// A record in the registry says so.
+    Drained,
+}
+
+/// Whose turn it is, among so many.
+#[derive(Clone)]
+pub(crate) struct Turns {
+    cursor: Arc<Cursor>,
+    /// What to subtract from the cursor, so that a change of length does not move the turn.
+    origin: usize,
+    len: usize,
+}
+
+/// The counter of a service's picks, for all handles and all that ever comes into rotation.
+///
+/// Alone on its cache lines: what is read beside it would leave the other cores with every pick.
+#[repr(align(128))]
+struct Cursor(AtomicUsize);
+
+impl Rotation {
+    pub(crate) fn new(places: Places) -> Self {
+        Self { turns: Turns::new(places.in_rotation().len()), places }
+    }
+
+    /// Other instances in the same rotation; the turn stays where it is, unless it fell off the end.
+    pub(crate) fn with(&self, places: Places) -> Self {
+        Self { turns: self.turns.among(places.in_rotation().len()), places }
+    }
+
+    /// Goes on where this one is by now, in place of where it was when `with` was called.
+    pub(super) fn catch_up(&mut self, before: &Self) {
+        self.turns = before.turns.among(self.turns.len);
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Those in rotation.
+    pub(crate) fn slots(&self) -> &Slots<Arc<Instance>> {
+        self.places.in_rotation()
+    }
+
+    /// Some slots around the one given, and the number of the first, for handles to keep cached.
+    pub(crate) fn leaf(&self, slot: usize) -> Option<(&Arc<Leaf<Arc<Instance>>>, usize)> {
+        self.slots().leaf(slot)
+    }
+}
+
+impl Places {
+    pub(crate) fn in_rotation(&self) -> &Slots<Arc<Instance>> {
+        self.list(Standing::InRotation)
+    }
+
+    pub(crate) fn list(&self, standing: Standing) -> &Slots<Arc<Instance>> {
+        &self.lists[standing as usize]
+    }
+
+    pub(super) fn list_mut(&mut self, standing: Standing) -> &mut Slots<Arc<Instance>> {
+        &mut self.lists[standing as usize]
+    }
+
+    /// All of them, those in rotation first, in the order of their turns.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Instance>> {
+        self.lists.iter().flat_map(Slots::iter)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lists.iter().map(Slots::len).sum()
+    }
+}
+
+impl Turns {
+    fn new(len: usize) -> Self {
+        Self { cursor: Arc::new(Cursor(AtomicUsize::new(0))), origin: Self::origin(0, len), len }
+    }
+
+    fn among(&self, len: usize) -> Self {
+        let ticket = self.cursor.0.load(Ordering::Relaxed);
+        let origin = match self.len {
+            0 => Self::origin(ticket, len),
+            _ => {
+                let slot = self.slot(ticket);
+                ticket.wrapping_sub(if slot < len { slot } else { 0 })
+            }
+        };
+        Self { cursor: Arc::clone(&self.cursor), origin, len }
+    }
+
+    /// A random start, so that a fleet restarting together does not fall on one instance.
+    fn origin(ticket: usize, len: usize) -> usize {
+        ticket.wrapping_sub(fastrand::usize(..len.max(1)))
+    }
+
+    /// Takes the next turn: the number of a slot, if there is one.
+    pub(crate) fn take(&self) -> Option<usize> {
+        // Looked at first, because a pick that finds nobody is none.
+        if self.len == 0 {
+            return None;
+        }
+        Some(self.slot(self.cursor.0.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// How many turns were taken, since the service came up.
+    pub(crate) fn taken(&self) -> usize {
+        self.cursor.0.load(Ordering::Relaxed)
+    }
+
+    fn slot(&self, ticket: usize) -> usize {
+        ticket.wrapping_sub(self.origin) % self.len.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counter_may_wrap() {
+        let mut turns = Turns::new(3);
+        turns.cursor.0.store(usize::MAX - 1, Ordering::Relaxed);
+        turns = turns.among(3);
+        let turns: Vec<_> = (0..4).map(|_| turns.take().unwrap()).collect();
+        for (turn, next) in turns.iter().zip(&turns[1..]) {
+            assert_eq!((turn + 1) % 3, *next);
+        }
+    }
+
+    #[test]
+    fn whoever_finds_nobody_takes_no_turn() {
+        let nobody = Turns::new(0);
+        assert_eq!(nobody.take(), None);
+        assert_eq!(nobody.taken(), 0);
+        let starts: Vec<_> = (0..100).map(|_| nobody.among(50).take()).collect();
+        assert!(starts.iter().any(|start| *start != starts[0]), "the first turn is random");
+    }
+}
