@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use gosd_core::{BoxFuture, Client, ClientBuilder, Driver, DriverUrl, Error, ErrorKind, Result};
 
-use crate::env;
 use crate::identity::{Identified, identity};
+use crate::{advertise, env};
 
 /// Makes the two tables of what there is: a line is a feature, how the driver of the crate that it
 /// compiles in is opened, and the schemes that this adds.
@@ -65,8 +65,7 @@ mod network {
             if lacks_io() {
                 return Err(config(
                     "the tokio runtime has no I/O, which this driver needs: build it with enable_all(), \
-                     or with enable_io()"
-                        .into(),
+                     or with enable_io()",
                 ));
             }
             Ok(driver)
@@ -178,6 +177,9 @@ impl Drivers {
     /// As for [`gosd::start`](crate::start).
     pub async fn start(&self, service: &str, url: &str) -> Result<Client> {
         let client = self.builder().await?;
+        if let Some((_, database)) = env::driver_url(&env::process, self.default_scheme())? {
+            advertise::check(url, &env::process, &database)?;
+        }
         client.register(service, url).handle_signals(true).start().await
     }
 
@@ -195,9 +197,13 @@ impl Drivers {
         Ok(Client::builder(self.from_env().await?).settings(settings))
     }
 
+    /// The driver that needs no server, if it is in the table.
+    pub(crate) fn default_scheme(&self) -> Option<&'static str> {
+        self.openers.contains_key("sqlite").then_some("sqlite")
+    }
+
     async fn choose(&self, lookup: env::Lookup<'_>) -> Result<Arc<dyn Driver>> {
-        let default = self.openers.contains_key("sqlite").then_some("sqlite");
-        match env::driver_url(lookup, default)? {
+        match env::driver_url(lookup, self.default_scheme())? {
             Some((variable, url)) => self.open_for(Some(variable), &url).await,
             None => Err(config(format!(
                 "no driver is chosen: set {} to a driver's URL; {}",
@@ -257,7 +263,7 @@ fn is_scheme(text: &str) -> bool {
     DriverUrl::parse(text).is_ok_and(|url| url.scheme().eq_ignore_ascii_case(text))
 }
 
-fn config(message: String) -> Error {
+pub(crate) fn config(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Config, message)
 }
 
@@ -294,7 +300,7 @@ mod tests {
     }
 
     fn refusing(_: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
-        Box::pin(async { Err(config("no such place".into())) })
+        Box::pin(async { Err(config("no such place")) })
     }
 
     fn error(result: Result<Arc<dyn Driver>>) -> Error {

@@ -9,6 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 pub(crate) const DRIVER: &str = "gosdDriver";
 const NAMESPACE: &str = "gosdNamespace";
 const SNAPSHOT_PATH: &str = "gosdSnapshotPath";
+const ADVERTISE: &str = "gosdAdvertise";
 const REDIS_ADDR: &str = "gosdRedisAddr";
 const REDIS_DB: &str = "gosdRedisDB";
 const REDIS_PASSWORD: &str = "gosdRedisPassword";
@@ -142,6 +143,17 @@ fn redis_url(lookup: Lookup<'_>) -> Result<Option<(&'static str, String)>> {
     let addr = addr.as_deref().unwrap_or("localhost:6379");
     let db = db.as_deref().unwrap_or("0");
     Ok(Some((variable, format!("redis://{login}{addr}/{db}"))))
+}
+
+/// The host or URL under which others reach this service, with its placeholders.
+pub(crate) fn advertise(lookup: Lookup<'_>) -> Result<Option<String>> {
+    let expected = "a host or a URL, with {ip}, {port} and {hostname} if need be";
+    let Some(text) = text(lookup, ADVERTISE, expected)? else { return Ok(None) };
+    let known = text.replace("{ip}", "").replace("{port}", "").replace("{hostname}", "");
+    match known.contains(['{', '}', ' ']) || text.trim().is_empty() && !text.is_empty() {
+        true => Err(bad(ADVERTISE, &shown(&text), expected)),
+        false => Ok(Some(text).filter(|text| !text.is_empty())),
+    }
 }
 
 fn namespace(lookup: Lookup<'_>) -> Result<Option<String>> {

@@ -71,6 +71,7 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod advertise;
 mod drivers;
 mod env;
 mod identity;
@@ -121,6 +122,31 @@ pub async fn start(service: &str, url: &str) -> Result<Client> {
 /// As for [`start`].
 pub async fn connect() -> Result<Client> {
     Drivers::compiled().connect().await
+}
+
+/// The URL under which others reach a listener that is bound to this address.
+///
+/// It is what `gosdAdvertise` says, if that is set: a host, a host and port, or a whole URL, in which
+/// `{ip}`, `{port}` and `{hostname}` are filled in. Otherwise it is the bound address, and for a
+/// wildcard such as `0.0.0.0` the address from which this host reaches the database, because whoever
+/// shares the registry reaches that, too. No packet is sent for it, but a name is looked up, which may
+/// block for a moment. Behind address translation, such as a published port of a container, nobody but
+/// you knows the address: set the variable.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await?;
+/// let gosd = gosd::start("orders", &gosd::advertise(listener.local_addr()?)?).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] for port 0, for a listener on loopback while the database is on another host,
+/// if no address faces the database, or if a variable has a bad value.
+pub fn advertise(bound: std::net::SocketAddr) -> Result<String> {
+    advertise::advertise(bound, &env::process, Drivers::compiled().default_scheme())
 }
 
 /// The settings that the environment gives, for a client that is built by hand.
