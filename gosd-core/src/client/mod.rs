@@ -1,6 +1,7 @@
 //! The client: the public face over the state and the background tasks.
 
 mod builder;
+mod departure;
 mod keeper;
 mod lease;
 mod lookup;
@@ -418,7 +419,13 @@ impl Client {
         left
     }
 
-    /// Waits for SIGINT or SIGTERM (elsewhere Ctrl-C), and then shuts the client down.
+    /// Waits for SIGINT or SIGTERM (elsewhere Ctrl-C), says goodbye, lets requests that are still on
+    /// their way be served, and then shuts the client down.
+    ///
+    /// Between the goodbye and the end it waits for [`drain`](field@Settings::drain), in which the
+    /// process serves and discovers on, because others hear of a goodbye a moment after it is said;
+    /// where changes are polled it waits a refresh interval longer. So a server that stops accepting
+    /// when this future ends fails no request.
     ///
     /// From the call on, not only from the first poll, the first of those signals no longer ends the
     /// process: it is the program that ends itself, in its own time, unless a second signal takes its
@@ -435,7 +442,8 @@ impl Client {
         let client = self.clone();
         async move {
             signal.await;
-            // Its failure has been logged, and the process is about to end.
+            // Their failure has been logged, and the process is about to end.
+            let _ = client.depart().await;
             let _ = client.shutdown().await;
         }
     }

@@ -146,8 +146,11 @@ impl State {
 
     /// Notes how the goodbye went.
     pub(crate) fn has_left(&self, id: &InstanceId, result: &Result<()>) {
-        self.step(|core, _| {
+        self.step(|core, now| {
             core.goodbye = Some(result.clone());
+            if result.is_ok() && core.registered_since.is_some() {
+                core.left_at = Some(now);
+            }
             (core.renewed_at, core.registered_since) = (None, None);
             let gone = result.is_ok().then(|| core.registry.deregistered(id));
             ((), gone.unwrap_or_default())

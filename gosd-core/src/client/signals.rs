@@ -2,11 +2,13 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{Client, Inner};
@@ -105,19 +107,31 @@ fn listen() -> io::Result<()> {
 fn leave_all(signal: os::Signal, came: Instant) {
     info!(signal, "leaving");
     let members = std::mem::take(&mut *HUB.members.lock().unwrap_or_else(PoisonError::into_inner));
-    let (guard, all_done) = mpsc::channel::<()>();
+    // Nothing is ever sent on these: they tell when the last of the guards is dropped.
+    let (leaving, all_left) = mpsc::channel::<()>();
+    let (draining, all_drained) = mpsc::channel::<()>();
+    let mut drain = Duration::ZERO;
     for inner in members.iter().filter_map(Weak::upgrade) {
-        let guard = guard.clone();
+        let (leaving, draining) = (leaving.clone(), draining.clone());
+        drain = drain.max(inner.state.drain());
         let runtime = inner.state.runtime.clone();
         runtime.spawn(async move {
-            let _guard = guard;
+            let _draining = draining;
+            let client = Client { inner };
             // Its failure has been logged, and the process is about to end.
-            let _ = Client { inner }.leave().await;
+            let left = timeout(GRACE, client.leave()).await;
+            drop(leaving);
+            if matches!(left, Ok(Ok(()))) {
+                let _ = client.depart().await;
+            }
         });
     }
-    drop(guard);
-    // Nothing is ever sent: it returns when the last guard is dropped.
-    let _ = all_done.recv_timeout(GRACE.saturating_sub(came.elapsed()));
+    drop((leaving, draining));
+    if all_left.recv_timeout(GRACE.saturating_sub(came.elapsed()))
+        == Err(RecvTimeoutError::Disconnected)
+    {
+        let _ = all_drained.recv_timeout(drain);
+    }
     if !is_taken_over() && os::has_another_handler(signal) {
         // The program may be ending itself, in a way that gosd knows nothing of: it has what is left.
         info!("a handler of the program's own has the rest of {GRACE:?} to end the process");

@@ -37,6 +37,8 @@ pub(crate) struct State {
     /// What the status was when it last said something new.
     pub(super) progress: watch::Sender<Progress>,
     pub(super) changes: broadcast::Sender<Numbered>,
+    /// Whether the driver has no watch.
+    is_polled: AtomicBool,
     driver_name: String,
     /// Gone once the client is shut down, and with it the connections.
     driver: Mutex<Option<Arc<dyn Driver>>>,
@@ -59,6 +61,8 @@ pub(super) struct Core {
     pub(super) registered_since: Option<Instant>,
     /// When the last heartbeat was sent that was answered.
     pub(super) renewed_at: Option<Instant>,
+    /// When the last goodbye was said to a backend that held the registration.
+    pub(super) left_at: Option<Instant>,
     /// How the last goodbye went.
     pub(super) goodbye: Option<Result<()>>,
     pub(super) tally: Tally,
@@ -92,6 +96,7 @@ impl State {
             version: 0,
             registered_since: None,
             renewed_at: None,
+            left_at: None,
             goodbye: None,
             tally: Tally::default(),
             outbox: Outbox::default(),
@@ -105,12 +110,23 @@ impl State {
             lookups: Mutex::default(),
             progress: watch::Sender::new(Progress { status, closed: false }),
             changes: broadcast::Sender::new(CHANGES),
+            is_polled: AtomicBool::new(false),
             driver_name: driver.name().to_owned(),
             driver: Mutex::new(Some(driver)),
             core: Mutex::new(core),
             staleness,
             is_anybody_failing: AtomicBool::new(false),
         }
+    }
+
+    /// Notes that the driver has no watch.
+    pub(crate) fn note_polled(&self) {
+        self.is_polled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether changes are polled, because the driver has no watch.
+    pub(crate) fn is_polled(&self) -> bool {
+        self.is_polled.load(Ordering::Relaxed)
     }
 
     pub(crate) fn driver_name(&self) -> &str {

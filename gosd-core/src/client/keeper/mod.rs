@@ -28,6 +28,9 @@ pub(super) async fn run(
     mut starting: Starting,
 ) {
     let mut follow = Follow::new(&*driver, state.settings.lease_ttl);
+    if follow.is_none() {
+        state.note_polled();
+    }
     let mut reader = Reader::new(&state, &*driver, follow.is_some());
     let mut awake = Awake::new(state.settings.lease_ttl);
     while !starting.has_failed() {

@@ -1,0 +1,50 @@
+//! Leaving in a way that fails no request: the goodbye first, and the end once others know of it.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::Client;
+use super::state::State;
+use crate::Result;
+
+impl Client {
+    /// Says goodbye, and waits until nobody sends requests here any more.
+    ///
+    /// Meanwhile the process serves and discovers on. A client that nobody could find has nobody to
+    /// wait for, and of a goodbye that could not be said nobody knows.
+    pub(super) async fn depart(&self) -> Result<()> {
+        self.leave().await?;
+        let state = &self.inner.state;
+        if let Some(quiet_at) = state.quiet_at() {
+            let drained = {
+                // A timer is made inside the runtime, and may be awaited anywhere.
+                let _runtime = state.runtime.enter();
+                sleep_until(quiet_at)
+            };
+            drained.await;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// When the last requests have come, after a goodbye.
+    fn quiet_at(&self) -> Option<Instant> {
+        let left_at = self.lock().left_at;
+        left_at.map(|at| at + self.drain())
+    }
+
+    /// How long after a goodbye requests may still come.
+    ///
+    /// Where changes are polled, others learn of it at their next look: that is an interval and its
+    /// jitter later, and the look takes a while.
+    pub(super) fn drain(&self) -> Duration {
+        let drain = self.settings.drain;
+        if drain.is_zero() || !self.is_polled() {
+            return drain;
+        }
+        let interval = self.settings.refresh_interval;
+        drain + interval + interval / 10
+    }
+}
