@@ -1,12 +1,18 @@
+//! Connections to a cluster: which member, whether it can serve, and why one could not be made.
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, KvClient, WatchClient};
+use etcd_client::{Client, KvClient, WatchClient};
 use gosd_core::{Error, ErrorKind, Result};
+use gosd_net::tls::is_spoken_by;
+use gosd_net::{Fault, Tls};
 use tokio::time::timeout;
+use tracing::debug;
 
-use crate::error;
 use crate::options::Options;
-use crate::tls::{self, Certificates};
+use crate::session::Session;
+use crate::{channel, error};
 
 /// How long it may take to connect to one member and to hear its first answer.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -15,32 +21,128 @@ const OLDEST: (u32, u32) = (3, 4);
 /// As much as gRPC can carry: the whole registry is one reply.
 const LARGEST_REPLY: usize = i32::MAX as usize;
 
-/// Connects to one of the members, asking each of them once at most.
-///
-/// A member that knows no leader refuses to answer, so one that is cut off from the others is
-/// passed over.
-pub(crate) async fn open(options: &Options) -> Result<Client> {
-    let mut hosts: Vec<&String> = options.hosts.iter().collect();
-    // So that clients spread, and a member that does not answer holds up only some attempts.
-    fastrand::shuffle(&mut hosts);
-    let mut failures = Vec::new();
-    for host in hosts {
-        let dialed = timeout(CONNECT, Box::pin(dial(host, options))).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, format!("no answer within {CONNECT:?}")))
-        });
-        match dialed {
-            Ok(client) => return Ok(client),
-            Err(failure) => failures.push((host, failure)),
+/// What makes connections: by one URL, and with one token.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    pub(crate) options: Arc<Options>,
+    pub(crate) session: Arc<Session>,
+    /// `None` for plain connections.
+    tls: Option<Arc<Tls>>,
+}
+
+impl Cluster {
+    pub(crate) fn new(options: Options) -> Result<Self> {
+        let options = Arc::new(options);
+        let tls = options.tls.clone().map(|files| Tls::new(files, &[b"h2"])).transpose()?;
+        let session = Arc::new(Session::new(options.clone()));
+        Ok(Self { options, session, tls: tls.map(Arc::new) })
+    }
+
+    /// Connects to one of the members, asking each of them once at most, and gets a token if need be.
+    ///
+    /// A member that knows no leader refuses to answer, so one that is cut off from the others is
+    /// passed over.
+    pub(crate) async fn open(&self) -> Result<Client> {
+        let client = self.reach().await?;
+        Box::pin(self.session.authenticate(&client)).await?;
+        Ok(client)
+    }
+
+    /// Makes a call; once more with a new token, if the server refuses the one that was sent.
+    pub(crate) async fn authorized<T, F>(
+        &self,
+        client: &Client,
+        call: impl Fn(Client) -> F,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let token = self.session.token();
+        let mut result = Box::pin(call(client.clone())).await;
+        if let Err(error) = &result
+            && token.is_some()
+            && error::is_of_token(error)
+        {
+            debug!(%error, "getting another token");
+            self.session.refused(token.as_ref());
+            Box::pin(self.session.authenticate(client)).await?;
+            result = Box::pin(call(client.clone())).await;
+        }
+        result.map_err(|error| error::fault(&error, &self.options))
+    }
+
+    async fn reach(&self) -> Result<Client> {
+        let mut members: Vec<&String> = self.options.hosts.iter().collect();
+        // So that clients spread, and a member that does not answer holds up only some attempts.
+        fastrand::shuffle(&mut members);
+        let mut failures = Vec::new();
+        for member in members {
+            let dial = self.dial(member, self.tls.clone(), self.session.clone());
+            let dialed = timeout(CONNECT, Box::pin(dial)).await;
+            let failure = match dialed {
+                Ok(Ok(client)) => return Ok(client),
+                Ok(Err(failure)) => failure,
+                Err(_) => Error::new(ErrorKind::Timeout, format!("no answer within {CONNECT:?}")),
+            };
+            let explained = match failure.is_retryable() {
+                true => timeout(CONNECT, self.explain(member)).await.ok().flatten(),
+                false => None,
+            };
+            failures.push((member, explained.unwrap_or(failure)));
+        }
+        let all: Vec<String> =
+            failures.iter().map(|(member, failure)| format!("{member}: {failure}")).collect();
+        let all = all.join("; ");
+        // A refusal tells more than silence.
+        Err(match failures.iter().find(|(_, failure)| !failure.is_retryable()) {
+            Some((_, refusal)) => Error::new(refusal.kind(), all),
+            None => Error::new(ErrorKind::Unavailable, format!("{all}; does etcd run there?")),
+        })
+    }
+
+    /// Connects to a member, and hears what it is.
+    async fn dial(
+        &self,
+        member: &str,
+        tls: Option<Arc<Tls>>,
+        session: Arc<Session>,
+    ) -> Result<Client> {
+        let client = channel::open(member, tls, session).await?;
+        let status = match client.maintenance_client().status().await {
+            Ok(status) => status,
+            // It is alive, and wants to know first who asks.
+            Err(error) if error::is_of_access(&error) => return Ok(client),
+            Err(error) => return Err(error::from_etcd(&error, &self.options)),
+        };
+        match version(status.version()) {
+            Some(version) if version < OLDEST => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("it is etcd {}; gosd needs 3.4 or later", status.version()),
+            )),
+            _ => Ok(client),
         }
     }
-    let all: Vec<String> =
-        failures.iter().map(|(host, failure)| format!("{host}: {failure}")).collect();
-    let all = all.join("; ");
-    // A refusal tells more than silence.
-    Err(match failures.iter().find(|(_, failure)| !failure.is_retryable()) {
-        Some((_, refusal)) => Error::new(refusal.kind(), all),
-        None => Error::new(ErrorKind::Unavailable, format!("{all}; does etcd run there?")),
-    })
+
+    /// Finds out whether the URL is to blame for a connection that failed.
+    async fn explain(&self, member: &str) -> Option<Error> {
+        let (host, port) = channel::split(member)?;
+        let wrong_scheme = |message: &str| Some(Error::new(ErrorKind::Config, message));
+        let Some(tls) = &self.tls else {
+            return match is_spoken_by(&host, port).await {
+                true => wrong_scheme("the server speaks TLS; the scheme of its URL is etcds"),
+                false => None,
+            };
+        };
+        if let Some(refusal) = tls.refusal(&host, port).await {
+            return Some(refusal);
+        }
+        // The token of the real session is not for those who can listen.
+        let nobody = Arc::new(Session::new(self.options.clone()));
+        match self.dial(member, None, nobody).await {
+            Ok(_) => wrong_scheme("the server does not speak TLS; the scheme of its URL is etcd"),
+            Err(_) => None,
+        }
+    }
 }
 
 /// Reads of the registry are larger than what the client library takes unless it is told.
@@ -51,61 +153,6 @@ pub(crate) fn kv(client: &Client) -> KvClient {
 /// The same for the changes.
 pub(crate) fn watch(client: &Client) -> WatchClient {
     client.watch_client().max_decoding_message_size(LARGEST_REPLY)
-}
-
-/// Connects to a member; if that fails, finds out whether the URL is to blame.
-async fn dial(host: &str, options: &Options) -> Result<Client> {
-    let Some(files) = &options.tls else {
-        let plain = connect(&format!("http://{host}"), connect_options(options), options).await;
-        return match plain {
-            Err(error) if error.is_retryable() && tls::is_spoken_by(host).await => {
-                Err(wrong_scheme("the server speaks TLS; the scheme of its URL is etcds"))
-            }
-            other => other,
-        };
-    };
-    let certificates = Certificates::read(files).await?;
-    let secure = connect_options(options).with_tls(certificates.options());
-    match connect(&format!("https://{host}"), secure, options).await {
-        Err(error) if error.is_retryable() => {
-            if let Some(refusal) = certificates.refusal(host).await {
-                return Err(refusal);
-            }
-            let plain = connect(&format!("http://{host}"), ConnectOptions::new(), options).await;
-            Err(match plain {
-                Ok(_) => {
-                    wrong_scheme("the server does not speak TLS; the scheme of its URL is etcd")
-                }
-                Err(_) => error,
-            })
-        }
-        other => other,
-    }
-}
-
-fn wrong_scheme(message: &str) -> Error {
-    Error::new(ErrorKind::Config, message)
-}
-
-fn connect_options(options: &Options) -> ConnectOptions {
-    let connect = ConnectOptions::new().with_require_leader(true);
-    match &options.credentials {
-        Some((user, password)) => connect.with_user(user, password),
-        None => connect,
-    }
-}
-
-async fn connect(url: &str, connect: ConnectOptions, options: &Options) -> Result<Client> {
-    let fail = |error| error::from_etcd(&error, options);
-    let mut client = Client::connect([url], Some(connect)).await.map_err(fail)?;
-    let status = client.status().await.map_err(fail)?;
-    match version(status.version()) {
-        Some(version) if version < OLDEST => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("it is etcd {}; gosd needs 3.4 or later", status.version()),
-        )),
-        _ => Ok(client),
-    }
 }
 
 fn version(text: &str) -> Option<(u32, u32)> {

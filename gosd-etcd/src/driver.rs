@@ -1,35 +1,37 @@
+//! The driver: each of its methods as calls on a connection to the cluster.
+
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Client, GetOptions, KeyValue};
 use gosd_core::{BoxStream, Driver, Error, Event, Instance, InstanceId, Result, async_trait};
-use tokio::sync::OnceCell;
-use tracing::{debug, warn};
+use gosd_net::{Lazy, WarnOnce};
 
+use crate::connection::{self, Cluster};
 use crate::layout::{self, Keys};
 use crate::lease::{self, Leases};
 use crate::options::Options;
-use crate::{connection, error, watch};
+use crate::watch;
 
 /// The etcd driver. Everything but a watch shares one connection, made when it is first needed.
 pub(crate) struct Etcd {
-    pub(crate) options: Options,
+    pub(crate) cluster: Cluster,
     pub(crate) keys: Keys,
-    connection: Mutex<Arc<OnceCell<Client>>>,
+    connection: Lazy<Client>,
     leases: Mutex<Leases>,
-    unreadable: Once,
+    unreadable: WarnOnce,
 }
 
 impl Etcd {
-    pub(crate) fn new(options: Options) -> Self {
-        Self {
+    pub(crate) fn new(options: Options) -> Result<Self> {
+        Ok(Self {
             keys: Keys::new(&options.namespace),
-            options,
-            connection: Mutex::default(),
+            cluster: Cluster::new(options)?,
+            connection: Lazy::new(),
             leases: Mutex::default(),
-            unreadable: Once::new(),
-        }
+            unreadable: WarnOnce::new(),
+        })
     }
 
     /// Reads the instances among the keys, and says once if there are others.
@@ -45,39 +47,24 @@ impl Etcd {
         instances
     }
 
-    /// Says once that something in the registry cannot be read.
+    /// Says that something in the registry cannot be read, loudly only once.
     pub(crate) fn skip_unreadable(&self, problem: &Error) {
-        let namespace = &self.options.namespace;
-        debug!(namespace, %problem, "skipped");
-        self.unreadable.call_once(|| {
-            warn!(namespace, "what cannot be read in the registry is skipped, such as: {problem}");
-        });
+        self.unreadable.skipped(self.name(), &self.cluster.options.namespace, problem);
     }
 
-    /// Makes a call on the shared connection; once more on a new one if that one has broken, or
-    /// its token has run out.
+    /// Makes a call on the shared connection; once more on a new one if that one has broken.
     async fn call<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let mut is_last = false;
-        loop {
-            let cell = self.slot().clone();
-            is_last |= !cell.initialized();
-            let client = cell.get_or_try_init(|| connection::open(&self.options)).await?;
-            let mut lent = Lent { driver: self, cell: &cell, keep: false };
-            let result = call(client.clone()).await;
-            let result = result.map_err(|error| error::from_etcd(&error, &self.options));
-            lent.keep = !result.as_ref().is_err_and(Error::is_retryable);
-            if lent.keep || is_last {
-                return result;
-            }
-            is_last = true;
-        }
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Arc<OnceCell<Client>>> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        let open = || {
+            let cluster = self.cluster.clone();
+            async move { cluster.open().await }
+        };
+        let call = &call;
+        let authorized =
+            |client: Client| async move { self.cluster.authorized(&client, call).await };
+        self.connection.call_with_retry(open, authorized).await
     }
 
     fn leases(&self) -> MutexGuard<'_, Leases> {
@@ -85,49 +72,36 @@ impl Etcd {
     }
 }
 
-/// The shared connection, in use by a call. One that fails, or is dropped before it is done, may
-/// have done so because the connection is dead: then it is given up, and the next call makes a new
-/// one.
-struct Lent<'a> {
-    driver: &'a Etcd,
-    cell: &'a Arc<OnceCell<Client>>,
-    keep: bool,
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        let mut slot = self.driver.slot();
-        if !self.keep && Arc::ptr_eq(&slot, self.cell) {
-            *slot = Arc::default();
-        }
-    }
-}
-
 #[async_trait]
 impl Driver for Etcd {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
-        let (key, json) = (&self.keys.key(instance.id()), &instance.to_json());
-        let known = self.leases().get(instance.id());
-        if let Some(lease) = known {
-            let renew =
-                async |mut client: Client| lease::renew(&mut client, key, json, lease, ttl).await;
-            if self.call(renew).await? {
-                self.leases().renewed(instance.id());
+        let (id, key, json) = (instance.id(), &self.keys.key(instance.id()), &instance.to_json());
+        let lease = self.leases().choose(id, ttl);
+        // Renewed before anything is written: etcd without space, or a user who has lost the right to
+        // write, can still keep what is there alive.
+        let is_alive = !lease.is_new
+            && self.call(async |mut client| lease::keep_alive(&mut client, lease).await).await?;
+        if is_alive {
+            let is_there = async |client: Client| lease::is_intact(&client, key, json, lease).await;
+            if self.call(is_there).await? {
                 return Ok(());
             }
+        } else {
+            // From here on a goodbye ends it, even if it comes to be only later.
+            self.leases().asked_for(id);
+            self.call(async |mut client| lease::grant(&mut client, lease).await).await?;
         }
-        let lease = self.call(async |mut client| lease::grant(&mut client, ttl).await).await?;
-        // Known from here on, so that a goodbye ends it even if the record arrives late.
-        self.leases().insert(instance.id(), lease);
-        let write =
-            async |mut client: Client| lease::write(&mut client, key, json, lease, known).await;
-        self.call(write).await
+        let write = async |mut client: Client| lease::write(&mut client, key, json, lease).await;
+        self.call(write).await?;
+        self.leases().written(id);
+        Ok(())
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
         let key = &self.keys.key(id);
-        let known = self.leases().get(id);
-        self.call(async |mut client| lease::remove(&mut client, key, known).await).await?;
+        let known = self.leases().known(id);
+        let remove = async |mut client: Client| lease::remove(&mut client, key, &known).await;
+        self.call(remove).await?;
         self.leases().remove(id);
         Ok(())
     }
@@ -152,9 +126,10 @@ impl Driver for Etcd {
 
 impl fmt::Debug for Etcd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options = &self.cluster.options;
         f.debug_struct("Etcd")
-            .field("hosts", &self.options.hosts)
-            .field("namespace", &self.options.namespace)
+            .field("hosts", &options.hosts)
+            .field("namespace", &options.namespace)
             .finish_non_exhaustive()
     }
 }

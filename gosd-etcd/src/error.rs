@@ -1,10 +1,9 @@
 //! What etcd and the way to it say, as kinds of errors.
 
 use std::error::Error as StdError;
-use std::{io, iter};
 
 use gosd_core::{Error, ErrorKind};
-use rustls::AlertDescription as Alert;
+use gosd_net::{Fault, connection_error};
 use tonic::{Code, Status};
 
 use crate::layout::Keys;
@@ -33,15 +32,51 @@ pub(crate) fn from_etcd(error: &etcd_client::Error, options: &Options) -> Error 
     };
     match error {
         GRpcStatus(status) => match status.source() {
-            Some(cause) => from_transport(cause),
+            Some(cause) => connection_error(cause),
             None => from_server(status, options),
         },
-        TransportError(cause) => from_transport(cause),
+        TransportError(cause) => connection_error(cause),
         InvalidArgs(_) | InvalidMetadataValue(_) | InvalidUri(_) => {
             Error::new(ErrorKind::Config, format!("the URL cannot be used: {error}"))
         }
         _ => Error::new(ErrorKind::Unavailable, error.to_string()),
     }
+}
+
+/// The same, with what it says of the connection: a server that is sound enough to refuse something
+/// is as good as any other.
+pub(crate) fn fault(error: &etcd_client::Error, options: &Options) -> Fault {
+    let is_refusal = of_server(error).is_some_and(|status| {
+        let code = status.code();
+        !matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
+    });
+    let error = from_etcd(error, options);
+    if is_refusal { Fault::Server(error) } else { Fault::Connection(error) }
+}
+
+/// What the server itself said, if it did.
+pub(crate) fn of_server(error: &etcd_client::Error) -> Option<&Status> {
+    match error {
+        etcd_client::Error::GRpcStatus(status) if status.source().is_none() => Some(status),
+        _ => None,
+    }
+}
+
+/// Whether the server refuses a token that it, or another member, has given.
+pub(crate) fn is_of_token(error: &etcd_client::Error) -> bool {
+    of_server(error).is_some_and(|status| {
+        status.code() == Code::Unauthenticated
+            || ["invalid auth token", "revision of auth store is old"]
+                .iter()
+                .any(|mark| status.message().contains(mark))
+    })
+}
+
+/// Whether the server refuses to answer before it knows who asks.
+pub(crate) fn is_of_access(error: &etcd_client::Error) -> bool {
+    use Code::{InvalidArgument, PermissionDenied, Unauthenticated};
+    let codes = [InvalidArgument, PermissionDenied, Unauthenticated];
+    of_server(error).is_some_and(|status| codes.contains(&status.code()))
 }
 
 /// Why a watch was canceled.
@@ -73,52 +108,8 @@ fn from_server(status: &Status, options: &Options) -> Error {
     }
 }
 
-/// The failure of the way to the server, or of the attempt to make one.
-pub(crate) fn from_transport(error: &(dyn StdError + 'static)) -> Error {
-    let causes = || iter::successors(Some(error), |&cause| cause.source());
-    if let Some(tls) = causes().find_map(as_tls) {
-        return from_tls(tls);
-    }
-    let root = causes().last().unwrap_or(error);
-    Error::new(ErrorKind::Unavailable, format!("the connection failed: {root}"))
-}
-
-fn as_tls<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    inner.and_then(|inner| inner.downcast_ref()).or_else(|| cause.downcast_ref())
-}
-
-fn from_tls(error: &rustls::Error) -> Error {
-    use rustls::Error::{
-        AlertReceived, InconsistentKeys, InvalidCertificate, NoCertificatesPresented,
-    };
-    let (kind, message) = match error {
-        AlertReceived(
-            Alert::BadCertificate
-            | Alert::CertificateExpired
-            | Alert::CertificateRequired
-            | Alert::HandshakeFailure
-            | Alert::UnknownCA,
-        ) => (
-            ErrorKind::Denied,
-            format!("the server refused the client's certificate: {error}; see cert in the URL"),
-        ),
-        InvalidCertificate(_) => (
-            ErrorKind::Config,
-            format!("the server's certificate is not trusted: {error}; see ca in the URL"),
-        ),
-        InconsistentKeys(_) | NoCertificatesPresented => {
-            (ErrorKind::Config, format!("the cert and the key of the URL do not fit: {error}"))
-        }
-        _ => (ErrorKind::Unavailable, format!("TLS failed: {error}")),
-    };
-    Error::new(kind, message)
-}
-
 #[cfg(test)]
 mod tests {
-    use rustls::CertificateError;
-
     use super::*;
 
     fn options() -> Options {
@@ -168,21 +159,30 @@ mod tests {
 
     #[test]
     fn what_happens_on_the_way() {
-        for (cause, kind) in [
-            (rustls::Error::AlertReceived(Alert::BadCertificate), ErrorKind::Denied),
-            (rustls::Error::AlertReceived(Alert::InternalError), ErrorKind::Unavailable),
-            (rustls::Error::InvalidCertificate(CertificateError::Expired), ErrorKind::Config),
-            (rustls::Error::NoCertificatesPresented, ErrorKind::Config),
-            (rustls::Error::HandshakeNotComplete, ErrorKind::Unavailable),
-        ] {
-            assert_eq!(from_transport(&cause).kind(), kind, "{cause}");
-            let wrapped = io::Error::other(cause.clone());
-            assert_eq!(from_transport(&wrapped).kind(), kind, "{cause}");
-        }
-        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let status = Status::from_error(refused.into());
         let error = from_etcd(&status.into(), &options());
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains("refused"), "{error}");
+        // What was found out already is said as it was.
+        let known = Error::new(ErrorKind::Denied, "your certificate has expired");
+        let error = from_etcd(&Status::from_error(known.into()).into(), &options());
+        assert_eq!(error.kind(), ErrorKind::Denied);
+    }
+
+    #[test]
+    fn a_refusal_is_no_reason_for_another_connection() {
+        for (code, text, is_refusal) in [
+            (Code::ResourceExhausted, "mvcc: database space exceeded", true),
+            (Code::PermissionDenied, "permission denied", true),
+            (Code::NotFound, "requested lease not found", true),
+            (Code::Unavailable, "no leader", false),
+            (Code::Unavailable, "request timed out", false),
+        ] {
+            let fault = fault(&Status::new(code, text).into(), &options());
+            assert_eq!(matches!(fault, Fault::Server(_)), is_refusal, "{text}");
+        }
+        let broken = Status::from_error(std::io::Error::other("reset").into());
+        assert!(matches!(fault(&broken.into(), &options()), Fault::Connection(_)));
     }
 }

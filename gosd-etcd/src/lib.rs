@@ -28,7 +28,9 @@
 //!
 //! With `etcds` in place of `etcd` all connections are by TLS. Query keys: `namespace` (by default
 //! `gosd`); for TLS `ca`, a file of certificates to trust in place of the system's, and `cert` and
-//! `key`, the files of the client's own.
+//! `key`, the files of the client's own. Renewed files count from the next connection on. TLS takes a
+//! provider of cryptography: the process's default one of rustls, or the feature `tls-aws-lc` or
+//! `tls-ring`.
 //!
 //! # Layout
 //!
@@ -46,21 +48,28 @@
 //! etcd counts leases in whole seconds, which are rounded up, and grants no less than one and a half
 //! election timeouts: 2 s by default. When there is a new leader, every lease starts anew.
 //!
-//! A heartbeat is one keep-alive and one transaction without writes, which proves that the key is
-//! still there, unchanged and on that lease. A majority of the cluster has to confirm the transaction,
-//! so that no member proves it by what is out of date; nothing is written, and no watcher is woken. If the proof fails, for whatever reason, the record is written
-//! again with a new lease: two calls. A lease that nothing hangs on any more is revoked.
+//! A registration has one lease, whose id this driver chooses, so that no failure leaves one behind
+//! that nobody knows of. A heartbeat is one keep-alive and one read, which proves that the key is still
+//! there, unchanged and on that lease. A majority of the cluster has to confirm the read, so that no
+//! member proves it by what is out of date; nothing is written, and no watcher is woken. Only what the
+//! proof lacks is written: the record, after the lease if that is gone too. A lease that nothing hangs
+//! on any more is revoked.
 //!
-//! A goodbye is three calls, and one more if the record is not on the lease that this driver granted
-//! for it, which is revoked too: a heartbeat that is late then has no lease to write with, and cannot
-//! bring the instance back.
+//! A goodbye is three calls, and one more if the record is not on the lease that this driver chose for
+//! it, which is revoked too: a heartbeat that is late then has no lease to write with, and cannot bring
+//! the instance back.
+//!
+//! Over its quota (the alarm `NOSPACE`) etcd refuses to write and goes on renewing and revoking leases:
+//! who is registered stays, who leaves goes (to watchers it looks like an expiry), and who comes is
+//! told that there is no space. Without a majority of its members etcd renews nothing and lets nothing
+//! expire; reads fail, and a watch ends with an error.
 //!
 //! # Watching
 //!
 //! A watch has a connection of its own, and all else of a driver another. It begins before the
 //! snapshot is read, and tells what came after the snapshot's revision. If it is canceled, if the
 //! history was compacted under a slow reader, if its member lost the leader, or if there was no answer
-//! for eight seconds, contact is lost, and the next item is a new snapshot. It never resumes:
+//! for nine seconds, on the watch or to a read that takes a majority, contact is lost, and the next item is a new snapshot. It never resumes:
 //! a data directory that was wiped or restored continues with any revision, in a cluster of the same
 //! id, so nothing would prove that the history is the same.
 //!
@@ -68,7 +77,10 @@
 //!
 //! - With authentication on, the user needs to read and write the prefix:
 //!   `etcdctl role grant-permission ROLE readwrite --prefix=true /gosd/instances/`. For a process that
-//!   only discovers, to read it will do. Tokens that run out are renewed.
+//!   only discovers, to read it will do. A driver has one token for all its connections, and gets another
+//!   when that has run out. etcd makes the check of a password expensive on purpose (bcrypt), one after
+//!   the other, so when a fleet comes back it takes a while: the check goes on for up to two minutes, over
+//!   all calls that give up waiting. A lower `--bcrypt-cost` when the password is set makes it faster.
 //! - The history grows with arrivals and departures, not with heartbeats; let etcd compact it
 //!   (`--auto-compaction-retention=1h`).
 //! - A snapshot is one reply, whatever its size: pages of it would each count the whole range.
@@ -89,6 +101,7 @@
 //! | 1,000 heartbeats at once | as many keep-alives and transactions | 1.3x (690 ms there), 0.3x to 2.2x in single rounds |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod channel;
 mod connection;
 mod driver;
 mod error;
@@ -98,7 +111,7 @@ pub mod fuzzing;
 mod layout;
 mod lease;
 mod options;
-mod tls;
+mod session;
 mod watch;
 
 use std::sync::Arc;
@@ -112,7 +125,7 @@ use gosd_core::{BoxFuture, Driver, Result};
 /// [`Config`](gosd_core::ErrorKind::Config) if the URL cannot be right, saying what is wrong with it.
 pub fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
     Box::pin(async move {
-        let driver: Arc<dyn Driver> = Arc::new(driver::Etcd::new(options::Options::parse(url)?));
+        let driver: Arc<dyn Driver> = Arc::new(driver::Etcd::new(options::Options::parse(url)?)?);
         Ok(driver)
     })
 }

@@ -1,3 +1,5 @@
+//! The watch: a snapshot, then the changes, and whether the cluster is alive meanwhile.
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -5,8 +7,9 @@ use etcd_client::{
     Client, EventType, GetOptions, ResponseHeader, WatchOptions, WatchResponse, WatchStream,
 };
 use futures_util::stream;
-use gosd_core::{BoxStream, Error, ErrorKind, Event, Instance, Result};
-use tokio::time::{Instant, timeout, timeout_at};
+use gosd_core::{BoxFuture, BoxStream, Error, ErrorKind, Event, Instance, Result};
+use gosd_net::Fault;
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use crate::driver::Etcd;
@@ -16,9 +19,9 @@ use crate::{connection, error, layout};
 const BEGIN: Duration = Duration::from_secs(8);
 /// How often the server is asked whether it is alive, be there changes or not: changes can arrive on
 /// a connection on which nothing reaches the server, no heartbeat either.
-const ASK: Duration = Duration::from_secs(4);
-/// How long its answer may take; a dead connection is noticed within 8 s.
-const ANSWER: Duration = Duration::from_secs(4);
+const ASK: Duration = Duration::from_secs(3);
+/// How long its answers may take; a dead connection is noticed within 9 s.
+const ANSWER: Duration = Duration::from_secs(6);
 
 /// A snapshot, and then the changes: on a connection of its own.
 ///
@@ -60,54 +63,74 @@ impl Watch<'_> {
 struct Follow {
     stream: WatchStream,
     snapshot: i64,
+    client: Client,
     /// When the server is to be asked whether it is alive, or is to have answered.
     due_at: Instant,
-    is_asked: bool,
-    /// Kept for the stream.
-    _client: Client,
+    /// What it was asked and has not answered.
+    question: Option<Question>,
+}
+
+/// Two things that a live server answers: on the watch, so that what is sent is known to arrive; and
+/// by a read that takes a majority of the cluster. Without one, no lease can be renewed.
+struct Question {
+    is_progress_due: bool,
+    read: Option<BoxFuture<'static, Result<(), etcd_client::Error>>>,
 }
 
 impl Follow {
     /// Begins to watch before reading the snapshot, so nothing between the two can be missed,
     /// whatever becomes of the server meanwhile.
     async fn begin(driver: &Etcd) -> Result<(Self, Vec<Instance>)> {
-        let prefix = driver.keys.prefix();
-        let fail = |error| error::from_etcd(&error, &driver.options);
+        let (prefix, cluster) = (driver.keys.prefix(), &driver.cluster);
+        // It bounds itself in time; a password may have to be checked.
+        let client = Box::pin(cluster.open()).await?;
         let watch = async {
-            let client = connection::open(&driver.options).await?;
+            if cluster.options.credentials.is_some() {
+                // Of a token that is out of date a watch is not told, only that it is not permitted.
+                let read = |client: Client| async move { majority(&client, prefix).await };
+                cluster.authorized(&client, read).await.map_err(Fault::into_error)?;
+            }
+            let fail = |error| error::from_etcd(&error, &cluster.options);
             let options = WatchOptions::new().with_prefix();
             let mut stream =
                 connection::watch(&client).watch(prefix, Some(options)).await.map_err(fail)?;
             let begun = stream.message().await.map_err(fail)?;
             intact(begun, driver)?;
-            Ok((client, stream))
+            Ok(stream)
         };
-        let (client, stream) = answered(BEGIN, watch).await??;
+        let stream = answered(BEGIN, Box::pin(watch)).await??;
         let mut kv = connection::kv(&client);
         let range = GetOptions::new().with_prefix();
-        let reply = answered(BEGIN, kv.get(prefix, Some(range))).await?.map_err(fail)?;
+        let reply = answered(BEGIN, Box::pin(kv.get(prefix, Some(range)))).await?;
+        let reply = reply.map_err(|error| error::from_etcd(&error, &cluster.options))?;
         let snapshot = reply.header().map_or(0, ResponseHeader::revision);
         debug!(revision = snapshot, instances = reply.kvs().len(), "watching");
-        let follow = Self {
-            stream,
-            snapshot,
-            due_at: Instant::now() + ASK,
-            is_asked: false,
-            _client: client,
-        };
+        let due_at = Instant::now() + ASK;
+        let follow = Self { stream, snapshot, client, due_at, question: None };
         Ok((follow, driver.decode(reply.kvs())))
     }
 
     /// Reads some changes, or asks whether the server is alive.
     async fn read(&mut self, driver: &Etcd, queue: &mut VecDeque<Event>) -> Result<()> {
-        let Ok(message) = timeout_at(self.due_at, self.stream.message()).await else {
-            return self.ask(driver).await;
+        let fail = |error| error::from_etcd(&error, &driver.cluster.options);
+        let read = self.question.as_mut().and_then(|question| question.read.as_mut());
+        let message = tokio::select! {
+            message = self.stream.message() => message.map_err(fail)?,
+            read = async {
+                match read {
+                    Some(read) => read.await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                read.map_err(fail)?;
+                self.heard(|question| question.read = None);
+                return Ok(());
+            }
+            () = sleep_until(self.due_at) => return self.ask(driver).await,
         };
-        let response = message.map_err(|error| error::from_etcd(&error, &driver.options))?;
-        let response = intact(response, driver)?;
+        let response = intact(message, driver)?;
         if response.events().is_empty() {
-            self.is_asked = false;
-            self.due_at = Instant::now() + ASK;
+            self.heard(|question| question.is_progress_due = false);
         }
         for change in response.events() {
             let Some(record) = change.kv().filter(|kv| kv.mod_revision() > self.snapshot) else {
@@ -137,17 +160,34 @@ impl Follow {
         Ok(())
     }
 
+    /// Notes an answer; after the last, the server need not be asked for a while.
+    fn heard(&mut self, note: impl FnOnce(&mut Question)) {
+        let Some(question) = &mut self.question else { return };
+        note(question);
+        if !question.is_progress_due && question.read.is_none() {
+            self.question = None;
+            self.due_at = Instant::now() + ASK;
+        }
+    }
+
     /// Asks whether the server is alive, unless it has been asked and did not answer in time.
     async fn ask(&mut self, driver: &Etcd) -> Result<()> {
-        if self.is_asked {
+        if self.question.is_some() {
             return Err(silent(ANSWER));
         }
         let asked = self.stream.request_progress().await;
-        asked.map_err(|error| error::from_etcd(&error, &driver.options))?;
+        asked.map_err(|error| error::from_etcd(&error, &driver.cluster.options))?;
+        let (client, prefix) = (self.client.clone(), driver.keys.prefix().to_owned());
+        let read = Box::pin(async move { majority(&client, &prefix).await });
+        self.question = Some(Question { is_progress_due: true, read: Some(read) });
         self.due_at = Instant::now() + ANSWER;
-        self.is_asked = true;
         Ok(())
     }
+}
+
+/// Makes a majority of the cluster confirm that it works, by a read that finds nothing.
+async fn majority(client: &Client, prefix: &str) -> Result<(), etcd_client::Error> {
+    client.kv_client().get(prefix, Some(GetOptions::new().with_count_only())).await.map(drop)
 }
 
 /// Refuses what says that the watch is over.
@@ -162,7 +202,7 @@ fn intact(response: Option<WatchResponse>, driver: &Etcd) -> Result<WatchRespons
         let message = "the history was compacted before it was read; starting with a new snapshot";
         return Err(Error::new(ErrorKind::Unavailable, message));
     }
-    Err(error::from_reason(response.cancel_reason(), &driver.options))
+    Err(error::from_reason(response.cancel_reason(), &driver.cluster.options))
 }
 
 async fn answered<T>(within: Duration, call: impl Future<Output = T>) -> Result<T> {

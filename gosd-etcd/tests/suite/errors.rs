@@ -134,7 +134,7 @@ async fn certificates() {
         // The system does not know our authority.
         (identity.clone(), Config, "see ca in the URL"),
         (format!("ca={ca}&cert={cert}&key={other_key}"), Config, "do not fit"),
-        (format!("ca={ca}&cert={key}&key={key}"), Config, "do not fit"),
+        (format!("ca={ca}&cert={key}&key={key}"), Config, "no certificate in it"),
         (format!("ca={key}&{identity}"), Config, "no certificate in it"),
         (format!("ca=/missing/ca.pem&{identity}"), Config, "/missing/ca.pem"),
     ] {

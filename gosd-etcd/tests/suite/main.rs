@@ -1,5 +1,6 @@
 //! The driver against real servers, which each test starts for itself.
 
+mod bad_ground;
 mod cluster;
 mod conformance;
 mod errors;

@@ -1,0 +1,157 @@
+//! Servers without space, rights that are taken away, passwords that take time, new certificates.
+
+use std::slice::from_ref;
+use std::time::Duration;
+
+use gosd_core::{ErrorKind, Event};
+use gosd_testservers::{Certificates, EtcdServer, Mode, Proxy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::support::{LONG, PATIENCE, Watch, instance, key, lease, leases, open, open_at};
+
+/// Fills a server that was started with a small quota.
+async fn use_up_the_space(etcd: &EtcdServer) {
+    let large = "x".repeat(100_000);
+    for n in 0..1_000 {
+        if etcd.try_ctl(&["put", &format!("/junk/{n}"), &large]).await.is_err() {
+            let alarms = etcd.ctl(&["alarm", "list"]).await;
+            assert!(alarms.contains("NOSPACE"), "{alarms}");
+            return;
+        }
+    }
+    panic!("the space is not used up");
+}
+
+#[tokio::test]
+async fn without_space_who_lives_stays_and_who_leaves_goes() {
+    let etcd = EtcdServer::start(&["--quota-backend-bytes", "2000000"]).await;
+    let driver = open_at(etcd.port()).await;
+    let [stays, leaves] = [instance("a"), instance("b")];
+    driver.register(&stays, LONG).await.unwrap();
+    driver.register(&leaves, LONG).await.unwrap();
+    let watcher = open_at(etcd.port()).await;
+    let (mut watch, _) = Watch::start(&*watcher).await;
+    use_up_the_space(&etcd).await;
+
+    driver.register(&stays, LONG).await.expect("a renewal needs no space");
+    let refused = driver.register(&instance("c"), LONG).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+    assert!(refused.to_string().contains("disarm the alarm"), "{refused}");
+
+    driver.deregister(leaves.id()).await.expect("so does a goodbye");
+    assert_eq!(watch.event().await, Event::Expire(leaves.id().clone()));
+    // By somebody who does not know the lease.
+    watcher.deregister(stays.id()).await.expect("nor does it need to be one's own");
+    assert_eq!(watch.event().await, Event::Expire(stays.id().clone()));
+    assert_eq!(watcher.list().await.unwrap(), []);
+    assert_eq!(leases(&etcd).await, 0);
+}
+
+#[tokio::test]
+async fn a_right_that_is_taken_away_leaves_no_leases_behind() {
+    let mut etcd = EtcdServer::start(&[]).await;
+    etcd.enable_auth("/gosd/instances/").await;
+    let driver = open(&format!("etcd://gosd:p%40ss@127.0.0.1:{}", etcd.port())).await;
+    let mail = instance("mail");
+    driver.register(&mail, LONG).await.unwrap();
+    let before = lease(&etcd, &mail).await;
+    let end = "/gosd/instances0";
+    etcd.ctl(&["role", "revoke-permission", "gosd", "/gosd/instances/", end]).await;
+    etcd.ctl(&["role", "grant-permission", "gosd", "read", "/gosd/instances/", end]).await;
+    driver.register(&mail, LONG).await.expect("a renewal writes nothing");
+    etcd.ctl(&["del", &key(&mail)]).await;
+    let other = instance("other");
+    for _ in 0..3 {
+        for (instance, lease) in [(&mail, LONG), (&other, LONG)] {
+            let error = driver.register(instance, lease).await.expect_err("it may not write");
+            assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        }
+    }
+    assert_eq!(leases(&etcd).await, 2, "one for each");
+    etcd.ctl(&["role", "grant-permission", "gosd", "readwrite", "/gosd/instances/", end]).await;
+    driver.register(&mail, LONG).await.expect("it may again");
+    assert_eq!(lease(&etcd, &mail).await, before);
+    driver.register(&mail, LONG * 2).await.expect("it may");
+    driver.register(&other, LONG).await.expect("it may");
+    assert_eq!(leases(&etcd).await, 2);
+    for instance in [&mail, &other] {
+        driver.deregister(instance.id()).await.expect("it may");
+    }
+    assert_eq!(leases(&etcd).await, 0);
+}
+
+#[tokio::test]
+async fn the_check_of_a_password_outlives_the_call_that_asked_for_it() {
+    // As dear as it gets in a test.
+    let mut etcd = EtcdServer::start(&["--bcrypt-cost", "11"]).await;
+    etcd.enable_auth("/gosd/").await;
+    let driver = open(&format!("etcd://gosd:p%40ss@127.0.0.1:{}", etcd.port())).await;
+    let before = checks(etcd.port()).await;
+    let mut given_up = 0;
+    let registered = async {
+        let mail = instance("mail");
+        while timeout(Duration::from_millis(20), driver.register(&mail, LONG)).await.is_err() {
+            given_up += 1;
+        }
+    };
+    timeout(PATIENCE, registered).await.expect("it is checked some time");
+    assert!(given_up > 0, "the check took no time, so nothing was shown");
+    // A watch, and a new connection, go by the same token.
+    Watch::start(&*driver).await;
+    assert_eq!(checks(etcd.port()).await - before, 1);
+}
+
+/// How many passwords the server was to check since it started.
+async fn checks(port: u16) -> u32 {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    let is_it = |line: &&str| {
+        line.starts_with("grpc_server_started_total") && line.contains("\"Authenticate\"")
+    };
+    let line = answer.lines().find(is_it).expect("the server counts");
+    line.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a number")
+}
+
+#[tokio::test]
+async fn renewed_certificates_count_without_a_restart() {
+    let certificates = Certificates::new();
+    let mut etcd = EtcdServer::start_tls(&certificates, true).await;
+    let file = |name| certificates.text(name);
+    let query =
+        format!("ca={}&cert={}&key={}", file("ca.pem"), file("client.pem"), file("client.key"));
+    let url = format!("etcds://127.0.0.1:{}?{query}", etcd.port());
+    let (driver, watcher) = (open(&url).await, open(&url).await);
+    let mail = instance("mail");
+    driver.register(&mail, LONG).await.unwrap();
+    let (mut watch, _) = Watch::start(&*watcher).await;
+
+    certificates.renew();
+    etcd.restart().await;
+    // At once, without a failure that anybody hears of.
+    driver.register(&mail, LONG).await.expect("the new ones count");
+    assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
+    watch.next().await.expect_err("the server was restarted");
+    assert_eq!(watch.snapshot().await, from_ref(&mail));
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_while_idle_is_replaced_unnoticed() {
+    let etcd = EtcdServer::start(&[]).await;
+    let proxy = Proxy::to(etcd.port()).await;
+    let driver = open_at(proxy.port()).await;
+    let mail = instance("mail");
+    for _ in 0..5 {
+        driver.register(&mail, LONG).await.expect("the server is well");
+        // Closes what there is, and lets new ones pass once one of them was refused.
+        proxy.set(Mode::Refuse);
+        let mut refused = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+        // An end or an error, but nothing that was said.
+        assert_ne!(refused.read(&mut [0]).await.ok(), Some(1));
+        proxy.set(Mode::Pass);
+    }
+}
