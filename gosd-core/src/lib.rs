@@ -24,7 +24,7 @@ pub use change::Change;
 // For the facade, which knows what a driver needs of the runtime.
 #[doc(hidden)]
 pub use client::panics_in_silence;
-pub use client::{Client, ClientBuilder, Counts, Service, ServiceStats, Stats};
+pub use client::{Client, ClientBuilder, Counts, Service, ServiceStats, Stats, Turn};
 pub use driver::{Driver, Event};
 pub use driver_url::{DriverUrl, TlsFiles};
 pub use error::{Error, ErrorKind, Result};

@@ -1,5 +1,6 @@
 //! The client: the public face over the state and the background tasks.
 
+mod affinity;
 mod builder;
 mod departure;
 mod keeper;
@@ -7,6 +8,7 @@ mod lease;
 mod lookup;
 mod registration;
 mod runtime;
+mod service;
 mod signals;
 mod snapshot;
 mod staleness;
@@ -17,6 +19,7 @@ mod streams;
 mod succession;
 mod tasks;
 mod tell;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,16 +34,17 @@ use tracing::warn;
 
 pub use self::builder::ClientBuilder;
 use self::keeper::Reply;
-pub use self::lookup::Service;
 #[doc(hidden)]
 pub use self::runtime::panics_in_silence;
+pub use self::service::Service;
 #[cfg(fuzzing)]
 pub(crate) use self::snapshot::fuzzing;
 use self::start::Starting;
 use self::state::State;
 pub use self::stats::{Counts, ServiceStats, Stats};
 use self::tasks::{AbortOnDrop, spawn};
-use crate::registry::Standing;
+pub use self::turn::Turn;
+use crate::registry::{Selection, Standing};
 use crate::{
     Change, Driver, Error, Instance, InstanceId, Outcome, Registration, Result, Settings, Status,
     View,
@@ -179,10 +183,55 @@ impl Client {
 
     /// A handle on one service, for the hot path.
     pub fn service(&self, service: &str) -> Service {
-        Service::new(Arc::clone(&self.inner.state), service)
+        Service::new(Arc::clone(&self.inner.state), service, None)
     }
 
-    /// Says how a request to an instance went, for who sends by other means than a `Turn`.
+    /// A handle on those instances of a service that match, such as those of one zone or version.
+    ///
+    /// It has a rotation and turns of its own, which its clones share: make it once, and keep it. Who
+    /// matches is asked anew of all whenever the service's rotation has changed, by the next pick. While
+    /// all that match are ejected they are picked all the same, unless
+    /// [`or_else_all`](Service::or_else_all) has others serve.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use gosd_core::{Client, Memory};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let client = Client::builder(Arc::new(Memory::new())).start().await?;
+    /// client.add_local("mail", "http://10.0.0.7:25")?;
+    /// let mut near = client.service_where("mail", |it| it.metadata().get("zone").is_some_and(|zone| zone == "b"));
+    /// assert!(near.pick().is_none());
+    /// let mut near = near.or_else_all();
+    /// assert!(near.pick().is_some());
+    /// # Ok::<(), gosd_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn service_where(
+        &self,
+        service: &str,
+        matches: impl Fn(&Instance) -> bool + Send + Sync + 'static,
+    ) -> Service {
+        let selection = Selection::new(Arc::new(matches));
+        Service::new(Arc::clone(&self.inner.state), service, Some(selection))
+    }
+
+    /// Takes the next turn of a service, waiting for the service to appear, for a request that may have
+    /// to try several instances.
+    ///
+    /// Waits as [`next`](Client::next) does. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// As for [`next`](Client::next).
+    pub async fn turn(&self, service: &str) -> Result<Turn> {
+        let state = &self.inner.state;
+        match Turn::take(state, service) {
+            Some(turn) => Ok(turn),
+            None => lookup::wait(state, service, || Turn::take(state, service)).await,
+        }
+    }
+
+    /// Says how a request to an instance went, for who sends by other means than a [`Turn`].
     ///
     /// [`eject_after`](field@Settings::eject_after) failures in a row take an instance out of the
     /// rotation of this client for [`eject_for`](field@Settings::eject_for), doubled each further time

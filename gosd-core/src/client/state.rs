@@ -354,7 +354,13 @@ impl State {
                     Some(name) => format!("there is {name:?}, and upper and lower case differ"),
                     None => "is it running, with this backend and namespace?".into(),
                 };
-                let message = format!("no instance of {service:?} is registered; {hint}");
+                let message = match self.directory.instances(service).len() {
+                    0 => format!("no instance of {service:?} is registered; {hint}"),
+                    count => format!(
+                        "{service:?} is registered ({count}), but each of its instances is drained, \
+                         or is not one of those that were asked for"
+                    ),
+                };
                 Error::new(ErrorKind::NotFound, message)
             }
             Some(cause) => {

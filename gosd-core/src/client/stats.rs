@@ -63,7 +63,7 @@ pub struct ServiceStats {
     pub drained: usize,
     /// How many turns of the service were taken, by this client and all its handles. It starts again
     /// when the service comes back after it had no instances; the handles of
-    /// `service_where` have turns of their own.
+    /// [`service_where`](crate::Client::service_where) have turns of their own.
     pub picks: u64,
 }
 

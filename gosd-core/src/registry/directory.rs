@@ -44,14 +44,31 @@ impl Directory {
         &self.services
     }
 
-    /// Takes the next turn of a service.
+    /// Picks the next instance of a service in turn.
     pub(crate) fn pick(&self, service: &str) -> Option<Arc<Instance>> {
+        self.look(|services| {
+            let rotation = services.get(service)?;
+            rotation.slots().get(rotation.turns().take()?).cloned()
+        })
+    }
+
+    /// Takes the next turn of a service: its rotation, and the number of a slot.
+    pub(crate) fn turn(&self, service: &str) -> Option<(Arc<Rotation>, usize)> {
+        self.look(|services| {
+            let rotation = services.get(service)?;
+            Some((Arc::clone(rotation), rotation.turns().take()?))
+        })
+    }
+
+    /// Looks at the services by way of what the thread keeps.
+    #[inline]
+    fn look<T>(&self, find: impl Fn(&Services) -> T) -> T {
         // Without a cache if the thread is ending and its cache is gone.
         LAST.try_with(|last| match &mut *last.borrow_mut() {
-            Some(last) if ptr::eq(last.arc_swap(), &*self.services) => next(last.load(), service),
-            last => next(last.insert(Cache::new(Arc::clone(&self.services))).load(), service),
+            Some(last) if ptr::eq(last.arc_swap(), &*self.services) => find(last.load()),
+            last => find(last.insert(Cache::new(Arc::clone(&self.services))).load()),
         })
-        .unwrap_or_else(|_| next(&self.services.load(), service))
+        .unwrap_or_else(|_| find(&self.services.load()))
     }
 
     /// The instances of a service: those in rotation, in the order of their turns, and the others.
@@ -135,11 +152,6 @@ impl Directory {
         self.services.store(Arc::new(services));
         Some(visible)
     }
-}
-
-fn next(services: &Services, service: &str) -> Option<Arc<Instance>> {
-    let rotation = services.get(service)?;
-    rotation.slots().get(rotation.turns().take()?).cloned()
 }
 
 #[cfg(test)]

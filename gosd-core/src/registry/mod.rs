@@ -8,6 +8,7 @@ mod directory;
 mod ejection;
 mod known;
 mod rotation;
+mod selection;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,8 @@ use self::ejection::Ejection;
 pub use self::ejection::Outcome;
 use self::known::Known;
 pub(crate) use self::rotation::{Rotation, Standing, Turns};
-pub(crate) use self::slots::Leaf;
+pub(crate) use self::selection::Selection;
+pub(crate) use self::slots::{Leaf, Slots};
 use crate::{Change, Error, Event, Instance, InstanceId, Result, Settings, View, limits};
 
 pub(crate) struct Registry {

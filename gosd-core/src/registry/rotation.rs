@@ -80,6 +80,11 @@ impl Rotation {
 }
 
 impl Places {
+    /// Puts all into rotation.
+    pub(super) fn all_in_rotation(slots: Slots<Arc<Instance>>) -> Self {
+        Self { lists: [slots, Slots::default(), Slots::default()] }
+    }
+
     pub(crate) fn in_rotation(&self) -> &Slots<Arc<Instance>> {
         self.list(Standing::InRotation)
     }

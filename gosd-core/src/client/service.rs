@@ -1,0 +1,181 @@
+//! The handle on one service: what it picks from is kept at hand.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Cache};
+
+use super::affinity;
+use super::lookup::wait;
+use super::state::State;
+use super::turn::Turn;
+use crate::registry::{Leaf, Rotation, Selection, Services, Turns};
+use crate::{Instance, Result};
+
+/// A handle on one service, for the hot path: one per task.
+///
+/// It keeps what is in rotation cached and costs little more than a shared counter. Clones, and
+/// every other way to pick of the same client, share the service's one turn. A handle does not keep
+/// the client's background work going; once the client is gone it serves the last view.
+///
+/// A handle holds on to the instances it saw last until it picks again.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use gosd_core::{Client, Memory};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let client = Client::builder(Arc::new(Memory::new())).start().await?;
+/// client.add_local("mail", "http://10.0.0.7:25")?;
+/// let mut mail = client.service("mail");
+/// for _ in 0..3 {
+///     assert_eq!(mail.pick().map(|instance| instance.url()), Some("http://10.0.0.7:25"));
+/// }
+/// # Ok::<(), gosd_core::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Service {
+    state: Arc<State>,
+    name: Arc<str>,
+    /// Which of its instances; all if there is none.
+    selection: Option<Arc<Selection>>,
+    services: Cache<Shared, Arc<Services>>,
+    cached: Option<Cached>,
+}
+
+/// What a handle knows of its service, as of one moment of all services.
+#[derive(Clone)]
+struct Cached {
+    services: Arc<Services>,
+    rotation: Arc<Rotation>,
+    turns: Turns,
+    /// The slots around the last turn, and the number of the first.
+    leaf: Arc<Leaf<Arc<Instance>>>,
+    first: usize,
+    /// The hashes of the ids by slot, once they were asked for.
+    hashes: Option<Arc<[u64]>>,
+}
+
+#[derive(Clone)]
+struct Shared(Arc<State>);
+
+impl Deref for Shared {
+    type Target = ArcSwap<Services>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.directory.services()
+    }
+}
+
+impl Service {
+    pub(super) fn new(state: Arc<State>, name: &str, selection: Option<Selection>) -> Self {
+        let services = Cache::new(Shared(Arc::clone(&state)));
+        let selection = selection.map(Arc::new);
+        Self { state, name: name.into(), selection, services, cached: None }
+    }
+
+    /// Has a handle of [`service_where`](crate::Client::service_where) take everybody in rotation while
+    /// nobody in it matches; elsewhere it changes nothing.
+    ///
+    /// So a zone of one's own is preferred, and the others serve if it fails. A [`Turn`] goes on to the
+    /// others after those that match. The handle has turns of its own from here on.
+    #[must_use]
+    pub fn or_else_all(mut self) -> Self {
+        self.selection = self.selection.map(|selection| Arc::new(selection.or_else_all()));
+        self.cached = None;
+        self
+    }
+
+    /// The name of the service.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Picks the next instance in turn, if there is one now.
+    ///
+    /// Never waits and never locks. `None` also if the view is older than
+    /// [`max_stale`](field@crate::Settings::max_stale) allows.
+    pub fn pick(&mut self) -> Option<&Arc<Instance>> {
+        let cached = self.current()?;
+        let slot = cached.turns.take()?;
+        if slot.wrapping_sub(cached.first) >= cached.leaf.len() {
+            let (leaf, first) = cached.rotation.leaf(slot)?;
+            (cached.leaf, cached.first) = (Arc::clone(leaf), first);
+        }
+        cached.leaf.get(slot - cached.first)
+    }
+
+    /// Takes the next turn, if there is one now, for a request that may have to try several instances.
+    ///
+    /// Never waits and never locks. `None` as for [`pick`](Self::pick).
+    pub fn turn(&mut self) -> Option<Turn> {
+        let cached = self.current()?;
+        let slot = cached.turns.take()?;
+        let rotation = Arc::clone(&cached.rotation);
+        let instance = Arc::clone(rotation.slots().get(slot)?);
+        let selection = self.selection.clone();
+        Some(Turn::new(Arc::clone(&self.state), rotation, slot, instance, selection))
+    }
+
+    /// Picks the instance that a key belongs to: the same for the same key, in every process that sees
+    /// the same instances.
+    ///
+    /// For caches and tenants. When an instance comes or goes, only the keys that it gets or had move.
+    /// It takes no turn, and the time grows with the number of instances: a few ns for each.
+    pub fn pick_for(&mut self, key: &[u8]) -> Option<&Arc<Instance>> {
+        let cached = self.current()?;
+        let slots = cached.rotation.slots();
+        let hash = |instance: &Arc<Instance>| affinity::hash(instance.id().as_str().as_bytes());
+        let hashes = cached.hashes.get_or_insert_with(|| slots.iter().map(hash).collect());
+        slots.get(affinity::choose(hashes, key)?)
+    }
+
+    /// Picks the next instance in turn, waiting for the service to appear.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::next`](crate::Client::next).
+    pub async fn next(&mut self) -> Result<Arc<Instance>> {
+        if let Some(instance) = self.pick() {
+            return Ok(Arc::clone(instance));
+        }
+        let (state, name) = (Arc::clone(&self.state), Arc::clone(&self.name));
+        wait(&state, &name, || self.pick().cloned()).await
+    }
+
+    /// What there is to pick from now.
+    #[inline]
+    fn current(&mut self) -> Option<&mut Cached> {
+        if self.state.is_too_stale() {
+            return None;
+        }
+        let services = self.services.load();
+        if self.cached.as_ref().is_none_or(|cached| !Arc::ptr_eq(&cached.services, services)) {
+            self.cached = Cached::of(services, &self.name, self.selection.as_deref());
+        }
+        self.cached.as_mut()
+    }
+}
+
+impl Cached {
+    #[cold]
+    fn of(services: &Arc<Services>, name: &str, selection: Option<&Selection>) -> Option<Self> {
+        let all = services.get(name)?;
+        let rotation = match selection {
+            Some(selection) => selection.choose(all),
+            None => Arc::clone(all),
+        };
+        let turns = rotation.turns().clone();
+        let (leaf, first) = rotation.leaf(0)?;
+        let leaf = Arc::clone(leaf);
+        Some(Self { services: Arc::clone(services), rotation, turns, leaf, first, hashes: None })
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("name", &self.name).finish_non_exhaustive()
+    }
+}

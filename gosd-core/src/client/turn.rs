@@ -1,0 +1,139 @@
+//! A turn of the rotation that goes on to another instance when one fails.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::state::State;
+use crate::registry::{Rotation, Selection, Slots};
+use crate::{Instance, InstanceId, Outcome};
+
+/// A turn of a service's rotation, for one request: it goes on to another instance if one fails.
+///
+/// It takes one turn, however many instances it tries, and none of them twice. Taking another turn for
+/// a second attempt would often lead to the same dead instance, for all callers share the rotation.
+/// What it is told is [reported](crate::Client::report). A dropped turn says nothing.
+///
+/// ```
+/// use std::sync::Arc;
+/// use gosd_core::{Client, Memory, Outcome};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// # async fn get(url: &str) -> Result<&'static str, std::io::Error> {
+/// #     match url.starts_with("http://10.0.0.7") { true => Ok("hello"), false => Err(std::io::ErrorKind::ConnectionRefused.into()) }
+/// # }
+/// let client = Client::builder(Arc::new(Memory::new())).start().await?;
+/// client.add_local("orders", "http://10.0.0.7:8885")?;
+/// client.add_local("orders", "http://10.0.0.8:8885")?;
+///
+/// let mut turn = client.turn("orders").await?;
+/// let reply = loop {
+///     match get(&turn.instance().url_with("/7")).await {
+///         Ok(reply) => {
+///             turn.succeeded();
+///             break Ok(reply);
+///         }
+///         Err(error) => match turn.failed(Outcome::Unreachable) {
+///             Some(next) => turn = next,
+///             None => break Err(error),
+///         },
+///     }
+/// };
+/// assert_eq!(reply.unwrap(), "hello");
+/// # Ok::<(), gosd_core::Error>(())
+/// # }).unwrap();
+/// ```
+#[must_use = "a turn that nobody uses is one that somebody else could have had"]
+pub struct Turn {
+    state: Arc<State>,
+    /// Whose turn it could have been, when it was taken.
+    rotation: Arc<Rotation>,
+    slot: usize,
+    instance: Arc<Instance>,
+    tried: Vec<InstanceId>,
+    selection: Option<Arc<Selection>>,
+}
+
+impl Turn {
+    pub(super) fn new(
+        state: Arc<State>,
+        rotation: Arc<Rotation>,
+        slot: usize,
+        instance: Arc<Instance>,
+        selection: Option<Arc<Selection>>,
+    ) -> Self {
+        Self { state, rotation, slot, instance, tried: Vec::new(), selection }
+    }
+
+    /// Takes the next turn of a service, if there is one now.
+    pub(super) fn take(state: &Arc<State>, service: &str) -> Option<Self> {
+        if state.is_too_stale() {
+            return None;
+        }
+        let (rotation, slot) = state.directory.turn(service)?;
+        let instance = Arc::clone(rotation.slots().get(slot)?);
+        Some(Self::new(Arc::clone(state), rotation, slot, instance, None))
+    }
+
+    /// Whom to send the request to.
+    pub fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    /// Says that the request failed, and goes on to an instance that has not been tried yet; `None`
+    /// after the last.
+    ///
+    /// Those in rotation now come first, and last those that were when the turn was taken. A turn of
+    /// [`service_where`](crate::Client::service_where) keeps to those that match, and goes on to the
+    /// others after them if [`or_else_all`](crate::Service::or_else_all) says so.
+    pub fn failed(mut self, outcome: Outcome) -> Option<Self> {
+        self.state.report(self.instance.id(), outcome);
+        self.tried.push(self.instance.id().clone());
+        (self.slot, self.instance) = self.next()?;
+        Some(self)
+    }
+
+    /// Says that the request was answered.
+    pub fn succeeded(self) {
+        self.state.report(self.instance.id(), Outcome::Answered);
+    }
+
+    fn next(&self) -> Option<(usize, Arc<Instance>)> {
+        let services = self.state.directory.services().load();
+        let current = services.get(self.instance.service()).map(|rotation| rotation.slots());
+        let selection = self.selection.as_deref();
+        let matching = |it: &Instance| selection.is_none_or(|selection| selection.matches(it));
+        let falls_back = selection.is_some_and(Selection::falls_back);
+        current
+            .and_then(|slots| self.untried(slots, matching))
+            .or_else(|| current.filter(|_| falls_back).and_then(|it| self.untried(it, |_| true)))
+            .or_else(|| self.untried(self.rotation.slots(), |_| true))
+    }
+
+    /// The first that was not tried, from where the turn is.
+    fn untried(
+        &self,
+        slots: &Slots<Arc<Instance>>,
+        is_wanted: impl Fn(&Instance) -> bool,
+    ) -> Option<(usize, Arc<Instance>)> {
+        let is_here = |it: &Arc<Instance>| it.id() == self.instance.id();
+        let start = match slots.get(self.slot).is_some_and(is_here) {
+            true => self.slot + 1,
+            // If it has just gone out of rotation, another one has taken its slot.
+            false => slots.iter().position(is_here).map_or(self.slot, |slot| slot + 1),
+        };
+        let len = slots.len();
+        let around = (start..start + len).map(|slot| slot % len);
+        around.filter_map(|slot| Some((slot, slots.get(slot)?))).find_map(|(slot, it)| {
+            (!self.tried.contains(it.id()) && is_wanted(it)).then(|| (slot, Arc::clone(it)))
+        })
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn")
+            .field("instance", &self.instance)
+            .field("tried", &self.tried)
+            .finish_non_exhaustive()
+    }
+}

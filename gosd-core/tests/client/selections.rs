@@ -1,0 +1,173 @@
+//! Some of a service's instances: by what they say of themselves, and by a key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gosd_core::{Client, Instance, InstanceId, Outcome, Service};
+
+use crate::support::{Backend, settle};
+
+const EACH: usize = 3;
+
+/// A client that sees so many instances in zone `a`, and as many in `b`.
+async fn zones(backend: &Backend) -> Client {
+    for i in 0..2 * EACH {
+        put(backend, i, if i % 2 == 0 { "a" } else { "b" }).await;
+    }
+    let client = backend.discover().await;
+    settle().await;
+    client
+}
+
+async fn put(backend: &Backend, number: usize, zone: &str) {
+    use gosd_core::Driver;
+
+    let id = format!("mail-{number}").into();
+    let instance = Instance::from_parts(id, "mail", "http://10.0.0.1", BTreeMap::new());
+    let lease = std::time::Duration::from_secs(86_400);
+    backend.memory.register(&instance.with_metadata("zone", zone), lease).await.unwrap();
+    settle().await;
+}
+
+async fn remove(backend: &Backend, number: usize) {
+    use gosd_core::Driver;
+
+    backend.memory.deregister(&format!("mail-{number}").into()).await.unwrap();
+    settle().await;
+}
+
+fn in_zone(client: &Client, zone: &'static str) -> Service {
+    client.service_where("mail", move |it| it.metadata().get("zone").is_some_and(|it| it == zone))
+}
+
+fn picks(service: &mut Service, count: usize) -> Vec<InstanceId> {
+    (0..count).map(|_| service.pick().unwrap().id().clone()).collect()
+}
+
+fn round(service: &mut Service, count: usize) -> BTreeSet<String> {
+    let round: BTreeSet<_> = picks(service, count).iter().map(ToString::to_string).collect();
+    assert_eq!(round.len(), count, "a round takes each once");
+    round
+}
+
+fn set(numbers: &[usize]) -> BTreeSet<String> {
+    numbers.iter().map(|number| format!("mail-{number}")).collect()
+}
+
+fn fail(client: &Client, number: usize) {
+    for _ in 0..3 {
+        client.report(&format!("mail-{number}").into(), Outcome::Unreachable);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_match_take_turns_of_their_own() {
+    let client = zones(&Backend::new()).await;
+    let mut near = in_zone(&client, "a");
+    let order = picks(&mut near, EACH);
+    let mut clone = near.clone();
+    for i in 0..40 {
+        // Other handles and other turns do not disturb theirs.
+        client.pick("mail").unwrap();
+        let handle = if i % 3 == 0 { &mut clone } else { &mut near };
+        assert_eq!(picks(handle, 1)[0], order[i % EACH]);
+    }
+    assert_eq!(round(&mut near, EACH), set(&[0, 2, 4]));
+    assert!(in_zone(&client, "c").pick().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_turn_goes_on_whatever_happens_to_the_others() {
+    let backend = Backend::new();
+    let client = zones(&backend).await;
+    let mut near = in_zone(&client, "a");
+    let order = picks(&mut near, EACH);
+    for (i, gone) in [1, 3].into_iter().enumerate() {
+        remove(&backend, gone).await;
+        assert_eq!(picks(&mut near, 1)[0], order[i]);
+    }
+    put(&backend, 7, "b").await;
+    fail(&client, 5);
+    assert_eq!(picks(&mut near, 1)[0], order[2]);
+    // Who comes is last, and who says something else of itself is out.
+    put(&backend, 6, "a").await;
+    assert_eq!(round(&mut near, 4), set(&[0, 2, 4, 6]));
+    put(&backend, 2, "b").await;
+    assert_eq!(round(&mut near, 3), set(&[0, 4, 6]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_serve_if_nobody_matches_and_that_is_wanted() {
+    let backend = Backend::new();
+    let client = zones(&backend).await;
+    let mut strict = in_zone(&client, "a");
+    let mut lenient = in_zone(&client, "a").or_else_all();
+    for number in [0, 2, 4] {
+        assert_eq!(round(&mut lenient, EACH), set(&[0, 2, 4]));
+        remove(&backend, number).await;
+        if number < 4 {
+            put(&backend, number, "a").await;
+        }
+    }
+    assert_eq!(round(&mut lenient, 2), set(&[0, 2]));
+    fail(&client, 0);
+    fail(&client, 2);
+    assert_eq!(round(&mut lenient, EACH), set(&[1, 3, 5]), "all that match are ejected");
+    assert_eq!(round(&mut strict, 2), set(&[0, 2]), "better than nobody");
+    client.report(&"mail-2".into(), Outcome::Answered);
+    assert_eq!(picks(&mut lenient, 2), ["mail-2", "mail-2"].map(InstanceId::from));
+    assert_eq!(picks(&mut strict, 2), ["mail-2", "mail-2"].map(InstanceId::from));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_keeps_to_those_that_match_and_then_goes_on_to_the_others() {
+    let client = zones(&Backend::new()).await;
+    for (lenient, expected) in [(false, EACH), (true, 2 * EACH)] {
+        let near = in_zone(&client, "a");
+        let mut near = if lenient { near.or_else_all() } else { near };
+        let (mut turn, mut tried) = (near.turn(), Vec::new());
+        while let Some(now) = turn {
+            tried.push(now.instance().metadata()["zone"].clone());
+            turn = now.failed(Outcome::Refused);
+        }
+        assert_eq!(tried.len(), expected);
+        assert!(tried[..EACH].iter().all(|zone| zone == "a"), "{tried:?}");
+        assert!(tried[EACH..].iter().all(|zone| zone == "b"), "{tried:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_the_client_whether_one_matches_is_answered() {
+    let client = zones(&Backend::new()).await;
+    let inner = std::sync::Mutex::new(in_zone(&client, "a"));
+    let mut outer = client.service_where("mail", move |it| {
+        inner.lock().unwrap().pick().is_some() && it.metadata()["zone"] == "b"
+    });
+    assert_eq!(round(&mut outer, EACH), set(&[1, 3, 5]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_stays_with_its_instance() {
+    let backend = Backend::new();
+    let client = zones(&backend).await;
+    let (mut one, mut other) = (client.service("mail"), backend.discover().await.service("mail"));
+    let keys: Vec<[u8; 4]> = (0..1_000_u32).map(u32::to_be_bytes).collect();
+    let owners = |service: &mut Service| -> Vec<InstanceId> {
+        keys.iter().map(|key| service.pick_for(key).unwrap().id().clone()).collect()
+    };
+    let before = owners(&mut one);
+    assert_eq!(owners(&mut other), before, "in every process");
+    assert_eq!(client.stats().services[0].picks, 0, "it takes no turn");
+    fail(&client, 1);
+    for (was, is) in before.iter().zip(owners(&mut one)) {
+        assert_eq!(*was == is, was.as_str() != "mail-1");
+    }
+    client.report(&"mail-1".into(), Outcome::Answered);
+    assert_eq!(owners(&mut one), before, "and it has its own again when it is back");
+    remove(&backend, 4).await;
+    for (was, is) in before.iter().zip(owners(&mut one)) {
+        assert_eq!(*was == is, was.as_str() != "mail-4");
+    }
+    let mut near = in_zone(&client, "a");
+    assert!(keys.iter().all(|key| near.pick_for(key).unwrap().metadata()["zone"] == "a"));
+    assert!(client.service("none").pick_for(b"key").is_none());
+}
