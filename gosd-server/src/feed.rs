@@ -22,6 +22,9 @@ use crate::task::Task;
 /// How long a list waits for a contact that was lost, before it fails.
 const BREAK: Duration = Duration::from_secs(1);
 
+/// How long a change that was made waits for the watch to tell of it, before it is answered.
+const ECHO: Duration = Duration::from_secs(1);
+
 /// What all namespaces of a server share.
 #[derive(Clone, Default)]
 pub(crate) struct Common {
@@ -120,6 +123,25 @@ impl Feed {
         let free = limit.saturating_sub(log.len());
         // By the end of this time a slow call has ended, too, and the lease that it may have begun.
         Ok(log.contains(id) || self.state.places().take(free, id, CALL + lease))
+    }
+
+    /// Waits, but not for long, until those who begin to watch now see a change that was made: an
+    /// instance as in this JSON, or none.
+    pub(crate) async fn echo(&self, id: &InstanceId, json: Option<&str>) {
+        let mut contact = self.subscribe();
+        // Who begins to watch a driver that is polled waits for a reading anyway.
+        if self.state.poll.is_used() {
+            return;
+        }
+        let is_seen = async {
+            while *contact.borrow_and_update() == Contact::Made && !self.log().shows(id, json) {
+                if contact.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Late or not, the change is made.
+        let _ = timeout(ECHO, is_seen).await;
     }
 
     /// Tells of changes, and of contact with the backend; begins to watch it, unless that is done.

@@ -47,9 +47,8 @@ pub(crate) struct Log {
     at: Position,
     /// The changes up to `at`.
     changes: VecDeque<Bytes>,
-    /// The bytes of those changes, and of all that ever were.
+    /// The bytes of those changes.
     size: usize,
-    written: usize,
     /// What there is has been told once.
     begun: bool,
     snapshot: Option<Snapshot>,
@@ -60,8 +59,6 @@ pub(crate) struct Log {
 struct Snapshot {
     items: Items,
     at: Position,
-    /// What `written` was then.
-    written: usize,
 }
 
 /// What a watcher gets next.
@@ -78,7 +75,6 @@ impl Log {
             at: Self::begin(),
             changes: VecDeque::new(),
             size: 0,
-            written: 0,
             begun: false,
             snapshot: None,
             superseded,
@@ -95,6 +91,11 @@ impl Log {
 
     pub(crate) fn len(&self) -> usize {
         self.view.len()
+    }
+
+    /// Whether the view has an instance as this JSON says, or with `None`, whether it lacks it.
+    pub(crate) fn shows(&self, id: &InstanceId, json: Option<&str>) -> bool {
+        self.view.get(id).map(|known| &known[..]) == json.map(str::as_bytes)
     }
 
     pub(crate) fn contains(&self, id: &InstanceId) -> bool {
@@ -141,7 +142,6 @@ impl Log {
         let head = format!("event: {name}\nid: {}\ndata: ", self.at);
         let change = Bytes::from([head.as_bytes(), data, b"\n\n"].concat());
         self.size += change.len();
-        self.written += change.len();
         self.changes.push_back(change);
         while self.size > KEPT {
             self.size -= self.changes.pop_front().map_or(self.size, |oldest| oldest.len());
@@ -179,13 +179,11 @@ impl Log {
         Next::Changes(piece, Position { n: position.n + count as u64, ..position })
     }
 
-    /// The view, serialised: not anew for each watcher, for the last one will do as long as the
-    /// changes since then are known, and are not many.
+    /// The view, serialised once for all watchers who begin before it changes.
     fn everything(&mut self) -> Next {
         let last = self.snapshot.take();
         let usable = last.and_then(|last| {
-            let changed = self.written - last.written;
-            if self.reaches(last.at) && changed <= last.items.len() / 4 {
+            if last.at == self.at {
                 return Some(last);
             }
             self.superseded.keep(last.items);
@@ -199,7 +197,7 @@ impl Log {
                 }
                 items.extend_from_slice(json);
             }
-            Snapshot { items: Arc::new(items), at: self.at, written: self.written }
+            Snapshot { items: Arc::new(items), at: self.at }
         });
         let prefix = format!("event: reset\nid: {}\ndata: {{\"instances\":[", snapshot.at);
         let all = 0..snapshot.items.len();
@@ -287,21 +285,20 @@ mod tests {
     }
 
     #[test]
-    fn one_snapshot_serves_many_watchers_while_little_has_changed() {
+    fn one_snapshot_serves_all_who_begin_before_the_next_change() {
         let mut log = Log::new(Arc::default());
-        let all: Vec<Instance> = (0..100).map(|_| instance("some-service")).collect();
-        log.apply(Event::Reset(all.clone()));
-        let (first, at) = text(log.after(None));
-        let changing = |n: usize| Event::Put(all[0].clone().with_metadata("n", &n.to_string()));
-        log.apply(changing(0));
-        assert_eq!(text(log.after(None)), (first.clone(), at), "and the change comes after it");
-        let mut n = 1;
-        while text(log.after(None)).1 == at {
-            log.apply(changing(n));
-            n += 1;
-        }
-        assert!((5..60).contains(&n), "{n} changes of 100 instances");
-        let json = all[0].clone().with_metadata("n", &(n - 1).to_string()).to_json();
-        assert!(text(log.after(None)).0.contains(&json));
+        let one = instance("a");
+        log.apply(Event::Reset(vec![one.clone()]));
+        let snapshot = |log: &mut Log| {
+            text(log.after(None));
+            Arc::clone(&log.snapshot.as_ref().unwrap().items)
+        };
+        let first = snapshot(&mut log);
+        assert!(Arc::ptr_eq(&first, &snapshot(&mut log)));
+        let other = instance("b");
+        log.apply(Event::Put(other.clone()));
+        assert!(text(log.after(None)).0.contains(&other.to_json()));
+        assert!(!Arc::ptr_eq(&first, &snapshot(&mut log)));
+        assert!(log.shows(other.id(), Some(&other.to_json())) && !log.shows(other.id(), None));
     }
 }

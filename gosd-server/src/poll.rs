@@ -27,10 +27,15 @@ impl Poll {
         Self { asked: watch::Sender::new(0), served: watch::Sender::new(0) }
     }
 
+    /// Whether the driver has no watch of its own, so that this stands in.
+    pub(crate) fn is_used(&self) -> bool {
+        !self.asked.is_closed()
+    }
+
     /// Waits until what there is now has been handed out, if a reader is at it.
     pub(crate) async fn catch_up(&self) {
         // The driver has a watch of its own, or the first reading is still to come.
-        if self.asked.is_closed() {
+        if !self.is_used() {
             return;
         }
         let mut ticket = 0;
