@@ -1,14 +1,20 @@
-use std::fs;
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+//! Requests to the server, and what its answers mean.
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use gosd_core::{Error, ErrorKind, Result, TlsFiles};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, Identity, Method, Response, StatusCode, redirect};
-use tokio::sync::OnceCell;
+use bytes::Bytes;
+use gosd_core::{Error, ErrorKind, Result};
+use gosd_net::{Fault, Lazy, Tls};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use crate::options::Options;
+use crate::connector::Connector;
+use crate::options::{Options, Target};
 use crate::{error, wire};
 
 pub(crate) const JSON: &str = "application/json";
@@ -16,9 +22,7 @@ pub(crate) const EVENTS: &str = "text/event-stream";
 /// The most bytes that a list, or an event, may have.
 pub(crate) const LARGEST: usize = 128 * 1_024 * 1_024;
 
-/// How long it may take to connect.
-const CONNECT: Duration = Duration::from_secs(3);
-/// The end of an idle connection, sooner than that of the reference server and of common proxies.
+/// The end of an idle connection, sooner than that of the registry server and of common proxies.
 const IDLE: Duration = Duration::from_secs(20);
 /// The most that is read of what a server says about an error.
 const PROBLEM: usize = 16 * 1_024;
@@ -26,12 +30,26 @@ const PROBLEM: usize = 16 * 1_024;
 /// The way to the server: connections that are made when they are needed, and kept for the next call.
 pub(crate) struct Connection {
     options: Options,
-    client: Mutex<Arc<OnceCell<Client>>>,
+    authorization: Option<HeaderValue>,
+    tls: Option<Arc<Tls>>,
+    /// A request that fails, or is dropped before it is answered, may have done so because the idle
+    /// connections are dead: the next one begins with new ones.
+    connections: Lazy<Connections>,
 }
 
+type Connections = Client<Connector, Full<Bytes>>;
+
 impl Connection {
-    pub(crate) fn new(options: Options) -> Self {
-        Self { options, client: Mutex::default() }
+    pub(crate) fn new(options: Options) -> Result<Self> {
+        let tls = match options.is_encrypted {
+            true => Some(Arc::new(Tls::new(options.tls.clone(), &[b"http/1.1"])?)),
+            false => None,
+        };
+        let authorization = match &options.token {
+            Some(token) => Some(bearing(token)?),
+            None => None,
+        };
+        Ok(Self { options, authorization, tls, connections: Lazy::new() })
     }
 
     pub(crate) fn options(&self) -> &Options {
@@ -46,9 +64,9 @@ impl Connection {
         method: Method,
         path: &str,
         header: Option<(HeaderName, HeaderValue)>,
-        accept: &str,
+        accept: &'static str,
         body: Option<String>,
-    ) -> Result<Response> {
+    ) -> Result<Response<Incoming>> {
         let response = self.exchange(method, path, header, accept, body).await?;
         self.judge(response, accept).await
     }
@@ -66,35 +84,69 @@ impl Connection {
         method: Method,
         path: &str,
         header: Option<(HeaderName, HeaderValue)>,
-        accept: &str,
+        accept: &'static str,
         body: Option<String>,
-    ) -> Result<Response> {
-        let mut attempt =
-            Attempt { connection: self, cell: self.slot().clone(), is_answered: false };
-        let client = attempt.cell.get_or_try_init(|| build(&self.options)).await?;
-        let url = format!("{}/v1/{}/{path}", self.options.base, self.options.namespace);
-        let mut request = client.request(method, url).header(ACCEPT, accept);
-        if let Some((name, value)) = header {
-            request = request.header(name, value);
+    ) -> Result<Response<Incoming>> {
+        let uri = format!("{}/v1/{}/{path}", self.options.base, self.options.namespace);
+        let mut request = Request::new(body.map(Bytes::from));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.parse().map_err(|problem| {
+            Error::new(ErrorKind::Config, "the URL is none of HTTP").caused_by(problem)
+        })?;
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        let agent = concat!("gosd/", env!("CARGO_PKG_VERSION"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        headers.extend(self.authorization.clone().map(|token| (AUTHORIZATION, token)));
+        headers.extend(header);
+        if request.body().is_some() {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         }
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, JSON).body(body);
-        }
-        let response = request.send().await.map_err(error::from_reqwest)?;
-        attempt.is_answered = true;
-        Ok(response)
+        let request = request.map(|body| Full::from(body.unwrap_or_default()));
+        // All requests are the same when they come twice.
+        let send = async |connections: Connections| {
+            let sent = connections.request(request.clone()).await;
+            match sent {
+                Ok(response) => Ok(response),
+                Err(problem) => Err(Fault::Connection(self.failure(&problem).await)),
+            }
+        };
+        self.connections.call_with_retry(|| std::future::ready(Ok(self.open())), send).await
     }
 
-    fn slot(&self) -> MutexGuard<'_, Arc<OnceCell<Client>>> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open(&self) -> Connections {
+        let target = Arc::clone(&self.options.target);
+        Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(Connector::new(target, self.tls.clone()))
     }
 
-    async fn judge(&self, response: Response, accept: &str) -> Result<Response> {
+    /// Why there is no answer.
+    async fn failure(&self, problem: &hyper_util::client::legacy::Error) -> Error {
+        let error = error::from_hyper(problem);
+        // A server that refuses the client's certificate says so when the connection counts as made.
+        if let (Some(tls), Target::Host(host, port)) = (&self.tls, &*self.options.target)
+            && self.options.tls.identity.is_some()
+            && !problem.is_connect()
+            && let Some(refusal) = tls.refusal(host, *port).await
+        {
+            return refusal;
+        }
+        error
+    }
+
+    async fn judge(
+        &self,
+        response: Response<Incoming>,
+        accept: &str,
+    ) -> Result<Response<Incoming>> {
         let status = response.status();
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return Ok(response);
         }
-        let media_type = media_type(&response).to_owned();
+        let media_type = media_type(response.headers()).to_owned();
         let is_expected = media_type.eq_ignore_ascii_case(accept);
         if status == StatusCode::OK && is_expected {
             return Ok(response);
@@ -116,32 +168,33 @@ impl Connection {
     }
 }
 
-/// A request that fails, or is dropped before it is answered, may have done so because the idle
-/// connections are dead, or the certificates out of date: the next one begins with new ones.
-struct Attempt<'a> {
-    connection: &'a Connection,
-    cell: Arc<OnceCell<Client>>,
-    is_answered: bool,
+fn bearing(token: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| Error::new(ErrorKind::Config, "the token of the URL is no header"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        let mut slot = self.connection.slot();
-        if !self.is_answered && Arc::ptr_eq(&slot, &self.cell) {
-            *slot = Arc::default();
-        }
-    }
-}
-
-fn media_type(response: &Response) -> &str {
-    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     value.and_then(|value| value.split(';').next()).unwrap_or_default().trim()
 }
 
+/// The next bytes of an answer; `None` at its end. Cancel-safe.
+pub(crate) async fn chunk(response: &mut Response<Incoming>) -> Result<Option<Bytes>> {
+    while let Some(frame) = response.body_mut().frame().await {
+        let frame = frame.map_err(|problem| error::from_hyper(&problem))?;
+        if let Ok(bytes) = frame.into_data() {
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
+}
+
 /// Reads a body that may have so many bytes.
-pub(crate) async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>> {
+pub(crate) async fn read(mut response: Response<Incoming>, limit: usize) -> Result<Vec<u8>> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(error::from_reqwest)? {
+    while let Some(chunk) = chunk(&mut response).await? {
         if body.len() + chunk.len() > limit {
             let message = format!("the answer has more than {limit} bytes");
             return Err(Error::new(ErrorKind::Data, message));
@@ -149,64 +202,4 @@ pub(crate) async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-async fn build(options: &Options) -> Result<Client> {
-    let mut headers = HeaderMap::new();
-    if let Some(token) = &options.token {
-        let value = HeaderValue::try_from(format!("Bearer {token}"));
-        let mut value = value
-            .map_err(|_| Error::new(ErrorKind::Config, "the token of the URL is no header"))?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    let builder = Client::builder()
-        .user_agent(concat!("gosd/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers)
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .http1_only()
-        .connect_timeout(CONNECT)
-        .pool_idle_timeout(IDLE);
-    if !options.base.starts_with("https:") {
-        return finish(builder.tls_certs_only([]));
-    }
-    let tls = options.tls.clone();
-    // It reads certificates: those of the URL, or those of the system.
-    let client = tokio::task::spawn_blocking(move || finish(with_certificates(builder, &tls)?));
-    client.await.map_err(|ended| {
-        Error::new(ErrorKind::Unavailable, "the runtime is ending").caused_by(ended)
-    })?
-}
-
-fn finish(builder: reqwest::ClientBuilder) -> Result<Client> {
-    builder.build().map_err(|error| {
-        let message = "the certificates of the URL cannot be used";
-        Error::new(ErrorKind::Config, message).caused_by(error)
-    })
-}
-
-fn with_certificates(
-    mut builder: reqwest::ClientBuilder,
-    tls: &TlsFiles,
-) -> Result<reqwest::ClientBuilder> {
-    if let Some(file) = &tls.ca {
-        let roots = Certificate::from_pem_bundle(&content(file)?);
-        builder = builder.tls_certs_only(roots.map_err(|error| bad(file).caused_by(error))?);
-    }
-    if let Some((cert, key)) = &tls.identity {
-        let pem = [content(cert)?, content(key)?].join(&b'\n');
-        let identity = Identity::from_pem(&pem).map_err(|error| bad(cert).caused_by(error))?;
-        builder = builder.identity(identity);
-    }
-    Ok(builder)
-}
-
-fn content(file: &Path) -> Result<Vec<u8>> {
-    fs::read(file).map_err(|error| bad(file).caused_by(error))
-}
-
-fn bad(file: &Path) -> Error {
-    let message = format!("{} of the URL cannot be read as PEM", file.display());
-    Error::new(ErrorKind::Config, message)
 }

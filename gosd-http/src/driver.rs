@@ -1,13 +1,15 @@
+//! The driver: the methods of the contract as requests.
+
 use std::fmt;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use gosd_core::{
     BoxStream, Driver, Error, ErrorKind, Event, Instance, InstanceId, Result, async_trait,
 };
-use reqwest::header::{ETAG, HeaderValue, IF_NONE_MATCH};
-use reqwest::{Method, StatusCode};
-use tracing::{debug, warn};
+use gosd_net::WarnOnce;
+use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+use http::{Method, StatusCode};
 
 use crate::connection::{Connection, JSON, LARGEST, read};
 use crate::options::Options;
@@ -18,25 +20,18 @@ pub(crate) struct Http {
     pub(crate) connection: Connection,
     /// The list that came last and the server's tag for it, for a driver that is polled.
     last: Mutex<Option<(HeaderValue, Vec<Instance>)>>,
-    unreadable: Once,
+    unreadable: WarnOnce,
 }
 
 impl Http {
-    pub(crate) fn new(options: Options) -> Self {
-        Self {
-            connection: Connection::new(options),
-            last: Mutex::default(),
-            unreadable: Once::new(),
-        }
+    pub(crate) fn new(options: Options) -> Result<Self> {
+        let connection = Connection::new(options)?;
+        Ok(Self { connection, last: Mutex::default(), unreadable: WarnOnce::new() })
     }
 
     /// Says once that something which the server sends cannot be read.
     pub(crate) fn skip_unreadable(&self, error: &Error) {
-        let namespace = &self.connection.options().namespace;
-        debug!(namespace, %error, "skipped");
-        self.unreadable.call_once(|| {
-            warn!(namespace, %error, "what cannot be read of the server's answers is skipped");
-        });
+        self.unreadable.skipped("http", &self.connection.options().namespace, error);
     }
 
     /// Asks for a change, which only a success confirms.

@@ -1,67 +1,29 @@
+//! What failures and refusals mean.
+
 use std::error::Error as StdError;
 
 use gosd_core::{Error, ErrorKind};
-use reqwest::StatusCode;
-use rustls::{AlertDescription, Error as TlsError};
+use gosd_net::connection_error;
+use http::StatusCode;
 
 /// A request that came to no answer, or to a part of one.
-pub(crate) fn from_reqwest(error: reqwest::Error) -> Error {
-    // The URL is known, and the message is to be short.
-    let error = error.without_url();
-    if let Some(tls) = find(&error) {
-        return from_tls(tls);
-    }
-    let (kind, message) = if error.is_timeout() {
-        (ErrorKind::Timeout, "no answer in time")
-    } else if error.is_connect() {
-        (ErrorKind::Unavailable, "cannot connect; is the server running, and the address right?")
-    } else if error.is_body() || error.is_decode() {
-        (ErrorKind::Unavailable, "the answer broke off")
-    } else {
-        (ErrorKind::Unavailable, "the server did not speak HTTP; use https:// if it speaks TLS")
-    };
-    Error::new(kind, message).caused_by(error)
-}
-
-fn from_tls(error: &TlsError) -> Error {
-    match error {
-        TlsError::AlertReceived(
-            alert @ (AlertDescription::CertificateRequired
-            | AlertDescription::HandshakeFailure
-            | AlertDescription::UnknownCA
-            | AlertDescription::BadCertificate),
-        ) => Error::new(
-            ErrorKind::Denied,
-            format!(
-                "the server refused the client's certificate ({alert:?}); see cert and key in the URL"
-            ),
-        ),
-        TlsError::InvalidCertificate(problem) => Error::new(
-            ErrorKind::Config,
-            format!("the server's certificate is not trusted ({problem:?}); see ca in the URL"),
-        ),
-        TlsError::InvalidMessage(_) => Error::new(
-            ErrorKind::Config,
-            "the server does not speak TLS; the scheme of its URL is http",
-        ),
-        other => Error::new(ErrorKind::Unavailable, format!("TLS failed: {other}")),
-    }
-}
-
-fn find(error: &reqwest::Error) -> Option<&TlsError> {
-    let mut source: Option<&(dyn StdError + 'static)> = error.source();
-    while let Some(error) = source {
-        if let Some(tls) = error.downcast_ref() {
-            return Some(tls);
-        }
-        // An I/O error does not give what it wraps as its source, but the source of that.
-        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        source = match io {
-            Some(inner) => Some(inner),
-            None => error.source(),
+pub(crate) fn from_hyper(error: &(dyn StdError + 'static)) -> Error {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let Some(hyper) = cause.downcast_ref::<hyper::Error>() else {
+            next = cause.source();
+            continue;
         };
+        if hyper.is_parse() {
+            let message = "the server did not speak HTTP; use https:// if it speaks TLS";
+            return Error::new(ErrorKind::Unavailable, message);
+        }
+        if hyper.is_incomplete_message() || hyper.is_closed() || hyper.is_canceled() {
+            return Error::new(ErrorKind::Unavailable, "the answer broke off");
+        }
+        break;
     }
-    None
+    connection_error(error)
 }
 
 /// An answer that the API of gosd does not give, so that somebody else gave it.
@@ -162,19 +124,6 @@ mod tests {
             let error = from_elsewhere(status, "text/plain");
             assert_eq!(error.kind(), kind, "{status}");
             assert!(error.to_string().contains(status.as_str()), "{error}");
-        }
-    }
-
-    #[test]
-    fn tls() {
-        use rustls::{CertificateError, InvalidMessage};
-        for (error, kind) in [
-            (TlsError::AlertReceived(AlertDescription::CertificateRequired), ErrorKind::Denied),
-            (TlsError::AlertReceived(AlertDescription::InternalError), ErrorKind::Unavailable),
-            (TlsError::InvalidCertificate(CertificateError::UnknownIssuer), ErrorKind::Config),
-            (TlsError::InvalidMessage(InvalidMessage::InvalidContentType), ErrorKind::Config),
-        ] {
-            assert_eq!(from_tls(&error).kind(), kind, "{error}");
         }
     }
 }

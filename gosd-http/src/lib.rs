@@ -18,8 +18,10 @@
 //! # URLs
 //!
 //! `http(s)://[:token@]host[:port][/prefix][?key=value&...]`; `http` alone is
-//! `http://localhost:4673`, the reference server's usual place. A token is sent as a bearer token, so
-//! use `https` beyond a host's own loopback. The keys:
+//! `http://localhost:4673`, the registry server's usual place. A token is sent as a bearer token, so
+//! use `https` beyond a host's own loopback. On Unix, `http+unix:///run/gosd.sock[?key=value&...]`
+//! names the socket of a server on the same host, whose file's permissions may take the place of a
+//! token. The keys:
 //!
 //! | key | meaning |
 //! | --- | --- |
@@ -42,12 +44,15 @@
 //! silent for 8 s counts as dead; the next one resumes after the last event, if the server still can.
 //! Redirects are not followed, so that a token goes nowhere else; proxies of the environment are not
 //! used; an answer that is not of the announced type, or longer than 128 MiB, is an error and never an
-//! empty list. An answer that the API does not give, such as the page of a proxy whose registry
-//! restarts, is an outage, and outwaited. The connections after a failure read the certificates anew.
+//! empty list. A host with several addresses is reached by the first that answers. An answer that the API does not give, such as the page of a proxy whose registry
+//! restarts, is an outage, and outwaited. Each connection reads the certificates anew.
+//! The cryptography of TLS is the process's default provider of rustls, or one that the features
+//! `tls-ring` and `tls-aws-lc` compile in.
 //!
 //! An id of `.` or `..` cannot be in a path: such an instance is not registered, and not removed.
 
 mod connection;
+mod connector;
 mod driver;
 mod error;
 #[cfg(fuzzing)]
@@ -69,7 +74,7 @@ use gosd_core::{BoxFuture, Driver, Result};
 /// ```
 pub const OPENAPI: &str = include_str!("../openapi.yaml");
 
-/// Makes a driver of a URL of the scheme `http` or `https`.
+/// Makes a driver of a URL of the scheme `http`, `https` or, on Unix, `http+unix`.
 ///
 /// Nothing is read or connected yet: that is done with the first call that needs it.
 ///
@@ -87,7 +92,7 @@ pub const OPENAPI: &str = include_str!("../openapi.yaml");
 /// message never holds the token.
 pub fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
     Box::pin(async move {
-        let driver: Arc<dyn Driver> = Arc::new(driver::Http::new(options::Options::parse(url)?));
+        let driver: Arc<dyn Driver> = Arc::new(driver::Http::new(options::Options::parse(url)?)?);
         Ok(driver)
     })
 }

@@ -1,20 +1,37 @@
+//! What the driver's URL says.
+
+use std::net::Ipv4Addr;
+#[cfg(unix)]
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use gosd_core::{DriverUrl, Error, ErrorKind, Result, TlsFiles};
+use http::Uri;
 use percent_encoding::utf8_percent_encode;
-use reqwest::Url;
 
 use crate::wire::PATH;
 
-/// The port of the reference server, for a URL that names no host; else the scheme's own counts.
+/// The port of the registry server, for a URL that names no host; else the scheme's own counts.
 const PORT: u16 = 4673;
 
 /// What the driver's URL says. No `Debug`: it holds the token.
 pub(crate) struct Options {
     /// Scheme, host, port and path prefix, without a `/` at the end.
     pub(crate) base: String,
+    pub(crate) target: Arc<Target>,
+    pub(crate) is_encrypted: bool,
     pub(crate) namespace: String,
     pub(crate) token: Option<String>,
     pub(crate) tls: TlsFiles,
     pub(crate) watch: bool,
+}
+
+/// Where to connect to.
+pub(crate) enum Target {
+    /// A host, of IPv6 without brackets, and a port.
+    Host(String, u16),
+    #[cfg(unix)]
+    Socket(PathBuf),
 }
 
 impl Options {
@@ -24,11 +41,14 @@ impl Options {
         let fail = |problem: &str| {
             Err(Error::new(ErrorKind::Config, format!("the {scheme} URL {problem}")))
         };
-        if !matches!(scheme, "http" | "https") {
-            return fail("has the wrong scheme; the HTTP driver has http and https");
+        let is_socket = cfg!(unix) && scheme == "http+unix";
+        if !matches!(scheme, "http" | "https") && !is_socket {
+            return fail(
+                "has the wrong scheme; the HTTP driver has http, https and, on Unix, http+unix",
+            );
         }
         url.allow_keys(&["namespace", "ca", "cert", "key", "watch"])?;
-        if !url.has_authority() && !url.path().is_empty() {
+        if !is_socket && !url.has_authority() && !url.path().is_empty() {
             return fail("lacks the // before the host");
         }
         if url.user().is_some() {
@@ -39,13 +59,20 @@ impl Options {
         {
             return fail("has a token with a character other than visible ASCII");
         }
-        let authority = match url.hosts() {
-            [] => format!("localhost:{PORT}"),
-            [_] => url.hosts_or("", if scheme == "https" { 443 } else { 80 }).remove(0),
+        let is_encrypted = scheme == "https";
+        let usual_port = if is_encrypted { 443 } else { 80 };
+        let (host, port) = match url.hosts() {
+            [] => ("localhost", PORT),
+            [_] if is_socket => return fail("has a host; write http+unix:///path/of/the.sock"),
+            [(host, port)] => (host.as_str(), port.unwrap_or(usual_port)),
             _ => return fail("has several hosts; put a load balancer before them, and name that"),
         };
+        let authority = match url.hosts() {
+            [] => format!("localhost:{PORT}"),
+            _ => url.hosts_or("", usual_port).remove(0),
+        };
         let tls = url.tls_files()?;
-        if scheme == "http" && tls != TlsFiles::default() {
+        if !is_encrypted && tls != TlsFiles::default() {
             return fail("names certificates, which are for https");
         }
         let watch = match url.query("watch") {
@@ -57,21 +84,54 @@ impl Options {
         if matches!(namespace, "." | "..") {
             return fail("has the namespace . or .., which no path can hold");
         }
-        let mut base = format!("{scheme}://{authority}");
+        if is_socket {
+            #[cfg(unix)]
+            return Self::at_socket(&url, namespace, watch);
+        }
+        let mut base = format!("{}://{authority}", if is_encrypted { "https" } else { "http" });
         for segment in url.path().split('/').filter(|segment| !segment.is_empty()) {
             if matches!(segment, "." | "..") {
                 return fail("has the path segment . or ..");
             }
             base.extend(["/", &utf8_percent_encode(segment, PATH).to_string()]);
         }
-        if Url::parse(&base).is_err() {
+        // A name whose last label is a number is an address, or else none.
+        let last = host.rsplit('.').next().unwrap_or_default();
+        let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+        if base.parse::<Uri>().is_err() || (is_number && host.parse::<Ipv4Addr>().is_err()) {
             return fail("has a host that cannot be one");
         }
         Ok(Self {
             base,
+            target: Arc::new(Target::Host(host.to_owned(), port)),
+            is_encrypted,
             namespace: namespace.to_owned(),
             token: url.password().map(Into::into),
             tls,
+            watch,
+        })
+    }
+
+    #[cfg(unix)]
+    fn at_socket(url: &DriverUrl, namespace: &str, watch: bool) -> Result<Self> {
+        let path = match url.has_authority() {
+            true => format!("/{}", url.path()),
+            false => url.path().to_owned(),
+        };
+        if !path.starts_with('/') || path.ends_with('/') {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the http+unix URL lacks the path of a socket; write http+unix:///path/of/the.sock",
+            ));
+        }
+        Ok(Self {
+            // The server takes the host for a name of its own.
+            base: "http://localhost".to_owned(),
+            target: Arc::new(Target::Socket(path.into())),
+            is_encrypted: false,
+            namespace: namespace.to_owned(),
+            token: url.password().map(Into::into),
+            tls: TlsFiles::default(),
             watch,
         })
     }
@@ -98,6 +158,18 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn sockets() {
+        for url in ["http+unix:///run/a%20b.sock", "http+unix:/run/a%20b.sock?namespace=n"] {
+            let options = parse(url);
+            let Target::Socket(path) = &*options.target else { panic!("{url}") };
+            assert_eq!(path.to_str(), Some("/run/a b.sock"), "{url}");
+        }
+        let options = parse("http+unix://:t@/run/x.sock?watch=off");
+        assert_eq!((options.token.as_deref(), options.watch), (Some("t"), false));
+    }
+
     #[test]
     fn everything_at_once() {
         let options = parse("https://:s%40crit@h:1/p?namespace=n&ca=a&cert=b&key=c&watch=off");
@@ -111,7 +183,11 @@ mod tests {
     fn what_cannot_work_is_refused_and_shows_no_token() {
         for (url, hint) in [
             ("http:h", "//"),
-            ("http+unix://:sesame@h", "http and https"),
+            ("http+unix://:sesame@h/x", "has a host"),
+            ("http+unix", "path of a socket"),
+            ("http+unix:x.sock", "path of a socket"),
+            ("http+unix:///x.sock?ca=x", "for https"),
+            ("ftp://:sesame@h", "wrong scheme"),
             ("http://sesame@h", "after a colon"),
             ("http://user:sesame@h", "after a colon"),
             ("http://:sesame%20x@h", "visible ASCII"),

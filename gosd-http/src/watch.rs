@@ -1,15 +1,18 @@
+//! The watch: an event stream that is opened again where it broke off.
+
 use std::time::Duration;
 
 use futures_util::stream;
 use gosd_core::{BoxFuture, BoxStream, Error, ErrorKind, Event, Result};
-use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Method, Response};
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode};
+use hyper::body::Incoming;
 use tokio::time::{sleep, timeout};
 
-use crate::connection::{EVENTS, LARGEST};
+use crate::connection::{EVENTS, LARGEST, chunk};
 use crate::driver::Http;
 use crate::sse::{Message, Parser};
-use crate::{error, wire};
+use crate::wire;
 
 /// How long a stream may be silent, which sends a comment every 3 s when there is nothing else.
 const SILENCE: Duration = Duration::from_secs(8);
@@ -31,7 +34,7 @@ struct Watch<'a> {
 }
 
 struct EventStream<'a> {
-    response: Response,
+    response: Response<Incoming>,
     /// Ends when requests are no longer answered, although events may come.
     unheard: BoxFuture<'a, Error>,
     parser: Parser,
@@ -92,10 +95,10 @@ impl EventStream<'_> {
                 return Ok(message);
             }
             let chunk = tokio::select! {
-                chunk = timeout(SILENCE, self.response.chunk()) => chunk.map_err(|_| silence())?,
+                chunk = timeout(SILENCE, chunk(&mut self.response)) => chunk.map_err(|_| silence())?,
                 error = &mut self.unheard => return Err(error),
             };
-            match chunk.map_err(error::from_reqwest)? {
+            match chunk? {
                 Some(chunk) => self.parser.push(&chunk),
                 None => {
                     return Err(Error::new(ErrorKind::Unavailable, "the server ended the events"));
@@ -109,7 +112,7 @@ async fn open(driver: &Http, last_id: Option<HeaderValue>) -> Result<EventStream
     let header = last_id.map(|id| (LAST_EVENT_ID, id));
     let request = driver.connection.send(Method::GET, "events", header, EVENTS, None);
     let response = timeout(SILENCE, request).await.map_err(|_| silence())??;
-    if response.status() != reqwest::StatusCode::OK {
+    if response.status() != StatusCode::OK {
         let message =
             format!("the server answered {} to the request for events", response.status());
         return Err(Error::new(ErrorKind::Data, message));

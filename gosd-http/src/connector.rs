@@ -1,0 +1,118 @@
+//! How a connection to the server is made: by TCP, with TLS or without, or by a Unix socket.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use gosd_core::{BoxFuture, Error, ErrorKind, Result};
+use gosd_net::{Tls, connect, connection_error};
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tower_service::Service;
+
+use crate::options::Target;
+
+/// How long it may take to connect, the handshake of TLS included.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// Connects to where the URL says.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    target: Arc<Target>,
+    tls: Option<Arc<Tls>>,
+}
+
+/// A connection to the server.
+pub(crate) struct Stream(TokioIo<Box<dyn Bytes>>);
+
+trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Bytes for S {}
+
+impl Connector {
+    pub(crate) fn new(target: Arc<Target>, tls: Option<Arc<Tls>>) -> Self {
+        Self { target, tls }
+    }
+
+    async fn connect(self) -> Result<Stream> {
+        let bytes: Box<dyn Bytes> = match (&*self.target, &self.tls) {
+            #[cfg(unix)]
+            (Target::Socket(path), _) => {
+                let stream = tokio::net::UnixStream::connect(path).await;
+                Box::new(stream.map_err(|error| unreachable(path, error))?)
+            }
+            (Target::Host(host, port), None) => {
+                let stream = connect(host, *port).await;
+                Box::new(stream.map_err(|error| connection_error(&error))?)
+            }
+            (Target::Host(host, port), Some(tls)) => Box::new(tls.connect(host, *port).await?),
+        };
+        Ok(Stream(TokioIo::new(bytes)))
+    }
+}
+
+#[cfg(unix)]
+fn unreachable(path: &std::path::Path, error: io::Error) -> Error {
+    let message = format!("nobody serves at {}; is the server running?", path.display());
+    Error::new(ErrorKind::Unavailable, message).caused_by(error)
+}
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Stream>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move {
+            timeout(CONNECT, connector.connect()).await.unwrap_or_else(|_| {
+                let message = format!("cannot connect within {CONNECT:?}; is the address right?");
+                Err(Error::new(ErrorKind::Timeout, message))
+            })
+        })
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
