@@ -30,7 +30,7 @@ drivers! {
         "redis" "redis+cluster" "redis+sentinel" "rediss" "rediss+cluster" "rediss+sentinel"
     ]
     "etcd" network::etcd, ["etcd" "etcds"]
-    "http" network::http, ["http" "https"]
+    "http" network::http, ["http" "https" "http+unix"]
 }
 
 /// The drivers that need I/O of the runtime: where there is none, tokio panics when they connect.
