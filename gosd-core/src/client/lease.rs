@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::keeper::Reply;
 use super::start::Starting;
 use super::state::State;
 use crate::follow::call;
 use crate::pace::{Backoff, jittered, up_to};
-use crate::{Driver, Error, ErrorKind, InstanceId, Result};
+use crate::{Driver, Error, ErrorKind, Instance, InstanceId, Result};
 
 /// A client that finds its registration gone is back within this time.
 const REPAIR: Duration = Duration::from_secs(1);
@@ -29,10 +29,16 @@ pub(super) async fn run(
     mut requests: mpsc::UnboundedReceiver<Reply>,
     starting: Starting,
 ) {
-    let backoff = Backoff::of_lease(state.settings.lease_ttl);
-    let (next_at, is_told) = (Instant::now(), true);
-    let mut lease =
-        Lease { state: &state, driver: &*driver, id: &id, starting, backoff, next_at, is_told };
+    let mut lease = Lease {
+        state: &state,
+        driver: &*driver,
+        id: &id,
+        starting,
+        backoff: Backoff::of_lease(state.settings.lease_ttl),
+        next_at: Instant::now(),
+        is_told: true,
+        is_drained: false,
+    };
     while !lease.starting.has_failed() {
         let asked = tokio::select! {
             biased;
@@ -58,6 +64,8 @@ struct Lease<'a> {
     next_at: Instant,
     /// Whether the backend was told that the instance is gone, after the last heartbeat.
     is_told: bool,
+    /// Whether the goodbye was announced by a record that is still there.
+    is_drained: bool,
 }
 
 impl Lease<'_> {
@@ -116,6 +124,9 @@ impl Lease<'_> {
     /// Sends one heartbeat, which leaves time for two more while a lease runs.
     async fn beat(&mut self) -> Result<()> {
         let Some(own) = self.state.own() else { return Ok(()) };
+        if self.is_drained {
+            self.take_back_the_announcement().await;
+        }
         let ttl = self.state.settings.lease_ttl;
         let bound = match self.state.lease_runs() {
             true => ttl / 5,
@@ -146,11 +157,40 @@ impl Lease<'_> {
         // What another process has registered under this id is not this one's to remove.
         let result = match self.is_told || self.state.own_is_taken() {
             true => Ok(()),
-            false => self.deregister(deadline).await,
+            false => {
+                if self.state.is_polled() && self.state.was_registered() {
+                    self.announce().await;
+                }
+                self.deregister(deadline).await
+            }
         };
         self.is_told = result.is_ok();
         self.state.has_left(self.id, &result);
         result
+    }
+
+    /// Tells those who poll that what they will find missing has said goodbye.
+    ///
+    /// A list that lacks an instance says nothing of the reason, and so they would keep it. One that
+    /// has the record which drains it does; that record outlasts the next look of everybody.
+    async fn announce(&mut self) {
+        let looks = 2 * self.state.settings.refresh_interval;
+        let ttl = looks.clamp(Duration::from_secs(2), Duration::from_secs(86_400));
+        let drain = Instance::drain_of(self.id);
+        self.is_drained = true;
+        let announced =
+            call(self.driver, "register", self.attempt(), || self.driver.register(&drain, ttl))
+                .await;
+        if let Err(error) = announced {
+            debug!(%error, "the goodbye is not announced");
+        }
+    }
+
+    async fn take_back_the_announcement(&mut self) {
+        let id = Instance::drain_of(self.id).id().clone();
+        let taken_back =
+            call(self.driver, "deregister", self.attempt(), || self.driver.deregister(&id)).await;
+        self.is_drained = taken_back.is_err();
     }
 
     async fn deregister(&self, deadline: Instant) -> Result<()> {

@@ -75,6 +75,11 @@ impl State {
         self.lock().own_is_taken()
     }
 
+    /// Whether others may have found the client since it last wanted to be found.
+    pub(crate) fn was_registered(&self) -> bool {
+        self.lock().registered_since.is_some()
+    }
+
     /// Whether the client wants to be found by others.
     pub(crate) fn is_wanted(&self) -> bool {
         self.lock().status.registration.is_wanted()

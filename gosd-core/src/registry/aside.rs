@@ -88,7 +88,8 @@ impl Registry {
             Change::Added(it) | Change::Updated(it) | Change::Removed(it) => Some(it),
             _ => None,
         });
-        let changed: Vec<Arc<Instance>> = changes.cloned().collect();
+        let mut changed: Vec<Arc<Instance>> = changes.cloned().collect();
+        let mut targets = Vec::new();
         for instance in &changed {
             // Whatever it is now, it is not what was reported.
             self.ejection.forget(instance.id());
@@ -98,19 +99,33 @@ impl Registry {
                     false => self.drained.remove(&target),
                 };
                 self.place(&target);
+                targets.extend(self.known.get(&target).cloned());
             }
             self.place(instance.id());
         }
+        changed.append(&mut targets);
         for instance in &changed {
-            if !self.ejection.is_idle() && self.known.places(instance.service()).len() == 0 {
-                self.ejection.forget_service(instance.service());
+            let places = self.known.places(instance.service());
+            if self.ejection.is_idle() || places.in_rotation().len() > 0 {
+                continue;
+            }
+            // Where the last one has left, those who failed are better than nobody.
+            self.ejection.forget_service(instance.service());
+            for ejected in places.list(Standing::Ejected).iter() {
+                self.place(ejected.id());
             }
         }
     }
 
     /// Whether a snapshot says goodbye for an instance that it lacks: it holds the record that drains
     /// it, so whoever left had announced it. Where changes are polled there is no other way to say so.
+    ///
+    /// A record that drains is itself gone when it is not there: nobody renews it, and what it kept
+    /// out of the rotation may be alive.
     pub(super) fn is_goodbye(&self, id: &InstanceId) -> bool {
+        if self.is_drain(id) {
+            return true;
+        }
         if self.drained.is_empty() && !self.known.has_draft(DRAIN) {
             return false;
         }
@@ -118,7 +133,7 @@ impl Registry {
         self.known.is_marked(&drain) && self.is_drain(&drain)
     }
 
-    fn is_drain(&self, id: &InstanceId) -> bool {
+    pub(super) fn is_drain(&self, id: &InstanceId) -> bool {
         self.known.get(id).is_some_and(|instance| instance.service() == DRAIN)
     }
 

@@ -101,9 +101,10 @@ impl Ejection {
         self.failing.remove(id);
     }
 
-    /// Notes that a service has no instances any more.
+    /// Notes that a service has nobody in rotation any more: nothing speaks against anybody of it.
     pub(super) fn forget_service(&mut self, service: &str) {
         self.cut_off.remove(service);
+        self.failing.retain(|_, it| *it.service != *service);
     }
 
     /// Counts a failure of an instance in rotation.

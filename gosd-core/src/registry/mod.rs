@@ -114,7 +114,7 @@ impl Registry {
                     // This process lives, so it is the backend that could not be reached.
                     self.contact.note_writes(false, now);
                 }
-                if !is_own && self.contact.believes_expiry(now) {
+                if !is_own && (self.contact.believes_expiry(now) || self.is_drain(&id)) {
                     self.count_expired(&id);
                     self.remove(&id);
                 } else {

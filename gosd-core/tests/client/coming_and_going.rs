@@ -8,7 +8,8 @@ use gosd_testkit::{Fault, Operation};
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Backend, DOWN, LEASE, NO_TIME, SECOND, is_well, settle, soon, until_seen, until_status, urls,
+    Backend, DOWN, INTERVAL, LEASE, NO_TIME, SECOND, is_well, settle, soon, until_seen,
+    until_status, urls,
 };
 
 #[tokio::test(start_paused = true)]
@@ -156,6 +157,27 @@ async fn others_see_new_metadata_at_once_and_after_a_wipe() {
     mail.set_ready(true).await.unwrap();
     settle().await;
     assert!(user.pick("mail").unwrap().metadata().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_changes_are_polled_a_goodbye_is_seen_at_the_next_look() {
+    let backend = Backend::polled();
+    let mail = backend.register("mail", "http://10.0.0.1").await;
+    let user = backend.discover().await;
+    until_seen(&user, "mail", 1).await;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        mail.set_ready(false).await.unwrap();
+        until_seen(&user, "mail", 0).await;
+        assert!(begun.elapsed() <= INTERVAL + INTERVAL / 10, "{:?}", begun.elapsed());
+        assert!(user.services().is_empty());
+        mail.set_ready(true).await.unwrap();
+        until_seen(&user, "mail", 1).await;
+        assert!(user.pick("mail").is_some(), "nothing keeps it out of the rotation");
+    }
+    mail.shutdown().await.unwrap();
+    sleep(3 * INTERVAL).await;
+    assert!(backend.memory.list().await.unwrap().is_empty());
 }
 
 /// A client with an id of its own, as a pod's name is.

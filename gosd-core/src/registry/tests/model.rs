@@ -86,7 +86,7 @@ impl Model {
                 true
             }
             Event::Expire(id) => {
-                if self.good_for(now) >= self.lease / 2 && self.writes_taken {
+                if self.good_for(now) >= self.lease / 2 && self.writes_taken || self.is_drain(&id) {
                     self.drop(&id);
                 } else {
                     self.touch(&id);
@@ -159,6 +159,10 @@ impl Model {
         self.own.as_ref().is_some_and(|id| !is_there(id) || !self.writes_taken)
     }
 
+    fn is_drain(&self, id: &InstanceId) -> bool {
+        self.view.get(id).is_some_and(|it| it.service() == DRAIN)
+    }
+
     /// Whether a record drains this instance.
     pub(super) fn drains(&self, id: &InstanceId) -> bool {
         let drain = format!("gosd.drain-{id}");
@@ -206,7 +210,7 @@ impl Model {
         for id in vanished.iter().filter(|id| !touched.contains(*id)) {
             let says_goodbye = listed.contains(format!("gosd.drain-{id}").as_str());
             match self.kept.get(id) {
-                _ if says_goodbye && self.drains(id) => self.drop(id),
+                _ if says_goodbye && self.drains(id) || self.is_drain(id) => self.drop(id),
                 Some(since) if self.good_time() >= *since + self.lease / 2 => self.drop(id),
                 _ => self.keep(id),
             }
