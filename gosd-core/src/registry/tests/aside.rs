@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{Bench, LEASE, all_of, id, of};
+use super::{Bench, all_of, id, of};
 use crate::registry::Standing;
 use crate::{Change, Event, Instance, Outcome};
 
