@@ -1,3 +1,5 @@
+//! What a URL says.
+
 use std::path::{PathBuf, absolute};
 
 use gosd_core::{DriverUrl, Error, ErrorKind, Result};
@@ -18,6 +20,12 @@ impl Options {
         if url.scheme() != "sqlite" {
             return bad("the scheme of an SQLite URL is sqlite, as in sqlite:gosd.db");
         }
+        if url.path().trim() != url.path() {
+            return bad("the path of an SQLite URL begins or ends with a space: remove it");
+        }
+        if url.path().contains(char::is_control) {
+            return bad("the path of an SQLite URL holds a control character: choose another path");
+        }
         url.allow_keys(&["namespace"])?;
         if !url.hosts().is_empty() || url.user().is_some() || url.password().is_some() {
             return bad("after sqlite:// stands a host, and a file has none: write sqlite:path");
@@ -29,6 +37,9 @@ impl Options {
                 return bad("sqlite:/// needs a path, as in sqlite:gosd.db");
             }
             "" => DEFAULT_PATH.into(),
+            path if path.ends_with('/') => {
+                return bad("the path of an SQLite URL ends with /: name a file in that folder");
+            }
             ":memory:" => return bad("a database in memory cannot be shared: name a file"),
             path => format!("{root}{path}").into(),
         };
@@ -69,6 +80,14 @@ mod tests {
             "sqlite:///",
             "sqlite::memory:",
             "sqlite:x.db?mode=ro",
+            "sqlite:a%00b",
+            "sqlite:a%0Ab",
+            "sqlite:%7F",
+            "sqlite: ",
+            "sqlite: x.db",
+            "sqlite:x.db ",
+            "sqlite:/",
+            "sqlite:folder/",
             "sqlite:x.db?namespace=a/b",
             "sqlite://u:sesame@/x.db",
             "redis://h",
