@@ -1,18 +1,21 @@
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+//! The one-byte file beside the database by which a change wakes the watchers of other processes.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use crate::file::Identity;
+use crate::file::{self, Identity, beside};
 
 /// The one-byte file beside the database that is written after each change, for watchers to wake.
 ///
 /// The file system tells of a write to it once, after the change is visible; of the database's own
 /// files it tells many times, and before. It only saves time: watchers also look by themselves.
 pub(crate) struct Bell {
+    database: PathBuf,
     path: PathBuf,
     heard: watch::Sender<()>,
     rope: Option<(File, Identity)>,
@@ -23,10 +26,9 @@ pub(crate) struct Bell {
 
 impl Bell {
     pub(crate) fn new(database: &Path, heard: watch::Sender<()>) -> Self {
-        let mut name = database.file_name().unwrap_or_default().to_owned();
-        name.push("-bell");
         Self {
-            path: database.with_file_name(name),
+            database: database.to_owned(),
+            path: beside(database, "-bell"),
             heard,
             rope: None,
             has_warned: false,
@@ -58,15 +60,21 @@ impl Bell {
         }
     }
 
-    fn try_ring(&mut self) -> std::io::Result<()> {
-        let rope = self.rope()?;
+    fn try_ring(&mut self) -> io::Result<()> {
+        let there = Identity::of(&self.path)?;
+        if there.is_none() || self.rope.as_ref().map(|(_, of)| *of) != there {
+            let file = self.open(true)?;
+            let identity = Identity::of_open(&file)?;
+            self.rope = Some((file, identity));
+        }
+        let (rope, _) = self.rope.as_mut().ok_or(io::ErrorKind::NotFound)?;
         rope.seek(SeekFrom::Start(0))?;
         rope.write_all(b"!")
     }
 
     fn try_listen(&mut self) -> Result<(), Box<dyn std::error::Error>> {
-        self.rope()?;
-        let Some(identity) = Identity::of(&self.path)? else { return Ok(()) };
+        // Whoever may only read can hear it all the same.
+        let identity = Identity::of_open(&self.open(false)?)?;
         let heard = self.heard.clone();
         let on_event = move |event: notify::Result<notify::Event>| {
             // Not of opening and closing it. An error may stand for events that were lost.
@@ -81,17 +89,20 @@ impl Bell {
         Ok(())
     }
 
-    /// The file, kept open, and made anew if it is gone.
-    fn rope(&mut self) -> std::io::Result<&mut File> {
-        let there = Identity::of(&self.path)?;
-        if there.is_none() || self.rope.as_ref().map(|(_, of)| *of) != there {
-            let file =
-                OpenOptions::new().write(true).create(true).truncate(false).open(&self.path)?;
-            let identity = Identity::of(&self.path)?.ok_or(std::io::ErrorKind::NotFound)?;
-            self.rope = Some((file, identity));
+    /// Opens the file, and makes it if there is none.
+    fn open(&self, for_writing: bool) -> io::Result<File> {
+        for _ in 0..3 {
+            match file::open_bell(&self.path, &self.database, for_writing) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => return opened,
+            }
+            match file::make_bell(&self.path, &self.database) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                // Made, by us or by somebody else just now.
+                _ => {}
+            }
         }
-        let (file, _) = self.rope.as_mut().ok_or(std::io::ErrorKind::NotFound)?;
-        Ok(file)
+        Err(io::ErrorKind::NotFound.into())
     }
 }
 

@@ -1,73 +1,73 @@
+//! The wall clock of the host, by which leases are judged, and whether somebody has set it.
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// By how much the clocks may differ between two looks before it counts as a jump.
+/// By how much the clocks may differ between two looks before the wall clock counts as set.
 pub(crate) const TOLERANCE: Duration = Duration::from_secs(1);
 
-/// The wall clock, by which leases are judged, and whether it can be believed.
-///
-/// All processes share the wall clock of the host, and it may be set: forwards, and every lease
-/// seems to have run out. After a jump nothing is judged until every live instance had a lease to
-/// renew itself in.
+/// The wall clock, and where it stood beside the steady one when it was last looked at.
 pub(crate) struct Clock {
     wall: fn() -> SystemTime,
     last: Option<(SystemTime, Instant)>,
-    held_until: Option<Instant>,
 }
 
 impl Clock {
     pub(crate) fn new(wall: fn() -> SystemTime) -> Self {
-        Self { wall, last: None, held_until: None }
+        Self { wall, last: None }
     }
 
     /// The time in ms since 1970.
     pub(crate) fn now(&self) -> i64 {
-        let since = (self.wall)().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2)
+        since_1970((self.wall)())
     }
 
-    /// Compares the clocks; `lease` is asked only if the wall clock has jumped.
-    pub(crate) fn look<E>(&mut self, lease: impl FnOnce() -> Result<Duration, E>) -> Result<(), E> {
+    /// What the time would be, in ms since 1970, had nobody set the clock since it was last
+    /// believed; `None` if nobody did.
+    pub(crate) fn set_from(&self) -> Option<i64> {
+        let last = self.last?;
         let now = ((self.wall)(), Instant::now());
-        if let Some(last) = self.last
-            && jump(last, now) > TOLERANCE
-        {
-            self.held_until = Some(now.1 + lease()?);
-        }
-        self.last = Some(now);
-        Ok(())
+        let expected = last.0 + now.1.duration_since(last.1);
+        (distance(expected, now.0) > TOLERANCE).then(|| since_1970(expected))
     }
 
-    /// Whether leases may be judged now.
-    pub(crate) fn is_believed(&self) -> bool {
-        self.held_until.is_none_or(|until| until <= Instant::now())
+    /// Takes the time that it is now for right.
+    pub(crate) fn believe(&mut self) {
+        self.last = Some(((self.wall)(), Instant::now()));
     }
 }
 
-/// How much further the wall clock went than the other, or how much less far.
-fn jump(last: (SystemTime, Instant), now: (SystemTime, Instant)) -> Duration {
-    let passed = now.1.duration_since(last.1);
-    match now.0.duration_since(last.0) {
-        Ok(wall) => wall.abs_diff(passed),
-        Err(back) => back.duration() + passed,
-    }
+fn since_1970(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+fn distance(a: SystemTime, b: SystemTime) -> Duration {
+    a.duration_since(b).unwrap_or_else(|error| error.duration())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
 
     #[test]
-    fn jumps_both_ways_are_measured() {
-        let (wall, steady) = (SystemTime::now(), Instant::now());
-        let secs = Duration::from_secs;
-        let later = steady + secs(10);
-        for (at, jumped) in [
-            (wall + secs(10), secs(0)),
-            (wall + secs(70), secs(60)),
-            (wall + secs(4), secs(6)),
-            (wall - secs(50), secs(60)),
-        ] {
-            assert_eq!(jump((wall, steady), (at, later)), jumped);
+    fn a_clock_that_was_set_is_noticed_until_it_is_believed() {
+        static OFF: AtomicI64 = AtomicI64::new(7200);
+        fn wall() -> SystemTime {
+            UNIX_EPOCH + Duration::from_secs(OFF.load(Ordering::Relaxed).unsigned_abs())
+        }
+        // A wall clock that stands still: the tolerance is for a busy machine.
+        let mut clock = Clock::new(wall);
+        assert_eq!(clock.set_from(), None, "there is nothing to compare with");
+        for set_to in [10_800, 3600] {
+            let before = clock.now();
+            clock.believe();
+            OFF.store(set_to, Ordering::Relaxed);
+            for _ in 0..2 {
+                let expected = clock.set_from().expect("it was set");
+                assert!((before..before + 60_000).contains(&expected), "{expected}");
+            }
         }
     }
 }

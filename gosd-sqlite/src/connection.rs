@@ -1,19 +1,25 @@
 //! The connection: opened when it is needed, and anew when another file stands at the path.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gosd_core::{Error, ErrorKind, Result};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
-use crate::error::{NO_WAL, from_sqlite};
-use crate::file::Identity;
+use crate::damage::{self, Doubt};
+use crate::error::from_sqlite;
+use crate::file::{self, Identity, beside};
 use crate::layout::{self, Judged, Owner};
 
 /// How long a locked database is waited for: less than core waits for a call.
 pub(crate) const BUSY: Duration = Duration::from_secs(4);
+/// How long a file that looks damaged, or empty all of a sudden, may be in the middle of being
+/// written by somebody who copies a backup over it.
+const SETTLES: Duration = Duration::from_secs(1);
 
 /// The file at a path, whichever it is now.
 pub(crate) struct Database {
@@ -22,11 +28,13 @@ pub(crate) struct Database {
     /// The file that was opened last, and how many others before it.
     identity: Option<Identity>,
     generation: u64,
+    /// A file that may be damaged, and since when.
+    doubt: Option<Doubt>,
 }
 
 impl Database {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, open: None, identity: None, generation: 0 }
+        Self { path, open: None, identity: None, generation: 0, doubt: None }
     }
 
     /// Changes when another file has come to stand at the path.
@@ -45,23 +53,27 @@ impl Database {
         let result = work(self.open()?);
         result.map_err(|error| {
             self.open = None;
-            from_sqlite(error, &self.path)
+            self.judge(error)
         })
     }
 
     fn open(&mut self) -> Result<&mut Connection> {
-        let there = Identity::of(&self.path).ok().flatten();
-        if there.is_none() || there != self.identity {
+        let there = identity(&self.path);
+        // SQLite would wait for ever for who writes to a pipe; and it takes to a log that lies
+        // there, with the shared memory that `use_journal` keeps it from.
+        let journal = beside(&self.path, "-journal");
+        if file::is_odd(&journal) {
+            self.open = None;
+            let message = format!("{}: it is no plain file: remove it", journal.display());
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        if there.is_none() || there != self.identity || beside(&self.path, "-wal").exists() {
             self.open = None;
         }
         if self.open.is_none() {
-            let db = open(&self.path).map_err(|judged| match judged {
-                Judged::Failed(error) => from_sqlite(error, &self.path),
-                Judged::Refused(error) => {
-                    Error::new(error.kind(), format!("{}: {error}", self.path.display()))
-                }
-            })?;
-            let identity = Identity::of(&self.path).ok().flatten();
+            let has_settled = self.settle(there)?;
+            let db = self.prepared(there, has_settled)?;
+            let identity = identity(&self.path);
             if self.identity.is_some() && identity != self.identity {
                 self.generation += 1;
             }
@@ -70,67 +82,171 @@ impl Database {
         }
         Ok(self.open.as_mut().expect("it is open by now"))
     }
+
+    fn prepared(&mut self, there: Option<Identity>, has_settled: bool) -> Result<Connection> {
+        let is_known = there.is_some() && there == self.identity;
+        let db = open(&self.path).and_then(|mut db| {
+            let owner = prepare(&mut db, !is_known)?;
+            Ok((db, owner))
+        });
+        let (mut db, owner) = db.map_err(|judged| self.explain(judged))?;
+        if owner == Owner::Nobody {
+            // It has just been emptied, or is about to be filled again.
+            if is_known && !has_settled {
+                return Err(self.doubted());
+            }
+            layout::create(&mut db).map_err(|judged| self.explain(judged))?;
+        }
+        Ok(db)
+    }
+
+    /// Waits with a file in doubt; if it is damaged still, moves it aside.
+    ///
+    /// Returns whether there was one, and what stands at the path now may be used as it is.
+    fn settle(&mut self, there: Option<Identity>) -> Result<bool> {
+        let is_over =
+            |doubt: &mut Doubt| there != Some(doubt.file) || doubt.since.elapsed() >= SETTLES;
+        match self.doubt.take_if(is_over) {
+            Some(doubt) => {
+                damage::set_aside(&self.path, doubt).map_err(|judged| self.explain(judged))?;
+                Ok(true)
+            }
+            None if self.doubt.is_some() => Err(self.doubted()),
+            None => Ok(false),
+        }
+    }
+
+    fn explain(&mut self, judged: Judged) -> Error {
+        match judged {
+            Judged::Failed(error) => self.judge(error),
+            Judged::NoFile(error) => error,
+            Judged::Refused(error) => {
+                Error::new(error.kind(), format!("{}: {error}", self.path.display()))
+            }
+        }
+    }
+
+    fn judge(&mut self, error: rusqlite::Error) -> Error {
+        if !damage::is_damage(&error) {
+            return from_sqlite(error, &self.path);
+        }
+        let is_known = self.identity.is_some() && self.identity == identity(&self.path);
+        if self.doubt.is_none() {
+            self.doubt = Doubt::of(&self.path).ok().filter(|doubt| is_known || doubt.is_ours());
+        }
+        match self.doubt {
+            Some(_) => self.doubted().caused_by(error),
+            // It may be another program's.
+            None => from_sqlite(error, &self.path),
+        }
+    }
+
+    /// Notes that the file may be damaged.
+    fn doubted(&mut self) -> Error {
+        if self.doubt.is_none() {
+            self.doubt = Doubt::of(&self.path).ok();
+        }
+        let (path, aside) = (self.path.display(), beside(&self.path, "-damaged"));
+        let aside = aside.display();
+        let message = format!(
+            "{path}: the database is damaged, or is being restored: unless it is sound in a second, \
+             it is moved to {aside}, and all register anew"
+        );
+        Error::new(ErrorKind::Unavailable, message)
+    }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    Identity::of(path).ok().flatten()
 }
 
 fn open(path: &Path) -> Result<Connection, Judged> {
+    let real = file::resolve(path).map_err(|error| Judged::from_io(path, error))?;
+    match real.metadata() {
+        Ok(there) if there.is_dir() => {
+            Err(Judged::Refused(Error::new(ErrorKind::Data, "it is a folder: name a file in it")))
+        }
+        Ok(there) if !there.is_file() => {
+            Err(Judged::Refused(Error::new(ErrorKind::Data, "it is no file: choose another path")))
+        }
+        Ok(_) => open_as_it_is(&real),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make(&real).map_err(|error| Judged::from_io(path, error))?
+        }
+        Err(error) => Err(Judged::from_io(path, error)),
+    }
+}
+
+/// Opens a database that is there. What has become a link meanwhile is refused.
+pub(crate) fn open_as_it_is(real: &Path) -> Result<Connection, Judged> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut db = Connection::open_with_flags(path, flags)?;
-    prepare(&mut db)?;
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let db = Connection::open_with_flags(real, flags)?;
+    db.busy_timeout(BUSY)?;
     Ok(db)
 }
 
-fn prepare(db: &mut Connection) -> Result<(), Judged> {
-    db.busy_timeout(BUSY)?;
+/// Makes an empty database, with the permissions that the umask leaves.
+///
+/// SQLite by itself gives the group no right to write. It is made by SQLite all the same, since
+/// closing it would end the locks of others in this process who have opened it already.
+fn make(real: &Path) -> io::Result<Result<Connection, Judged>> {
+    let sample = file::make_sample(real)?;
+    let encode = |path: &Path| {
+        percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC).to_string()
+    };
+    let uri = format!("file:{}?modeof={}", encode(real), encode(&sample));
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let db = Connection::open_with_flags(uri, flags);
+    // The file is there once it was opened. Whoever may make files here may remove them.
+    let _ = fs::remove_file(sample);
+    Ok(db.and_then(|db| db.busy_timeout(BUSY).map(|()| db)).map_err(Judged::from))
+}
+
+/// Judges the file, and sets the connection up for it.
+fn prepare(db: &mut Connection, is_new_here: bool) -> Result<Owner, Judged> {
     // Closing a file that is not ours must not write to it what its owner left in the log.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // In a transaction, so that a file in the making is seen before or after, and not in between.
-    let owner = layout::owner(&*db.transaction()?)?;
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    write_ahead(db)?;
-    db.pragma_update(None, "synchronous", "NORMAL")?;
-    if owner == Owner::Nobody {
-        layout::create(db)?;
+    let transaction = db.transaction()?;
+    let owner = layout::owner(&transaction)?;
+    if owner == Owner::Gosd && is_new_here {
+        // What a loss of power may have left; see `use_journal`.
+        damage::look(&transaction, Some("instances"))?;
     }
+    drop(transaction);
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    if !db.is_readonly("main")? {
+        use_journal(db)?;
+    }
+    Ok(owner)
+}
+
+/// Has changes written by way of a rollback journal, without waiting for the disk.
+///
+/// A write-ahead log would share memory by a file beside the database, and whoever cuts that file
+/// short ends every process that uses it. Nothing is lost by not waiting: when the power fails, so
+/// do all processes of the host, whose leases these are; a file that is damaged then is noticed.
+fn use_journal(db: &Connection) -> Result<(), Judged> {
+    db.pragma_update(None, "mmap_size", 0)?;
+    // Fails while others have a file open that is in another mode; it is used as it is meanwhile.
+    db.busy_timeout(Duration::ZERO)?;
+    let switched = db.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()));
+    db.busy_timeout(BUSY)?;
+    match switched {
+        Err(error) if !is_busy(&error) => return Err(error.into()),
+        _ => {}
+    }
+    db.pragma_update(None, "synchronous", "OFF")?;
     Ok(())
 }
 
-/// Switches to the write-ahead log, with which readers and the writer do not wait for each other.
-fn write_ahead(db: &Connection) -> Result<(), Judged> {
-    let give_up = Instant::now() + BUSY;
-    let mode: String = loop {
-        match db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)) {
-            // SQLite does not wait by itself here, when many open a new file at once.
-            Err(error)
-                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-                    && Instant::now() < give_up =>
-            {
-                thread::park_timeout(Duration::from_millis(5));
-            }
-            mode => break mode?,
-        }
-    };
-    if mode.eq_ignore_ascii_case("wal") {
-        return Ok(());
-    }
-    Err(Judged::Refused(Error::new(ErrorKind::Unsupported, NO_WAL)))
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_system_without_shared_memory_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("gosd.db");
-        // Locks by files, as network file systems make one do, and has no shared memory.
-        let vfs = c"unix-dotfile";
-        let mut db = Connection::open_with_flags_and_vfs(&path, OpenFlags::default(), vfs).unwrap();
-        let Err(Judged::Refused(error)) = prepare(&mut db) else { panic!("it is refused") };
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert_eq!(error.to_string(), NO_WAL);
-        assert_eq!(path.metadata().unwrap().len(), 0);
-    }
+fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+    matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
 }

@@ -1,3 +1,5 @@
+//! The driver: its methods, and the thread that does their work.
+
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -86,7 +88,7 @@ impl Driver for Sqlite {
     }
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
-        Some(crate::watch::follow(self))
+        Some(crate::watch::watch(self))
     }
 
     fn name(&self) -> &str {

@@ -1,13 +1,14 @@
 //! What SQLite says, as kinds of errors.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use gosd_core::{Error, ErrorKind};
 use rusqlite::{ErrorCode, ffi};
 
-/// What is wrong where the write-ahead log cannot be used.
-pub(crate) const NO_WAL: &str =
-    "its file system cannot share memory between processes (no WAL): choose a local one";
+use crate::file::whose;
+
 const FULL: &str = "the disk is full: make room";
 
 /// Maps an error of SQLite about the database at this path.
@@ -16,33 +17,26 @@ pub(crate) fn from_sqlite(error: rusqlite::Error, path: &Path) -> Error {
     Error::new(kind, format!("{}: {what}", path.display())).caused_by(error)
 }
 
-fn judge(error: &rusqlite::Error, path: &Path) -> (ErrorKind, &'static str) {
+fn judge(error: &rusqlite::Error, path: &Path) -> (ErrorKind, String) {
     let Some(code) = error.sqlite_error_code() else {
-        return (ErrorKind::Data, "it does not hold what gosd wrote");
+        return (ErrorKind::Data, "it does not hold what gosd wrote".into());
     };
-    match error.sqlite_error().map_or(0, |error| error.extended_code) {
-        ffi::SQLITE_READONLY_DBMOVED => {
-            return (ErrorKind::Unavailable, "the file was moved or removed");
+    let (kind, what) = match code {
+        ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => {
+            return (ErrorKind::Denied, format!("permission denied: {}", whose(path)));
         }
-        ffi::SQLITE_IOERR_SHMOPEN | ffi::SQLITE_IOERR_SHMLOCK | ffi::SQLITE_IOERR_SHMMAP => {
-            return (ErrorKind::Unsupported, NO_WAL);
+        ErrorCode::ReadOnly if extended(error) != ffi::SQLITE_READONLY_DBMOVED => {
+            return (ErrorKind::Denied, format!("it cannot be written to: {}", whose(path)));
         }
-        ffi::SQLITE_IOERR_SHMSIZE => return (ErrorKind::Unavailable, FULL),
-        _ => {}
-    }
-    match code {
+        ErrorCode::CannotOpen => {
+            let error = cannot_open(path);
+            return (error.kind(), error.to_string());
+        }
+        ErrorCode::ReadOnly => (ErrorKind::Unavailable, "the file was moved or removed"),
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
             (ErrorKind::Unavailable, "another process keeps the database locked")
         }
         ErrorCode::DiskFull => (ErrorKind::Unavailable, FULL),
-        ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => {
-            (ErrorKind::Denied, "permission denied")
-        }
-        ErrorCode::ReadOnly => (
-            ErrorKind::Denied,
-            "it is read-only: gosd writes to the file, and makes others beside it",
-        ),
-        ErrorCode::CannotOpen => cannot_open(path),
         ErrorCode::NotADatabase => {
             (ErrorKind::Data, "it is no database: choose another path, or move the file away")
         }
@@ -52,28 +46,60 @@ fn judge(error: &rusqlite::Error, path: &Path) -> (ErrorKind, &'static str) {
         ErrorCode::Unknown | ErrorCode::TypeMismatch | ErrorCode::ConstraintViolation => {
             (ErrorKind::Data, "it does not hold what gosd wrote")
         }
+        ErrorCode::SystemIoFailure if extended(error) == ffi::SQLITE_IOERR_SHMSIZE => {
+            (ErrorKind::Unavailable, FULL)
+        }
         ErrorCode::SystemIoFailure => {
             (ErrorKind::Unavailable, "reading or writing it fails: is the disk full, or damaged?")
         }
         _ => (ErrorKind::Unavailable, "the database cannot be used"),
-    }
+    };
+    (kind, what.into())
 }
 
-/// SQLite does not say why: the folder may be missing, or not be ours.
-fn cannot_open(path: &Path) -> (ErrorKind, &'static str) {
+fn extended(error: &rusqlite::Error) -> i32 {
+    error.sqlite_error().map_or(0, |error| error.extended_code)
+}
+
+/// Maps an error of opening or making a file at this path.
+pub(crate) fn from_io(error: io::Error, path: &Path) -> Error {
+    let judged = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::new(ErrorKind::Unavailable, FULL)
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            Error::new(ErrorKind::Denied, "its file system is read-only: choose another path")
+        }
+        _ => cannot_open(path),
+    };
+    Error::new(judged.kind(), format!("{}: {judged}", path.display())).caused_by(error)
+}
+
+/// Why a path cannot be opened: the folder may be missing, or not be ours. SQLite does not say.
+fn cannot_open(path: &Path) -> Error {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     if path.is_dir() {
-        (ErrorKind::Data, "it is a folder: name a file in it")
-    } else if folder.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-        (ErrorKind::Unavailable, "its folder does not exist: create it")
-    } else if !folder.is_dir() {
-        (ErrorKind::Denied, "it is not in a folder that can be entered")
+        Error::new(ErrorKind::Data, "it is a folder: name a file in it")
+    } else if path.is_symlink() && path.metadata().map_or(true, |there| there.len() == 0) {
+        Error::new(ErrorKind::Denied, "it is a link to nothing: remove it, or name the file itself")
+    } else if folder.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        Error::new(ErrorKind::Unavailable, "its folder does not exist: create it")
+    } else if folder.metadata().is_ok() && !folder.is_dir() {
+        Error::new(ErrorKind::Denied, "it is not in a folder")
+    } else if has_no_descriptors() {
+        let message = "the process has too many files open: raise its limit (ulimit -n)";
+        Error::new(ErrorKind::Unavailable, message)
     } else {
-        (ErrorKind::Denied, "it cannot be opened: check the permissions of the file and its folder")
+        Error::new(ErrorKind::Denied, format!("it cannot be opened: {}", whose(path)))
     }
+}
+
+/// Whether no file at all can be opened.
+fn has_no_descriptors() -> bool {
+    cfg!(unix) && File::open("/").is_err()
 }
 
 #[cfg(test)]
@@ -92,7 +118,6 @@ mod tests {
             (ffi::SQLITE_IOERR_WRITE, ErrorKind::Unavailable),
             (ffi::SQLITE_IOERR_SHMSIZE, ErrorKind::Unavailable),
             (ffi::SQLITE_READONLY_DBMOVED, ErrorKind::Unavailable),
-            (ffi::SQLITE_IOERR_SHMMAP, ErrorKind::Unsupported),
             (ffi::SQLITE_NOMEM, ErrorKind::Unavailable),
             (ffi::SQLITE_PERM, ErrorKind::Denied),
             (ffi::SQLITE_READONLY_DIRECTORY, ErrorKind::Denied),
@@ -119,7 +144,7 @@ mod tests {
             (file.join("gosd.db"), ErrorKind::Denied),
             (file, ErrorKind::Denied),
         ] {
-            assert_eq!(cannot_open(&path).0, kind, "{}", path.display());
+            assert_eq!(cannot_open(&path).kind(), kind, "{}", path.display());
         }
     }
 }

@@ -1,16 +1,18 @@
 //! What stands in the database, and the statements on it.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use gosd_core::{Error, ErrorKind, Event, Instance, InstanceId, Result};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
-use tracing::warn;
 
 use crate::clock::TOLERANCE;
 use crate::connection::BUSY;
+use crate::error::from_io;
 
 /// `gosd` in ASCII: tells the file from other programs' databases.
-const APPLICATION_ID: i32 = 0x676f_7364;
+pub(crate) const APPLICATION_ID: i32 = 0x676f_7364;
 const VERSION: i32 = 1;
 const LAYOUT: &str = include_str!("layout.sql");
 
@@ -34,7 +36,7 @@ pub(crate) struct Position {
 
 /// What stands in the log from a position on.
 pub(crate) struct Changes {
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<Read<Event>>,
     pub(crate) end: Position,
     /// There may be more.
     pub(crate) is_partial: bool,
@@ -69,7 +71,16 @@ pub(crate) fn owner(db: &Connection) -> Result<Owner, Judged> {
 /// Why a file is not used.
 pub(crate) enum Judged {
     Failed(rusqlite::Error),
+    /// It cannot be opened; the error names it.
+    NoFile(Error),
+    /// What stands there is not for this gosd; the error does not name it.
     Refused(Error),
+}
+
+impl Judged {
+    pub(crate) fn from_io(path: &Path, error: io::Error) -> Self {
+        Self::NoFile(from_io(error, path))
+    }
 }
 
 impl From<rusqlite::Error> for Judged {
@@ -123,15 +134,15 @@ pub(crate) fn delete(db: &Connection, namespace: &str, id: &InstanceId) -> Sql<u
         .execute(params![namespace, id.as_str()])
 }
 
-/// The instances whose lease runs after `now`; what cannot be read is skipped with a warning.
-pub(crate) fn live(db: &Connection, namespace: &str, now: i64) -> Sql<Vec<Instance>> {
+/// The instances whose lease runs after `now`.
+pub(crate) fn live(db: &Connection, namespace: &str, now: i64) -> Sql<Vec<Read<Instance>>> {
     let mut statement = db.prepare_cached(
         "SELECT id, service, url, metadata FROM instances WHERE namespace = ?1 AND expires_at > ?2",
     )?;
     let mut rows = statement.query(params![namespace, now])?;
     let mut instances = Vec::new();
     while let Some(row) = rows.next()? {
-        instances.extend(readable(row));
+        instances.push(readable_id(row, 0).and_then(|id| instance(id, row, [1, 2, 3])));
     }
     Ok(instances)
 }
@@ -161,38 +172,32 @@ pub(crate) fn changes(db: &Connection, namespace: &str, after: &Position) -> Sql
         read += 1;
         changes.end = position(row)?;
         if row.get(4)? {
-            changes.events.extend(event(row));
+            changes.events.extend(event(row).transpose());
         }
     }
     changes.is_partial = read == BATCH;
     Ok(Some(changes))
 }
 
+/// Whether [`purge`] has something to do.
+pub(crate) fn is_due(db: &Connection, namespace: &str, now: i64) -> Sql<bool> {
+    db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM instances WHERE namespace = ?1 AND expires_at <= ?2)
+             OR (SELECT expires_at > ?3 + lease_ms FROM instances
+                 WHERE namespace = ?1 AND lease_ms IS NOT NULL
+                 ORDER BY expires_at DESC LIMIT 1)
+             OR (SELECT max(seq) FROM changes) - (SELECT min(seq) FROM changes) >= 2 * ?4",
+    )?
+    .query_row(params![namespace, now, ahead(now), LOG], |row| row.get(0))
+    .map(|due: Option<bool>| due == Some(true))
+}
+
 /// Removes some of the instances whose lease ran out by `now`, and what is old in the log.
 ///
 /// Leases that end later than they can are cut: the clock that they were written by ran ahead.
-/// Returns whether anything was done.
-pub(crate) fn purge(db: &Connection, namespace: &str, now: i64) -> Sql<bool> {
-    // Others may have renewed after `now` was read.
-    let ahead = now + i64::try_from(TOLERANCE.as_millis()).unwrap_or_default();
-    let due = db
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM instances WHERE namespace = ?1 AND expires_at <= ?2)
-                 OR (SELECT expires_at > ?3 + lease_ms FROM instances
-                     WHERE namespace = ?1 AND lease_ms IS NOT NULL
-                     ORDER BY expires_at DESC LIMIT 1)
-                 OR (SELECT max(seq) FROM changes) - (SELECT min(seq) FROM changes) >= 2 * ?4",
-        )?
-        .query_row(params![namespace, now, ahead, LOG], |row| row.get(0))
-        .map(|due: Option<bool>| due == Some(true))?;
-    if !due {
-        return Ok(false);
-    }
+pub(crate) fn purge(db: &Connection, namespace: &str, now: i64) -> Sql<()> {
     // Looked at again in the transaction: what had expired may have been renewed meanwhile.
-    db.busy_timeout(OTHERS)?;
-    let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate);
-    db.busy_timeout(BUSY)?;
-    let transaction = transaction?;
+    let transaction = begin(db)?;
     transaction
         .prepare_cached(
             "DELETE FROM instances WHERE namespace = ?1 AND id IN (
@@ -204,20 +209,77 @@ pub(crate) fn purge(db: &Connection, namespace: &str, now: i64) -> Sql<bool> {
             "UPDATE instances SET expires_at = ?2 + lease_ms
              WHERE namespace = ?1 AND expires_at > ?3 + lease_ms",
         )?
-        .execute(params![namespace, now, ahead])?;
+        .execute(params![namespace, now, ahead(now)])?;
     transaction
         .prepare_cached("DELETE FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ?1")?
         .execute([LOG])?;
-    transaction.commit()?;
-    Ok(true)
+    transaction.commit()
 }
 
-/// The longest lease in use.
-pub(crate) fn longest_lease(db: &Connection, namespace: &str) -> Sql<Duration> {
-    let ms: Option<i64> = db
-        .prepare_cached("SELECT max(lease_ms) FROM instances WHERE namespace = ?1")?
-        .query_row([namespace], |row| row.get(0))?;
-    Ok(Duration::from_millis(ms.and_then(|ms| ms.try_into().ok()).unwrap_or_default()))
+/// Gives a whole lease to whoever had one by the time that it would be had nobody set the clock.
+/// Who has renewed since has one already.
+pub(crate) fn restart(db: &Connection, namespace: &str, set_from: i64, now: i64) -> Sql<()> {
+    let transaction = begin(db)?;
+    transaction
+        .prepare_cached(
+            "UPDATE instances SET expires_at = ?3 + lease_ms
+             WHERE namespace = ?1 AND expires_at > ?2 AND expires_at - lease_ms <= ?2",
+        )?
+        .execute(params![namespace, set_from, now])?;
+    transaction.commit()
+}
+
+/// Gives at least half a lease to whoever had one when writes were last taken.
+pub(crate) fn extend(db: &Connection, namespace: &str, taken_at: i64, now: i64) -> Sql<()> {
+    let transaction = begin(db)?;
+    transaction
+        .prepare_cached(
+            "UPDATE instances SET expires_at = ?3 + lease_ms / 2
+             WHERE namespace = ?1 AND expires_at > ?2 AND expires_at < ?3 + lease_ms / 2",
+        )?
+        .execute(params![namespace, taken_at, now])?;
+    transaction.commit()
+}
+
+/// Finds out whether an instance could be registered, and leaves everything as it is.
+///
+/// The pages that an insert changes go to the journal before they are changed, so that this fails
+/// on a full disk, too.
+pub(crate) fn probe(db: &Connection, namespace: &str, now: i64) -> Sql<()> {
+    let transaction = begin(db)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO instances (namespace, id, service, url, expires_at)
+             VALUES (?1, hex(randomblob(16)), '', '', ?2)",
+        )?
+        .execute(params![namespace, now])?;
+    transaction.rollback()
+}
+
+/// When somebody was last seen to renew a lease, in ms since 1970.
+pub(crate) fn last_renewal(db: &Connection, namespace: &str) -> Sql<i64> {
+    let sql =
+        "SELECT CAST(max(expires_at - lease_ms) AS INTEGER) FROM instances WHERE namespace = ?1";
+    let at: Option<i64> = db.prepare_cached(sql)?.query_row([namespace], |row| row.get(0))?;
+    Ok(at.unwrap_or(i64::MIN))
+}
+
+/// Changes when another connection has written to the file.
+pub(crate) fn data_version(db: &Connection) -> Sql<i64> {
+    db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+}
+
+/// Begins to write, without a long wait: nobody asked for it.
+fn begin(db: &Connection) -> Sql<Transaction<'_>> {
+    db.busy_timeout(OTHERS)?;
+    let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate);
+    db.busy_timeout(BUSY)?;
+    transaction
+}
+
+/// A moment later: others may have renewed after `now` was read.
+fn ahead(now: i64) -> i64 {
+    now + i64::try_from(TOLERANCE.as_millis()).unwrap_or_default()
 }
 
 fn position(row: &Row<'_>) -> Sql<Position> {
@@ -225,37 +287,37 @@ fn position(row: &Row<'_>) -> Sql<Position> {
     Ok(Position { seq: row.get(0)?, at: row.get(1)?, op: bytes(2)?, id: bytes(3)? })
 }
 
-fn event(row: &Row<'_>) -> Option<Event> {
+/// What was read, or why it could not be.
+pub(crate) type Read<T> = Result<T, String>;
+
+fn event(row: &Row<'_>) -> Read<Option<Event>> {
     let id = readable_id(row, 3)?;
-    match row.get_ref(2).and_then(|op| Ok(op.as_str()?)).unwrap_or_default() {
-        "put" => {
-            let columns = (|| Ok((row.get(5)?, row.get(6)?, row.get(7)?)))();
-            instance(&id, columns).map(Event::Put)
-        }
+    Ok(match row.get_ref(2).and_then(|op| Ok(op.as_str()?)).unwrap_or_default() {
+        "put" => Some(Event::Put(instance(id, row, [5, 6, 7])?)),
         "remove" => Some(Event::Remove(id)),
         "expire" => Some(Event::Expire(id)),
         // Of a later version of gosd.
         _ => None,
-    }
+    })
 }
 
-fn readable(row: &Row<'_>) -> Option<Instance> {
-    let id = readable_id(row, 0)?;
-    let columns = (|| Ok((row.get(1)?, row.get(2)?, row.get(3)?)))();
-    instance(&id, columns)
-}
-
-fn readable_id(row: &Row<'_>, column: usize) -> Option<InstanceId> {
+fn readable_id(row: &Row<'_>, column: usize) -> Read<InstanceId> {
     let id: Sql<String> = row.get(column);
-    id.inspect_err(|error| warn!(%error, "an instance whose id cannot be read is skipped"))
-        .ok()
-        .map(InstanceId::from)
+    id.map(InstanceId::from).map_err(|error| format!("an instance without a readable id: {error}"))
 }
 
-fn instance(id: &InstanceId, columns: Sql<(String, String, String)>) -> Option<Instance> {
-    let read = columns.map_err(|error| error.to_string()).and_then(|(service, url, metadata)| {
+fn instance(id: InstanceId, row: &Row<'_>, columns: [usize; 3]) -> Read<Instance> {
+    let read = || {
+        let [service, url, metadata]: [String; 3] = match columns.map(|column| row.get(column)) {
+            [Ok(service), Ok(url), Ok(metadata)] => [service, url, metadata],
+            [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => {
+                return Err(error.to_string());
+            }
+        };
         let metadata = serde_json::from_str(&metadata).map_err(|error| error.to_string())?;
-        Ok(Instance::from_parts(id.clone(), &service, &url, metadata))
-    });
-    read.inspect_err(|error| warn!(%id, error, "an instance that cannot be read is skipped")).ok()
+        Ok((service, url, metadata))
+    };
+    let (service, url, metadata) =
+        read().map_err(|error: String| format!("the instance {id}: {error}"))?;
+    Ok(Instance::from_parts(id, &service, &url, metadata))
 }

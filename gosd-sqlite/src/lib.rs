@@ -18,17 +18,36 @@
 //!
 //! # What it promises
 //!
-//! Any number of processes of one host use one file, opened and made by whoever comes first. It must be
-//! on a local file system, since the write-ahead log shares memory between processes. Calls wait up to 4 s
-//! for a locked database. A change wakes the watchers of other processes through the file system, by a
-//! one-byte file beside the database (`gosd.db-bell`); they also look once a second, so whoever writes
-//! without ringing is noticed within that time. A file that was removed or replaced is noticed just as
-//! fast, and everybody registers anew in the one that takes its place. To remove a database, remove
-//! `gosd.db-wal` and `gosd.db-shm` with it, else there may be errors until everybody has noticed.
+//! Any number of processes of one host use one file, opened and made by whoever comes first, on a local
+//! file system: leases are judged by the clock of the host. Calls wait up to 4 s for a locked database.
+//! A change wakes the watchers of other processes through the file system, by a one-byte file beside the
+//! database (`gosd.db-bell`); they also look once a second, so whoever writes without ringing is noticed
+//! within that time. A file that was removed or replaced is noticed just as fast, and everybody registers
+//! anew in the one that takes its place.
 //!
-//! Leases are judged by the clock of the host. If that is set, nothing is judged expired until every
-//! live instance had a lease to renew itself in. A process that starts right after the clock was set
-//! forward cannot know, and judges by the new time: the others then register again within a second.
+//! **Which file?** Choose one in a folder where only those can write who may register. Users of one group
+//! share a file if the folder is the group's to write and their umask is 002: what gosd makes beside the
+//! database gets its mode. Links and pipes that stand where gosd has files of its own are not followed.
+//!
+//! **The journal** is SQLite's rollback journal (`journal_mode=DELETE`), without waiting for the disk
+//! (`synchronous=OFF`). A write-ahead log is faster to write, and readers do not wait for a writer; but it
+//! shares memory by a file, and whoever cuts that short (a backup that is copied over the files does so)
+//! ends every process that uses it by a signal. A file that is in that mode is put back as soon as nobody
+//! else has it open. So whoever keeps a transaction open on the file, if only to read, keeps others from
+//! writing: that is an outage, in which nobody is taken for dead.
+//!
+//! **A damaged file**, after a loss of power or because something was copied over it, is noticed by
+//! whoever comes upon it. If it is damaged still a second later, it is moved to `gosd.db-damaged`, with a
+//! warning, and all register anew: a list of leases is worth more working than preserved. Files of other
+//! programs are refused, and never moved.
+//!
+//! **While writes are refused** (a full disk, a lock, a file system that became read-only) nobody can
+//! renew, so `list` fails and a watch says that contact is lost; afterwards everybody has half a lease to
+//! renew in. Who watches finds out by trying, every 4 s unless somebody else is seen to write. A user who
+//! may only read lists an instance as long as nobody has renewed after its lease ran out.
+//!
+//! **When the clock is set**, forwards or back, whoever had a lease gets a whole one to renew in, written
+//! by those who notice; leases that end later than they can are cut.
 //!
 //! A driver has one thread, from its first call to its end, and a second one that waits for the bell
 //! if it is watched. On Linux that takes one inotify instance, of which a user has 128 by default
@@ -58,6 +77,7 @@
 mod bell;
 mod clock;
 mod connection;
+mod damage;
 mod driver;
 mod error;
 mod file;
@@ -65,6 +85,7 @@ mod layout;
 mod options;
 mod store;
 mod watch;
+mod writes;
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -1,27 +1,32 @@
 //! What the driver does with the database, on the database's thread.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use gosd_core::{Event, Instance, InstanceId, Result};
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::connection::Database;
-use crate::layout::{self, Changes, Position};
+use crate::layout::{self, Changes, Position, Read};
 use crate::options::Options;
+use crate::writes::Writes;
 
-/// The time by which no lease has run out.
-const NEVER: i64 = i64::MIN;
+/// How long who has just begun removes nothing: the clock may have been set a moment before, and
+/// those who know look once a second.
+const BEGINS: Duration = Duration::from_millis(1200);
 
 /// The registry of one namespace in one file.
 pub(crate) struct Store {
     namespace: String,
     database: Database,
     clock: Clock,
+    writes: Writes,
     bell: Bell,
+    begun: Option<Instant>,
+    has_warned: bool,
 }
 
 /// How far a watcher has come, and in which file.
@@ -47,7 +52,15 @@ impl Store {
     ) -> Self {
         let Options { path, namespace } = options;
         let bell = Bell::new(&path, heard);
-        Self { namespace, database: Database::new(path), clock: Clock::new(wall), bell }
+        Self {
+            namespace,
+            database: Database::new(path),
+            clock: Clock::new(wall),
+            writes: Writes::default(),
+            bell,
+            begun: None,
+            has_warned: false,
+        }
     }
 
     pub(crate) fn register(&mut self, instance: &Instance, ttl: Duration) -> Result<()> {
@@ -59,89 +72,160 @@ impl Store {
     }
 
     pub(crate) fn list(&mut self) -> Result<Vec<Instance>> {
-        let now = self.judging_time()?;
-        self.purge(now)?;
-        self.query(|db, namespace| layout::live(db, namespace, now))
+        let now = self.look()?;
+        let read = self.query(|db, namespace| layout::live(db, namespace, now))?;
+        Ok(self.readable(read))
     }
 
     /// What came after the mark; everything there is, if there is no mark.
     ///
     /// `None` if one cannot go on from the mark: the file or the log is another by now.
     pub(crate) fn follow(&mut self, mark: Option<&Mark>) -> Result<Option<News>> {
-        let now = self.judging_time()?;
-        self.purge(now)?;
+        let now = self.look()?;
         let generation = self.database.generation()?;
         self.bell.listen();
-        if mark.is_some_and(|mark| mark.generation != generation) {
+        let Some(mark) = mark else { return self.snapshot(now, generation).map(Some) };
+        if mark.generation != generation {
             return Ok(None);
         }
-        self.query(|db, namespace| {
+        let changes = self.query(|db, namespace| layout::changes(db, namespace, &mark.position))?;
+        let Some(Changes { events, end: position, is_partial }) = changes else { return Ok(None) };
+        let events = self.readable(events);
+        Ok(Some(News { events, mark: Mark { position, generation }, is_partial }))
+    }
+
+    fn snapshot(&mut self, now: i64, generation: u64) -> Result<News> {
+        let (live, position) = self.query(|db, namespace| {
             let db = db.transaction()?;
-            let changes = match mark {
-                Some(mark) => layout::changes(&db, namespace, &mark.position)?,
-                None => Some(Changes {
-                    events: vec![Event::Reset(layout::live(&db, namespace, now)?)],
-                    end: layout::end_of_log(&db)?,
-                    is_partial: false,
-                }),
-            };
-            Ok(changes.map(|Changes { events, end: position, is_partial }| News {
-                events,
-                mark: Mark { position, generation },
-                is_partial,
-            }))
-        })
+            Ok((layout::live(&db, namespace, now)?, layout::end_of_log(&db)?))
+        })?;
+        let events = vec![Event::Reset(self.readable(live))];
+        Ok(News { events, mark: Mark { position, generation }, is_partial: false })
     }
 
-    /// The time by which leases are judged, while the clock is believed.
-    fn judging_time(&mut self) -> Result<i64> {
-        let Self { namespace, database, clock, .. } = self;
-        clock.look(|| database.run(|db| layout::longest_lease(db, namespace)))?;
-        Ok(if clock.is_believed() { clock.now() } else { NEVER })
-    }
-
-    /// Removes some of what has expired; whoever only reads does so too.
+    /// Sees to it that leases can be judged, and removes some of what has expired, as whoever
+    /// only reads does, too. Returns the time to judge by.
     ///
     /// # Errors
     ///
-    /// If nobody can write now: those who are still alive could not renew, so nothing can be judged.
-    fn purge(&mut self, now: i64) -> Result<()> {
-        if now == NEVER {
-            return Ok(());
+    /// If nobody can write now: those who are alive could not renew, so nothing can be judged.
+    fn look(&mut self) -> Result<i64> {
+        let version = self.query(|db, _| layout::data_version(db))?;
+        self.writes.see(version);
+        let now = self.clock.now();
+        if let Some(set_from) = self.clock.set_from() {
+            let restart = |db: &Connection, ns: &str| layout::restart(db, ns, set_from, now);
+            if !self.write(restart)? {
+                // Those who can write see to it, as soon as they look: as if this had just begun.
+                self.begun = None;
+            }
         }
-        match self.query(|db, namespace| layout::purge(db, namespace, now)) {
-            Ok(false) => {}
+        self.clock.believe();
+        if let Some(refused) = self.writes.refused() {
+            let taken_at = refused.at(now);
+            if self.write(|db, namespace| layout::extend(db, namespace, taken_at, now))? {
+                self.bell.ring();
+            }
+            self.writes.accepted();
+        }
+        let is_due = self.query(|db, namespace| layout::is_due(db, namespace, now))?;
+        let has_just_begun = self.has_just_begun();
+        let could_write = if is_due && !has_just_begun {
+            let could = self.write(|db, namespace| layout::purge(db, namespace, now))?;
             // Watchers wake, this one too, and the next of them goes on.
-            Ok(true) => self.bell.ring(),
-            Err(error) if error.is_retryable() => return Err(error),
-            // Others may write. What cannot be removed here is not listed either.
-            Err(error) => debug!(%error, "expired instances cannot be removed"),
+            if could {
+                self.bell.ring();
+            }
+            could
+        } else if is_due || self.writes.are_in_doubt() {
+            self.write(|db, namespace| layout::probe(db, namespace, now))?
+        } else {
+            true
+        };
+        if could_write {
+            return Ok(now);
         }
-        Ok(())
+        // One cannot tell whether others can write, unless one of them is seen to renew.
+        let seen = self.query(|db, namespace| layout::last_renewal(db, namespace))?;
+        Ok(if has_just_begun { i64::MIN } else { now.min(seen) })
+    }
+
+    fn has_just_begun(&mut self) -> bool {
+        self.begun.get_or_insert_with(Instant::now).elapsed() < BEGINS
+    }
+
+    /// Writes what nobody asked for; returns whether that could be done.
+    fn write(
+        &mut self,
+        write: impl FnOnce(&Connection, &str) -> rusqlite::Result<()>,
+    ) -> Result<bool> {
+        match self.query(|db, namespace| write(db, namespace)) {
+            Ok(()) => {
+                self.writes.taken();
+                Ok(true)
+            }
+            Err(error) => match self.writes.failed(error.clone()) {
+                Some(error) => Err(error),
+                None => {
+                    debug!(%error, "this process cannot write, and others may");
+                    Ok(false)
+                }
+            },
+        }
     }
 
     fn change(
         &mut self,
         change: impl FnOnce(&Connection, &str, i64) -> rusqlite::Result<usize>,
     ) -> Result<()> {
-        let now = self.clock.now();
-        let changed = self.query(|db, namespace| {
+        let clock = &self.clock;
+        let changed = self.database.run(|db| {
             let before = db.total_changes();
-            let rows = change(db, namespace, now)?;
+            let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // Read only now: a lease begins when it is written, and not when that was asked for.
+            let rows = change(&transaction, &self.namespace, clock.now())?;
+            transaction.commit()?;
             // What the triggers wrote to the log counts here.
             Ok(db.total_changes() - before > rows as u64)
-        })?;
-        if changed {
-            self.bell.ring();
+        });
+        match changed {
+            Ok(changed) => {
+                self.writes.taken();
+                if changed {
+                    self.bell.ring();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                // Whether others can write or not, this has failed.
+                let outage = self.writes.failed(error.clone());
+                Err(outage.unwrap_or_else(|| self.writes.as_outage(error)))
+            }
         }
-        Ok(())
     }
 
     fn query<T>(
         &mut self,
         query: impl FnOnce(&mut Connection, &str) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        self.database.run(|db| query(db, &self.namespace))
+        let result = self.database.run(|db| query(db, &self.namespace));
+        result.map_err(|error| self.writes.as_outage(error))
+    }
+
+    /// Leaves out what cannot be read, and says so once.
+    fn readable<T>(&mut self, read: Vec<Read<T>>) -> Vec<T> {
+        let mut note = |problem: String| {
+            debug!(namespace = self.namespace, "skipped: {problem}");
+            if !self.has_warned {
+                self.has_warned = true;
+                let namespace = &self.namespace;
+                warn!(
+                    namespace,
+                    "what cannot be read in the registry is skipped, such as {problem}"
+                );
+            }
+        };
+        read.into_iter().filter_map(|it| it.map_err(&mut note).ok()).collect()
     }
 }
 
@@ -181,7 +265,12 @@ mod tests {
             let renewed = Instant::now();
             store.register(other, LEASE).unwrap();
             let news = store.follow(Some(&mark)).unwrap().unwrap();
-            let expired = |it: &Instance| news.events.contains(&Event::Expire(it.id().clone()));
+            // The triggers go by the true clock, and may take the end of a lease for a goodbye.
+            let expired = |it: &Instance| {
+                let id = it.id().clone();
+                news.events.contains(&Event::Expire(id.clone()))
+                    || news.events.contains(&Event::Remove(id))
+            };
             // Unless this thread was held up for a lease.
             assert!(!expired(other) || renewed.elapsed() >= LEASE);
             if expired(gone) {

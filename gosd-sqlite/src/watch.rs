@@ -1,3 +1,5 @@
+//! The watch: reads on in the log when the bell was heard, and once a second.
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use crate::store::{Mark, News};
 /// expired leases, and for a file that was removed.
 const LOOK: Duration = Duration::from_secs(1);
 
-pub(crate) fn follow(driver: &Sqlite) -> BoxStream<'_, Result<Event>> {
+pub(crate) fn watch(driver: &Sqlite) -> BoxStream<'_, Result<Event>> {
     let follower = Follower {
         driver,
         heard: driver.heard.subscribe(),

@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use gosd_core::{Driver, Error, ErrorKind, Event};
+use gosd_core::{Error, ErrorKind};
 use rusqlite::Connection;
 use tokio::time::timeout;
 
-use support::process::{act, again};
+use support::process::{act, again, block_on, fill, mounted, succeed};
 use support::{LONG, Place, instance, next, open};
 
 /// The errors of all methods.
@@ -117,21 +116,6 @@ async fn a_newer_layout() {
     assert!(fs::read(place.path()).unwrap() == before);
 }
 
-#[tokio::test]
-async fn a_damaged_database() {
-    let place = Place::new();
-    place.driver("gosd").await.register(&instance("mail"), LONG).await.unwrap();
-    place.plain().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-    let mut content = fs::read(place.path()).unwrap();
-    content[4096..].fill(0x55);
-    place.remove();
-    fs::write(place.path(), &content).unwrap();
-    let error = open(&place.path(), "gosd").await.list().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Data, "{error}");
-    assert!(error.to_string().contains("damaged: move the file away"), "{error}");
-    assert!(fs::read(place.path()).unwrap() == content);
-}
-
 /// Without the rights of root, whom permissions do not bind.
 const UNPRIVILEGED: [&str; 3] = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
 
@@ -140,13 +124,14 @@ fn no_permission() {
     act(|folder| {
         block_on(async {
             for name in ["fixed/gosd.db", "locked/gosd.db", "secret.db"] {
-                let says = "it cannot be opened: check the permissions of the file and its folder";
+                let says = "it cannot be opened: the f";
                 expect(&folder.join(name), ErrorKind::Denied, says).await;
             }
             let driver = open(&folder.join("read-only.db"), "gosd").await;
             let error = driver.register(&instance("mail"), LONG).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-            assert!(error.to_string().contains("it is read-only"), "{error}");
+            let says = ["it cannot be written to", "(mode 444)", "runs as user", "chmod u+w"];
+            assert!(says.iter().all(|says| error.to_string().contains(says)), "{error}");
             // Once that is mended, the same driver goes on. What SQLite puts beside a file gets its
             // permissions.
             for name in files(folder).into_keys().filter(|name| name.starts_with("read-only.db")) {
@@ -179,28 +164,12 @@ fn no_permission() {
     assert_eq!(files(&folder.join("locked")).len(), 0);
 }
 
-/// Starts a test again where a file system of its own is mounted at the path.
-fn mounted(test: &str, path: &Path, mount: &str) -> Command {
-    let script = format!(r#"mount {mount} "$gosdTestRole" && exec "$0" "$@""#);
-    again(test, path, &["unshare", "--map-root-user", "--mount", "sh", "-c", &script])
-}
-
 #[test]
 fn a_full_disk() {
     act(|folder| {
         let path = folder.join("gosd.db");
         let filler = folder.join("filler");
-        let fill = || {
-            let mut size = 1 << 20;
-            let mut all = Vec::new();
-            while size > 0 {
-                all.extend(vec![1; size]);
-                if fs::write(&filler, &all).is_err() {
-                    all.truncate(all.len() - size);
-                    size /= 2;
-                }
-            }
-        };
+        let fill = || fill(&filler);
         block_on(async {
             fill();
             for error in errors(&path).await {
@@ -232,9 +201,6 @@ fn a_full_disk() {
             let last = instance("mail");
             driver.register(&last, LONG).await.unwrap();
             assert!(driver.list().await.unwrap().contains(&last));
-
-            let clear = || fs::remove_file(&filler).unwrap();
-            cannot_renew(&*driver, "full", fill, clear).await;
         });
     });
     let place = Place::new();
@@ -245,7 +211,7 @@ fn a_full_disk() {
 fn a_read_only_file_system() {
     act(|folder| {
         block_on(async {
-            expect(&folder.join("gosd.db"), ErrorKind::Denied, "cannot be opened").await;
+            expect(&folder.join("gosd.db"), ErrorKind::Denied, "is read-only").await;
         });
     });
     let place = Place::new();
@@ -277,38 +243,4 @@ async fn a_locked_database_is_waited_for() {
     let error = driver.deregister(waiting.id()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("another process keeps the database locked"), "{error}");
-
-    let release = || other.execute_batch("COMMIT").unwrap();
-    release();
-    let lock = || other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    cannot_renew(&*driver, "locked", lock, release).await;
-}
-
-/// While nobody can renew a lease, that it runs out says nothing: watchers have lost contact.
-async fn cannot_renew(driver: &dyn Driver, says: &str, hinder: impl Fn(), release: impl Fn()) {
-    let mut watch = driver.watch().unwrap();
-    next(&mut watch).await.unwrap();
-    let mail = instance("mail");
-    driver.register(&mail, Duration::from_secs(3)).await.unwrap();
-    hinder();
-    assert_eq!(next(&mut watch).await.unwrap(), Event::Put(mail.clone()));
-    let watched = next(&mut watch).await.unwrap_err();
-    let listed = driver.list().await.unwrap_err();
-    for error in [watched, listed] {
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-        assert!(error.to_string().contains(says), "{error}");
-    }
-    release();
-    assert_eq!(next(&mut watch).await.unwrap(), Event::Resumed);
-    assert_eq!(next(&mut watch).await.unwrap(), Event::Expire(mail.id().clone()));
-}
-
-fn succeed(mut command: Command) {
-    let output = command.output().expect("unshare and setpriv, of util-linux, are needed");
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{command:?}: {text}");
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -98,4 +99,38 @@ pub(crate) fn listen() -> String {
         std::process::exit(1);
     }
     line.trim_end().to_owned()
+}
+
+/// Starts a test again where a file system of its own is mounted at the path.
+pub(crate) fn mounted(test: &str, path: &Path, mount: &str) -> Command {
+    let script = format!(r#"mount {mount} "$gosdTestRole" && exec "$0" "$@""#);
+    again(test, path, &["unshare", "--map-root-user", "--mount", "sh", "-c", &script])
+}
+
+/// Runs a test's role to its end.
+pub(crate) fn succeed(mut command: Command) {
+    let output = command.output().expect("unshare and setpriv, of util-linux, are needed");
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{command:?}: {text}");
+}
+
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+/// Writes a file until there is no more room on its disk, which is a small one.
+pub(crate) fn fill(path: &Path) {
+    let mut size = 1 << 20;
+    let mut all = Vec::new();
+    while size > 0 {
+        all.extend(vec![1; size]);
+        if fs::write(path, &all).is_err() {
+            all.truncate(all.len() - size);
+            size /= 2;
+        }
+    }
 }

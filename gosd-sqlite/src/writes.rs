@@ -1,0 +1,131 @@
+//! Whether the database takes writes: without them nobody can renew, and silence says nothing.
+
+use std::time::{Duration, Instant};
+
+use gosd_core::{Error, ErrorKind};
+
+/// How long a write that was taken vouches for the next; then it is tried whether they still are.
+const VOUCHES: Duration = Duration::from_secs(4);
+
+/// What this driver knows of it.
+#[derive(Default)]
+pub(crate) struct Writes {
+    /// When a write was last taken, of this driver or of somebody else.
+    taken: Option<Instant>,
+    /// By which the writes of others are noticed.
+    version: Option<i64>,
+    /// When somebody else's write was last noticed.
+    others: Option<Instant>,
+    /// Whether this driver has ever written.
+    own: bool,
+    refused: Option<Refused>,
+}
+
+/// Since when writes are refused: the time of the last that was taken, if there was one.
+#[derive(Clone, Copy)]
+pub(crate) struct Refused(Option<Instant>);
+
+impl Refused {
+    /// By the wall clock, whose time is `now`, in ms since 1970.
+    pub(crate) fn at(self, now: i64) -> i64 {
+        let passed = self.0.map(|since| i64::try_from(since.elapsed().as_millis()));
+        // Who has just begun does not know who had a lease before.
+        passed.map_or(i64::MIN, |passed| now - passed.unwrap_or(i64::MAX / 2))
+    }
+}
+
+impl Writes {
+    /// Takes in the version of the data, which changes when another connection has written.
+    pub(crate) fn see(&mut self, version: i64) {
+        if self.version.replace(version).is_some_and(|before| before != version) {
+            self.others = Some(Instant::now());
+            self.taken = self.others;
+        }
+    }
+
+    /// A write of this driver was taken.
+    pub(crate) fn taken(&mut self) {
+        self.own = true;
+        self.taken = Some(Instant::now());
+    }
+
+    /// Takes in an error of a write.
+    ///
+    /// `None` if others can write all the same, or this process never could: it may only read.
+    /// Otherwise the error, as that of an outage.
+    pub(crate) fn failed(&mut self, error: Error) -> Option<Error> {
+        // The next connection counts anew.
+        self.version = None;
+        let may_only_read = error.kind() == ErrorKind::Denied && !self.own;
+        let is_about_us = matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unavailable)
+            && self.others.is_some_and(|at| at.elapsed() < VOUCHES);
+        if may_only_read || is_about_us {
+            return None;
+        }
+        self.refused.get_or_insert(Refused(self.taken));
+        Some(self.as_outage(error))
+    }
+
+    /// What was possible once and is not now passes, whatever kind of error it is.
+    pub(crate) fn as_outage(&self, error: Error) -> Error {
+        if !self.own || error.is_retryable() {
+            return error;
+        }
+        Error::new(ErrorKind::Unavailable, error.to_string()).caused_by(error)
+    }
+
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        self.refused
+    }
+
+    /// Writes are taken again, and everybody has time to renew.
+    pub(crate) fn accepted(&mut self) {
+        self.refused = None;
+    }
+
+    /// Whether it has to be tried if writes are taken.
+    pub(crate) fn are_in_doubt(&self) -> bool {
+        self.taken.is_none_or(|at| at.elapsed() >= VOUCHES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denied() -> Error {
+        Error::new(ErrorKind::Denied, "no")
+    }
+
+    #[test]
+    fn who_never_could_write_only_reads() {
+        let mut writes = Writes::default();
+        assert!(writes.failed(denied()).is_none());
+        assert!(writes.refused().is_none());
+        let full = writes.failed(Error::new(ErrorKind::Unavailable, "full"));
+        assert_eq!(full.map(|error| error.kind()), Some(ErrorKind::Unavailable));
+    }
+
+    #[test]
+    fn what_was_possible_once_is_an_outage() {
+        let mut writes = Writes::default();
+        writes.taken();
+        let error = writes.failed(denied()).expect("an error");
+        assert_eq!((error.kind(), error.to_string()), (ErrorKind::Unavailable, "no".into()));
+        let since = writes.refused().expect("it is refused").at(1_000_000);
+        assert!((900_000..=1_000_000).contains(&since), "{since}");
+    }
+
+    #[test]
+    fn who_sees_others_write_is_alone_with_it() {
+        let mut writes = Writes::default();
+        writes.taken();
+        writes.see(1);
+        assert!(writes.failed(denied()).is_some(), "one version alone says nothing");
+        for version in [1, 2] {
+            writes.see(version);
+        }
+        assert!(writes.failed(denied()).is_none());
+        assert!(writes.failed(Error::new(ErrorKind::Data, "damaged")).is_some());
+    }
+}

@@ -1,0 +1,168 @@
+//! Several users in one folder: those who may share it, and those who mean ill.
+#![cfg(unix)]
+
+mod support;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use gosd_core::{ErrorKind, Event};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tokio::time::timeout;
+
+use support::process::{Process, act, again, block_on, listen, tell};
+use support::{LONG, Place, instance, next, open};
+
+const KEYS: &str = "the keys of another service\n";
+
+fn pipe(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+}
+
+/// Changes are seen all the same, once a second.
+async fn works_without_a_bell(place: &Place) {
+    let (driver, other) = (place.driver("gosd").await, place.driver("gosd").await);
+    let mut watch = driver.watch().unwrap();
+    let reset = timeout(LONG, next(&mut watch)).await.unwrap();
+    assert_eq!(reset.unwrap(), Event::Reset(vec![]));
+    let mail = instance("mail");
+    timeout(LONG, other.register(&mail, LONG)).await.unwrap().unwrap();
+    assert_eq!(next(&mut watch).await.unwrap(), Event::Put(mail));
+}
+
+#[tokio::test]
+async fn a_bell_that_is_a_link_is_left_alone() {
+    for link in [true, false] {
+        let place = Place::new();
+        let victim = place.folder().join("authorized_keys");
+        fs::write(&victim, KEYS).unwrap();
+        if link {
+            symlink(&victim, place.bell()).unwrap();
+        } else {
+            fs::hard_link(&victim, place.bell()).unwrap();
+        }
+        works_without_a_bell(&place).await;
+        assert_eq!(fs::read_to_string(&victim).unwrap(), KEYS);
+    }
+}
+
+/// The file would be made wherever the link leads.
+#[tokio::test]
+async fn a_link_to_nothing_makes_no_file() {
+    let place = Place::new();
+    let victim = place.folder().join("crontab");
+    symlink(&victim, place.bell()).unwrap();
+    works_without_a_bell(&place).await;
+    assert!(!victim.exists());
+
+    let place = Place::new();
+    symlink(&victim, place.path()).unwrap();
+    for exists in [false, true] {
+        if exists {
+            fs::create_dir_all(victim.parent().unwrap()).unwrap();
+            fs::write(&victim, "").unwrap();
+        }
+        let error = place.driver("gosd").await.list().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert!(error.to_string().contains("it is a link to nothing"), "{error}");
+        assert_eq!(victim.metadata().map_or(0, |file| file.len()), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_link_to_a_database_is_followed() {
+    let (place, other) = (Place::new(), Place::new());
+    let mail = instance("mail");
+    other.driver("gosd").await.register(&mail, LONG).await.unwrap();
+    symlink(other.path(), place.path()).unwrap();
+    assert_eq!(place.driver("gosd").await.list().await.unwrap(), [mail]);
+}
+
+/// Opening one waits for whoever has the other end.
+#[tokio::test]
+async fn a_pipe_stops_nobody() {
+    let place = Place::new();
+    pipe(&place.bell());
+    works_without_a_bell(&place).await;
+
+    for name in ["gosd.db", "gosd.db-journal"] {
+        let place = Place::new();
+        if name == "gosd.db-journal" {
+            place.driver("gosd").await.list().await.unwrap();
+        }
+        pipe(&place.folder().join(name));
+        let driver = place.driver("gosd").await;
+        let error = timeout(LONG, driver.list()).await.expect("it is not waited for").unwrap_err();
+        let says = error.to_string();
+        assert!(says.contains(name) && says.contains("it is no"), "{error}");
+        fs::remove_file(place.folder().join(name)).unwrap();
+        driver.list().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_bell_has_the_rights_of_the_database() {
+    let place = Place::new();
+    let driver = place.driver("gosd").await;
+    driver.list().await.unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o660)).unwrap();
+    driver.register(&instance("mail"), LONG).await.unwrap();
+    assert_eq!(place.bell().metadata().unwrap().mode() & 0o777, 0o660);
+}
+
+/// In a role: registers, says how it went, and watches until another comes.
+fn user(path: &Path) {
+    block_on(async {
+        let driver = open(path, "gosd").await;
+        let registered = driver.register(&instance("mail"), LONG).await;
+        tell(&format!("registered {:?}", registered.map_err(|error| error.to_string())));
+        let Ok(Event::Reset(mut all)) = next(&mut driver.watch().unwrap()).await else {
+            panic!("a Reset")
+        };
+        let begun = Instant::now();
+        while all.len() < 2 && begun.elapsed() < LONG {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            all = driver.list().await.unwrap();
+        }
+        tell(&format!("sees {}", all.len()));
+        listen();
+    });
+}
+
+/// Needs root, which most who test are not: the users of a container's namespace do as well.
+#[test]
+fn users_of_one_group_share_the_file() {
+    act(user);
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = Place::new();
+    for folder in [place.folder(), place.folder().parent().unwrap().to_owned()] {
+        fs::set_permissions(&folder, Permissions::from_mode(0o2775)).unwrap();
+        std::os::unix::fs::chown(&folder, Some(10_001), Some(10_001)).unwrap();
+    }
+    let start = |user: &str, group: &str, umask: &str| {
+        let script = format!(
+            "umask {umask}; exec setpriv --reuid={user} --regid={group} \
+                              --clear-groups \"$0\" \"$@\""
+        );
+        let before = ["sh", "-c", &script];
+        let place = place.path();
+        Process::start(again("users_of_one_group_share_the_file", &place, &before))
+    };
+    let first = start("10001", "10001", "002");
+    assert_eq!(first.hear("registered "), "Ok(())");
+    let second = start("10002", "10001", "002");
+    assert_eq!(second.hear("registered "), "Ok(())");
+    for user in [&first, &second] {
+        assert_eq!(user.hear("sees "), "2");
+    }
+    let third = start("10003", "10003", "022");
+    let refused = third.hear("registered ");
+    for says in ["belongs to user 10001 and group 10001 (mode 664)", "runs as user 10003", "g+w"] {
+        assert!(refused.contains(says), "{refused}");
+    }
+    assert_eq!(third.hear("sees "), "2");
+}
