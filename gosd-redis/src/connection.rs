@@ -1,3 +1,5 @@
+//! How the server that holds the registry is found and connected to.
+
 use std::time::Duration;
 
 use gosd_core::{Error, ErrorKind, Result};

@@ -1,12 +1,13 @@
+//! The driver: what shares one connection.
+
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use gosd_core::{BoxStream, Driver, Event, Instance, InstanceId, Result, async_trait};
+use gosd_net::{Fault, Lazy, WarnOnce};
 use redis::RedisResult;
-use redis::aio::MultiplexedConnection;
-use tokio::sync::OnceCell;
-use tracing::{debug, warn};
+use tracing::{info, warn};
 
 use crate::connection::Connection;
 use crate::evidence::Evidence;
@@ -17,57 +18,62 @@ use crate::{error, snapshot, watch};
 
 /// The Redis driver. Everything but a watch shares one connection, made when it is first needed.
 pub(crate) struct Redis {
-    pub(crate) options: Options,
+    pub(crate) options: Arc<Options>,
     pub(crate) keys: Keys,
     pub(crate) scripts: Scripts,
     pub(crate) evidence: Evidence,
-    connection: Mutex<Arc<OnceCell<Arc<Connection>>>>,
+    connection: Lazy<Arc<Connection>>,
     eviction: Once,
-    unreadable: Once,
+    unreadable: WarnOnce,
 }
 
 impl Redis {
     pub(crate) fn new(options: Options) -> Self {
         Self {
             keys: Keys::new(&options.namespace),
-            options,
+            options: Arc::new(options),
             scripts: Scripts::new(),
-            connection: Mutex::default(),
+            connection: Lazy::new(),
             evidence: Evidence::new(),
             eviction: Once::new(),
-            unreadable: Once::new(),
+            unreadable: WarnOnce::new(),
         }
     }
 
     /// Says once that something in the registry cannot be read.
     pub(crate) fn skip_unreadable(&self, problem: &dyn fmt::Display) {
-        let namespace = &self.options.namespace;
-        debug!(namespace, "skipped: {problem}");
-        self.unreadable.call_once(|| {
-            warn!(namespace, "what cannot be read in the registry is skipped, such as: {problem}");
-        });
+        self.unreadable.skipped("redis", &self.options.namespace, problem);
     }
 
-    /// Gets the connection, connecting if there is none.
-    async fn call(&self) -> Result<Call<'_>> {
-        let cell = self.slot().clone();
-        let connect = async || Connection::open(&self.options).await.map(Arc::new);
-        let connection = Arc::clone(cell.get_or_try_init(connect).await?);
-        let call = Call { driver: self, cell, connection, keep: false };
-        if !self.eviction.is_completed() {
-            self.warn_of_eviction(&mut call.redis()).await;
-        }
-        Ok(call)
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Arc<OnceCell<Arc<Connection>>>> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Makes a call on the shared connection; once more if that was closed.
+    async fn call<T, F>(&self, call: impl Fn(Arc<Connection>) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let open = || {
+            let options = Arc::clone(&self.options);
+            async move { Connection::open(&options).await.map(Arc::new) }
+        };
+        let call = async |connection: Arc<Connection>| {
+            self.warn_of_eviction(&connection).await;
+            call(connection).await
+        };
+        self.connection.call_with_retry(open, call).await
     }
 
     /// A server that forbids the question, or fails, is not asked again.
-    async fn warn_of_eviction(&self, redis: &mut MultiplexedConnection) {
-        let info: RedisResult<String> = redis::cmd("INFO").arg("memory").query_async(redis).await;
+    async fn warn_of_eviction(&self, connection: &Connection) {
+        if self.eviction.is_completed() {
+            return;
+        }
+        let mut redis = connection.redis.clone();
+        let info: RedisResult<String> =
+            redis::cmd("INFO").arg("memory").query_async(&mut redis).await;
         self.eviction.call_once(|| {
+            if let Err(error) = &info {
+                let error = error::from_redis(error);
+                info!("cannot tell if Redis may evict the registry, for want of INFO: {error}");
+            }
             let policy = info.iter().flat_map(|text| text.lines());
             let policy = policy.filter_map(|line| line.strip_prefix("maxmemory_policy:"));
             for policy in policy.filter(|policy| policy.starts_with("allkeys")) {
@@ -77,56 +83,35 @@ impl Redis {
     }
 }
 
-/// A call on the shared connection. One that fails, or is dropped before it is done, may have done
-/// so because the connection is dead, or leads to the wrong server: the next call makes a new one.
-struct Call<'a> {
-    driver: &'a Redis,
-    cell: Arc<OnceCell<Arc<Connection>>>,
-    connection: Arc<Connection>,
-    keep: bool,
-}
-
-impl Call<'_> {
-    fn redis(&self) -> MultiplexedConnection {
-        self.connection.redis.clone()
-    }
-
-    fn done<T>(mut self, result: Result<T>) -> Result<T> {
-        self.keep = result.as_ref().err().is_none_or(|error| !error.is_retryable());
-        result
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        let mut slot = self.driver.slot();
-        if !self.keep && Arc::ptr_eq(&slot, &self.cell) {
-            *slot = Arc::default();
-        }
-    }
-}
-
 #[async_trait]
 impl Driver for Redis {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
         self.evidence.asked_for(ttl);
-        let call = self.call().await?;
-        let result = self.scripts.register(&mut call.redis(), &self.keys, instance, ttl).await;
-        self.evidence.tried_to_write(&result);
-        call.done(result.map_err(|error| error::from_redis(&error)))
+        self.call(async |connection| {
+            let mut redis = connection.redis.clone();
+            let result = self.scripts.register(&mut redis, &self.keys, instance, ttl).await;
+            self.evidence.tried_to_write(&result);
+            result.map_err(|error| error::fault(&error))
+        })
+        .await
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
-        let call = self.call().await?;
-        let result = self.scripts.deregister(&mut call.redis(), &self.keys, id).await;
-        self.evidence.tried_to_write(&result);
-        call.done(result.map_err(|error| error::from_redis(&error)))
+        self.call(async |connection| {
+            let mut redis = connection.redis.clone();
+            let result = self.scripts.deregister(&mut redis, &self.keys, id).await;
+            self.evidence.tried_to_write(&result);
+            result.map_err(|error| error::fault(&error))
+        })
+        .await
     }
 
     async fn list(&self) -> Result<Vec<Instance>> {
-        let call = self.call().await?;
-        let snapshot = snapshot::read(self, &call.connection).await;
-        call.done(snapshot).map(|snapshot| snapshot.instances)
+        self.call(async |connection| {
+            let snapshot = snapshot::read(self, &connection).await?;
+            Ok(snapshot.instances)
+        })
+        .await
     }
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {

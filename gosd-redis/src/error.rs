@@ -1,9 +1,8 @@
-use std::error::Error as StdError;
-use std::io;
+//! What the errors of Redis mean, in the terms of the driver contract.
 
 use gosd_core::{Error, ErrorKind};
+use gosd_net::{Fault, connection_error};
 use redis::RedisError;
-use rustls::AlertDescription;
 
 /// What a server's error means: the first entry whose text occurs in it counts.
 ///
@@ -53,7 +52,7 @@ pub(crate) fn from_redis(error: &RedisError) -> Error {
         return from_server(&text.unwrap_or_default());
     }
     match error.kind() {
-        redis::ErrorKind::Io => broken(error),
+        redis::ErrorKind::Io => connection_error(error),
         redis::ErrorKind::Parse => Error::new(
             ErrorKind::Unavailable,
             format!("the answer is not of the Redis protocol: {error}"),
@@ -65,6 +64,18 @@ pub(crate) fn from_redis(error: &RedisError) -> Error {
 /// Whether the user lacks the permission for the command, or the server takes no writes.
 pub(crate) fn is_denied(error: &RedisError) -> bool {
     from_redis(error).kind() == ErrorKind::Denied
+}
+
+/// The failure of a call, and whether another connection may do better.
+pub(crate) fn fault(error: &RedisError) -> Fault {
+    let is_of_server = error.clone().into_server_errors().is_some();
+    let error = from_redis(error);
+    // A server that lacks something lacks it on every connection.
+    let lacks = ["OOM", "MISCONF", "NOREPLICAS", "BUSY"];
+    if is_of_server && lacks.iter().any(|code| error.to_string().contains(code)) {
+        return Fault::Server(error);
+    }
+    Fault::from(error)
 }
 
 /// Who it is to whom a server refuses a write.
@@ -91,44 +102,6 @@ impl Refusal {
             true if error.to_string().contains("READONLY") => Self::OfReplica,
             true => Self::OfAll,
         }
-    }
-}
-
-/// The failure of a connection that was being made.
-pub(crate) fn from_io(error: &io::Error) -> Error {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::AlertReceived(
-            alert @ (AlertDescription::CertificateRequired
-            | AlertDescription::HandshakeFailure
-            | AlertDescription::UnknownCA
-            | AlertDescription::BadCertificate),
-        )) => Error::new(
-            ErrorKind::Denied,
-            format!(
-                "the server refused the client's certificate ({alert:?}); see cert and key in the URL"
-            ),
-        ),
-        Some(rustls::Error::InvalidCertificate(problem)) => Error::new(
-            ErrorKind::Config,
-            format!("the server's certificate is not trusted ({problem:?}); see ca in the URL"),
-        ),
-        Some(problem) => Error::new(ErrorKind::Unavailable, format!("TLS failed: {problem}")),
-        None => Error::new(
-            ErrorKind::Unavailable,
-            format!("{error}; is the server running, and the address right?"),
-        ),
-    }
-}
-
-fn broken(error: &RedisError) -> Error {
-    // The library keeps the cause behind a shared pointer, which is what the source points to.
-    let cause = error
-        .source()
-        .and_then(|source| source.downcast_ref::<std::sync::Arc<dyn StdError + Send + Sync>>());
-    match cause.and_then(|cause| cause.downcast_ref::<io::Error>()) {
-        Some(cause) if cause.get_ref().is_some() => from_io(cause),
-        _ => Error::new(ErrorKind::Unavailable, format!("the connection broke: {error}")),
     }
 }
 

@@ -1,3 +1,5 @@
+//! What is kept in Redis, and the events and instances that it tells of; no I/O.
+
 use std::collections::BTreeMap;
 
 use gosd_core::{Error, ErrorKind, Event, Instance, InstanceId, Result};

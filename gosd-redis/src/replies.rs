@@ -1,7 +1,10 @@
+//! The replies of a large transaction, read as they come.
+
 use std::io;
 use std::str::FromStr;
 
 use gosd_core::{Error, ErrorKind, Result};
+use gosd_net::connection_error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::error;
@@ -37,7 +40,7 @@ enum Token<'a> {
 impl Replies {
     /// Sends commands, and begins to read what comes.
     pub(crate) async fn to(mut socket: Box<dyn Socket>, commands: &[u8]) -> Result<Self> {
-        socket.write_all(commands).await.map_err(|error| error::from_io(&error))?;
+        socket.write_all(commands).await.map_err(|error| connection_error(&error))?;
         Ok(Self { socket, buffer: Vec::with_capacity(2 * CHUNK), start: 0 })
     }
 
@@ -112,9 +115,9 @@ impl Replies {
         self.start = 0;
         self.buffer.reserve(CHUNK);
         match self.socket.read_buf(&mut self.buffer).await {
-            Ok(0) => Err(error::from_io(&io::ErrorKind::UnexpectedEof.into())),
+            Ok(0) => Err(connection_error(&io::Error::from(io::ErrorKind::UnexpectedEof))),
             Ok(_) => Ok(()),
-            Err(error) => Err(error::from_io(&error)),
+            Err(error) => Err(connection_error(&error)),
         }
     }
 }

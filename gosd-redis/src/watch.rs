@@ -48,7 +48,7 @@ pub(crate) fn watch(driver: &Redis) -> BoxStream<'_, Result<Event>> {
 struct Watch<'a> {
     driver: &'a Redis,
     connection: Option<Connection>,
-    /// Whether a look succeeded on the connection.
+    /// Whether the connection has been of use.
     worked: bool,
     /// Where the watch is, once it has read a snapshot. It survives the connection.
     place: Option<Place>,
@@ -135,6 +135,7 @@ impl Watch<'_> {
                 back: None,
                 sample: Sample::default(),
             });
+            self.worked = true;
             self.steps = self.driver.evidence.steps();
             self.is_lost = false;
             self.look_at = Instant::now();

@@ -305,6 +305,34 @@ async fn a_consumer_that_may_only_read_goes_by_the_renewals_of_others() {
     }
 }
 
+/// Redis and proxies close what is idle. That is no reason for anybody to hear of a failure.
+#[tokio::test]
+async fn connections_that_are_closed_are_replaced_in_silence() {
+    let server = RedisServer::start(&[]).await;
+    let driver = open(&server.url()).await;
+    let [before, after] = [instance("a"), instance("b")];
+    driver.register(&before, LONG).await.unwrap();
+    let (mut watch, _) = Watch::start(&*driver).await;
+    let mut redis = server.connect(None).await;
+    for round in 0..3 {
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
+        let killed: usize = kill.query_async(&mut redis).await.unwrap();
+        assert_eq!(killed, 2, "that of the watch, and the one that all else shares");
+        let moved = gosd_core::Instance::from_parts(
+            after.id().clone(),
+            "b",
+            &format!("http://10.0.0.{round}"),
+            [].into(),
+        );
+        driver.register(&moved, LONG).await.unwrap();
+        assert_eq!(watch.event().await, Event::Put(moved));
+    }
+    driver.list().await.unwrap();
+    driver.deregister(before.id()).await.unwrap();
+    assert_eq!(watch.event().await, Event::Remove(before.id().clone()));
+}
+
 /// Waits until a client has registered.
 async fn registers(client: &Client) {
     use futures_util::StreamExt;
