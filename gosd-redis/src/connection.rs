@@ -10,6 +10,7 @@ use redis::{
 };
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tracing::info;
 
 use crate::options::{Host, Options, Topology};
 use crate::{error, socket};
@@ -77,8 +78,10 @@ async fn by_way_of(host: &Host, options: &Options) -> Result<Connection> {
             let role = redis::cmd("ROLE").query_async::<Vec<Value>>(&mut connection.redis).await;
             match role {
                 Ok(role) if role.first() == Some(&Value::BulkString(b"master".into())) => {}
-                // Without the permission to ask, the sentinel's word has to do.
-                Err(error) if error::is_denied(&error) => {}
+                // Without the permission to ask, the sentinel's word has to do, until a write shows.
+                Err(error) if error::is_denied(&error) => {
+                    info!("cannot tell if {} is the master, for want of ROLE", shown(&master));
+                }
                 Err(error) => return Err(at(&master, &error)),
                 Ok(_) => {
                     return Err(Error::new(

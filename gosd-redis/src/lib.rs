@@ -25,7 +25,8 @@
 //! | `redis+cluster://a,b,c` | the node of the cluster that has the namespace; name several |
 //! | `redis+sentinel://a,b,c/master[/database]` | the master of that name, as the sentinels say |
 //!
-//! With `rediss` in place of `redis` all connections are by TLS, those to sentinels too. Query keys:
+//! A host may have several addresses; the first that answers counts (RFC 8305). Unix sockets are not
+//! supported. With `rediss` in place of `redis` all connections are by TLS, those to sentinels too. Query keys:
 //! `namespace` (by default `gosd`); for TLS `ca`, a file of certificates to trust in place of the
 //! system's, and `cert` and `key`, the files of the client's own. Sentinels are asked without a
 //! password, and with that of the URL if they want one.
@@ -48,6 +49,24 @@
 //! Whoever watches also removes what has expired, a hundred at a time, and only when the oldest is
 //! overdue by a second: so it is done once a second at most, however many watch.
 //!
+//! # When a lease that ran out counts
+//!
+//! A dead instance and one that had no chance to renew look alike. So a lease that ran out counts
+//! only if its owner could have renewed it:
+//!
+//! - With each look, every five seconds at least, and each `list`, the driver proves that the server
+//!   takes registrations, by a write that changes nothing. While it is refused, because of memory,
+//!   disk, replicas, a failover or a right that was taken away, both fail as `Unavailable`. After
+//!   that, and after every other loss of contact, nothing is removed for half a lease.
+//! - The server's clock is compared with this process's own. If it was set, the watch says so by an
+//!   `Err`, and nothing is removed for half a lease. Leases that were made too long by a clock that
+//!   ran ahead are corrected.
+//! - Who has just come removes only what runs out from then on, for half a lease.
+//! - A process that may only read, or reads from a replica, cannot find out. It reports as expired
+//!   what others have removed, and what they would have, as far as they are seen to renew.
+//! - Only the stream says goodbye. A field that is gone without a word, or the whole hash (`DEL`, an
+//!   eviction), is a loss: an `Err`, and then all that there is. The owners register again.
+//!
 //! # Side by side with the Go library
 //!
 //! ```text
@@ -67,17 +86,22 @@
 //!
 //! The Go library tells nobody of its changes. A watch notices them within five seconds, in a time
 //! that does not grow with the registry: from the number of fields and of leases, and from the
-//! values of the fields without a lease. It then reads the registry once. What Go processes do to
-//! instances of this driver shows too: one that is deleted is gone until its owner's next heartbeat,
-//! and one whose lease was lost (not in the form of an id of Go's) gets one lease to be renewed in.
+//! values of the fields without a lease. If a field was added, it is then searched for, 500 fields at
+//! a time. What Go processes do to instances of this driver shows too: one that is deleted is missing
+//! until its owner's next heartbeat, and one whose lease was lost gets one lease to be renewed in. (An
+//! id that has neither the form of gosd's nor ever had a lease is taken for one of Go's.)
 //!
 //! # The server
 //!
-//! - Its user needs `~* +@read +@write +@connection +@scripting +multi +exec +time`; for a process
-//!   that only discovers `~* +@read +@connection +multi +exec +time` will do, and it then leaves
-//!   purging to others. Keys may be narrowed to `~NS ~{NS}:*`.
+//! - Its user needs `~* +@read +@write +@connection +@scripting +multi +exec +time +info +role`; for a
+//!   process that only discovers `~* +@read +@connection +multi +exec +time` will do, and it then
+//!   leaves purging to others. Keys may be narrowed to `~NS ~{NS}:*`. `info` is for the warning of
+//!   eviction, and `role` for the moment of a failover at which a sentinel still names a master that
+//!   has become a replica; without them, the log says what is left out.
 //! - `maxmemory-policy` should evict nothing, or only `volatile` keys; the driver warns of others.
 //! - Persistence is not needed: the owners register again within a third of their lease.
+//! - A namespace that nobody uses any more keeps what was in it; `DEL` of the four keys removes it.
+//!   They have no time to live of their own, for then Redis might evict them.
 //! - A failover can lose the latest changes, by the nature of Redis; the next heartbeats bring them
 //!   back, and watchers notice and begin again.
 //!

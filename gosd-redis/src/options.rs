@@ -37,6 +37,14 @@ impl Options {
     }
 
     pub(crate) fn parse(url: &str) -> Result<Self> {
+        // A password may hold one.
+        if url.rsplit('@').next().is_some_and(|after| after.contains('#')) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the URL of Redis has a #, which would mean nothing; leave it out, and write one that \
+                 belongs to the name of a file as %23",
+            ));
+        }
         let url = DriverUrl::parse(url)?;
         let fail = |problem: String| {
             Err(Error::new(ErrorKind::Config, format!("the {} URL {problem}", url.scheme())))
@@ -48,6 +56,7 @@ impl Options {
             "rediss+cluster" => (true, Topology::Cluster),
             "redis+sentinel" => (false, Topology::Sentinel { master: String::new() }),
             "rediss+sentinel" => (true, Topology::Sentinel { master: String::new() }),
+            "redis+unix" | "redis+socket" | "unix" => return Err(no_unix_sockets()),
             scheme => {
                 return Err(Error::new(
                     ErrorKind::Config,
@@ -78,6 +87,7 @@ impl Options {
         };
         let database = match database {
             "" => 0,
+            path if url.hosts().is_empty() && path.contains('/') => return Err(no_unix_sockets()),
             text => match text.parse() {
                 Ok(number) => number,
                 Err(_) => return fail(format!("has the database {text:?}; expected a number")),
@@ -117,6 +127,14 @@ impl Options {
     }
 }
 
+fn no_unix_sockets() -> Error {
+    Error::new(
+        ErrorKind::Config,
+        "the Redis driver has no Unix sockets; have the server listen on loopback (bind 127.0.0.1) and \
+         write redis://127.0.0.1:6379",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +165,7 @@ mod tests {
         assert_eq!((options.user.as_deref(), options.password.as_deref()), (Some("u"), Some("p@")));
         assert_eq!((options.database, options.namespace.as_str()), (3, "n"));
         assert!(options.tls.is_some());
+        assert_eq!(parse("redis://:p#w@h").password.as_deref(), Some("p#w"));
     }
 
     #[test]
@@ -160,6 +179,7 @@ mod tests {
         assert_eq!(hosts(&options), ["a 26379", "b 7000"]);
         assert_eq!(options.database, 2);
         assert!(options.tls.is_some());
+        assert_eq!(parse("redis://:p#w@h").password.as_deref(), Some("p#w"));
         assert_eq!(parse("redis+sentinel://a/m").database, 0);
     }
 
@@ -167,7 +187,16 @@ mod tests {
     fn what_cannot_work_is_refused() {
         for (url, hint) in [
             ("redis:gosd.db", "//"),
-            ("redis+unix://h", "no scheme"),
+            ("redis+unix:///run/redis.sock", "no Unix sockets"),
+            ("unix:///run/redis.sock", "no Unix sockets"),
+            ("redis:///run/redis.sock", "no Unix sockets"),
+            ("redises://h", "no scheme"),
+            ("redis://h:6379#db", "has a #"),
+            ("redis://h#db/0", "has a #"),
+            ("redis://:p#w@h/0#db", "has a #"),
+            ("redis:// h", "no host name has"),
+            ("redis://h:6379 ", "a port"),
+            ("redis://h/0 ", "a number"),
             ("redis://h/x", "a number"),
             ("redis://h/-1", "a number"),
             ("redis://h/0/1", "a number"),
