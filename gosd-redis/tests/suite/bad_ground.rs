@@ -134,8 +134,8 @@ async fn a_cluster() {
     // The node has no slots yet.
     let bus = free_port().to_string();
     let node = RedisServer::start(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
-    outwaited(&node.url(), "CLUSTERDOWN").await;
-    outwaited(&format!("redis+cluster://127.0.0.1:{}", node.port()), "CLUSTERDOWN").await;
+    drop(outwaited(&node.url(), "CLUSTERDOWN").await);
+    drop(outwaited(&format!("redis+cluster://127.0.0.1:{}", node.port()), "CLUSTERDOWN").await);
 
     let cluster = RedisCluster::start().await;
     for node in cluster.nodes() {
@@ -159,8 +159,8 @@ async fn nobody_listens() {
 async fn a_server_that_accepts_and_never_answers() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
-    outwaited(&format!("redis://127.0.0.1:{port}"), "no answer").await;
-    outwaited(&format!("rediss://127.0.0.1:{port}"), "no answer").await;
+    drop(outwaited(&format!("redis://127.0.0.1:{port}"), "no answer").await);
+    drop(outwaited(&format!("rediss://127.0.0.1:{port}"), "no answer").await);
 }
 
 #[tokio::test]
@@ -168,10 +168,10 @@ async fn a_replica() {
     let nobody = free_port().to_string();
     let mut args = vec!["--replicaof", "127.0.0.1", &nobody];
     let replica = RedisServer::start(&args).await;
-    outwaited(&replica.url(), "READONLY").await;
+    drop(outwaited(&replica.url(), "READONLY").await);
     args.extend(["--replica-serve-stale-data", "no"]);
     let stale = RedisServer::start(&args).await;
-    outwaited(&stale.url(), "MASTERDOWN").await;
+    drop(outwaited(&stale.url(), "MASTERDOWN").await);
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn a_server_that_loads_its_data() {
             });
         }
     });
-    outwaited(&format!("redis://127.0.0.1:{port}"), "LOADING").await;
+    drop(outwaited(&format!("redis://127.0.0.1:{port}"), "LOADING").await);
     server.abort();
 }
 
