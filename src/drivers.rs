@@ -180,7 +180,8 @@ impl Drivers {
         if let Some((_, database)) = env::driver_url(&env::process, self.default_scheme())? {
             advertise::check(url, &env::process, &database)?;
         }
-        client.register(service, url).handle_signals(true).start().await
+        let client = client.register(service, url).handle_signals(true);
+        client.replace_at_same_url(true).start().await
     }
 
     /// As [`gosd::connect`](crate::connect), with the drivers of this table.

@@ -83,7 +83,8 @@ pub use gosd_core::*;
 /// Registers a service at a URL, and discovers, with the driver that the environment chooses.
 ///
 /// SIGINT and SIGTERM (elsewhere Ctrl-C) make the client leave, within 3 s, before they end the
-/// process. If the database cannot be reached, the client starts all the same, and registers as soon
+/// process. What an earlier process registered for the service at this URL, and did not take back
+/// because it was killed, is removed. If the database cannot be reached, the client starts all the same, and registers as soon
 /// as it can. A dropped future leaves nothing behind but, perhaps, a registration until its lease runs
 /// out.
 ///

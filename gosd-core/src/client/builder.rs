@@ -28,7 +28,7 @@ impl ClientBuilder {
             settings: Settings::default(),
             handle_signals: false,
             unready: false,
-            succeeds: true,
+            succeeds: false,
         }
     }
 
@@ -73,11 +73,11 @@ impl ClientBuilder {
     }
 
     /// Whether the client, once registered, removes what earlier processes registered for its
-    /// service at its URL; by default it does.
+    /// service at its URL; by default not.
     ///
     /// So a server that was killed and starts again at its address is in the rotation once, and not
-    /// twice until the old lease runs out. Switch it off where several instances share one URL, such
-    /// as that of a load balancer: they would be missing for a moment whenever one starts.
+    /// twice until the old lease runs out. It is wrong where several instances share one URL, such as
+    /// that of a load balancer: they would be missing for a moment whenever one starts.
     pub fn replace_at_same_url(mut self, yes: bool) -> Self {
         self.succeeds = yes;
         self

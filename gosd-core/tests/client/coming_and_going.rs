@@ -247,21 +247,24 @@ async fn a_server_that_starts_again_at_its_address_is_in_the_rotation_once() {
         let user = backend.discover().await;
         until_seen(&user, "mail", 1).await;
         drop(killed);
-        let again = backend.register("mail", "http://10.0.0.1/").await;
+        let start = async || {
+            let builder = backend.builder().register("mail", "http://10.0.0.1/");
+            soon(builder.replace_at_same_url(true).start()).await.unwrap()
+        };
+        let again = start().await;
         let listed = backend.memory.list().await.unwrap();
         assert_eq!(listed.iter().filter(|it| it.service() == "mail").count(), 1);
         assert!(backend.holds(&other).await, "another service is none of its business");
         assert!(backend.holds(again.id().unwrap()).await);
 
         // One that lives comes back, and does not do the same in turn.
-        let twin = backend.register("mail", "http://10.0.0.1").await;
+        let twin = start().await;
         sleep(4 * LEASE).await;
         assert!(
             backend.holds(again.id().unwrap()).await && backend.holds(twin.id().unwrap()).await
         );
-        let builder = backend.builder().register("mail", "http://10.0.0.1");
         let deregistered = backend.link.calls(Operation::Deregister);
-        let _third = soon(builder.replace_at_same_url(false).start()).await.unwrap();
+        let _third = backend.register("mail", "http://10.0.0.1").await;
         assert_eq!(backend.link.calls(Operation::Deregister), deregistered);
     }
 }
