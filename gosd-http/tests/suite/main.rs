@@ -6,3 +6,4 @@ mod dead_peers;
 mod fixture;
 mod python;
 mod support;
+mod unix_socket;
