@@ -6,11 +6,13 @@ import re
 import schemathesis
 
 
-def is_address(literal):
+def is_reachable(literal):
+    """Whether it is an IPv6 address, and not the one that stands for all."""
     try:
-        return ipaddress.IPv6Address(literal) is not None
+        address = ipaddress.IPv6Address(literal)
     except ValueError:
         return False
+    return not (address.ipv4_mapped or address).is_unspecified
 
 
 @schemathesis.hook
@@ -22,7 +24,9 @@ def filter_case(context, case):
     url, metadata = instance.get("url"), instance.get("metadata")
     if isinstance(url, str):
         literal = re.match(r"[^:/?#]*://(?:[^/?#]*@)?\[([0-9A-Fa-f:.]+)", url)
-        if literal and not is_address(literal.group(1)):
+        if literal and not is_reachable(literal.group(1)):
+            return False
+        if re.match(r"[^:/?#]*://(?:[^/?#]*@)?(?:\*|0|0\.0\.0\.0)(?:[:/?#]|$)", url):
             return False
     if isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values()):
         return sum(len((key + value).encode()) for key, value in metadata.items()) <= 8192
