@@ -15,8 +15,8 @@ use crate::error::from_sqlite;
 use crate::file::{self, Identity, beside};
 use crate::layout::{self, Judged, Owner};
 
-/// How long a locked database is waited for: less than core waits for a call.
-pub(crate) const BUSY: Duration = Duration::from_secs(4);
+/// How long a locked database is waited for: less than core waits for a heartbeat of a usual lease.
+pub(crate) const BUSY: Duration = Duration::from_millis(2500);
 /// How long a file that looks damaged, or empty all of a sudden, may be in the middle of being
 /// written by somebody who copies a backup over it.
 const SETTLES: Duration = Duration::from_secs(1);
@@ -72,24 +72,26 @@ impl Database {
         }
         if self.open.is_none() {
             let has_settled = self.settle(there)?;
-            let db = self.prepared(there, has_settled)?;
-            let identity = identity(&self.path);
-            if self.identity.is_some() && identity != self.identity {
+            let there = identity(&self.path);
+            let (db, file) = self.prepared(there, has_settled)?;
+            if self.identity.is_some_and(|before| before != file) {
                 self.generation += 1;
             }
-            self.identity = identity;
+            self.identity = Some(file);
             self.open = Some(db);
         }
         Ok(self.open.as_mut().expect("it is open by now"))
     }
 
-    fn prepared(&mut self, there: Option<Identity>, has_settled: bool) -> Result<Connection> {
+    fn prepared(
+        &mut self,
+        there: Option<Identity>,
+        has_settled: bool,
+    ) -> Result<(Connection, Identity)> {
         let is_known = there.is_some() && there == self.identity;
-        let db = open(&self.path).and_then(|mut db| {
-            let owner = prepare(&mut db, !is_known)?;
-            Ok((db, owner))
-        });
-        let (mut db, owner) = db.map_err(|judged| self.explain(judged))?;
+        let mut db = open(&self.path).map_err(|judged| self.explain(judged))?;
+        let opened = identity(&self.path);
+        let owner = prepare(&mut db, !is_known).map_err(|judged| self.explain(judged))?;
         if owner == Owner::Nobody {
             // It has just been emptied, or is about to be filled again.
             if is_known && !has_settled {
@@ -97,7 +99,16 @@ impl Database {
             }
             layout::create(&mut db).map_err(|judged| self.explain(judged))?;
         }
-        Ok(db)
+        // All this may have waited for others. What they write beside another file is not ours.
+        match identity(&self.path) {
+            Some(file) if opened == Some(file) && there.is_none_or(|there| there == file) => {
+                Ok((db, file))
+            }
+            _ => {
+                let message = format!("{}: the file was moved or replaced", self.path.display());
+                Err(Error::new(ErrorKind::Unavailable, message))
+            }
+        }
     }
 
     /// Waits with a file in doubt; if it is damaged still, moves it aside.

@@ -91,6 +91,8 @@ pub(crate) fn open_bell(path: &Path, database: &Path, for_writing: bool) -> io::
              remove it",
         ));
     }
+    // Its owner keeps it in step; anybody else gets an error that says nothing new.
+    let _ = as_database(&file, database);
     Ok(file)
 }
 
@@ -154,11 +156,15 @@ fn has_safe_owner(_: &Metadata, _: &Path) -> bool {
 #[cfg(unix)]
 fn as_database(file: &File, database: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-    let Ok(database) = database.metadata() else { return Ok(()) };
-    if rustix::process::geteuid().is_root() {
+    let (Ok(database), there) = (database.metadata(), file.metadata()?) else { return Ok(()) };
+    if rustix::process::geteuid().is_root() && there.uid() != database.uid() {
         fchown(file, Some(database.uid()), Some(database.gid()))?;
     }
-    file.set_permissions(fs::Permissions::from_mode(database.mode() & 0o666))
+    let mode = database.mode() & 0o666;
+    if there.mode() & 0o777 == mode {
+        return Ok(());
+    }
+    file.set_permissions(fs::Permissions::from_mode(mode))
 }
 
 #[cfg(not(unix))]

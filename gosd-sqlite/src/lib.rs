@@ -19,7 +19,7 @@
 //! # What it promises
 //!
 //! Any number of processes of one host use one file, opened and made by whoever comes first, on a local
-//! file system: leases are judged by the clock of the host. Calls wait up to 4 s for a locked database.
+//! file system: leases are judged by the clock of the host. Calls wait up to 2.5 s for a locked database.
 //! A change wakes the watchers of other processes through the file system, by a one-byte file beside the
 //! database (`gosd.db-bell`); they also look once a second, so whoever writes without ringing is noticed
 //! within that time. A file that was removed or replaced is noticed just as fast, and everybody registers

@@ -1,5 +1,7 @@
 //! Whether the database takes writes: without them nobody can renew, and silence says nothing.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use gosd_core::{Error, ErrorKind};
@@ -31,6 +33,22 @@ impl Refused {
         let passed = self.0.map(|since| i64::try_from(since.elapsed().as_millis()));
         // Who has just begun does not know who had a lease before.
         passed.map_or(i64::MIN, |passed| now - passed.unwrap_or(i64::MAX / 2))
+    }
+}
+
+/// What caused an error, without the error itself, of which another says the same.
+#[derive(Debug)]
+struct Cause(Error);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.source().map_or(Ok(()), |source| write!(f, "{source}"))
+    }
+}
+
+impl StdError for Cause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()?.source()
     }
 }
 
@@ -71,7 +89,11 @@ impl Writes {
         if !self.own || error.is_retryable() {
             return error;
         }
-        Error::new(ErrorKind::Unavailable, error.to_string()).caused_by(error)
+        let outage = Error::new(ErrorKind::Unavailable, error.to_string());
+        match error.source() {
+            Some(_) => outage.caused_by(Cause(error)),
+            None => outage,
+        }
     }
 
     pub(crate) fn refused(&self) -> Option<Refused> {
@@ -110,8 +132,9 @@ mod tests {
     fn what_was_possible_once_is_an_outage() {
         let mut writes = Writes::default();
         writes.taken();
-        let error = writes.failed(denied()).expect("an error");
+        let error = writes.failed(denied().caused_by("why")).expect("an error");
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::Unavailable, "no".into()));
+        assert_eq!(error.source().map(ToString::to_string), Some("why".into()));
         let since = writes.refused().expect("it is refused").at(1_000_000);
         assert!((900_000..=1_000_000).contains(&since), "{since}");
     }

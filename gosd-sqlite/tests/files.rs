@@ -3,8 +3,10 @@
 mod support;
 
 use std::fs;
+use std::time::Duration;
 
 use gosd_core::{ErrorKind, Event};
+use tokio::time::timeout;
 
 use support::{LONG, Place, instance, next};
 
@@ -70,4 +72,27 @@ async fn a_removed_bell_is_hung_up_again() {
         assert_eq!(next(&mut watch).await.unwrap(), Event::Put(mail));
         assert!(place.bell().exists());
     }
+}
+
+/// From then on the one who waited would have the old file open, and the journal of the new one.
+#[tokio::test]
+async fn a_file_that_is_replaced_while_it_is_waited_for() {
+    let place = Place::new();
+    let first = place.driver("gosd").await;
+    first.register(&instance("mail"), LONG).await.unwrap();
+    let lock = place.plain();
+    lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let driver = place.driver("gosd").await;
+    let mail = instance("mail");
+    let mut waits = driver.list();
+    timeout(Duration::from_millis(300), &mut waits).await.expect_err("it waits");
+    place.take_away();
+    fs::create_dir(place.folder()).unwrap();
+    let other = instance("mail");
+    place.driver("gosd").await.register(&other, LONG).await.unwrap();
+    lock.execute_batch("COMMIT").unwrap();
+    let error = waits.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    driver.register(&mail, LONG).await.unwrap();
+    assert_eq!(driver.list().await.unwrap().len(), 2);
 }
