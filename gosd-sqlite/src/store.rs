@@ -250,7 +250,7 @@ mod tests {
                 if off < 0 { SystemTime::now() - by } else { SystemTime::now() + by }
             }
             let options = Options { path: $path, namespace: "gosd".into() };
-            (Store::new(options, watch::Sender::new(()), wall), &OFF)
+            (Store::new(options, watch::Sender::new(()), wall), &OFF, wall as fn() -> SystemTime)
         }};
     }
 
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn after_a_jump_of_the_clock_everybody_has_a_lease_to_renew_in() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut store, off) = store!(folder.path().join("gosd.db"));
+        let (mut store, off, _) = store!(folder.path().join("gosd.db"));
         for hour in [3600, 0, -3600] {
             let (dead, alive) = (instance(), instance());
             let mark = store.follow(None).unwrap().unwrap().mark;
@@ -299,6 +299,54 @@ mod tests {
             until_expired(&mut store, mark, &dead, &alive);
             assert!(jumped.elapsed() >= LEASE, "{hour}: after {:?}", jumped.elapsed());
             store.deregister(alive.id()).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_has_a_long_lease_keeps_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, off, _) = store!(folder.path().join("gosd.db"));
+        let (dead, report) = (instance(), instance());
+        store.register(&dead, LEASE).unwrap();
+        store.register(&report, Duration::from_secs(86_400)).unwrap();
+        store.list().unwrap();
+        off.store(3600, Ordering::Relaxed);
+        let start = Instant::now();
+        while store.list().unwrap() != [report.clone()] {
+            assert!(start.elapsed() < LONG);
+            thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn who_starts_after_a_jump_of_the_clock_sees_the_living() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gosd.db");
+        let (mut store, off, wall) = store!(path.clone());
+        let alive = instance();
+        store.register(&alive, LONG).unwrap();
+        store.list().unwrap();
+        off.store(3600, Ordering::Relaxed);
+        let start = || {
+            let options = Options { path: path.clone(), namespace: "gosd".into() };
+            Store::new(options, watch::Sender::new(()), wall)
+        };
+        // Before anybody has noticed: it is not listed, and not removed either.
+        assert_eq!(start().list().unwrap(), []);
+        assert_eq!(store.list().unwrap(), [alive.clone()]);
+        assert_eq!(start().list().unwrap(), [alive]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_no_dead() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, off, _) = store!(folder.path().join("gosd.db"));
+        store.register(&instance(), LEASE).unwrap();
+        off.store(-3600, Ordering::Relaxed);
+        let start = Instant::now();
+        while !store.list().unwrap().is_empty() {
+            assert!(start.elapsed() < LONG);
+            thread::park_timeout(Duration::from_millis(20));
         }
     }
 }
