@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::state::State;
-use crate::{Error, Result, limits};
+use crate::{Error, ErrorKind, Result, limits};
 
 /// Waits, up to the bound of the settings, until a pick succeeds.
 pub(super) async fn wait<T>(
@@ -44,6 +44,56 @@ pub(super) async fn wait<T>(
             () = woken => {}
             () = &mut bound => return pick().ok_or_else(|| state.not_found(service)),
         }
+    }
+}
+
+impl State {
+    /// Why a lookup that found nothing failed.
+    pub(crate) fn not_found(&self, service: &str) -> Error {
+        if let Some(stale) = self.too_stale() {
+            return stale;
+        }
+        let core = self.lock();
+        match core.registry.never_reached() {
+            None => {
+                let hint = match self.directory.in_another_case(service) {
+                    Some(name) => format!("there is {name:?}, and upper and lower case differ"),
+                    None => "is it running, with this backend and namespace?".into(),
+                };
+                let message = match self.directory.instances(service).len() {
+                    0 => format!("no instance of {service:?} is registered; {hint}"),
+                    count => format!(
+                        "{service:?} is registered ({count}), but each of its instances is drained, \
+                         or is not one of those that were asked for"
+                    ),
+                };
+                Error::new(ErrorKind::NotFound, message)
+            }
+            Some(cause) => {
+                let error = Error::new(
+                    ErrorKind::Unavailable,
+                    format!("cannot tell where {service:?} is: nothing has been read from the backend yet"),
+                );
+                match cause {
+                    Some(cause) => error.caused_by(cause.clone()),
+                    None => error,
+                }
+            }
+        }
+        .at(self.driver_name(), "next")
+    }
+
+    /// Whether the view is older than the settings allow.
+    pub(crate) fn is_too_stale(&self) -> bool {
+        self.staleness.excess().is_some()
+    }
+
+    /// The error of lookups in a view that is older than the settings allow.
+    pub(crate) fn too_stale(&self) -> Option<Error> {
+        let (stale, limit) = self.staleness.excess()?;
+        let message =
+            format!("without contact for {stale:.0?}, and no more than {limit:?} is allowed");
+        Some(Error::new(ErrorKind::Stale, message).at(self.driver_name(), "next"))
     }
 }
 

@@ -3,10 +3,12 @@
 mod affinity;
 mod builder;
 mod departure;
+mod discovery;
 mod keeper;
 mod lease;
 mod lookup;
 mod registration;
+mod reports;
 mod runtime;
 mod service;
 mod signals;
@@ -44,10 +46,8 @@ use self::state::State;
 pub use self::stats::{Counts, ServiceStats, Stats};
 use self::tasks::{AbortOnDrop, spawn};
 pub use self::turn::Turn;
-use crate::registry::{Selection, Standing};
 use crate::{
-    Change, Driver, Error, Instance, InstanceId, Outcome, Registration, Result, Settings, Status,
-    View,
+    Change, Driver, Error, Instance, InstanceId, Registration, Result, Settings, Status, View,
 };
 
 /// A client of one registry: keeps its own instance registered, and a live view of all others.
@@ -141,132 +141,6 @@ impl Client {
     /// The id of the client's own instance; `None` for a client that only discovers.
     pub fn id(&self) -> Option<&InstanceId> {
         self.inner.id.as_ref()
-    }
-
-    /// Picks the next instance of a service in turn, waiting for the service to appear.
-    ///
-    /// Tries at once, then waits up to
-    /// [`try_find_service_amount`](field@Settings::try_find_service_amount) times
-    /// [`try_find_service_delay`](field@Settings::try_find_service_delay), and wakes as soon as an
-    /// instance is there. Cancel-safe.
-    ///
-    /// # Errors
-    ///
-    /// - [`NotFound`](crate::ErrorKind::NotFound) if none appeared in time; the message names a
-    ///   service that differs in case only;
-    /// - [`Config`](crate::ErrorKind::Config) at once, if there is none and the name cannot be one;
-    /// - [`Unavailable`](crate::ErrorKind::Unavailable) likewise, if the backend has never been read;
-    /// - [`Stale`](crate::ErrorKind::Stale) at once, if the view is older than
-    ///   [`max_stale`](field@Settings::max_stale) allows;
-    /// - [`Closed`](crate::ErrorKind::Closed) if there is none and the client has been shut down.
-    #[doc(alias = "IterateServiceRoute")]
-    pub async fn next(&self, service: &str) -> Result<Arc<Instance>> {
-        match self.pick(service) {
-            Some(instance) => Ok(instance),
-            None => lookup::wait(&self.inner.state, service, || self.pick(service)).await,
-        }
-    }
-
-    /// Picks the next instance of a service in turn, if there is one now.
-    ///
-    /// Never waits and never locks. `None` also if the view is older than
-    /// [`max_stale`](field@Settings::max_stale) allows.
-    ///
-    /// A thread holds on to the view from which it picked last, of whichever client, until it picks
-    /// again or ends. A [`Service`] spares the lookup of the name and the counting of references.
-    pub fn pick(&self, service: &str) -> Option<Arc<Instance>> {
-        if self.inner.state.is_too_stale() {
-            return None;
-        }
-        self.inner.state.directory.pick(service)
-    }
-
-    /// A handle on one service, for the hot path.
-    pub fn service(&self, service: &str) -> Service {
-        Service::new(Arc::clone(&self.inner.state), service, None)
-    }
-
-    /// A handle on those instances of a service that match, such as those of one zone or version.
-    ///
-    /// It has a rotation and turns of its own, which its clones share: make it once, and keep it. Who
-    /// matches is asked anew of all whenever the service's rotation has changed, by the next pick. While
-    /// all that match are ejected they are picked all the same, unless
-    /// [`or_else_all`](Service::or_else_all) has others serve.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use gosd_core::{Client, Memory};
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// # let client = Client::builder(Arc::new(Memory::new())).start().await?;
-    /// client.add_local("mail", "http://10.0.0.7:25")?;
-    /// let mut near = client.service_where("mail", |it| it.metadata().get("zone").is_some_and(|zone| zone == "b"));
-    /// assert!(near.pick().is_none());
-    /// let mut near = near.or_else_all();
-    /// assert!(near.pick().is_some());
-    /// # Ok::<(), gosd_core::Error>(())
-    /// # }).unwrap();
-    /// ```
-    pub fn service_where(
-        &self,
-        service: &str,
-        matches: impl Fn(&Instance) -> bool + Send + Sync + 'static,
-    ) -> Service {
-        let selection = Selection::new(Arc::new(matches));
-        Service::new(Arc::clone(&self.inner.state), service, Some(selection))
-    }
-
-    /// Takes the next turn of a service, waiting for the service to appear, for a request that may have
-    /// to try several instances.
-    ///
-    /// Waits as [`next`](Client::next) does. Cancel-safe.
-    ///
-    /// # Errors
-    ///
-    /// As for [`next`](Client::next).
-    pub async fn turn(&self, service: &str) -> Result<Turn> {
-        let state = &self.inner.state;
-        match Turn::take(state, service) {
-            Some(turn) => Ok(turn),
-            None => lookup::wait(state, service, || Turn::take(state, service)).await,
-        }
-    }
-
-    /// Says how a request to an instance went, for who sends by other means than a [`Turn`].
-    ///
-    /// [`eject_after`](field@Settings::eject_after) failures in a row take an instance out of the
-    /// rotation of this client for [`eject_for`](field@Settings::eject_for), doubled each further time
-    /// up to a minute; any answer resets that, and takes it back. After that time it is on probation: a
-    /// failure takes it out again. Requests that [`Refused`](Outcome::Refused) take out at most half of
-    /// the instances of a service, and the last one is never taken out: if it fails as often, all come
-    /// back, for when everybody fails it is this process that is cut off. A changed record of the
-    /// instance forgets everything. Nothing of it is ever written to the backend.
-    ///
-    /// While no request fails, an answer costs a look at a shared flag. Of an id that is not in the
-    /// view, and after a shutdown, nothing is noted.
-    pub fn report(&self, id: &InstanceId, outcome: Outcome) {
-        self.inner.state.report(id, outcome);
-    }
-
-    /// The instances that [reports](Client::report) have taken out of the rotation at present.
-    pub fn ejected(&self) -> Vec<Arc<Instance>> {
-        self.inner.state.directory.that_are(Standing::Ejected)
-    }
-
-    /// The instances that records in the registry take out of the rotation at present; see
-    /// [`Instance::drain_of`].
-    pub fn drained(&self) -> Vec<Arc<Instance>> {
-        self.inner.state.directory.that_are(Standing::Drained)
-    }
-
-    /// The instances of a service as last known: those in rotation in the order of their turns, and
-    /// after them those that are out of it for a while.
-    pub fn instances(&self, service: &str) -> Vec<Arc<Instance>> {
-        self.inner.state.directory.instances(service)
-    }
-
-    /// The names of the services that have instances, sorted, as last known.
-    pub fn services(&self) -> Vec<String> {
-        self.inner.state.directory.names()
     }
 
     /// Reads everything from the backend now; the background work makes it unnecessary.

@@ -15,7 +15,7 @@ use super::staleness::Staleness;
 use super::stats::Tally;
 use super::tell::{News, Outbox};
 use crate::follow::{self, BATCH};
-use crate::registry::{Directory, Effects, Outcome, Registry};
+use crate::registry::{Directory, Effects, Registry};
 use crate::{
     Change, Driver, Error, ErrorKind, Event, Instance, InstanceId, Registration, Result, Settings,
     Status, View, limits,
@@ -43,9 +43,9 @@ pub(crate) struct State {
     /// Gone once the client is shut down, and with it the connections.
     driver: Mutex<Option<Arc<dyn Driver>>>,
     core: Mutex<Core>,
-    staleness: Staleness,
+    pub(super) staleness: Staleness,
     /// Whether reports speak against anybody, so that an answer may be news.
-    is_anybody_failing: AtomicBool,
+    pub(super) is_anybody_failing: AtomicBool,
 }
 
 /// What only one thread at a time may look at or change.
@@ -255,24 +255,6 @@ impl State {
         })
     }
 
-    /// Notes how a request to an instance went.
-    pub(crate) fn report(&self, id: &InstanceId, outcome: Outcome) {
-        // Nearly always nothing speaks against anybody, and then an answer costs no lock.
-        if outcome != Outcome::Answered || self.is_anybody_failing.load(Ordering::Relaxed) {
-            self.step_if_open(|registry, now| ((), registry.report(id, outcome, now)));
-        }
-    }
-
-    /// When the next ejected instance is due to come back into rotation.
-    pub(crate) fn next_readmission(&self) -> Option<Instant> {
-        self.lock().registry.next_readmission()
-    }
-
-    /// Has those back into rotation whose time is over.
-    pub(crate) fn readmit_due(&self) {
-        self.step_if_open(|registry, now| ((), registry.readmit_due(now)));
-    }
-
     /// Ends everything that waits; the view is served on as it is.
     pub(crate) fn close(&self) {
         self.step(|core, now| {
@@ -342,56 +324,8 @@ impl State {
         }
     }
 
-    /// Why a lookup that found nothing failed.
-    pub(crate) fn not_found(&self, service: &str) -> Error {
-        if let Some(stale) = self.too_stale() {
-            return stale;
-        }
-        let core = self.lock();
-        match core.registry.never_reached() {
-            None => {
-                let hint = match self.directory.in_another_case(service) {
-                    Some(name) => format!("there is {name:?}, and upper and lower case differ"),
-                    None => "is it running, with this backend and namespace?".into(),
-                };
-                let message = match self.directory.instances(service).len() {
-                    0 => format!("no instance of {service:?} is registered; {hint}"),
-                    count => format!(
-                        "{service:?} is registered ({count}), but each of its instances is drained, \
-                         or is not one of those that were asked for"
-                    ),
-                };
-                Error::new(ErrorKind::NotFound, message)
-            }
-            Some(cause) => {
-                let error = Error::new(
-                    ErrorKind::Unavailable,
-                    format!("cannot tell where {service:?} is: nothing has been read from the backend yet"),
-                );
-                match cause {
-                    Some(cause) => error.caused_by(cause.clone()),
-                    None => error,
-                }
-            }
-        }
-        .at(self.driver_name(), "next")
-    }
-
-    /// Whether the view is older than the settings allow.
-    pub(crate) fn is_too_stale(&self) -> bool {
-        self.staleness.excess().is_some()
-    }
-
-    /// The error of lookups in a view that is older than the settings allow.
-    pub(crate) fn too_stale(&self) -> Option<Error> {
-        let (stale, limit) = self.staleness.excess()?;
-        let message =
-            format!("without contact for {stale:.0?}, and no more than {limit:?} is allowed");
-        Some(Error::new(ErrorKind::Stale, message).at(self.driver_name(), "next"))
-    }
-
     /// Runs a step of the background work, which may not have noticed yet that it is stopped.
-    fn step_if_open<T>(
+    pub(super) fn step_if_open<T>(
         &self,
         step: impl FnOnce(&mut Registry, Instant) -> (T, Effects),
     ) -> Option<T> {
