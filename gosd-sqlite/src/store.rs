@@ -312,7 +312,7 @@ mod tests {
         store.list().unwrap();
         off.store(3600, Ordering::Relaxed);
         let start = Instant::now();
-        while store.list().unwrap() != [report.clone()] {
+        while store.list().unwrap() != std::slice::from_ref(&report) {
             assert!(start.elapsed() < LONG);
             thread::park_timeout(Duration::from_millis(20));
         }
@@ -333,8 +333,9 @@ mod tests {
         };
         // Before anybody has noticed: it is not listed, and not removed either.
         assert_eq!(start().list().unwrap(), []);
-        assert_eq!(store.list().unwrap(), [alive.clone()]);
-        assert_eq!(start().list().unwrap(), [alive]);
+        for store in [&mut store, &mut start()] {
+            assert_eq!(store.list().unwrap(), std::slice::from_ref(&alive));
+        }
     }
 
     #[test]
