@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use gosd_core::{DriverUrl, ErrorKind};
+use gosd_core::DriverUrl;
 use gosd_net::{ServerTls, Tls, tls};
-use gosd_testservers::{Certificates, free_port};
+use gosd_testservers::{Certificates, free_port, tls_cases};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -66,45 +66,21 @@ async fn hears(tls: &Tls, port: u16) -> Result<u8, gosd_core::Error> {
 
 #[tokio::test]
 async fn one_verdict_for_each_kind_of_certificate() {
-    use ErrorKind::{Config, Denied};
     let (ours, theirs) = (Certificates::new(), Certificates::new());
     let (port, _server) = strict(&ours).await;
-    let file = |name| ours.text(name);
-    let (ca, cert, key) = (file("ca.pem"), file("client.pem"), file("client.key"));
-    let identity = format!("cert={cert}&key={key}");
-    for ca in [&ca, &file("bundle.pem")] {
-        let tls = client(&format!("ca={ca}&{identity}"));
-        assert_eq!(hears(&tls, port).await.unwrap(), b'x', "{ca}");
-        assert!(tls.refusal(HOST, port).await.is_none(), "{ca}");
-    }
-    for (query, kind, said) in [
-        (format!("ca={ca}"), Denied, "refused the client's certificate"),
-        (
-            format!("ca={ca}&cert={}&key={}", file("expired.pem"), file("expired.key")),
-            Denied,
-            "refused the client's certificate",
-        ),
-        (
-            format!("ca={ca}&cert={}&key={}", theirs.text("client.pem"), theirs.text("client.key")),
-            Denied,
-            "refused the client's certificate",
-        ),
-        (format!("ca={}&{identity}", theirs.text("ca.pem")), Config, "see ca in the URL"),
-        // The system does not know our authority.
-        (identity.clone(), Config, "see ca in the URL"),
-        (format!("ca={}&{identity}", file("empty.pem")), Config, "no certificate in it"),
-        (format!("ca={key}&{identity}"), Config, "no certificate in it"),
-        (format!("ca={ca}&cert={cert}&key={}", theirs.text("client.key")), Config, "do not fit"),
-        (format!("ca={ca}&cert={}&key={key}", file("empty.pem")), Config, "no certificate in it"),
-        (format!("ca={ca}&cert={cert}&key={}", file("empty.pem")), Config, "empty.pem"),
-        ("ca=/missing/ca.pem".to_owned(), Config, "/missing/ca.pem"),
-    ] {
-        let tls = client(&query);
-        let error = hears(&tls, port).await.expect_err(&query);
-        assert_eq!(error.kind(), kind, "{query}: {error}");
-        assert!(error.to_string().contains(said), "{query}: {error}");
-        let refusal = tls.refusal(HOST, port).await.expect(&query);
-        assert_eq!(refusal.kind(), kind, "{query}: {refusal}");
+    for case in tls_cases(&ours, &theirs) {
+        let tls = client(&case.query);
+        let (heard, refusal) = (hears(&tls, port).await, tls.refusal(HOST, port).await);
+        let Some(kind) = case.kind else {
+            assert_eq!(heard.unwrap(), b'x', "{case:?}");
+            assert!(refusal.is_none(), "{case:?}: {refusal:?}");
+            continue;
+        };
+        for error in [heard.err(), refusal] {
+            let error = error.unwrap_or_else(|| panic!("nothing is said: {case:?}"));
+            assert_eq!(format!("{:?}", error.kind()), kind, "{case:?}: {error}");
+            assert!(error.to_string().contains(&case.says), "{case:?}: {error}");
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod proxy;
 mod redis_cluster;
 mod redis_sentinels;
 mod redis_server;
+mod tls_cases;
 mod wall_clock;
 
 pub use certificates::Certificates;
@@ -25,4 +26,5 @@ pub use proxy::{Mode, Proxy};
 pub use redis_cluster::RedisCluster;
 pub use redis_sentinels::RedisSentinels;
 pub use redis_server::RedisServer;
+pub use tls_cases::{TlsCase, tls_cases};
 pub use wall_clock::WallClock;

@@ -5,7 +5,7 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 use gosd_core::{Error, ErrorKind};
-use gosd_testservers::{Certificates, EtcdServer, free_port};
+use gosd_testservers::{Certificates, EtcdServer, free_port, tls_cases};
 
 use super::support::{LONG, Watch, instance, open};
 
@@ -111,36 +111,20 @@ async fn to_discover_a_permission_to_read_will_do() {
 
 #[tokio::test]
 async fn certificates() {
-    use ErrorKind::{Config, Denied};
     let (ours, theirs) = (Certificates::new(), Certificates::new());
     let etcd = EtcdServer::start_tls(&ours, true).await;
     let host = format!("127.0.0.1:{}", etcd.port());
-    let file = |name| ours.text(name);
-    let (ca, cert, key) = (file("ca.pem"), file("client.pem"), file("client.key"));
-    let other = |name| theirs.text(name);
-    let (other_ca, other_cert, other_key) =
-        (other("ca.pem"), other("client.pem"), other("client.key"));
-
-    let identity = format!("cert={cert}&key={key}");
-    open(&format!("etcds://{host}?ca={ca}&{identity}")).await.list().await.expect("all is well");
-    for (query, kind, said) in [
-        (format!("ca={ca}"), Denied, "refused the client's certificate"),
-        (
-            format!("ca={ca}&cert={other_cert}&key={other_key}"),
-            Denied,
-            "refused the client's certificate",
-        ),
-        (format!("ca={other_ca}&{identity}"), Config, "see ca in the URL"),
-        // The system does not know our authority.
-        (identity.clone(), Config, "see ca in the URL"),
-        (format!("ca={ca}&cert={cert}&key={other_key}"), Config, "do not fit"),
-        (format!("ca={ca}&cert={key}&key={key}"), Config, "no certificate in it"),
-        (format!("ca={key}&{identity}"), Config, "no certificate in it"),
-        (format!("ca=/missing/ca.pem&{identity}"), Config, "/missing/ca.pem"),
-    ] {
-        expect(&format!("etcds://{host}?{query}"), kind, &[said]).await;
+    for case in tls_cases(&ours, &theirs) {
+        let listed = open(&format!("etcds://{host}?{}", case.query)).await.list().await;
+        let Some(kind) = case.kind else {
+            assert_eq!(listed.unwrap(), [], "{case:?}");
+            continue;
+        };
+        let error = listed.expect_err(&case.query);
+        assert_eq!(format!("{:?}", error.kind()), kind, "{case:?}: {error}");
+        assert!(error.to_string().contains(&case.says), "{case:?}: {error}");
     }
-    expect(&format!("etcd://{host}"), Config, &["speaks TLS", "etcds"]).await;
+    expect(&format!("etcd://{host}"), ErrorKind::Config, &["speaks TLS", "etcds"]).await;
 }
 
 #[tokio::test]
