@@ -88,8 +88,7 @@ impl Registry {
             Change::Added(it) | Change::Updated(it) | Change::Removed(it) => Some(it),
             _ => None,
         });
-        let mut changed: Vec<Arc<Instance>> = changes.cloned().collect();
-        let mut targets = Vec::new();
+        let changed: Vec<Arc<Instance>> = changes.cloned().collect();
         for instance in &changed {
             // Whatever it is now, it is not what was reported.
             self.ejection.forget(instance.id());
@@ -99,20 +98,21 @@ impl Registry {
                     false => self.drained.remove(&target),
                 };
                 self.place(&target);
-                targets.extend(self.known.get(&target).cloned());
             }
             self.place(instance.id());
         }
-        changed.append(&mut targets);
-        for instance in &changed {
-            let places = self.known.places(instance.service());
-            if self.ejection.is_idle() || places.in_rotation().len() > 0 {
-                continue;
-            }
-            // Where the last one has left, those who failed are better than nobody.
-            self.ejection.forget_service(instance.service());
-            for ejected in places.list(Standing::Ejected).iter() {
-                self.place(ejected.id());
+        if changed.is_empty() {
+            return;
+        }
+        // Not of the changed ones alone, for one that moved has left a service that it does not name.
+        for service in self.ejection.services() {
+            let places = self.known.places(&service);
+            if places.in_rotation().len() == 0 {
+                // Where the last one has left, those who failed are better than nobody.
+                self.ejection.forget_service(&service);
+                for ejected in places.list(Standing::Ejected).iter() {
+                    self.place(ejected.id());
+                }
             }
         }
     }

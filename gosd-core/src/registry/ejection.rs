@@ -80,6 +80,12 @@ impl Ejection {
         self.failing.get(id).is_some_and(|it| it.until.is_some())
     }
 
+    /// The services with failures.
+    pub(super) fn services(&self) -> HashSet<Arc<str>> {
+        let failing = self.failing.values().map(|it| &it.service);
+        failing.chain(&self.cut_off).cloned().collect()
+    }
+
     /// How many ejections there have been.
     pub(super) fn total(&self) -> u64 {
         self.total

@@ -20,9 +20,9 @@ pub(super) struct Known {
     drafts: Drafts,
     changes: Vec<Change>,
     mark: u16,
-    /// What readers saw before, kept so that the last to let go of it is hardly ever a reader, whose
-    /// pick would then take the time to free it.
-    before: Option<Arc<Services>>,
+    /// What readers saw before, as long as any of them holds on to it: so the last to let go of a view
+    /// is never a reader, whose pick would then take the time to free it.
+    old_views: Vec<Arc<Services>>,
 }
 
 type Drafts = HashMap<Arc<str>, Draft, RandomState>;
@@ -52,7 +52,7 @@ impl Known {
             drafts: Drafts::default(),
             changes: Vec::new(),
             mark: 0,
-            before: None,
+            old_views: Vec::new(),
         }
     }
 
@@ -184,8 +184,14 @@ impl Known {
             });
         }
         let drafts = self.drafts.drain().map(|(name, draft)| (name, draft.places));
-        self.before = self.directory.publish(drafts).or(self.before.take());
+        self.old_views.extend(self.directory.publish(drafts));
+        self.free_old_views();
         changes
+    }
+
+    /// Frees what no reader holds on to any more.
+    pub(super) fn free_old_views(&mut self) {
+        self.old_views.retain(|view| Arc::strong_count(view) > 1);
     }
 
     fn add(&mut self, mut instance: Instance, standing: Standing) -> Arc<Instance> {

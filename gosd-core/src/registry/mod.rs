@@ -33,6 +33,8 @@ pub(crate) struct Registry {
     known: Known,
     /// Entries of this process alone, which no event or read touches.
     locals: HashSet<InstanceId>,
+    /// Their ids, by service and URL.
+    locals_at: HashMap<(String, String), InstanceId>,
     /// Instances that vanished and are kept, each with the good time at which it was missed first.
     missing: HashMap<InstanceId, GoodTime>,
     contact: Contact,
@@ -69,6 +71,7 @@ impl Registry {
         Self {
             known: Known::new(directory),
             locals: HashSet::new(),
+            locals_at: HashMap::new(),
             missing: HashMap::new(),
             contact: Contact::new(settings.lease_ttl),
             drained: HashSet::new(),
@@ -158,6 +161,7 @@ impl Registry {
 
     /// Notes that this process runs; returns whether it stood still and has to look again.
     pub(crate) fn wake(&mut self, now: Instant, drift: Duration) -> bool {
+        self.known.free_old_views();
         let stood_still = self.contact.wake(now, drift);
         if stood_still && self.own.is_some() {
             // Its lease may be over.
@@ -242,20 +246,23 @@ impl Registry {
 
     pub(crate) fn add_local(&mut self, service: &str, url: &str) -> Result<(InstanceId, Effects)> {
         let instance = Instance::new(service, url)?;
-        let same = |id: &&InstanceId| {
-            self.known.get(id).is_some_and(|it| it.service() == service && it.url() == url)
-        };
-        if let Some(id) = self.locals.iter().find(same) {
+        let address = (service.to_owned(), url.to_owned());
+        if let Some(id) = self.locals_at.get(&address) {
             return Ok((id.clone(), Effects::default()));
         }
         let id = instance.id().clone();
         self.known.put(instance);
         self.locals.insert(id.clone());
+        self.locals_at.insert(address, id.clone());
         Ok((id, self.publish(false)))
     }
 
     pub(crate) fn remove_local(&mut self, id: &InstanceId) -> Option<Effects> {
         self.locals.remove(id).then(|| {
+            if let Some(instance) = self.known.get(id) {
+                let address = (instance.service().to_owned(), instance.url().to_owned());
+                self.locals_at.remove(&address);
+            }
             self.known.take(id);
             self.publish(false)
         })

@@ -207,6 +207,29 @@ fn a_service_of_which_all_are_drained_is_there_and_has_nobody_to_pick() {
 }
 
 #[test]
+fn who_was_ejected_is_back_when_nobody_else_is_left() {
+    for leave in [
+        |bench: &mut Bench| bench.remove("a-3").changes,
+        |bench: &mut Bench| bench.drain("a-3"),
+        |bench: &mut Bench| bench.apply(Event::Put(super::instance("a-3", "b", "u"))).changes,
+    ] {
+        let mut bench = Bench::settled(&IDS[..3]);
+        bench.fail("a-1", AFTER);
+        bench.fail("a-2", AFTER);
+        let back: BTreeSet<_> = leave(&mut bench)
+            .into_iter()
+            .filter_map(|change| match change {
+                Change::Readmitted(it) => Some(it.id().to_string()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(back, set(&IDS[..2]));
+        assert_eq!(bench.in_rotation(), set(&IDS[..2]));
+        assert_eq!(bench.registry.next_readmission(), None);
+    }
+}
+
+#[test]
 fn a_drain_ends_an_ejection() {
     let mut bench = Bench::settled(&IDS[..3]);
     bench.fail("a-1", AFTER);

@@ -181,3 +181,18 @@ fn a_view_from_before_is_served_until_the_backend_is_read_and_then_has_its_time(
     bench.registry.seed(all_of(&["a-1"]), bench.now);
     assert_eq!(bench.view(), ["a-2", "a-3"], "too late");
 }
+
+#[test]
+fn a_view_that_a_reader_lets_go_of_is_freed_by_the_writer() {
+    let mut bench = Bench::settled(&["a-1"]);
+    let seen = bench.directory.services().load_full();
+    let old = Arc::downgrade(&seen);
+    for _ in 0..3 {
+        bench.remove("a-1");
+        bench.put("a-1");
+    }
+    drop(seen);
+    assert!(old.upgrade().is_some(), "the reader was not the last");
+    bench.registry.wake(bench.now, Duration::ZERO);
+    assert!(old.upgrade().is_none());
+}
