@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use gosd_core::{BoxFuture, Client, ClientBuilder, Driver, DriverUrl, Error, ErrorKind, Result};
+use gosd_core::limits::is_scheme;
+use gosd_core::{BoxFuture, Client, ClientBuilder, Driver, Error, ErrorKind, Result};
 
 use crate::identity::{Identified, identity};
-use crate::{advertise, env};
+#[cfg(any(feature = "redis", feature = "etcd", feature = "http"))]
+use crate::network;
+use crate::{advertise, env, misspelt};
 
 /// Makes the two tables of what there is: a line is a feature, how the driver of the crate that it
 /// compiles in is opened, and the schemes that this adds.
@@ -31,60 +34,6 @@ drivers! {
     ]
     "etcd" network::etcd, ["etcd" "etcds"]
     "http" network::http, ["http" "https" "http+unix"]
-}
-
-/// The drivers that need I/O of the runtime: where there is none, tokio panics when they connect.
-#[cfg(any(feature = "redis", feature = "etcd", feature = "http"))]
-mod network {
-    use std::net::UdpSocket;
-
-    use tokio::runtime::Handle;
-
-    use super::*;
-
-    #[cfg(feature = "redis")]
-    pub(super) fn redis(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
-        with_io(gosd_redis::open(url))
-    }
-
-    #[cfg(feature = "etcd")]
-    pub(super) fn etcd(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
-        with_io(gosd_etcd::open(url))
-    }
-
-    #[cfg(feature = "http")]
-    pub(super) fn http(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
-        with_io(gosd_http::open(url))
-    }
-
-    fn with_io(
-        opened: BoxFuture<'_, Result<Arc<dyn Driver>>>,
-    ) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
-        Box::pin(async {
-            let driver = opened.await?;
-            if lacks_io() {
-                return Err(config(
-                    "the tokio runtime has no I/O, which this driver needs: build it with enable_all(), \
-                     or with enable_io()",
-                ));
-            }
-            Ok(driver)
-        })
-    }
-
-    /// Whether this is a runtime in which nothing can be connected.
-    fn lacks_io() -> bool {
-        // Without a runtime it is too early to tell: opening needs none, and the start judges it.
-        if Handle::try_current().is_err() {
-            return false;
-        }
-        // A socket that sends nothing and is closed at once. If none can be had, the driver tells why.
-        let Ok(socket) = UdpSocket::bind(("127.0.0.1", 0)) else { return false };
-        if socket.set_nonblocking(true).is_err() {
-            return false;
-        }
-        gosd_core::panics_in_silence(|| drop(tokio::net::UdpSocket::from_std(socket)))
-    }
 }
 
 type Open = for<'a> fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>>;
@@ -194,6 +143,7 @@ impl Drivers {
     }
 
     async fn builder(&self) -> Result<ClientBuilder> {
+        misspelt::warn_of(&env::names());
         let settings = env::settings(&env::process)?;
         Ok(Client::builder(self.from_env().await?).settings(settings))
     }
@@ -258,10 +208,6 @@ impl Drivers {
             format!("compiled in are: {}", schemes.join(", "))
         }
     }
-}
-
-fn is_scheme(text: &str) -> bool {
-    DriverUrl::parse(text).is_ok_and(|url| url.scheme().eq_ignore_ascii_case(text))
 }
 
 pub(crate) fn config(message: impl Into<String>) -> Error {

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use gosd_core::{DriverUrl, Error, ErrorKind, Result, Settings};
+use gosd_core::limits::{self, shown};
+use gosd_core::{Error, ErrorKind, Result, Settings};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub(crate) const DRIVER: &str = "gosdDriver";
@@ -23,68 +24,65 @@ pub(crate) fn process(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// A variable that is a whole number.
-struct Number {
-    name: &'static str,
-    expected: &'static str,
-    set: fn(Settings, u32) -> Settings,
+/// The names of all variables of the process that are text.
+pub(crate) fn names() -> Vec<String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
 }
 
-const NUMBERS: [Number; 9] = [
-    Number {
-        name: "gosdTryRefreshAmount",
-        expected: "1 to 1000",
-        set: |settings, amount| settings.try_refresh_amount(amount),
-    },
-    Number {
-        name: "gosdTryFindServiceAmount",
-        expected: "0 to 1000000",
-        set: |settings, amount| settings.try_find_service_amount(amount),
-    },
-    Number {
-        name: "gosdTryFindServiceDelay",
-        expected: "0 to 86400 (seconds)",
-        set: |settings, secs| settings.try_find_service_delay(seconds(secs)),
-    },
-    Number {
-        name: "gosdLeaseTTL",
-        expected: "2 to 86400 (seconds)",
-        set: |settings, secs| settings.lease_ttl(seconds(secs)),
-    },
-    Number {
-        name: "gosdRefreshInterval",
-        expected: "1 to 86400 (seconds)",
-        set: |settings, secs| settings.refresh_interval(seconds(secs)),
-    },
-    Number {
-        name: "gosdMaxStale",
-        expected: "0 to 31622400 (seconds)",
-        set: |settings, secs| settings.max_stale(seconds(secs)),
-    },
-    Number {
-        name: "gosdEjectAfter",
-        expected: "0 to 1000",
-        set: |settings, failures| settings.eject_after(failures),
-    },
-    Number {
-        name: "gosdEjectFor",
-        expected: "1 to 86400 (seconds)",
-        set: |settings, secs| settings.eject_for(seconds(secs)),
-    },
-    Number {
-        name: "gosdDrain",
-        expected: "0 to 3600 (seconds)",
-        set: |settings, secs| settings.drain(seconds(secs)),
-    },
-];
+/// A variable that is a whole number, and the setting that it is for.
+struct Number {
+    name: &'static str,
+    setting: &'static str,
+    set: Set,
+}
+
+enum Set {
+    Amount(fn(Settings, u32) -> Settings),
+    Seconds(fn(Settings, Duration) -> Settings),
+}
+
+macro_rules! numbers {
+    ($($name:literal $kind:ident $setting:ident)*) => {
+        [$(Number {
+            name: $name,
+            setting: stringify!($setting),
+            set: Set::$kind(Settings::$setting),
+        }),*]
+    };
+}
+
+const NUMBERS: [Number; 9] = numbers! {
+    "gosdTryRefreshAmount" Amount try_refresh_amount
+    "gosdTryFindServiceAmount" Amount try_find_service_amount
+    "gosdTryFindServiceDelay" Seconds try_find_service_delay
+    "gosdLeaseTTL" Seconds lease_ttl
+    "gosdRefreshInterval" Seconds refresh_interval
+    "gosdMaxStale" Seconds max_stale
+    "gosdEjectAfter" Amount eject_after
+    "gosdEjectFor" Seconds eject_for
+    "gosdDrain" Seconds drain
+};
+
+/// The variables that are not numbers.
+const OTHERS: [&str; 7] =
+    [DRIVER, NAMESPACE, SNAPSHOT_PATH, ADVERTISE, REDIS_ADDR, REDIS_DB, REDIS_PASSWORD];
+
+/// Every variable that gosd reads.
+pub(crate) fn known() -> impl Iterator<Item = &'static str> + Clone {
+    NUMBERS.iter().map(|number| number.name).chain(OTHERS)
+}
 
 /// The settings that the environment gives; the defaults for what it leaves out.
 pub(crate) fn settings(lookup: Lookup<'_>) -> Result<Settings> {
     let mut settings = Settings::default();
-    for Number { name, expected, set } in NUMBERS {
-        let expected = format!("a whole number, {expected}");
+    for Number { name, setting, set } in NUMBERS {
+        let range = Settings::range_in_words(setting).unwrap_or_default();
+        let expected = format!("a whole number, {range}");
         if let Some(value) = text(lookup, name, &expected)? {
-            let judged = number(&value).map(|number| set(settings, number));
+            let judged = number(&value).map(|number| match set {
+                Set::Amount(set) => set(settings, number),
+                Set::Seconds(set) => set(settings, Duration::from_secs(number.into())),
+            });
             settings = judged
                 .filter(|settings| settings.check().is_ok())
                 .ok_or_else(|| bad(name, &shown(&value), &expected))?;
@@ -120,9 +118,7 @@ fn redis_url(lookup: Lookup<'_>) -> Result<Option<(&'static str, String)>> {
     let expected = "host[:port], such as localhost:6379";
     let addr = text(lookup, REDIS_ADDR, expected)?;
     if let Some(addr) = addr.as_deref().filter(|addr| !is_address(addr)) {
-        // Whoever took it for a URL may have put the password in.
-        let is = if addr.contains('@') { "not an address".to_owned() } else { shown(addr) };
-        return Err(bad(REDIS_ADDR, &is, expected));
+        return Err(bad(REDIS_ADDR, &shown(addr), expected));
     }
     let expected = "the number of a database, such as 0";
     let db = text(lookup, REDIS_DB, expected)?;
@@ -159,9 +155,7 @@ pub(crate) fn advertise(lookup: Lookup<'_>) -> Result<Option<String>> {
 fn namespace(lookup: Lookup<'_>) -> Result<Option<String>> {
     let expected = "1 to 64 characters of A-Z a-z 0-9 . _ -";
     let Some(namespace) = text(lookup, NAMESPACE, expected)? else { return Ok(None) };
-    let encoded = utf8_percent_encode(&namespace, NON_ALPHANUMERIC);
-    let judged = DriverUrl::parse(&format!("any:?namespace={encoded}"));
-    match judged.and_then(|url| url.namespace().map(drop)) {
+    match limits::check_namespace(&namespace) {
         Ok(()) => Ok(Some(namespace)),
         Err(_) => Err(bad(NAMESPACE, &shown(&namespace), expected)),
     }
@@ -193,31 +187,19 @@ fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-fn seconds(number: u32) -> Duration {
-    Duration::from_secs(number.into())
-}
-
 fn is_address(text: &str) -> bool {
-    !text.contains(['@', '/', '?', ','])
-        && DriverUrl::parse(&format!("redis://{text}")).is_ok_and(|url| url.hosts().len() == 1)
+    !text.contains(['@', '/', '?', ',']) && limits::split_host(text).is_ok()
 }
 
 fn bad(name: &str, is: &str, expected: &str) -> Error {
     Error::new(ErrorKind::Config, format!("{name} is {is}; expected {expected}"))
 }
 
-/// The value for a message: quoted, escaped and cut to a readable length.
-fn shown(value: &str) -> String {
-    const MAX: usize = 80;
-    match value.char_indices().nth(MAX) {
-        None => format!("{value:?}"),
-        Some((end, _)) => format!("{:?}...", &value[..end]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+
+    use gosd_core::DriverUrl;
 
     use super::*;
 
@@ -302,22 +284,14 @@ mod tests {
         }
     }
 
-    const NUMBERS: [&str; 10] = [
-        "gosdTryRefreshAmount",
-        "gosdTryFindServiceAmount",
-        "gosdTryFindServiceDelay",
-        "gosdLeaseTTL",
-        "gosdRefreshInterval",
-        "gosdMaxStale",
-        "gosdEjectAfter",
-        "gosdEjectFor",
-        "gosdDrain",
-        "gosdRedisDB",
-    ];
+    /// The variables that take a whole number.
+    fn numbers() -> impl Iterator<Item = &'static str> {
+        NUMBERS.iter().map(|number| number.name).chain([REDIS_DB])
+    }
 
     #[test]
     fn a_bad_value_is_named_with_its_variable() {
-        let numbers = NUMBERS.into_iter().flat_map(|name| {
+        let all_numbers = numbers().flat_map(|name| {
             let bad =
                 ["", " ", " 5", "5 ", "-1", "+5", "5.0", "5s", "5m", "0x5", "1e2", "five", "٣"];
             bad.into_iter().chain(["4294967296", "99999999999999999999"]).map(move |it| (name, it))
@@ -334,10 +308,10 @@ mod tests {
             ),
         ];
         let others = others.iter().flat_map(|(name, bad)| bad.iter().map(move |bad| (*name, *bad)));
-        for (name, value) in numbers.chain(others) {
+        for (name, value) in all_numbers.chain(others) {
             let error = error_of(&lookup(&[(name, value)]));
             assert_eq!(error.kind(), ErrorKind::Config, "{name}={value}");
-            let start = format!("{name} is {value:?}; expected ");
+            let start = format!("{name} is {}; expected ", shown(value));
             assert!(error.to_string().starts_with(&start), "{name}={value}: {error}");
         }
     }
@@ -354,7 +328,7 @@ mod tests {
             "gosdRedisAddr",
             "gosdRedisPassword",
         ];
-        for name in NUMBERS.into_iter().chain(others) {
+        for name in numbers().chain(others) {
             let bytes = OsString::from_vec(b"sesame\xff".to_vec());
             let error = error_of(&|asked: &str| (asked == name).then(|| bytes.clone())).to_string();
             assert!(error.starts_with(&format!("{name} is not Unicode; expected ")), "{error}");
@@ -363,9 +337,13 @@ mod tests {
     }
 
     #[test]
-    fn long_values_are_cut_in_messages() {
-        let error = settings_of(&[("gosdLeaseTTL", &"ä".repeat(5_000))]).unwrap_err().to_string();
-        assert!(error.len() < 300, "{error}");
+    fn no_error_shows_what_may_be_secret() {
+        for name in numbers().chain(["gosdNamespace", "gosdRedisAddr"]) {
+            for value in ["redis://:sesame@h", "u:sesame@h:1", "sesame@", "http://h/?t=sesame"] {
+                let error = error_of(&lookup(&[(name, value)])).to_string();
+                assert!(error.starts_with(name) && !error.contains("sesame"), "{error}");
+            }
+        }
     }
 
     #[test]
@@ -390,15 +368,6 @@ mod tests {
         let password = "p@s/s:w?o&r%41d#ä \"";
         let url = url_of(&[("gosdRedisPassword", password)]).unwrap();
         assert_eq!(DriverUrl::parse(&url).unwrap().password(), Some(password));
-    }
-
-    #[test]
-    fn an_address_that_holds_a_password_is_not_shown() {
-        for addr in ["redis://:sesame@h:1", "u:sesame@h", "sesame@h", "sesame@"] {
-            let error = error_of(&lookup(&[("gosdRedisAddr", addr)])).to_string();
-            assert!(error.starts_with("gosdRedisAddr is not an address"), "{error}");
-            assert!(!error.contains("sesame"), "{error}");
-        }
     }
 
     #[test]

@@ -75,6 +75,9 @@ mod advertise;
 mod drivers;
 mod env;
 mod identity;
+mod misspelt;
+#[cfg(any(feature = "redis", feature = "etcd", feature = "http"))]
+mod network;
 
 pub use drivers::Drivers;
 #[doc(inline)]

@@ -32,7 +32,8 @@ fn two_clients(url: &str) {
     let _clients = runtime.block_on(async {
         let driver = drivers().open(url).await.unwrap();
         // Longer than any test takes: nothing else ends a call that hangs.
-        let settings = Settings::default().timeout(Duration::from_secs(86_400));
+        let day = Duration::from_secs(86_400);
+        let settings = Settings::default().timeout(day).lease_ttl(day);
         let start = |url| {
             let builder = Client::builder(Arc::clone(&driver)).settings(settings.clone());
             builder.register("mail", url).handle_signals(true).start()

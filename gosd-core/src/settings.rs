@@ -1,3 +1,5 @@
+//! How a client behaves.
+
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,43 @@ use crate::{Error, Result};
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
+
+/// What a setting may be: the one place that knows.
+struct Range {
+    name: &'static str,
+    limits: Limits,
+}
+
+/// The least, the most, and the value of some settings.
+enum Limits {
+    Amount(u32, u32, fn(&Settings) -> u32),
+    Time(Duration, Duration, fn(&Settings) -> Option<Duration>),
+}
+
+const RANGES: [Range; 10] = {
+    use Limits::{Amount, Time};
+
+    const MOMENT: Duration = Duration::from_millis(10);
+    [
+        range("try_refresh_amount", Amount(1, 1_000, |it| it.try_refresh_amount)),
+        range("try_find_service_amount", Amount(0, 1_000_000, |it| it.try_find_service_amount)),
+        range(
+            "try_find_service_delay",
+            Time(Duration::ZERO, DAY, |it| Some(it.try_find_service_delay)),
+        ),
+        range("lease_ttl", Time(Duration::from_secs(2), DAY, |it| Some(it.lease_ttl))),
+        range("refresh_interval", Time(MOMENT, DAY, |it| Some(it.refresh_interval))),
+        range("timeout", Time(MOMENT, DAY, |it| Some(it.timeout))),
+        range("max_stale", Time(Duration::ZERO, YEAR, |it| it.max_stale)),
+        range("eject_after", Amount(0, 1_000, |it| it.eject_after)),
+        range("eject_for", Time(Duration::from_secs(1), DAY, |it| Some(it.eject_for))),
+        range("drain", Time(Duration::ZERO, HOUR, |it| Some(it.drain))),
+    ]
+};
+
+const fn range(name: &'static str, limits: Limits) -> Range {
+    Range { name, limits }
+}
 
 /// How a client behaves; the defaults are right for nearly everybody.
 ///
@@ -45,7 +84,8 @@ pub struct Settings {
     /// One file for each registry. What a client of another registry wrote is not served, as far as
     /// the drivers can be told apart: by their name and their [identity](crate::Driver::identity).
     pub snapshot_path: Option<PathBuf>,
-    /// The bound of one driver call: 10 ms to a day, by default 5 s.
+    /// The bound of one driver call: 10 ms to a day, by default 5 s, and no longer than the lease
+    /// unless it is the default.
     pub timeout: Duration,
     /// How many requests in a row have to fail, as reported, until an instance is left out of the
     /// rotation of this client: 0 to 1,000, by default 3; 0 is never.
@@ -102,26 +142,44 @@ impl Settings {
         drain: Duration,
     }
 
-    /// Judges every value by its range.
+    /// Judges every value by its range, and the timeout by the lease.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the field, the value and the range.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the fields, their values and the range.
     pub fn check(&self) -> Result<()> {
-        let least = Duration::from_millis(10);
-        within("try_refresh_amount", self.try_refresh_amount, 1..=1_000)?;
-        within("try_find_service_amount", self.try_find_service_amount, 0..=1_000_000)?;
-        within("try_find_service_delay", self.try_find_service_delay, Duration::ZERO..=DAY)?;
-        within("lease_ttl", self.lease_ttl, Duration::from_secs(2)..=DAY)?;
-        within("refresh_interval", self.refresh_interval, least..=DAY)?;
-        within("timeout", self.timeout, least..=DAY)?;
-        within("eject_after", self.eject_after, 0..=1_000)?;
-        within("eject_for", self.eject_for, Duration::from_secs(1)..=DAY)?;
-        within("drain", self.drain, Duration::ZERO..=HOUR)?;
-        if let Some(max_stale) = self.max_stale {
-            within("max_stale", max_stale, Duration::ZERO..=YEAR)?;
+        for Range { name, limits } in &RANGES {
+            match *limits {
+                Limits::Amount(least, most, of) => within(name, of(self), least..=most)?,
+                Limits::Time(least, most, of) => {
+                    if let Some(value) = of(self) {
+                        within(name, value, least..=most)?;
+                    }
+                }
+            }
+        }
+        let Self { timeout, lease_ttl, .. } = self;
+        // The default goes with every lease: a heartbeat is bounded by a part of the lease as well.
+        if timeout > lease_ttl && *timeout > Self::default().timeout {
+            return Err(Error::config(format!(
+                "the setting timeout is {timeout:?} and lease_ttl is {lease_ttl:?}; expected a timeout \
+                 within the lease, which would run out while a call is waited for"
+            )));
         }
         Ok(())
+    }
+
+    /// The range of a setting as whoever gives a whole number has to know it; a time is in seconds.
+    #[doc(hidden)]
+    pub fn range_in_words(name: &str) -> Option<String> {
+        let range = RANGES.iter().find(|range| range.name == name)?;
+        Some(match range.limits {
+            Limits::Amount(least, most, _) => format!("{least} to {most}"),
+            Limits::Time(least, most, _) => {
+                let least = least.as_secs() + u64::from(least.subsec_nanos() > 0);
+                format!("{least} to {} (seconds)", most.as_secs())
+            }
+        })
     }
 
     /// How long `next` waits in all.
@@ -149,6 +207,21 @@ mod tests {
     #[test]
     fn defaults_are_in_range() {
         Settings::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_timeout_fits_into_the_lease() {
+        let secs = Duration::from_secs;
+        for (lease, timeout) in [(2, 5), (2, 1), (20, 20), (60, 60), (15, 5)] {
+            Settings::default().lease_ttl(secs(lease)).timeout(secs(timeout)).check().unwrap();
+        }
+        for (lease, timeout) in [(2, 6), (2, 86_400), (20, 21)] {
+            let settings = Settings::default().lease_ttl(secs(lease)).timeout(secs(timeout));
+            let error = settings.check().unwrap_err().to_string();
+            for part in ["timeout", "lease_ttl", &format!("{lease}s"), &format!("{timeout}s")] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
     }
 
     #[test]
