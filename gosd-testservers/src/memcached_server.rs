@@ -19,6 +19,16 @@ impl MemcachedServer {
         format!("memcache://127.0.0.1:{}", self.port)
     }
 
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process of the server.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// Kills the server, and with it all that it held, and starts another on the same port.
     pub async fn restart(&mut self) {
         self.process.kill().await;

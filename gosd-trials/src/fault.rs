@@ -18,6 +18,18 @@ pub enum Fault {
     Lock,
     /// The disk is full.
     Fill,
+    /// It takes no writes, for want of memory.
+    NoMemory,
+    /// It takes no writes, for want of replicas.
+    NoReplicas,
+    /// It takes no writes, because it fails to save.
+    FailingSave,
+    /// Its clients have lost the right to write.
+    Deny,
+    /// It takes no writes, because its quota is used up.
+    Quota,
+    /// Its wall clock is an hour ahead for a while.
+    Clock,
     /// The network refuses connections, and closes those there are.
     Refuse,
     /// It resets connections as soon as they say something.
@@ -32,13 +44,15 @@ pub enum Fault {
     Trickle,
     /// Connections break in the middle of a reply.
     Cut,
+    /// All connections break, again and again.
+    Flap,
 }
 
 impl Fault {
     /// Those of a server that keeps its data.
     pub const SERVER: [Self; 4] = [Self::Kill, Self::Pause, Self::Wipe, Self::Rewind];
     /// Those of a network.
-    pub const NETWORK: [Self; 7] = [
+    pub const NETWORK: [Self; 8] = [
         Self::Refuse,
         Self::Reset,
         Self::Delay,
@@ -46,11 +60,17 @@ impl Fault {
         Self::LoseReplies,
         Self::Trickle,
         Self::Cut,
+        Self::Flap,
     ];
+    /// Those of a server that keeps nothing, beside those of its network.
+    pub const FORGETFUL: [Self; 2] = [Self::Kill, Self::Pause];
+    /// Those that Redis alone has.
+    pub const REDIS: [Self; 5] =
+        [Self::NoMemory, Self::NoReplicas, Self::FailingSave, Self::Deny, Self::Clock];
     /// Those of a file.
     pub const FILE: [Self; 4] = [Self::Wipe, Self::Rewind, Self::Lock, Self::Fill];
 
-    const NAMES: [(Self, &'static str); 14] = [
+    const NAMES: [(Self, &'static str); 21] = [
         (Self::Kill, "kill"),
         (Self::Pause, "pause"),
         (Self::Wipe, "wipe"),
@@ -58,6 +78,12 @@ impl Fault {
         (Self::Failover, "failover"),
         (Self::Lock, "lock"),
         (Self::Fill, "fill"),
+        (Self::NoMemory, "no-memory"),
+        (Self::NoReplicas, "no-replicas"),
+        (Self::FailingSave, "failing-save"),
+        (Self::Deny, "deny"),
+        (Self::Quota, "quota"),
+        (Self::Clock, "clock"),
         (Self::Refuse, "refuse"),
         (Self::Reset, "reset"),
         (Self::Delay, "delay"),
@@ -65,6 +91,7 @@ impl Fault {
         (Self::LoseReplies, "lose-replies"),
         (Self::Trickle, "trickle"),
         (Self::Cut, "cut"),
+        (Self::Flap, "flap"),
     ];
 }
 

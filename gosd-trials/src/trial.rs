@@ -49,9 +49,10 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// The settings of all clients: those that they have by default.
+/// The settings of all clients: those that they have by default, but that none waits after its
+/// goodbye.
 pub(crate) fn settings() -> Settings {
-    Settings::default().lease_ttl(LEASE).refresh_interval(REFRESH)
+    Settings::default().lease_ttl(LEASE).refresh_interval(REFRESH).drain(Duration::ZERO)
 }
 
 impl Plan {
@@ -165,7 +166,7 @@ impl Plan {
 
     /// Until all should agree, and some time to see that they do.
     fn settling(&self) -> Duration {
-        let poll = if self.kind.polls() { REFRESH } else { Duration::ZERO };
+        let poll = if self.kind.polls() { 2 * REFRESH + LEASE / 2 } else { Duration::ZERO };
         LEASE + REFRESH + poll + Duration::from_secs(3)
     }
 }
@@ -242,7 +243,9 @@ async fn observe(driver: Arc<dyn Driver>, recorder: Recorder) {
         samples.tick().await;
         let asked = Instant::now();
         if let Ok(Ok(all)) = timeout(LEASE, driver.list()).await {
-            let ids = all.iter().map(|instance| instance.id().to_string()).collect();
+            // What announces a goodbye is no instance.
+            let all = all.iter().filter(|instance| !instance.service().starts_with("gosd."));
+            let ids = all.map(|instance| instance.id().to_string()).collect();
             recorder.record_at(asked, Event::Listed { ids });
         }
     }

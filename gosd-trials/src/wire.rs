@@ -15,6 +15,8 @@ use crate::history::{Event, Recorder};
 
 /// How late everything is in a [`Fault::Delay`].
 const LATE: Duration = Duration::from_millis(300);
+/// How long a [`Fault::Flap`] refuses connections, and how long it lets them be.
+const FLAP: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// What passes of a [`Fault::Trickle`] at a time, and how often.
 const TRICKLE: (usize, Duration) = (64, Duration::from_millis(50));
 
@@ -24,6 +26,8 @@ pub struct Wire {
     port: u16,
     fault: watch::Sender<Option<Fault>>,
     task: JoinHandle<()>,
+    /// Ends when it is dropped.
+    flapping: Option<JoinSet<()>>,
 }
 
 impl Wire {
@@ -33,7 +37,7 @@ impl Wire {
         let here = listener.local_addr().expect("it is bound");
         let (fault, faults) = watch::channel(None);
         let task = tokio::spawn(listen(listener, here, server, faults, recorder));
-        Self { port: here.port(), fault, task }
+        Self { port: here.port(), fault, task, flapping: None }
     }
 
     /// The port to connect to instead of the server's.
@@ -42,14 +46,32 @@ impl Wire {
     }
 
     /// Begins a fault, or ends it.
-    pub fn set(&self, fault: Option<Fault>) {
-        self.fault.send_replace(fault);
+    pub fn set(&mut self, fault: Option<Fault>) {
+        self.flapping = None;
+        if fault == Some(Fault::Flap) {
+            let flaps = self.fault.clone();
+            let mut flapping = JoinSet::new();
+            flapping.spawn(flap(flaps));
+            self.flapping = Some(flapping);
+        } else {
+            self.fault.send_replace(fault);
+        }
     }
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Breaks all connections for a moment, and again and again.
+async fn flap(fault: watch::Sender<Option<Fault>>) {
+    loop {
+        fault.send_replace(Some(Fault::Refuse));
+        sleep(FLAP.0).await;
+        fault.send_replace(None);
+        sleep(FLAP.1).await;
     }
 }
 

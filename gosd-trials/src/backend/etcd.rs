@@ -24,6 +24,22 @@ impl Server for EtcdServer {
     async fn restart(&mut self) {
         self.restart().await;
     }
+
+    async fn begin(&mut self, _: Fault) {
+        let filler = "x".repeat(1 << 20);
+        // Until there is no more room, which is soon.
+        while self.try_ctl(&["put", "filler", &filler]).await.is_ok() {}
+    }
+
+    async fn end(&mut self, _: Fault) {
+        self.ctl(&["del", "filler"]).await;
+        let status = self.ctl(&["get", "filler", "-w", "json"]).await;
+        let revision = status.split("\"revision\":").nth(1).expect("every answer has one");
+        let digits: String = revision.chars().take_while(char::is_ascii_digit).collect();
+        self.ctl(&["compact", &digits]).await;
+        self.ctl(&["defrag"]).await;
+        self.ctl(&["alarm", "disarm"]).await;
+    }
 }
 
 /// Three members, of which the leader dies.

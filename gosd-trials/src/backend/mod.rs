@@ -2,6 +2,7 @@
 
 mod etcd;
 mod http;
+mod memcached;
 mod redis;
 mod sentinel;
 mod server;
@@ -13,7 +14,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use gosd_core::{Driver, async_trait};
-use gosd_testservers::EtcdServer;
+use gosd_testservers::{EtcdServer, MemcachedServer};
 
 pub use http::serve;
 use server::Wired;
@@ -53,11 +54,13 @@ pub enum Kind {
     Http,
     /// The same without event streams.
     Poll,
+    /// The example of a driver of somebody else's, which polls.
+    Memcached,
 }
 
 impl Kind {
     /// All of them, with their names in commands and tables.
-    pub const ALL: [(Self, &str); 7] = [
+    pub const ALL: [(Self, &str); 8] = [
         (Self::Sqlite, "sqlite"),
         (Self::Redis, "redis"),
         (Self::Sentinel, "redis+sentinel"),
@@ -65,15 +68,17 @@ impl Kind {
         (Self::Cluster, "etcd-cluster"),
         (Self::Http, "http"),
         (Self::Poll, "http-polled"),
+        (Self::Memcached, "memcached"),
     ];
 
     /// The faults that it can have.
     pub fn faults(self) -> Vec<Fault> {
         match self {
             Self::Sqlite => Fault::FILE.into(),
-            Self::Redis | Self::Etcd | Self::Http | Self::Poll => {
-                [&Fault::SERVER[..], &Fault::NETWORK].concat()
-            }
+            Self::Redis => [&Fault::SERVER[..], &Fault::NETWORK, &Fault::REDIS].concat(),
+            Self::Etcd => [&Fault::SERVER[..], &Fault::NETWORK, &[Fault::Quota]].concat(),
+            Self::Http | Self::Poll => [&Fault::SERVER[..], &Fault::NETWORK].concat(),
+            Self::Memcached => [&Fault::FORGETFUL[..], &Fault::NETWORK].concat(),
             Self::Sentinel | Self::Cluster => vec![Fault::Failover],
         }
     }
@@ -85,7 +90,7 @@ impl Kind {
 
     /// Whether its clients learn of changes only by reading.
     pub fn polls(self) -> bool {
-        self == Self::Poll
+        matches!(self, Self::Poll | Self::Memcached)
     }
 
     /// Starts one, with its files in a folder.
@@ -94,16 +99,21 @@ impl Kind {
             Self::Sqlite => Box::new(sqlite::Sqlite::new(folder)),
             Self::Redis => {
                 let url = |port| format!("redis://127.0.0.1:{port}");
-                Box::new(Wired::to(redis::start().await, url, folder, recorder).await)
+                Box::new(Wired::to(redis::Redis::start().await, url, folder, recorder).await)
             }
             Self::Sentinel => Box::new(sentinel::Sentinel::start().await),
             Self::Etcd => {
                 let url = |port| format!("etcd://127.0.0.1:{port}");
-                Box::new(Wired::to(EtcdServer::start(&[]).await, url, folder, recorder).await)
+                let server = EtcdServer::start(&["--quota-backend-bytes", "16777216"]).await;
+                Box::new(Wired::to(server, url, folder, recorder).await)
+            }
+            Self::Memcached => {
+                let url = |port| format!("memcache://127.0.0.1:{port}");
+                Box::new(Wired::to(MemcachedServer::start().await, url, folder, recorder).await)
             }
             Self::Cluster => Box::new(etcd::Cluster::start().await),
             Self::Http | Self::Poll => {
-                let url = if self.polls() {
+                let url = if self == Self::Poll {
                     |port| format!("http://127.0.0.1:{port}?watch=off")
                 } else {
                     |port| format!("http://127.0.0.1:{port}")
@@ -137,6 +147,7 @@ pub async fn open(url: &str) -> Arc<dyn Driver> {
         Some("sqlite") => gosd_sqlite::open(url).await,
         Some("etcd") => gosd_etcd::open(url).await,
         Some("http") => gosd_http::open(url).await,
+        Some("memcache") => gosd_memcache::open(url).await,
         _ => gosd_redis::open(url).await,
     };
     driver.expect("the URL is good")

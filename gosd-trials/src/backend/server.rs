@@ -20,6 +20,16 @@ pub(super) trait Server: Send + Sync {
 
     /// Starts it after it was killed, with the data there is.
     async fn restart(&mut self);
+
+    /// Begins a fault that only this kind of server has.
+    async fn begin(&mut self, fault: Fault) {
+        panic!("this server has no {fault}");
+    }
+
+    /// Ends it.
+    async fn end(&mut self, fault: Fault) {
+        panic!("this server has no {fault}");
+    }
 }
 
 /// A server behind a wire.
@@ -67,7 +77,8 @@ impl<S: Server> Backend for Wired<S> {
         }
         match fault {
             Fault::Pause => self.server.process().signal("STOP").await,
-            _ => self.server.process().kill().await,
+            Fault::Kill | Fault::Wipe | Fault::Rewind => self.server.process().kill().await,
+            fault => self.server.begin(fault).await,
         }
     }
 
@@ -79,7 +90,8 @@ impl<S: Server> Backend for Wired<S> {
             Fault::Pause => return self.server.process().signal("CONT").await,
             Fault::Wipe => fs::remove_dir_all(self.server.data()).expect("the data are ours"),
             Fault::Rewind => replace(&self.server.data(), &self.copy),
-            _ => {}
+            Fault::Kill => {}
+            fault => return self.server.end(fault).await,
         }
         self.server.restart().await;
     }

@@ -35,8 +35,7 @@ pub(super) fn agreed(history: &History, times: &Times<'_>, terms: &Terms) -> Fin
 
 /// A killed instance is in nobody's rotation for long.
 pub(super) fn dropped(history: &History, times: &Times<'_>, terms: &Terms) -> Finding {
-    let poll = if terms.polls { terms.refresh } else { Duration::ZERO };
-    let within = terms.lease + GRACE + poll;
+    let within = terms.lease + GRACE + terms.poll();
     let mut contacts: BTreeMap<usize, Duration> = BTreeMap::new();
     for (at, event) in history {
         if let Event::Contact { client, fresh: true } = event {

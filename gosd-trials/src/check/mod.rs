@@ -63,6 +63,17 @@ pub struct Terms {
     pub rewound: bool,
 }
 
+impl Terms {
+    /// How much later clients learn of a death that poll: at their next look, and half a lease after
+    /// that, because an instance that is merely not there may be alive.
+    fn poll(&self) -> Duration {
+        match self.polls {
+            true => self.refresh + self.refresh / 10 + self.lease / 2,
+            false => Duration::ZERO,
+        }
+    }
+}
+
 /// What is to be said of one promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {

@@ -65,7 +65,7 @@ impl<'a> Times<'a> {
         }
         let truth = lives.iter().filter(|(_, life)| life.ends().is_none());
         let truth = truth.map(|(id, _)| (*id).to_owned()).collect();
-        let poll = if terms.polls { terms.refresh } else { Duration::ZERO };
+        let poll = terms.poll();
         let end = history.last().map_or(Duration::ZERO, |(at, _)| *at);
         Self {
             lives,
