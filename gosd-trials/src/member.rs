@@ -2,10 +2,10 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
-use gosd_core::{Client, Instance, Settings};
+use gosd_core::{Client, ErrorKind, Instance, Settings};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::backend::open;
 use crate::history::{Event, Recorder};
@@ -15,6 +15,9 @@ use crate::trial::settings;
 pub(crate) const SERVICE: &str = "passing";
 /// What a process says when it has registered, or has begun to try.
 const READY: &str = "started";
+
+/// How long a supervisor waits before it starts a process again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Who needs longer than this to end after a signal may have ended without a goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -56,7 +59,7 @@ impl Member {
         let started = Event::Started { id: id.clone(), service: SERVICE.to_owned() };
         recorder.record(started);
         let life = match home {
-            Home::Here => Life::Here(client(url, instance, settings()).await),
+            Home::Here => Life::Here(client(url, instance, settings(), false).await),
             Home::Process => Life::Process(process(url, &id).await),
         };
         Self { id, life, recorder: recorder.clone() }
@@ -99,9 +102,16 @@ impl Member {
     }
 }
 
-async fn client(url: &str, instance: Instance, settings: Settings) -> Client {
-    let builder = Client::builder(open(url).await).register_instance(instance).settings(settings);
-    builder.start().await.expect("an outage is outlived")
+/// Starts a client; what the backend refuses is tried again, as a supervisor does.
+async fn client(url: &str, instance: Instance, settings: Settings, signals: bool) -> Client {
+    loop {
+        let builder = Client::builder(open(url).await).register_instance(instance.clone());
+        match builder.settings(settings.clone()).handle_signals(signals).start().await {
+            Ok(client) => return client,
+            Err(error) if error.kind() == ErrorKind::Denied => sleep(AGAIN).await,
+            Err(error) => panic!("an outage is outlived: {error}"),
+        }
+    }
 }
 
 async fn process(url: &str, id: &str) -> Child {
@@ -122,9 +132,7 @@ async fn process(url: &str, id: &str) -> Child {
 /// What the process of a member does: it registers, and lives until a signal or its parent's end.
 pub async fn live(url: &str, id: &str) {
     let instance = Instance::from_parts(id.into(), SERVICE, "http://10.0.0.7:8885", [].into());
-    let builder = Client::builder(open(url).await).register_instance(instance);
-    let client = builder.settings(settings()).handle_signals(true).start().await;
-    let _client = client.expect("an outage is outlived");
+    let _client = client(url, instance, settings(), true).await;
     writeln!(std::io::stdout(), "{READY}").expect("the parent listens");
     let mut end = [0];
     // Nothing is ever said: this is the parent's end.

@@ -26,8 +26,8 @@ impl Server for EtcdServer {
     }
 
     async fn begin(&mut self, _: Fault) {
-        let filler = "x".repeat(1 << 20);
-        // Until there is no more room, which is soon.
+        let filler = "x".repeat(100_000);
+        // Each version takes room, until there is none.
         while self.try_ctl(&["put", "filler", &filler]).await.is_ok() {}
     }
 

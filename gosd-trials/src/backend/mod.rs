@@ -104,7 +104,7 @@ impl Kind {
             Self::Sentinel => Box::new(sentinel::Sentinel::start().await),
             Self::Etcd => {
                 let url = |port| format!("etcd://127.0.0.1:{port}");
-                let server = EtcdServer::start(&["--quota-backend-bytes", "16777216"]).await;
+                let server = EtcdServer::start(&["--quota-backend-bytes", "8388608"]).await;
                 Box::new(Wired::to(server, url, folder, recorder).await)
             }
             Self::Memcached => {

@@ -16,8 +16,9 @@ pub(super) struct Redis {
 impl Redis {
     pub(super) async fn start() -> Self {
         let clock = WallClock::ahead_by(0).await;
-        let keeps = ["--appendonly", "yes", "--appendfsync", "always"];
-        Self { server: RedisServer::start_with_clock(&clock, &keeps).await, clock }
+        let args =
+            ["--appendonly", "yes", "--appendfsync", "always", "--enable-protected-configs", "yes"];
+        Self { server: RedisServer::start_with_clock(&clock, &args).await, clock }
     }
 
     async fn say(&self, words: &[&str]) {
