@@ -135,6 +135,32 @@ async fn a_view_older_than_allowed_is_not_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn clients_that_share_the_file_leave_a_whole_view_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("view");
+    let backend = backend(false).await;
+    let settings = Settings::default().snapshot_path(path.clone());
+    // Each of them has an instance that it does not look for itself, and another one may.
+    let start = async |service| {
+        let builder = Client::builder(Arc::clone(&backend) as _).settings(settings.clone());
+        builder.register(service, "http://10.0.0.8").start().await.unwrap()
+    };
+    let (_web, _shop) = (start("web").await, start("shop").await);
+    let mut last = None;
+    let mut writes = 0;
+    for second in 0..300 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let written = path.metadata().and_then(|file| file.modified()).ok();
+        writes += u32::from(written != last);
+        last = written;
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let is_whole = ["mail-", "web-", "shop-"].iter().all(|id| text.contains(id));
+        assert!(second < 70 || is_whole, "after {second} s: {text}");
+    }
+    assert!(writes <= 30, "{writes} in 300 s");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_from_the_future_is_old() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("view");

@@ -78,9 +78,9 @@ pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
         });
         match written.await {
             Ok(Ok(mark)) => {
-                (saved, warned) = (mark.map(|mark| (version, mark)), false);
-                // Another client has put its own in the place of the file: write it anew.
-                pause = if saved.is_none() { FIRST } else { period };
+                // Without a mark another client has put its own in the place of the file: it is
+                // written anew, but no sooner, or the two would be at it all the time.
+                (saved, warned, pause) = (mark.map(|mark| (version, mark)), false, period);
             }
             Ok(Err(error)) => {
                 (saved, pause) = (None, PERIOD);

@@ -223,13 +223,13 @@ impl State {
         });
     }
 
-    /// The version of a view that is fresh, and what others registered if it is not the one known.
+    /// The version of a view that is fresh, and what is registered if it is not the one known.
     pub(crate) fn good_view(
         &self,
         known: Option<u64>,
     ) -> Option<(u64, Option<Vec<Arc<Instance>>>)> {
         let core = self.lock();
-        let news = || (known != Some(core.version)).then(|| core.registry.of_others());
+        let news = || (known != Some(core.version)).then(|| core.registry.registered_all());
         matches!(core.registry.view(), View::Fresh).then(|| (core.version, news()))
     }
 

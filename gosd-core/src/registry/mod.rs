@@ -278,11 +278,9 @@ impl Registry {
         self.known.instances()
     }
 
-    /// What others registered, as far as known.
-    pub(crate) fn of_others(&self) -> Vec<Arc<Instance>> {
-        let is_others =
-            |id: &InstanceId| !self.locals.contains(id) && self.own.as_ref() != Some(id);
-        self.instances().filter(|instance| is_others(instance.id())).cloned().collect()
+    /// What is registered with the backend, as far as known.
+    pub(crate) fn registered_all(&self) -> Vec<Arc<Instance>> {
+        self.instances().filter(|instance| !self.locals.contains(instance.id())).cloned().collect()
     }
 
     /// The ids that the backend is believed to hold for a URL.
