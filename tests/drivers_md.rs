@@ -19,14 +19,16 @@ impl Fixture for Folders {
     }
 
     async fn wipe(&self, namespace: &str) -> Result<(), NotOffered> {
-        std::fs::remove_dir_all(self.0.path().join(namespace)).expect("it is there");
+        std::fs::remove_dir_all(self.0.path().join(format!("{namespace}.d"))).expect("it is there");
         Ok(())
     }
 
     async fn write_unreadable(&self, namespace: &str) -> Result<(), NotOffered> {
-        let folder = self.0.path().join(namespace);
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let file = std::fs::File::create(folder.join("00")).expect("a file");
+        let folder = self.0.path().join(format!("{namespace}.d"));
+        std::fs::create_dir_all(folder.join("a-folder")).expect("a folder");
+        std::fs::write(folder.join("00"), b"not UTF-8: \xff").expect("a file");
+        let file =
+            std::fs::File::options().write(true).open(folder.join("00")).expect("it is there");
         let later = std::time::SystemTime::now() + std::time::Duration::from_secs(600);
         file.set_modified(later).expect("it is ours");
         Ok(())
@@ -42,6 +44,28 @@ gosd_testkit::conformance!(
     ]
 );
 
+#[tokio::test]
+async fn what_the_page_says_beyond_the_contract() {
+    for url in ["folder://host/x", "folder:", "folder:x?y=z", "folder:x?namespace=a/b"] {
+        let error = open(url).await.err().expect(url);
+        assert_eq!(error.kind(), gosd::ErrorKind::Config, "{url}");
+    }
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().display().to_string();
+    let driver = open(&format!("folder:{path}?namespace=shop")).await.unwrap();
+    for _ in 0..20 {
+        let dead = gosd::Instance::new("mail", "http://10.0.0.7").unwrap();
+        driver.register(&dead, std::time::Duration::ZERO).await.unwrap();
+    }
+    assert_eq!(driver.list().await.unwrap(), []);
+    let files = std::fs::read_dir(place.path().join("shop.d")).unwrap().count();
+    assert!(files <= 2, "{files} files are left of the dead");
+    // A place that is missing is no empty registry.
+    drop(place);
+    let error = driver.list().await.unwrap_err();
+    assert_eq!(error.kind(), gosd::ErrorKind::Unavailable);
+}
+
 #[test]
 fn drivers_md_shows_what_is_tested_here() {
     let page = include_str!("../DRIVERS.md");
@@ -49,6 +73,6 @@ fn drivers_md_shows_what_is_tested_here() {
     assert!(page.contains(include_str!("folder/mod.rs")), "the driver differs");
     let (_, fixture) =
         include_str!("drivers_md.rs").split_once("struct Folders").expect("it is above");
-    let (fixture, _) = fixture.split_once("\n#[test]").expect("it is above");
+    let (fixture, _) = fixture.split_once("\n#[tokio::test]").expect("it is above");
     assert!(page.contains(fixture.trim()), "the fixture differs");
 }

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use gosd_core::{Driver, ErrorKind, Instance, InstanceId};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::runtime::Builder;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{Fixture, NotOffered, Violation};
 
@@ -52,6 +55,33 @@ impl<'a> Case<'a> {
     pub(crate) async fn client_of(&self, namespace: &str) -> Result<Client> {
         let driver = self.bounded("driver", self.fixture.driver(namespace)).await?;
         Ok(Client { driver, clause: self.clause })
+    }
+
+    /// Does something with a client of which nothing is left afterwards, as of a killed process: no
+    /// task, no timer and no connection, for the runtime that they were made on is gone.
+    pub(crate) async fn in_a_process_that_ends<T: Send>(
+        &self,
+        work: impl AsyncFnOnce(Client) -> Result<T> + Send,
+    ) -> Result<T> {
+        let process = || {
+            let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+            let runtime = runtime.expect("a runtime for the client");
+            let result = runtime.block_on(async {
+                let result = work(self.client().await?).await;
+                Ok((result?, Instant::now()))
+            });
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            result
+        };
+        match thread::scope(|scope| scope.spawn(process).join()) {
+            Ok(result) => {
+                let (result, ended_at) = result?;
+                // At once, unless the clock of this runtime is paused and has to catch up.
+                sleep_until(ended_at).await;
+                Ok(result)
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     }
 
     pub(crate) async fn unaffected(&self) -> Result<Option<Client>> {
@@ -126,6 +156,16 @@ impl Client {
 
     pub(crate) async fn list(&self) -> Result<Vec<Instance>> {
         self.call("list", self.driver.list()).await
+    }
+
+    /// Registers them, some at a time.
+    pub(crate) async fn register_all<'b>(
+        &self,
+        instances: impl IntoIterator<Item = &'b Instance>,
+        lease: Duration,
+    ) -> Result<()> {
+        let calls = stream::iter(instances).map(|instance| self.register(instance, lease));
+        calls.buffer_unordered(16).try_collect().await
     }
 
     /// The list by id; what stands in it twice is here once.
@@ -216,6 +256,11 @@ pub(crate) fn is_outage(kind: ErrorKind) -> bool {
 /// A fresh instance of a service.
 pub(crate) fn instance(service: &str) -> Instance {
     Instance::new(service, "http://10.0.0.7:8885").expect("a plain name and URL")
+}
+
+/// Many instances of one service.
+pub(crate) fn instances(count: usize, service: &str) -> Vec<Instance> {
+    (0..count).map(|_| instance(service)).collect()
 }
 
 /// The same instance with another URL.

@@ -157,6 +157,10 @@ impl<'a> Follower<'a> {
         self.must_stay.iter().filter(|id| self.view.contains_key(*id))
     }
 
+    pub(crate) fn has_snapshot(&self) -> bool {
+        self.has_snapshot
+    }
+
     pub(crate) fn has<'b>(&self, all: impl IntoIterator<Item = &'b Instance>) -> bool {
         all.into_iter().all(|instance| self.view.contains_key(instance.id()))
     }
@@ -216,6 +220,19 @@ impl<'a> Follower<'a> {
             format!("an `Err` within {within:?} of the loss of contact"),
             "no item, or only events",
         )
+    }
+
+    /// Reads until something comes that is no `Err`.
+    pub(crate) async fn until_event(&mut self, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        while let Some(item) = self.next(deadline).await? {
+            match item {
+                Item::Event(_) => return Ok(()),
+                Item::Lost(_) => sleep(PACE).await,
+            }
+        }
+        let expected = format!("`watch` to go on within {within:?} once there is contact");
+        self.fail(expected, "nothing, or only `Err` items")
     }
 
     /// Requires silence, or further `Err` items, for a while.

@@ -36,6 +36,7 @@
 ///
 /// - `watch`: the driver has none, so that core polls it;
 /// - `interrupt`, `wipe`, `refuse_writes`, `write_unreadable`: the fixture does not offer the hook;
+/// - `dots`: the namespaces `.` and `..` cannot be told, as in the path of an HTTP URL;
 /// - `clause_01` to `clause_15`: the backend cannot keep the clause, by its nature.
 ///
 /// Another name does not compile, and a hook that is neither offered nor named here fails its
@@ -47,19 +48,25 @@ macro_rules! conformance {
             $($(let () = $crate::__private::may_be_left_out::$name;)*)?
         };
 
-        // The needs of a test are three names; whichever of them is left out has it ignored.
+        // The needs of a test are four names; whichever of them is left out has it ignored.
         macro_rules! gosd_conformance_test {
             $($(
-                ([$name $b:tt $c:tt] $test:ident) => {
+                ([$name $b:tt $c:tt $d:tt] $test:ident) => {
                     $crate::__test!($test, $fixture, #[ignore = $reason]);
                 };
-                ([$a:tt $name $c:tt] $test:ident) => {
+                ([$a:tt $name $c:tt $d:tt] $test:ident) => {
                     $crate::__test!($test, $fixture, #[ignore = $reason]);
                 };
-                ([$a:tt $b:tt $name] $test:ident) => {
+                ([$a:tt $b:tt $name $d:tt] $test:ident) => {
+                    $crate::__test!($test, $fixture, #[ignore = $reason]);
+                };
+                ([$a:tt $b:tt $c:tt $name] $test:ident) => {
                     $crate::__test!($test, $fixture, #[ignore = $reason]);
                 };
             )*)?
+            ([$a:tt $b:tt $c:tt slow] $test:ident) => {
+                $crate::__test!($test, $fixture, #[ignore = "it takes more than a minute"]);
+            };
             ($needs:tt $test:ident) => {
                 $crate::__test!($test, $fixture);
             };
@@ -83,44 +90,56 @@ macro_rules! __test {
     };
 }
 
-/// The one list of all tests, each with what it needs: its clause, and up to two of the hooks.
+/// The one list of all tests, each with what it needs: its clause, and up to three of the hooks; `slow` runs only when asked for, and
+/// `many` is for whoever has many drivers to test.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __for_each_clause {
     ($test:ident) => {
-        $test!([clause_01 _ _] clause_01_twice_is_once);
-        $test!([clause_01 _ _] clause_01_register_restarts_the_lease);
-        $test!([clause_02 _ _] clause_02_register_is_visible_at_once);
-        $test!([clause_03 _ _] clause_03_deregister_removes_one);
-        $test!([clause_03 _ _] clause_03_absent_is_success);
-        $test!([clause_04 _ _] clause_04_expired_is_not_listed);
-        $test!([clause_04 _ _] clause_04_only_the_expired_are_removed);
-        $test!([clause_05 _ _] clause_05_renewed_stays);
-        $test!([clause_05 watch _] clause_05_renewed_stays_for_watchers);
-        $test!([clause_05 _ _] clause_05_renewal_restores_what_was_removed);
-        $test!([clause_05 wipe _] clause_05_renewal_restores_what_was_lost);
-        $test!([clause_06 _ _] clause_06_nothing_is_an_empty_list);
-        $test!([clause_06 interrupt _] clause_06_a_failure_is_an_error);
-        $test!([clause_07 watch _] clause_07_snapshot_comes_first);
-        $test!([clause_07 watch _] clause_07_every_change_follows);
-        $test!([clause_07 watch _] clause_07_a_burst_arrives_whole);
-        $test!([clause_07 watch _] clause_07_no_gap_after_the_snapshot);
-        $test!([clause_07 watch _] clause_07_a_slow_reader_misses_nothing);
-        $test!([clause_07 watch wipe] clause_07_a_wipe_reaches_watchers);
-        $test!([clause_08 watch _] clause_08_expiry_reaches_watchers);
-        $test!([clause_09 watch interrupt] clause_09_lost_contact_is_an_error);
-        $test!([clause_09 watch interrupt] clause_09_an_outage_leaves_no_gap);
-        $test!([clause_09 watch _] clause_09_dropped_watches_are_freed);
-        $test!([clause_10 _ _] clause_10_a_dropped_call_is_whole_or_nothing);
-        $test!([clause_10 watch _] clause_10_watchers_see_what_dropped_calls_did);
-        $test!([clause_11 _ _] clause_11_concurrent_registrations);
-        $test!([clause_12 _ _] clause_12_odd_values_survive);
-        $test!([clause_12 watch _] clause_12_odd_values_survive_watching);
-        $test!([clause_13 _ _] clause_13_namespaces_are_apart);
-        $test!([clause_13 watch _] clause_13_watches_are_apart);
-        $test!([clause_14 write_unreadable _] clause_14_unreadable_hides_nothing);
-        $test!([clause_14 watch write_unreadable] clause_14_unreadable_stops_no_watch);
-        $test!([clause_15 refuse_writes _] clause_15_refused_writes_are_no_deaths);
-        $test!([clause_15 watch refuse_writes] clause_15_watchers_outlast_refused_writes);
+        $test!([clause_01 _ _ _] clause_01_twice_is_once);
+        $test!([clause_01 _ _ _] clause_01_register_restarts_the_lease);
+        $test!([clause_02 _ _ _] clause_02_register_is_visible_at_once);
+        $test!([clause_02 many _ _] clause_02_thousands_are_listed);
+        $test!([clause_03 _ _ _] clause_03_deregister_removes_one);
+        $test!([clause_03 _ _ _] clause_03_absent_is_success);
+        $test!([clause_04 _ _ _] clause_04_expired_is_not_listed);
+        $test!([clause_04 _ _ _] clause_04_only_the_expired_are_removed);
+        $test!([clause_04 _ _ slow] clause_04_long_leases_last);
+        $test!([clause_05 _ _ _] clause_05_renewed_stays);
+        $test!([clause_05 watch _ _] clause_05_renewed_stays_for_watchers);
+        $test!([clause_05 _ _ _] clause_05_renewal_hides_nothing);
+        $test!([clause_05 watch _ _] clause_05_renewal_hides_nothing_from_watchers);
+        $test!([clause_05 _ _ _] clause_05_renewal_restores_what_was_removed);
+        $test!([clause_05 wipe _ _] clause_05_renewal_restores_what_was_lost);
+        $test!([clause_06 _ _ _] clause_06_nothing_is_an_empty_list);
+        $test!([clause_06 interrupt _ _] clause_06_a_failure_is_an_error);
+        $test!([clause_07 watch _ _] clause_07_snapshot_comes_first);
+        $test!([clause_07 watch many _] clause_07_a_large_snapshot_is_whole);
+        $test!([clause_07 watch _ _] clause_07_every_change_follows);
+        $test!([clause_07 watch _ _] clause_07_a_burst_arrives_whole);
+        $test!([clause_07 watch _ _] clause_07_no_gap_after_the_snapshot);
+        $test!([clause_07 watch _ _] clause_07_a_slow_reader_misses_nothing);
+        $test!([clause_07 watch wipe _] clause_07_a_wipe_reaches_watchers);
+        $test!([clause_08 watch _ _] clause_08_expiry_reaches_watchers);
+        $test!([clause_08 watch _ _] clause_08_expiry_passes_no_watcher_by);
+        $test!([clause_09 watch interrupt _] clause_09_lost_contact_is_an_error);
+        $test!([clause_09 watch interrupt _] clause_09_opened_without_contact);
+        $test!([clause_09 watch interrupt _] clause_09_an_outage_leaves_no_gap);
+        $test!([clause_09 watch interrupt wipe] clause_09_a_loss_during_an_outage_is_noticed);
+        $test!([clause_09 watch _ _] clause_09_dropped_watches_are_freed);
+        $test!([clause_10 _ _ _] clause_10_a_dropped_call_is_whole_or_nothing);
+        $test!([clause_10 watch _ _] clause_10_watchers_see_what_dropped_calls_did);
+        $test!([clause_10 _ _ _] clause_10_a_dropped_register_undoes_no_goodbye);
+        $test!([clause_10 _ _ _] clause_10_no_call_holds_the_thread);
+        $test!([clause_11 _ _ _] clause_11_concurrent_registrations);
+        $test!([clause_12 _ _ _] clause_12_odd_values_survive);
+        $test!([clause_12 watch _ _] clause_12_odd_values_survive_watching);
+        $test!([clause_13 _ _ _] clause_13_namespaces_are_apart);
+        $test!([clause_13 dots _ _] clause_13_dots_are_names);
+        $test!([clause_13 watch _ _] clause_13_watches_are_apart);
+        $test!([clause_14 write_unreadable _ _] clause_14_unreadable_hides_nothing);
+        $test!([clause_14 watch write_unreadable _] clause_14_unreadable_stops_no_watch);
+        $test!([clause_15 refuse_writes _ _] clause_15_refused_writes_are_no_deaths);
+        $test!([clause_15 watch refuse_writes _] clause_15_watchers_outlast_refused_writes);
     };
 }

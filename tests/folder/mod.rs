@@ -2,41 +2,45 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use gosd_core::{
     BoxFuture, Driver, DriverUrl, Error, ErrorKind, Instance, InstanceId, Result, async_trait,
 };
+use tokio::sync::Mutex;
 
 /// Opens `folder:path[?namespace=name]`. Judges the URL, and touches nothing yet.
 pub fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
     Box::pin(async move {
         let url = DriverUrl::parse(url)?;
         url.allow_keys(&["namespace"])?;
-        let path = Path::new(url.path()).join(url.namespace()?);
-        Ok(Arc::new(Folder { path }) as Arc<dyn Driver>)
+        if url.has_authority() || url.path().is_empty() {
+            return Err(Error::new(ErrorKind::Config, "expected folder:path[?namespace=name]"));
+        }
+        // Not the name alone, for `..` is one too.
+        let path = Path::new(url.path()).join(format!("{}.d", url.namespace()?));
+        Ok(Arc::new(Folder { path, turn: Arc::default() }) as Arc<dyn Driver>)
     })
 }
 
 struct Folder {
     path: PathBuf,
+    /// Held by the work that is under way, even when the call that asked for it was dropped.
+    turn: Arc<Mutex<()>>,
 }
 
-/// Numbers the drafts of this process, of which two may be for one id.
-static DRAFTS: AtomicU64 = AtomicU64::new(0);
+/// Where a record is written before it takes its place; only one process writes at a time.
+const DRAFT: &str = "new.draft";
 
 #[async_trait]
 impl Driver for Folder {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
         let (name, json) = (file_name(instance.id()), instance.to_json());
         self.run(move |folder| {
-            fs::create_dir_all(folder)?;
-            let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
-            let draft = folder.join(format!("{name}.{}-{number}", std::process::id()));
+            let draft = folder.join(DRAFT);
             fs::write(&draft, json)?;
             File::options().write(true).open(&draft)?.set_modified(SystemTime::now() + ttl)?;
-            // Readers see the record as it was, or as it is: never a part of it.
+            // Whoever is killed leaves the record as it was, or as it is: never a part of it.
             fs::rename(&draft, folder.join(name))
         })
         .await
@@ -53,25 +57,22 @@ impl Driver for Folder {
 
     async fn list(&self) -> Result<Vec<Instance>> {
         self.run(|folder| {
-            let files = match fs::read_dir(folder) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-                files => files?,
-            };
+            // Fails where nobody can renew, instead of taking the living for dead.
+            fs::write(folder.join(DRAFT), "as much as a record")?;
             let now = SystemTime::now();
             let mut instances = Vec::new();
-            for file in files {
+            for file in fs::read_dir(folder)? {
                 let path = file?.path();
-                if path.extension().is_some() {
-                    continue; // a draft
+                if path.extension().is_some() || !path.is_file() {
+                    continue; // the draft, the lock, or nothing of ours
                 }
-                let (expires_at, json) = match read(&path) {
-                    // Removed since the folder was read.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    record => record?,
-                };
-                match Instance::from_json(&json) {
-                    Ok(instance) if expires_at > now => instances.push(instance),
-                    Ok(_) => {}
+                if fs::metadata(&path)?.modified()? <= now {
+                    // Nobody can have renewed it since: the folder is locked.
+                    fs::remove_file(&path)?;
+                    continue;
+                }
+                match Instance::from_json(str::from_utf8(&fs::read(&path)?).unwrap_or_default()) {
+                    Ok(instance) => instances.push(instance),
                     // One bad record does not hide the others.
                     Err(error) => tracing::warn!(path = %path.display(), %error, "skipped"),
                 }
@@ -87,39 +88,39 @@ impl Driver for Folder {
 }
 
 impl Folder {
-    /// Does work that blocks where it may.
+    /// Does work that blocks where it may, with the folder locked. What has begun goes on when the
+    /// call is dropped, so the next call waits for it: it undoes nothing that comes later.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let path = self.path.clone();
-        let result = tokio::task::spawn_blocking(move || work(&path)).await;
-        let error = match result {
+        let (path, turn) = (self.path.clone(), Arc::clone(&self.turn).lock_owned().await);
+        let locked = move || {
+            let _turn = turn;
+            // The folder for all namespaces is the user's: if it is missing, something is wrong.
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            let lock = File::create(path.join("all.lock"))?;
+            lock.lock()?;
+            work(&path)
+        };
+        let error = match tokio::task::spawn_blocking(locked).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
             Err(ended) => io::Error::other(ended),
         };
-        let path = self.path.display();
-        Err(match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                Error::new(ErrorKind::Denied, format!("permission denied on the folder {path}"))
-            }
-            _ => Error::new(ErrorKind::Unavailable, format!("cannot use the folder {path}")),
-        }
-        .caused_by(error))
+        // Permissions too: while nobody can write, the registry is out of contact.
+        let message = format!("cannot write into the folder {}", self.path.display());
+        Err(Error::new(ErrorKind::Unavailable, message).caused_by(error))
     }
 }
 
-/// When the lease ends, and the JSON of the instance.
-fn read(path: &Path) -> io::Result<(SystemTime, String)> {
-    Ok((fs::metadata(path)?.modified()?, fs::read_to_string(path)?))
-}
-
-/// Any id as a file name without a dot.
+/// A short file name for any id; the id itself stands in the file. (128-bit FNV-1a.)
 fn file_name(id: &InstanceId) -> String {
-    let encoded = |byte: u8| match byte {
-        b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(byte).to_string(),
-        _ => format!("%{byte:02x}"),
-    };
-    id.as_str().bytes().map(encoded).collect()
+    let hash = id.as_str().bytes().fold(0x6c62272e07bb014262b821756295c58d_u128, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul((1 << 88) + 0x13b)
+    });
+    format!("{hash:032x}")
 }

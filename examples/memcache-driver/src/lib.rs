@@ -14,6 +14,9 @@ use tokio::sync::{MappedMutexGuard, MutexGuard};
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 /// The longest expiry, in seconds: memcached takes a greater number for a date.
 const LONGEST: u64 = 30 * 24 * 60 * 60;
+/// The longest id in a key, which has 250 bytes, 64 of them for the namespace.
+const LONGEST_ID: usize = 150;
+const PRIME: u128 = (1 << 88) + 0x13b;
 /// How many keys one question holds: it has to fit into the socket's buffer, because the server reads
 /// no more of it while its answers wait to be read.
 const BATCH: usize = 100;
@@ -145,7 +148,14 @@ impl Memcache {
     }
 
     fn key_of(&self, id: &InstanceId) -> String {
-        format!("{}/id/{}", self.namespace, utf8_percent_encode(id.as_str(), ENCODED))
+        let encoded = utf8_percent_encode(id.as_str(), ENCODED).to_string();
+        if encoded.len() <= LONGEST_ID {
+            return format!("{}/id/{encoded}", self.namespace);
+        }
+        // 128-bit FNV-1a; the id itself stands in the item, and no id that fits begins so.
+        let mix = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(PRIME);
+        let hash = encoded.bytes().fold(0x6c62272e07bb014262b821756295c58d, mix);
+        format!("{}/id/%{hash:032x}", self.namespace)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_memcached::{AsciiProtocol, Client, MetaProtocol};
-use gosd_core::{Driver, ErrorKind, Instance, InstanceId, async_trait};
+use gosd_core::{Driver, ErrorKind, Instance, async_trait};
 use gosd_testkit::{Fixture, NotOffered};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, clock_gettime};
@@ -204,9 +204,6 @@ async fn what_cannot_work_says_so() {
     }
     let server = Memcached::start().await;
     let driver = server.driver("shop").await;
-    let id = InstanceId::from(format!("mail-{}", "\u{1f511}".repeat(48)));
-    let instance = Instance::from_parts(id, "mail", "http://h", Default::default());
-    assert_eq!(driver.register(&instance, LEASE).await.unwrap_err().kind(), ErrorKind::Config);
     server.client().await.set("shop/index", "a picture", None, None).await.unwrap();
     assert_eq!(driver.list().await.unwrap_err().kind(), ErrorKind::Data);
     let users = tempfile::NamedTempFile::new().unwrap();

@@ -5,6 +5,7 @@ use super::fixture::Served;
 gosd_testkit::conformance!(
     Served::over_memory().await,
     without: [
+        dots = "in the path of a URL they are no names",
         write_unreadable = "the in-memory driver holds instances, not texts",
     ],
 );
@@ -15,6 +16,7 @@ mod polled {
     gosd_testkit::conformance!(
         Served::over_a_driver_without_watch().await,
         without: [
+            dots = "in the path of a URL they are no names",
             write_unreadable = "the in-memory driver holds instances, not texts",
         ],
     );
@@ -26,6 +28,7 @@ mod tls {
     gosd_testkit::conformance!(
         Served::over_memory_by_tls().await.silent(),
         without: [
+            dots = "in the path of a URL they are no names",
             write_unreadable = "the in-memory driver holds instances, not texts",
         ],
     );
@@ -36,7 +39,10 @@ mod sqlite {
 
     gosd_testkit::conformance!(
         Served::over_sqlite().await,
-        without: [refuse_writes = "the fixture does not refuse writes yet"],
+        without: [
+            dots = "in the path of a URL they are no names",
+            refuse_writes = "the fixture does not refuse writes yet",
+        ],
     );
 }
 
@@ -45,7 +51,10 @@ mod redis {
 
     gosd_testkit::conformance!(
         Served::over_redis().await.silent(),
-        without: [refuse_writes = "the fixture does not refuse writes yet"],
+        without: [
+            dots = "in the path of a URL they are no names",
+            refuse_writes = "the fixture does not refuse writes yet",
+        ],
     );
 }
 
@@ -54,6 +63,9 @@ mod redis_cut_off {
 
     gosd_testkit::conformance!(
         Served::over_redis_that_can_be_cut_off().await,
-        without: [refuse_writes = "the fixture does not refuse writes yet"],
+        without: [
+            dots = "in the path of a URL they are no names",
+            refuse_writes = "the fixture does not refuse writes yet",
+        ],
     );
 }

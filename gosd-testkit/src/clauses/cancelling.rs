@@ -1,6 +1,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use gosd_core::Instance;
@@ -10,6 +11,10 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::case::{CALL, Case, Client, GRACE, LONG, PACE, Result, SLACK, instance, moved};
 use crate::follower::{Follower, shown};
 use crate::{Fixture, Violation};
+
+/// How long a poll with a few records may take at most. What blocks takes longer even if it only
+/// waits for a disk that turns; what computes takes far less.
+const HELD: Duration = Duration::from_millis(1);
 
 /// Clause 10: a call dropped at any point leaves the record, its lease included, as before or as
 /// after, and the driver working.
@@ -30,6 +35,63 @@ pub async fn clause_10_watchers_see_what_dropped_calls_did(
     let mut follower = Follower::start(&other).await?;
     drop_everywhere(&case, &client, &other).await?;
     follower.settle(&client, SLACK).await
+}
+
+/// Clause 10: a `register` that was dropped does not undo the `deregister` after it.
+pub async fn clause_10_a_dropped_register_undoes_no_goodbye(
+    fixture: &dyn Fixture,
+) -> Result<(), Violation> {
+    let case = Case::new(10, fixture);
+    let (client, other) = (case.client().await?, case.client().await?);
+    for cut in cuts() {
+        let [new, renewed] = [instance("mail"), instance("mail")];
+        client.register(&renewed, LONG).await?;
+        for leaves in [&new, &renewed] {
+            drop_at(cut, client.driver.register(leaves, LONG)).await;
+            client.deregister(leaves.id()).await?;
+        }
+    }
+    // What a dropped call left running has come to its end by then.
+    sleep(Duration::from_secs(1)).await;
+    other.expect("after `deregister` of all whose `register` was dropped", &[]).await
+}
+
+/// Clause 10: no call holds the thread that polls it, or nobody could bound it.
+pub async fn clause_10_no_call_holds_the_thread(fixture: &dyn Fixture) -> Result<(), Violation> {
+    const CALLS: usize = 50;
+    let case = Case::new(10, fixture);
+    let client = case.client().await?;
+    let mail = instance("mail");
+    // The fastest of many, because on a busy machine the thread may be stopped in any one.
+    let mut fastest = [Duration::MAX; 3];
+    for _ in 0..CALLS {
+        let driver = &client.driver;
+        fastest[0] = longest_poll(driver.register(&mail, LONG)).await.min(fastest[0]);
+        fastest[1] = longest_poll(driver.list()).await.min(fastest[1]);
+        fastest[2] = longest_poll(driver.deregister(mail.id())).await.min(fastest[2]);
+    }
+    for (name, held) in ["register", "list", "deregister"].into_iter().zip(fastest) {
+        if held >= HELD {
+            let expected = format!("`{name}` to hold the thread for less than {HELD:?}");
+            return case.fail(expected, format!("{held:?} in the fastest of {CALLS} calls"));
+        }
+    }
+    Ok(())
+}
+
+/// How long the longest poll of a call took, by the clock on the wall.
+async fn longest_poll(call: impl Future) -> Duration {
+    let mut call = pin!(call);
+    let mut longest = Duration::ZERO;
+    let polled = poll_fn(|cx| {
+        let begun = std::time::Instant::now();
+        let poll = call.as_mut().poll(cx).map(drop);
+        longest = longest.max(begun.elapsed());
+        poll
+    });
+    // What comes of the call is for other tests.
+    let _ = timeout(CALL, polled).await;
+    longest
 }
 
 /// Where a call is dropped.

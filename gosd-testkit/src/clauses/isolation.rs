@@ -29,6 +29,28 @@ pub async fn clause_13_namespaces_are_apart(fixture: &dyn Fixture) -> Result<(),
     client.expect("after all of the others were used", &[&shared]).await
 }
 
+/// Clause 13: `.` and `..` are namespaces like any other, wherever a name becomes a path.
+pub async fn clause_13_dots_are_names(fixture: &dyn Fixture) -> Result<(), Violation> {
+    let case = Case::new(13, fixture);
+    let client = case.client().await?;
+    client.register(&instance("mail"), LONG).await?;
+    for (name, others) in [(".", ["..", "..."]), ("..", [".", "..."])] {
+        let dotted = case.client_of(name).await?;
+        let own = instance("dots");
+        dotted.register(&own, LONG).await?;
+        if !dotted.lists(own.id()).await? {
+            return case.fail(format!("what is registered in namespace {name:?}"), "its absence");
+        }
+        for other in others.iter().copied().chain([case.namespace.as_str()]) {
+            if case.client_of(other).await?.lists(own.id()).await? {
+                return case.fail(format!("nothing of {name:?} in {other:?}"), shown(&own));
+            }
+        }
+        dotted.deregister(own.id()).await?;
+    }
+    Ok(())
+}
+
 /// Clause 13: `watch` sees its own namespace only. Needs a watch.
 pub async fn clause_13_watches_are_apart(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(13, fixture);
@@ -68,8 +90,11 @@ fn speaks_of(event: &Event, instance: &gosd_core::Instance) -> bool {
 /// case's own.
 async fn others(case: &Case<'_>) -> Result<Vec<(String, Client)>> {
     let own = &case.namespace;
+    let longest = |end| format!("{own}{}{end}", ".".repeat(63 - own.len()));
     let mut others = Vec::new();
     for name in [
+        longest("a"),
+        longest("b"),
         format!("{own}-1"),
         format!("{own}."),
         format!("{own}_meta"),
@@ -90,9 +115,12 @@ pub async fn clause_14_unreadable_hides_nothing(fixture: &dyn Fixture) -> Result
     let case = Case::new(14, fixture);
     let client = case.client().await?;
     let [before, after] = [instance("a"), instance("z").with_metadata("zone", "b")];
+    let expires = instance("z");
     client.register(&before, LONG).await?;
     case.write_unreadable().await?;
     require(&case, &client.view().await?, &[&before])?;
+    client.register(&expires, case.lease()).await?;
+    client.expect_expiry(expires.id(), Instant::now(), case.lease()).await?;
     client.register(&after, LONG).await?;
     require(&case, &client.view().await?, &[&before, &after])?;
     client.deregister(before.id()).await?;
@@ -104,11 +132,14 @@ pub async fn clause_14_unreadable_hides_nothing(fixture: &dyn Fixture) -> Result
 pub async fn clause_14_unreadable_stops_no_watch(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(14, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);
-    let [before, after] = [instance("a"), instance("z")];
+    let [before, after, expires] = ["a", "z", "z"].map(instance);
     writer.register(&before, LONG).await?;
     let mut follower = Follower::start(&watcher).await?;
     case.write_unreadable().await?;
     writer.register(&after, LONG).await?;
+    writer.register(&expires, case.lease()).await?;
+    follower.settle(&writer, SLACK).await?;
+    writer.expect_expiry(expires.id(), Instant::now(), case.lease()).await?;
     follower.settle(&writer, SLACK).await?;
     require(&case, &follower.view, &[&before, &after])?;
     let snapshot = Follower::start(&watcher).await?;

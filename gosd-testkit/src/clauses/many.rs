@@ -2,14 +2,44 @@ use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use gosd_core::Instance;
 use tokio::task::JoinSet;
 
-use crate::case::{Case, Client, LONG, Result, difference, instance, view_of};
+use crate::case::{Case, Client, LONG, Result, difference, instances, moved, view_of};
+use crate::follower::Follower;
 use crate::{Fixture, Violation};
+
+/// Clause 2: each of 2,500 registrations is in `list`, whatever a page or a message holds.
+pub async fn clause_02_thousands_are_listed(fixture: &dyn Fixture) -> Result<(), Violation> {
+    let case = Case::new(2, fixture);
+    let (client, other) = (case.client().await?, case.client().await?);
+    let all = thousands();
+    client.register_all(&all, LONG).await?;
+    expect_once_each(&case, &other, &all).await
+}
+
+/// Clause 7: 2,500 instances are in one `Reset`, every one. Needs a watch.
+pub async fn clause_07_a_large_snapshot_is_whole(fixture: &dyn Fixture) -> Result<(), Violation> {
+    let case = Case::new(7, fixture);
+    let (client, other) = (case.client().await?, case.client().await?);
+    let all = thousands();
+    client.register_all(&all, LONG).await?;
+    let follower = Follower::start(&other).await?;
+    match difference(&view_of(all), &follower.view) {
+        None => Ok(()),
+        Some(came) => case.fail("a `Reset` with all 2,500 that are registered", came),
+    }
+}
+
+/// Instances of some 5 MB in all, because messages have a limit too.
+fn thousands() -> Vec<Instance> {
+    let path = "p".repeat(1_800);
+    let with_path = |instance| moved(&instance, &format!("http://10.0.0.7:25/{path}"));
+    instances(2_500, "mail").into_iter().map(with_path).collect()
+}
 
 /// Clause 11: of 100 registrations by two clients at once, each is listed, once.
 pub async fn clause_11_concurrent_registrations(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(11, fixture);
     let clients = [case.client().await?, case.client().await?];
-    let all: Vec<Instance> = (0..100).map(|_| instance("mail")).collect();
+    let all = instances(100, "mail");
     // Tasks, so that the driver is used from several threads too.
     let mut calls = JoinSet::new();
     for (n, instance) in all.iter().cloned().enumerate() {

@@ -12,6 +12,7 @@ mod many;
 mod outages;
 mod records;
 mod refusals;
+mod renewals;
 mod values;
 mod watching;
 
@@ -22,5 +23,6 @@ pub use many::*;
 pub use outages::*;
 pub use records::*;
 pub use refusals::*;
+pub use renewals::*;
 pub use values::*;
 pub use watching::*;

@@ -11,10 +11,16 @@ pub async fn clause_01_twice_is_once(fixture: &dyn Fixture) -> Result<(), Violat
     let client = case.client().await?;
     let plain = instance("mail");
     let rich = moved(&plain, "http://10.0.0.8:25").with_metadata("zone", "b");
+    let other = moved(&plain, rich.url()).with_metadata("rack", "7");
+    let (id, metadata) = (plain.id().clone(), other.metadata().clone());
+    let post = Instance::from_parts(id, "post", other.url(), metadata);
     for (when, now) in [
         ("after the first `register`", &plain),
         ("after the same again", &plain),
         ("after `register` with another URL and metadata", &rich),
+        ("after the same with metadata again", &rich),
+        ("after `register` with other metadata alone", &other),
+        ("after `register` with another service", &post),
         ("after `register` without metadata again", &plain),
     ] {
         client.register(now, LONG).await?;

@@ -68,6 +68,8 @@ fn odd_instances() -> Vec<Instance> {
         "http://h/%00%2F%zz%",
         "http://h/schlüssel/鍵/\u{1f511}?\u{e4}=a\u{308}",
         "http://user:pass@[fe80::1]:8080/$HOME/${x}/$(y)",
+        "http://h",
+        "HTTP://Host.Example:80?Q",
         "http://h?*=%25s&amp;&_=+,:@!~",
         "grpc+tls.v2://h:1",
         &longest_url,
@@ -100,6 +102,8 @@ fn odd_instances() -> Vec<Instance> {
     all.extend([cases, many, large]);
     // Other software's ids: the part after the last hyphen is free, as long as it has none.
     let longest_id = format!("mail-{}", "i".repeat(200 - "mail-".len()));
+    let longest_encoded = format!("mail-{}", "/".repeat(200 - "mail-".len()));
+    let longest_encoded_too = format!("mail-{}.", "/".repeat(199 - "mail-".len()));
     for id in [
         "mail-1",
         "mail-20160315122936.17256541",
@@ -110,6 +114,8 @@ fn odd_instances() -> Vec<Instance> {
         "mail-A",
         "mail-a",
         &longest_id,
+        &longest_encoded,
+        &longest_encoded_too,
     ] {
         let id = InstanceId::from(id);
         all.push(Instance::from_parts(id, "mail", "http://10.0.0.7:25", BTreeMap::new()));

@@ -5,7 +5,9 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use crate::case::{Case, Client, LONG, PACE, Result, SLACK, difference, instance, moved, view_of};
+use crate::case::{
+    Case, LONG, PACE, Result, SLACK, difference, instance, instances, moved, view_of,
+};
 use crate::follower::{Follower, Item, shown};
 use crate::{Fixture, Violation};
 
@@ -32,22 +34,39 @@ pub async fn clause_07_snapshot_comes_first(fixture: &dyn Fixture) -> Result<(),
     }
 }
 
-/// Clause 7: a new, a changed and a removed instance each reach `watch`. Needs a watch.
+/// Clause 7: a new, a changed and a removed instance each reach every `watch`, of one client and
+/// of another. Needs a watch.
 pub async fn clause_07_every_change_follows(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(7, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);
-    let mut follower = Follower::start(&watcher).await?;
+    let another = case.client().await?;
+    let mut followers = Vec::new();
+    for client in [&watcher, &watcher, &another] {
+        followers.push(Follower::start(client).await?);
+    }
     let plain = instance("mail");
     let rich = plain.clone().with_metadata("zone", "b");
     for now in [&plain, &moved(&plain, "http://10.0.0.8:25"), &rich, &plain] {
         writer.register(now, LONG).await?;
-        until_put(&mut follower, now).await?;
+        for follower in &mut followers {
+            until_put(follower, now).await?;
+        }
     }
     writer.deregister(plain.id()).await?;
-    // `Expire` is for a driver that cannot tell, too.
-    follower.until_gone(plain.id(), Instant::now() + SLACK).await?;
+    for follower in &mut followers {
+        // `Expire` is for a driver that cannot tell, too.
+        follower.until_gone(plain.id(), Instant::now() + SLACK).await?;
+    }
     writer.register(&plain, LONG).await?;
-    until_put(&mut follower, &plain).await
+    for follower in &mut followers {
+        until_put(follower, &plain).await?;
+    }
+    // The client that watches writes too.
+    watcher.deregister(plain.id()).await?;
+    for follower in &mut followers {
+        follower.until_gone(plain.id(), Instant::now() + SLACK).await?;
+    }
+    Ok(())
 }
 
 async fn until_put(follower: &mut Follower<'_>, instance: &Instance) -> Result<()> {
@@ -65,13 +84,17 @@ async fn until_put(follower: &mut Follower<'_>, instance: &Instance) -> Result<(
 pub async fn clause_07_a_burst_arrives_whole(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(7, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);
-    let leave: Vec<Instance> = (0..50).map(|_| instance("mail")).collect();
-    let come: Vec<Instance> = (0..50).map(|_| instance("user")).collect();
-    register_all(&writer, &leave).await?;
+    let (leave, come) = (instances(50, "mail"), instances(50, "user"));
+    writer.register_all(&leave, LONG).await?;
     let mut follower = Follower::start(&watcher).await?;
     let goodbyes = stream::iter(&leave).map(|gone| writer.deregister(gone.id()));
     let goodbyes = goodbyes.buffer_unordered(16).try_collect::<()>();
-    try_join(register_all(&writer, &come), goodbyes).await?;
+    try_join(writer.register_all(&come, LONG), goodbyes).await?;
+    // Some leave at once, and some come back at once.
+    for passing in &come[..5] {
+        writer.deregister(passing.id()).await?;
+    }
+    writer.register_all(&leave[..5], LONG).await?;
     follower.settle(&writer, SLACK * 2).await
 }
 
@@ -82,7 +105,7 @@ pub async fn clause_07_no_gap_after_the_snapshot(fixture: &dyn Fixture) -> Resul
     let case = Case::new(7, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);
     for round in 0..WATCHES {
-        let all: Vec<Instance> = (0..40).map(|_| instance("mail")).collect();
+        let all = instances(40, "mail");
         // Each round opens at another point of the writing.
         let open_after = round * 4;
         let (begin, begun) = oneshot::channel();
@@ -122,12 +145,15 @@ pub async fn clause_07_a_slow_reader_misses_nothing(
     let leaves = instance("gone");
     writer.register(&leaves, LONG).await?;
     let mut follower = Follower::start(&watcher).await?;
+    let few = instances(50, "mail");
+    writer.register_all(&few, LONG).await?;
+    follower.settle(&writer, SLACK).await?;
     writer.deregister(leaves.id()).await?;
-    let few: Vec<Instance> = (0..50).map(|_| instance("mail")).collect();
+    follower.must_keep(&few);
     for change in 0..CHANGES / few.len() {
         let url = format!("http://10.0.0.7:{}", 1_000 + change);
         let moved: Vec<Instance> = few.iter().map(|instance| moved(instance, &url)).collect();
-        register_all(&writer, &moved).await?;
+        writer.register_all(&moved, LONG).await?;
     }
     follower.settle(&writer, SLACK * 3).await
 }
@@ -153,10 +179,4 @@ pub async fn clause_07_a_wipe_reaches_watchers(fixture: &dyn Fixture) -> Result<
         }
     }
     follower.settle(&writer, SLACK * 3).await
-}
-
-/// Registers them, some at a time.
-async fn register_all(client: &Client, instances: &[Instance]) -> Result<()> {
-    let calls = stream::iter(instances).map(|instance| client.register(instance, LONG));
-    calls.buffer_unordered(16).try_collect().await
 }

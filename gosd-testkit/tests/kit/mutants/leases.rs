@@ -1,8 +1,8 @@
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gosd_core::{Instance, InstanceId, Result, async_trait};
+use gosd_core::{Driver, Error, ErrorKind, Instance, InstanceId, Result, async_trait};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
@@ -153,5 +153,97 @@ impl Mutant for WritesTheLeaseLast {
         sound.register(instance, AGES).await?;
         yield_now().await;
         sound.register(instance, ttl).await
+    }
+}
+
+/// Ends a lease by a timer in the process that registered: after a `kill -9` none ever ends.
+#[derive(Default)]
+pub(crate) struct LeaseIsALocalTimer(Arc<Mutex<HashMap<InstanceId, u64>>>);
+
+#[async_trait]
+impl Mutant for LeaseIsALocalTimer {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        sound.register(instance, AGES).await?;
+        let (leases, records) = (Arc::clone(&self.0), sound.records.clone());
+        let id = instance.id().clone();
+        let number = {
+            let mut leases = leases.lock().unwrap();
+            let lease = leases.entry(id.clone()).or_default();
+            *lease += 1;
+            *lease
+        };
+        tokio::spawn(async move {
+            sleep(ttl).await;
+            if leases.lock().unwrap()[&id] != number {
+                return;
+            }
+            let all = records.list().await.unwrap_or_default();
+            if let Some(record) = all.iter().find(|record| *record.id() == id) {
+                // So that it expires now.
+                records.register(record, Duration::ZERO).await.unwrap();
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Has leases of whole seconds, and rounds down.
+#[derive(Default)]
+pub(crate) struct TruncatesLeases;
+
+#[async_trait]
+impl Mutant for TruncatesLeases {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        sound.register(instance, Duration::from_secs(ttl.as_secs())).await
+    }
+}
+
+/// Has a server that grants a minute at most, and asks for more.
+#[derive(Default)]
+pub(crate) struct CapsLeases;
+
+#[async_trait]
+impl Mutant for CapsLeases {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        sound.register(instance, ttl.min(Duration::from_secs(60))).await
+    }
+}
+
+/// Has a server that refuses leases of more than an hour.
+#[derive(Default)]
+pub(crate) struct RefusesLongLeases;
+
+#[async_trait]
+impl Mutant for RefusesLongLeases {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        if ttl > Duration::from_secs(3_600) {
+            return Err(Error::new(ErrorKind::Config, "the lease is too long"));
+        }
+        sound.register(instance, ttl).await
+    }
+}
+
+/// Looks for what has expired, and has it removed by a task that looks no more.
+#[derive(Default)]
+pub(crate) struct SweepsLater(Leases);
+
+#[async_trait]
+impl Mutant for SweepsLater {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        self.0.start(instance.id(), ttl);
+        sound.register(instance, ttl).await
+    }
+
+    async fn list(&self, sound: &Sound) -> Result<Vec<Instance>> {
+        let (expired, driver) = (self.0.expired(), Arc::clone(&sound.driver));
+        if !expired.is_empty() {
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(200)).await;
+                for id in expired {
+                    let _ = driver.deregister(&id).await;
+                }
+            });
+        }
+        sound.list().await
     }
 }

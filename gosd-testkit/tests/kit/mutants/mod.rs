@@ -1,8 +1,11 @@
 //! Drivers that are each broken in one way, most of them ways in which real ones are.
 
+mod contact;
+mod events;
 mod leases;
 mod records;
 mod refusals;
+mod renewals;
 mod values;
 mod watches;
 
@@ -27,6 +30,13 @@ impl Deref for Sound {
     }
 }
 
+pub(crate) type Items<'a> = BoxStream<'a, Result<Event>>;
+
+/// The items of the sound driver.
+fn items(sound: &Sound) -> Items<'_> {
+    sound.watch().expect("the sound driver has a watch")
+}
+
 /// What is broken: each method as it is, unless overridden. Clients of a namespace share one.
 #[async_trait]
 pub(crate) trait Mutant: Send + Sync + 'static {
@@ -42,8 +52,8 @@ pub(crate) trait Mutant: Send + Sync + 'static {
         sound.list().await
     }
 
-    fn watch<'a>(&'a self, sound: &'a Sound) -> BoxStream<'a, Result<Event>> {
-        sound.watch().expect("the sound driver has a watch")
+    fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
+        items(sound)
     }
 
     /// The namespace in which it works when told to work in one.
@@ -97,16 +107,30 @@ pub(crate) fn mutants() -> Vec<(&'static str, Make)> {
         records::{
             KeepsTheFirst, Appends, ReadsAReplica, AbsentIsAnError, RemovesByPrefix,
             FailureIsEmpty, EmptyIsAnError, NeverAnswers, WritesInTwoSteps, BreaksWhenDropped,
-            LosesTheCrowd, ListsSomeTwice,
+            LosesTheCrowd, ListsSomeTwice, FirstThousand, EmptyAfterAnOutage, FailsOnceAfterALoss,
+            LossIsClosed, WritesInTheBackground, BlocksTheThread,
         }
         leases::{
             KeepsTheLease, NeverExpires, ExpiresLate, OneLeaseForAll, CollectsTheLive,
-            CollectsInARace, OnlyExtends, WritesTheLeaseLast,
+            CollectsInARace, OnlyExtends, WritesTheLeaseLast, LeaseIsALocalTimer, TruncatesLeases,
+            CapsLeases, RefusesLongLeases, SweepsLater,
+        }
+        renewals::{
+            KeepsTheService, RenewsWithoutMetadata, MergesMetadata, IgnoresMetadata,
+            DeletesAndInserts, BlinksWhileRenewing, WritesInTwoStepsInATask,
         }
         watches::{
             NoSnapshot, SubscribesLate, FirstOfABatch, IgnoresOverflow, NoUpdates, SilentExpiry,
             ExpiryIsAGoodbye, OverlooksRenewals, SwallowsLoss, LossIsAnEmptyReset, ResumesWithAGap, NeverResumes,
             EndsAtOnce, LeaksWatches, AnnouncesSeparately,
+        }
+        events::{
+            OneWatcherGetsIt, ResetsInPieces, PutsLast, RemovesLast, ExpiresOneOfMany,
+            ListSweepsSilently, SnapshotWithTheDead, WatchHoldsTheConnection,
+        }
+        contact::{
+            ResumesAfterALoss, SleepsToBackOff, NoticesLate, ResumesBeforeTheSnapshot,
+            EmptyWithoutContact,
         }
         refusals::{
             ListsWhatIsLeft, RefusalIsUnseen, RefusalIsDenied, ExpiresMeanwhile, ExpiresAtOnce,
@@ -114,7 +138,8 @@ pub(crate) fn mutants() -> Vec<(&'static str, Make)> {
         }
         values::{
             CutsUrls, TrimsMetadata, FoldsCase, WatchesWithoutMetadata, OneNamespace,
-            NamespaceWithoutCase, UnreadableIsAnError, UnreadableEndsTheWatch,
+            NamespaceWithoutCase, CutsNamespaces, StripsDots, LowercasesHosts, UnreadableIsAnError,
+            UnreadableEndsTheWatch, UnreadableStopsExpiry,
         }
     }
 }

@@ -1,13 +1,14 @@
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gosd_core::{Error, ErrorKind, Instance, InstanceId, Result, async_trait};
+use futures_util::StreamExt;
+use gosd_core::{Error, ErrorKind, Event, Instance, InstanceId, Result, async_trait};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::{Mutant, Sound};
+use super::{Items, Mutant, Sound, items};
 
 /// Inserts, or ignores what is there already.
 #[derive(Default)]
@@ -182,5 +183,110 @@ impl Mutant for ListsSomeTwice {
             list.insert(20, list[19].clone());
         }
         Ok(list)
+    }
+}
+
+/// Reads one page, and takes it for all.
+#[derive(Default)]
+pub(crate) struct FirstThousand;
+
+#[async_trait]
+impl Mutant for FirstThousand {
+    async fn list(&self, sound: &Sound) -> Result<Vec<Instance>> {
+        let mut list = sound.list().await?;
+        list.truncate(1_000);
+        Ok(list)
+    }
+
+    fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
+        let cut = |item| match item {
+            Ok(Event::Reset(mut all)) => {
+                all.truncate(1_000);
+                Ok(Event::Reset(all))
+            }
+            other => other,
+        };
+        items(sound).map(cut).boxed()
+    }
+}
+
+/// Has an empty cache after a failure, and answers from it at first.
+#[derive(Default)]
+pub(crate) struct EmptyAfterAnOutage(AtomicBool);
+
+#[async_trait]
+impl Mutant for EmptyAfterAnOutage {
+    async fn list(&self, sound: &Sound) -> Result<Vec<Instance>> {
+        let list = sound.list().await;
+        let failed_before = self.0.swap(list.is_err(), Ordering::SeqCst);
+        if failed_before && list.is_ok() { Ok(Vec::new()) } else { list }
+    }
+}
+
+/// Fails once when it finds that the data is lost, which a driver may.
+#[derive(Default)]
+pub(crate) struct FailsOnceAfterALoss(Mutex<Vec<InstanceId>>);
+
+#[async_trait]
+impl Mutant for FailsOnceAfterALoss {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        if ttl >= Duration::from_secs(600) {
+            self.0.lock().unwrap().push(instance.id().clone());
+        }
+        sound.register(instance, ttl).await
+    }
+
+    async fn deregister(&self, sound: &Sound, id: &InstanceId) -> Result<()> {
+        self.0.lock().unwrap().retain(|other| other != id);
+        sound.deregister(id).await
+    }
+
+    async fn list(&self, sound: &Sound) -> Result<Vec<Instance>> {
+        let list = sound.list().await?;
+        let mut known = self.0.lock().unwrap();
+        if list.is_empty() && !std::mem::take(&mut *known).is_empty() {
+            return Err(Error::new(ErrorKind::Unavailable, "the data is lost"));
+        }
+        Ok(list)
+    }
+}
+
+/// Calls a lost connection closed, which is core's word for something else.
+#[derive(Default)]
+pub(crate) struct LossIsClosed;
+
+#[async_trait]
+impl Mutant for LossIsClosed {
+    async fn list(&self, sound: &Sound) -> Result<Vec<Instance>> {
+        sound.list().await.map_err(|_| Error::new(ErrorKind::Closed, "the connection is closed"))
+    }
+}
+
+/// Has a thread do the work, which nobody stops when the call is dropped.
+#[derive(Default)]
+pub(crate) struct WritesInTheBackground;
+
+#[async_trait]
+impl Mutant for WritesInTheBackground {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        let (driver, instance) = (Arc::clone(&sound.driver), instance.clone());
+        let work = tokio::spawn(async move {
+            sleep(Duration::from_millis(2)).await;
+            driver.register(&instance, ttl).await
+        });
+        work.await.expect("it does not panic")
+    }
+}
+
+/// Has a client library that is not asynchronous.
+#[derive(Default)]
+pub(crate) struct BlocksTheThread;
+
+#[async_trait]
+impl Mutant for BlocksTheThread {
+    #[expect(clippy::disallowed_methods, reason = "that is what is broken")]
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        std::thread::sleep(Duration::from_millis(1));
+        sound.register(instance, ttl).await
     }
 }

@@ -5,6 +5,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use gosd_core::{Driver, Error, Event, Instance, Memory, Result, async_trait};
 
+use super::leases::AGES;
 use super::{Mutant, Sound};
 
 fn rewritten(instance: &Instance, url: &str, metadata: impl Fn(&str) -> String) -> Instance {
@@ -90,6 +91,41 @@ impl Mutant for NamespaceWithoutCase {
     }
 }
 
+/// Has a column of 48 characters for what may have 64.
+#[derive(Default)]
+pub(crate) struct CutsNamespaces;
+
+impl Mutant for CutsNamespaces {
+    fn namespace(&self, asked: &str) -> String {
+        asked.chars().take(48).collect()
+    }
+}
+
+/// Makes a path of the name.
+#[derive(Default)]
+pub(crate) struct StripsDots;
+
+impl Mutant for StripsDots {
+    fn namespace(&self, asked: &str) -> String {
+        if asked.bytes().all(|byte| byte == b'.') { "/".to_owned() } else { asked.to_owned() }
+    }
+}
+
+/// Has a library for URLs, which makes others of them.
+#[derive(Default)]
+pub(crate) struct LowercasesHosts;
+
+#[async_trait]
+impl Mutant for LowercasesHosts {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        let url = instance.url();
+        let host = url.find("://").map_or(0, |at| at + 3);
+        let host_end = url[host..].find(['/', '?']).map_or(url.len(), |at| host + at);
+        let url = format!("{}{}", url[..host_end].to_ascii_lowercase(), &url[host_end..]);
+        sound.register(&rewritten(instance, &url, str::to_owned), ttl).await
+    }
+}
+
 /// A record that the driver cannot read, among those that it can.
 async fn unreadable(records: &Memory) -> Option<Error> {
     let records = records.list().await.ok()?;
@@ -120,5 +156,17 @@ impl Mutant for UnreadableEndsTheWatch {
                 None => item,
             });
         judged.boxed()
+    }
+}
+
+/// Gives up its sweep at the record that it cannot read.
+#[derive(Default)]
+pub(crate) struct UnreadableStopsExpiry;
+
+#[async_trait]
+impl Mutant for UnreadableStopsExpiry {
+    async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
+        let sweeps = unreadable(&sound.records).await.is_none();
+        sound.register(instance, if sweeps { ttl } else { AGES }).await
     }
 }

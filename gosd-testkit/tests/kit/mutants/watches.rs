@@ -4,20 +4,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::ready;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream;
 use futures_util::{FutureExt, StreamExt};
 use gosd_core::{Error, ErrorKind, Event, Instance, InstanceId, Result, async_trait};
 use tokio::sync::broadcast;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use super::{Mutant, Sound};
-
-type Items<'a> = BoxStream<'a, Result<Event>>;
-
-fn sound_items(sound: &Sound) -> Items<'_> {
-    sound.watch().expect("the sound driver has a watch")
-}
+use super::{Items, Mutant, Sound, items};
 
 /// Yields changes only.
 #[derive(Default)]
@@ -25,7 +19,7 @@ pub(crate) struct NoSnapshot;
 
 impl Mutant for NoSnapshot {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
-        sound_items(sound).skip(1).boxed()
+        items(sound).skip(1).boxed()
     }
 }
 
@@ -40,7 +34,7 @@ impl Mutant for SubscribesLate {
             for _ in 0..3 {
                 yield_now().await;
             }
-            let mut items = sound_items(sound);
+            let mut items = items(sound);
             let _ = items.next().await;
             stream::iter([list.map(Event::Reset)]).chain(items)
         };
@@ -54,7 +48,7 @@ pub(crate) struct FirstOfABatch;
 
 impl Mutant for FirstOfABatch {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
-        let batches = sound_items(sound).ready_chunks(1_024);
+        let batches = items(sound).ready_chunks(1_024);
         batches.map(|batch| batch.into_iter().next().expect("a batch holds something")).boxed()
     }
 }
@@ -70,7 +64,7 @@ impl Mutant for IgnoresOverflow {
             let again = matches!(item, Ok(Event::Reset(_))) && !std::mem::take(&mut first);
             ready(!again)
         };
-        sound_items(sound).filter(keep).boxed()
+        items(sound).filter(keep).boxed()
     }
 }
 
@@ -90,7 +84,7 @@ impl Mutant for NoUpdates {
                 _ => true,
             })
         };
-        sound_items(sound).filter(keep).boxed()
+        items(sound).filter(keep).boxed()
     }
 }
 
@@ -100,7 +94,7 @@ pub(crate) struct SilentExpiry;
 
 impl Mutant for SilentExpiry {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
-        sound_items(sound).filter(|item| ready(!matches!(item, Ok(Event::Expire(_))))).boxed()
+        items(sound).filter(|item| ready(!matches!(item, Ok(Event::Expire(_))))).boxed()
     }
 }
 
@@ -109,11 +103,11 @@ pub(crate) struct ExpiryIsAGoodbye;
 
 impl Mutant for ExpiryIsAGoodbye {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
-        let items = sound_items(sound).map(|item| match item {
+        let all = items(sound).map(|item| match item {
             Ok(Event::Expire(id)) => Ok(Event::Remove(id)),
             other => other,
         });
-        items.boxed()
+        all.boxed()
     }
 }
 
@@ -132,7 +126,7 @@ impl Mutant for OverlooksRenewals {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
         let expiries = stream::unfold((), async |()| {
             loop {
-                sleep(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(10)).await;
                 let mut leases = self.0.lock().unwrap();
                 let over = leases.iter().find(|(_, end)| **end <= Instant::now());
                 if let Some(id) = over.map(|(id, _)| id.clone()) {
@@ -141,7 +135,7 @@ impl Mutant for OverlooksRenewals {
                 }
             }
         });
-        stream::select(sound_items(sound), expiries).boxed()
+        stream::select(items(sound), expiries).boxed()
     }
 }
 
@@ -151,7 +145,7 @@ pub(crate) struct SwallowsLoss;
 
 impl Mutant for SwallowsLoss {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
-        let items = sound_items(sound).filter_map(async |item| match item {
+        let all = items(sound).filter_map(async |item| match item {
             Ok(Event::Resumed) => None,
             Ok(event) => Some(Ok(event)),
             Err(_) => {
@@ -159,7 +153,7 @@ impl Mutant for SwallowsLoss {
                 None
             }
         });
-        items.boxed()
+        all.boxed()
     }
 }
 
@@ -168,14 +162,14 @@ pub(crate) struct LossIsAnEmptyReset;
 
 impl Mutant for LossIsAnEmptyReset {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
-        let items = sound_items(sound).then(async |item| match item {
+        let all = items(sound).then(async |item| match item {
             Err(_) => {
                 sleep(Duration::from_millis(100)).await;
                 Ok(Event::Reset(Vec::new()))
             }
             Ok(event) => Ok(event),
         });
-        items.boxed()
+        all.boxed()
     }
 }
 
@@ -185,7 +179,7 @@ pub(crate) struct ResumesWithAGap;
 
 impl Mutant for ResumesWithAGap {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
-        let items = stream::unfold(sound_items(sound), async |mut items| {
+        let items = stream::unfold(items(sound), async |mut items| {
             let item = items.next().await?;
             if matches!(item, Ok(Event::Resumed)) {
                 while let Some(Some(_)) = items.next().now_or_never() {}
@@ -202,7 +196,7 @@ pub(crate) struct NeverResumes;
 
 impl Mutant for NeverResumes {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
-        let items = stream::unfold((sound_items(sound), false), async |(mut items, lost)| {
+        let items = stream::unfold((items(sound), false), async |(mut items, lost)| {
             if lost {
                 std::future::pending::<()>().await;
             }
@@ -223,14 +217,14 @@ impl Mutant for EndsAtOnce {
     }
 }
 
-/// Has 32 connections, and gives none back.
+/// Has 1,000 connections, and gives none back.
 #[derive(Default)]
 pub(crate) struct LeaksWatches(AtomicUsize);
 
 impl Mutant for LeaksWatches {
     fn watch<'a>(&'a self, sound: &'a Sound) -> Items<'a> {
-        if self.0.fetch_add(1, Ordering::SeqCst) < 32 {
-            return sound_items(sound);
+        if self.0.fetch_add(1, Ordering::SeqCst) < 1_000 {
+            return items(sound);
         }
         let full = || Err(Error::new(ErrorKind::Unavailable, "too many connections"));
         stream::repeat_with(full).boxed()
@@ -269,6 +263,6 @@ impl Mutant for AnnouncesSeparately {
         });
         let other =
             |item: &Result<Event>| ready(!matches!(item, Ok(Event::Put(_) | Event::Remove(_))));
-        stream::select(sound_items(sound).filter(other), told).boxed()
+        stream::select(items(sound).filter(other), told).boxed()
     }
 }
