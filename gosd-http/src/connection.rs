@@ -23,7 +23,9 @@ pub(crate) const EVENTS: &str = "text/event-stream";
 pub(crate) const LARGEST: usize = 128 * 1_024 * 1_024;
 
 /// The end of an idle connection, sooner than that of the registry server and of common proxies.
-const IDLE: Duration = Duration::from_secs(20);
+///
+/// After an outage several calls at once have opened several: soon there is one again.
+const IDLE: Duration = Duration::from_secs(8);
 /// The most that is read of what a server says about an error.
 const PROBLEM: usize = 16 * 1_024;
 
