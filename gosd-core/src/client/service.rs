@@ -97,7 +97,7 @@ impl Service {
     /// [`max_stale`](field@crate::Settings::max_stale) allows.
     pub fn pick(&mut self) -> Option<&Arc<Instance>> {
         let cached = self.current()?;
-        let slot = cached.turns.take()?;
+        let slot = cached.turns.take();
         if slot.wrapping_sub(cached.first) >= cached.leaf.len() {
             let (leaf, first) = cached.rotation.leaf(slot)?;
             (cached.leaf, cached.first) = (Arc::clone(leaf), first);
@@ -110,7 +110,7 @@ impl Service {
     /// Never waits and never locks. `None` as for [`pick`](Self::pick).
     pub fn turn(&mut self) -> Option<Turn> {
         let cached = self.current()?;
-        let slot = cached.turns.take()?;
+        let slot = cached.turns.take();
         let rotation = Arc::clone(&cached.rotation);
         let instance = Arc::clone(rotation.slots().get(slot)?);
         let selection = self.selection.clone();

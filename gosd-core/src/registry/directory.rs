@@ -48,7 +48,7 @@ impl Directory {
     pub(crate) fn pick(&self, service: &str) -> Option<Arc<Instance>> {
         self.look(|services| {
             let rotation = services.get(service)?;
-            rotation.slots().get(rotation.turns().take()?).cloned()
+            rotation.slots().get(rotation.take()?).cloned()
         })
     }
 
@@ -56,7 +56,7 @@ impl Directory {
     pub(crate) fn turn(&self, service: &str) -> Option<(Arc<Rotation>, usize)> {
         self.look(|services| {
             let rotation = services.get(service)?;
-            Some((Arc::clone(rotation), rotation.turns().take()?))
+            Some((Arc::clone(rotation), rotation.take()?))
         })
     }
 

@@ -60,6 +60,12 @@ impl Rotation {
         self.turns = before.turns.among(self.turns.len);
     }
 
+    /// Takes the next turn, if anybody is in rotation: the number of a slot.
+    pub(crate) fn take(&self) -> Option<usize> {
+        // Looked at first, because a pick that finds nobody is none.
+        (self.turns.len > 0).then(|| self.turns.take())
+    }
+
     pub(crate) fn turns(&self) -> &Turns {
         &self.turns
     }
@@ -129,13 +135,9 @@ impl Turns {
         ticket.wrapping_sub(fastrand::usize(..len.max(1)))
     }
 
-    /// Takes the next turn: the number of a slot, if there is one.
-    pub(crate) fn take(&self) -> Option<usize> {
-        // Looked at first, because a pick that finds nobody is none.
-        if self.len == 0 {
-            return None;
-        }
-        Some(self.slot(self.cursor.0.fetch_add(1, Ordering::Relaxed)))
+    /// Takes the next turn: the number of a slot. Only where somebody is in rotation.
+    pub(crate) fn take(&self) -> usize {
+        self.slot(self.cursor.0.fetch_add(1, Ordering::Relaxed))
     }
 
     /// How many turns were taken, since the service came up.
@@ -157,7 +159,7 @@ mod tests {
         let mut turns = Turns::new(3);
         turns.cursor.0.store(usize::MAX - 1, Ordering::Relaxed);
         turns = turns.among(3);
-        let turns: Vec<_> = (0..4).map(|_| turns.take().unwrap()).collect();
+        let turns: Vec<_> = (0..4).map(|_| turns.take()).collect();
         for (turn, next) in turns.iter().zip(&turns[1..]) {
             assert_eq!((turn + 1) % 3, *next);
         }
@@ -165,10 +167,10 @@ mod tests {
 
     #[test]
     fn whoever_finds_nobody_takes_no_turn() {
-        let nobody = Turns::new(0);
+        let nobody = Rotation::new(Places::default());
         assert_eq!(nobody.take(), None);
-        assert_eq!(nobody.taken(), 0);
-        let starts: Vec<_> = (0..100).map(|_| nobody.among(50).take()).collect();
+        assert_eq!(nobody.turns().taken(), 0);
+        let starts: Vec<_> = (0..100).map(|_| nobody.turns().among(50).take()).collect();
         assert!(starts.iter().any(|start| *start != starts[0]), "the first turn is random");
     }
 }
