@@ -1,12 +1,15 @@
 //! Servers without space, rights that are taken away, passwords that take time, new certificates.
 
 use std::slice::from_ref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join;
 use gosd_core::{ErrorKind, Event};
-use gosd_testservers::{Certificates, EtcdServer, Mode, Proxy};
+use gosd_testservers::{Certificates, EtcdServer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::support::{LONG, PATIENCE, Watch, instance, key, lease, leases, open, open_at};
@@ -96,10 +99,10 @@ async fn the_check_of_a_password_outlives_the_call_that_asked_for_it() {
             given_up += 1;
         }
     };
-    timeout(PATIENCE, registered).await.expect("it is checked some time");
+    // A watch, which has a connection of its own, goes by the same token.
+    let both = join(registered, Watch::start(&*driver));
+    timeout(PATIENCE, both).await.expect("it is checked some time");
     assert!(given_up > 0, "the check took no time, so nothing was shown");
-    // A watch, and a new connection, go by the same token.
-    Watch::start(&*driver).await;
     assert_eq!(checks(etcd.port()).await - before, 1);
 }
 
@@ -140,18 +143,49 @@ async fn renewed_certificates_count_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_closed_while_idle_is_replaced_unnoticed() {
+async fn a_connection_that_is_closed_under_a_request_is_replaced_unnoticed() {
     let etcd = EtcdServer::start(&[]).await;
-    let proxy = Proxy::to(etcd.port()).await;
-    let driver = open_at(proxy.port()).await;
+    let (port, is_armed) = closing(etcd.port()).await;
+    let driver = open_at(port).await;
     let mail = instance("mail");
-    for _ in 0..5 {
+    for _ in 0..3 {
         driver.register(&mail, LONG).await.expect("the server is well");
-        // Closes what there is, and lets new ones pass once one of them was refused.
-        proxy.set(Mode::Refuse);
-        let mut refused = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
-        // An end or an error, but nothing that was said.
-        assert_ne!(refused.read(&mut [0]).await.ok(), Some(1));
-        proxy.set(Mode::Pass);
+        is_armed.store(true, Ordering::SeqCst);
+        assert_eq!(driver.list().await.expect("the server is well"), from_ref(&mail));
+        assert!(!is_armed.load(Ordering::SeqCst), "no connection was closed");
     }
+}
+
+/// A port in front of a server; once it is armed, it closes the next connection on which the client
+/// says something, as a server does whose patience with an idle one ends at that moment.
+async fn closing(server: u16) -> (u16, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let is_armed = Arc::new(AtomicBool::new(false));
+    let armed = is_armed.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+            let armed = armed.clone();
+            tokio::spawn(async move {
+                let (mut requests, mut to_client) = client.split();
+                let (mut replies, mut to_server) = server.split();
+                let forward = async {
+                    let mut buffer = [0; 4_096];
+                    loop {
+                        let read = requests.read(&mut buffer).await.unwrap_or(0);
+                        if read == 0 || armed.swap(false, Ordering::SeqCst) {
+                            return;
+                        }
+                        to_server.write_all(&buffer[..read]).await.unwrap();
+                    }
+                };
+                tokio::select! {
+                    () = forward => {}
+                    _ = tokio::io::copy(&mut replies, &mut to_client) => {}
+                }
+            });
+        }
+    });
+    (port, is_armed)
 }
