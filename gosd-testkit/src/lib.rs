@@ -51,11 +51,11 @@
 //! # fn main() {}
 //! ```
 //!
-//! `cargo test` then runs some thirty tests, `clause_01_..` to `clause_15_..`. Those that need
+//! `cargo test` then runs some forty-five tests, `clause_01_..` to `clause_15_..`. Those that need
 //! what was left out are shown as ignored, with the reason. One that fails says what was expected
 //! and what came; DRIVERS.md explains each clause.
 //!
-//! Leases are real time: with a least lease of 1 s and two threads all of it takes some ten
+//! Leases are real time: with a least lease of 1 s and two threads all of it takes some twenty
 //! seconds. No test depends on the machine being fast: what must come is waited for generously,
 //! and what must not is judged only where it was looked at in time.
 //!
