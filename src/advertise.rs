@@ -30,9 +30,18 @@ pub(crate) fn advertise(
 
 /// An error if nobody on another host could reach the URL, though the database is on one.
 pub(crate) fn check(url: &str, lookup: Lookup<'_>, driver_url: &str) -> Result<()> {
+    judge(url, lookup, driver_url, &is_here)
+}
+
+fn judge(
+    url: &str,
+    lookup: Lookup<'_>,
+    driver_url: &str,
+    is_here: &dyn Fn(&str) -> bool,
+) -> Result<()> {
     let Some(host) = host_of(url).filter(|host| is_loopback(host)) else { return Ok(()) };
     let asked_for = env::advertise(lookup)?.is_some_and(|text| text.contains(host));
-    if asked_for || database(driver_url).is_none_or(|(host, _)| is_loopback(&host)) {
+    if asked_for || database(driver_url).is_none_or(|(host, _)| is_here(&host)) {
         return Ok(());
     }
     Err(config(format!(
@@ -156,6 +165,15 @@ fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case(LOCAL) || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// Whether a host is this one: one of its addresses is on loopback.
+fn is_here(host: &str) -> bool {
+    let is_any_loopback = || {
+        let addresses = (host, 1).to_socket_addrs();
+        addresses.is_ok_and(|mut all| all.any(|address| address.ip().is_loopback()))
+    };
+    is_loopback(host) || is_any_loopback()
+}
+
 #[cfg(unix)]
 fn hostname() -> Result<String> {
     let name = rustix::system::uname().nodename().to_str().map(ToOwned::to_owned);
@@ -260,12 +278,21 @@ mod tests {
             ("http://10.0.0.7:1", "redis://db.example", &[], true),
             ("http://127.0.0.1:1", "redis://localhost", &[], true),
             ("http://127.0.0.1:1", "redis", &[], true),
+            ("http://127.0.0.1:1", "redis://alias", &[], true),
             ("http://127.0.0.1:1", "sqlite:x", &[], true),
             ("http://localhost:1", "redis://db.example", &[("gosdAdvertise", "localhost")], true),
         ] {
-            let checked = check(url, &lookup(vars), driver);
+            // A name of this host that the name alone does not tell.
+            let is_here = |host: &str| host == "alias" || is_loopback(host);
+            let checked = judge(url, &lookup(vars), driver, &is_here);
             assert_eq!(checked.is_ok(), fine, "{url} {driver} {vars:?}");
         }
+    }
+
+    #[test]
+    fn what_resolves_to_loopback_is_here() {
+        assert!(is_here("localhost") && is_here("127.0.0.1") && is_here("::1"));
+        assert!(!is_here("192.0.2.1"));
     }
 
     #[test]
