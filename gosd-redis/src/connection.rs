@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::info;
 
+use crate::answers::Answers;
 use crate::options::{Host, Options, Topology};
 use crate::{error, socket};
 
@@ -22,8 +23,7 @@ const REDIRECTS: usize = 5;
 
 /// A connection to the server that holds the registry. Dropping it closes it.
 pub(crate) struct Connection {
-    /// Clones share the connection; what one sends does not wait for the others' answers.
-    pub(crate) redis: MultiplexedConnection,
+    pub(crate) redis: Answers,
     /// The server that it leads to.
     pub(crate) host: Host,
     pump: JoinHandle<()>,
@@ -171,7 +171,8 @@ async fn dial(
         )
         .await
         .map_err(|error| error::from_redis(&error))?;
-        let mut connection = Connection { redis, host: host.clone(), pump: tokio::spawn(pump) };
+        let (redis, pump) = Answers::run(redis, pump);
+        let mut connection = Connection { redis, host: host.clone(), pump };
         let answer = first.query_async(&mut connection.redis).await;
         match answer {
             Err(error) if !is_from_server(&error) => Err(error::from_redis(&error)),

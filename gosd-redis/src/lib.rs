@@ -122,6 +122,7 @@
 //! 10,000 instances that renew every five seconds take 1.3 % of one core of the server.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod answers;
 mod connection;
 mod cursor;
 mod driver;

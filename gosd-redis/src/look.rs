@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use crate::answers::Answers;
 use gosd_core::InstanceId;
-use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisError, RedisResult, Value};
 
 use crate::cursor::{Entry, text};
@@ -69,7 +69,7 @@ pub(crate) struct Record {
 
 impl Look {
     pub(crate) async fn take(
-        redis: &mut MultiplexedConnection,
+        redis: &mut Answers,
         keys: &Keys,
         question: Question<'_>,
     ) -> RedisResult<Self> {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::answers::Answers;
 use gosd_core::{Instance, InstanceId};
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, RedisResult, Script, ServerErrorKind};
 
 use crate::evidence::Span;
@@ -38,7 +38,7 @@ impl Scripts {
 
     pub(crate) async fn register(
         &self,
-        redis: &mut MultiplexedConnection,
+        redis: &mut Answers,
         keys: &Keys,
         instance: &Instance,
         lease: Duration,
@@ -55,7 +55,7 @@ impl Scripts {
 
     pub(crate) async fn deregister(
         &self,
-        redis: &mut MultiplexedConnection,
+        redis: &mut Answers,
         keys: &Keys,
         id: &InstanceId,
     ) -> RedisResult<()> {
@@ -70,7 +70,7 @@ impl Scripts {
     /// It fails whenever a registration would, even if there is nothing to remove.
     pub(crate) async fn purge(
         &self,
-        redis: &mut MultiplexedConnection,
+        redis: &mut Answers,
         keys: &Keys,
         dead: Option<Span>,
     ) -> RedisResult<usize> {
@@ -85,7 +85,7 @@ impl Scripts {
     /// many ms; a batch of them. Says how many.
     pub(crate) async fn cut(
         &self,
-        redis: &mut MultiplexedConnection,
+        redis: &mut Answers,
         keys: &Keys,
         longest: Duration,
         back: u64,
@@ -99,7 +99,7 @@ impl Scripts {
     /// Gives a lease to those that have none; says how many got one.
     pub(crate) async fn adopt(
         &self,
-        redis: &mut MultiplexedConnection,
+        redis: &mut Answers,
         keys: &Keys,
         ids: &[InstanceId],
         lease: Duration,
@@ -116,7 +116,7 @@ impl Scripts {
 
 /// Calls a script by its hash; `arguments` adds what comes after the keys.
 async fn run<T: FromRedisValue>(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Answers,
     keys: &Keys,
     script: &Script,
     arguments: impl FnOnce(&mut Cmd),

@@ -8,8 +8,8 @@
 
 use std::collections::HashMap;
 
+use crate::answers::Answers;
 use gosd_core::{Event, Instance, InstanceId, Result};
-use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
 
 use crate::cursor::{text, text_pairs};
@@ -167,7 +167,7 @@ impl Unannounced {
     /// Searches a slice of the registry for fields without a lease.
     pub(crate) async fn search(
         &mut self,
-        redis: &mut MultiplexedConnection,
+        redis: &mut Answers,
         keys: &Keys,
     ) -> RedisResult<Findings> {
         let mut findings = Findings::default();
@@ -205,7 +205,7 @@ impl Unannounced {
 
 /// What a key has of each of some instances.
 async fn of_each(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Answers,
     command: &str,
     key: &str,
     fields: &[(InstanceId, String)],

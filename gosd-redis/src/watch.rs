@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant as StdInstant};
 
+use crate::answers::Answers;
 use futures_util::stream;
 use gosd_core::{BoxStream, Error, ErrorKind, Event, InstanceId, Result};
-use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 use tokio::time::{Instant, timeout};
 
@@ -312,11 +312,7 @@ impl Watch<'_> {
     }
 
     /// Corrects what the clock made too long while it was ahead; notes the longest lease else.
-    async fn correct_leases(
-        &mut self,
-        redis: &mut MultiplexedConnection,
-        look: &Look,
-    ) -> Result<(), Failure> {
+    async fn correct_leases(&mut self, redis: &mut Answers, look: &Look) -> Result<(), Failure> {
         let (driver, evidence) = (self.driver, &self.driver.evidence);
         let Some(place) = &mut self.place else { return Ok(()) };
         let Some(back) = place.back else {
@@ -333,11 +329,7 @@ impl Watch<'_> {
     }
 
     /// Tells this process's own consumer of the dead, where it must not remove them.
-    async fn announce(
-        &mut self,
-        redis: &mut MultiplexedConnection,
-        dead: Span,
-    ) -> Result<(), Failure> {
+    async fn announce(&mut self, redis: &mut Answers, dead: Span) -> Result<(), Failure> {
         let Some(place) = &mut self.place else { return Ok(()) };
         let until = dead.until.saturating_sub(millis(GRACE));
         if until <= place.announced {
