@@ -47,8 +47,13 @@ pub(crate) fn from_etcd(error: &etcd_client::Error, options: &Options) -> Error 
 /// is as good as any other.
 pub(crate) fn fault(error: &etcd_client::Error, options: &Options) -> Fault {
     let is_refusal = of_server(error).is_some_and(|status| {
+        // Unknown is also what the client library says of a connection that has ended, as if the
+        // server had said it.
         let code = status.code();
-        !matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
+        !matches!(
+            code,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+        )
     });
     let error = from_etcd(error, options);
     if is_refusal { Fault::Server(error) } else { Fault::Connection(error) }
@@ -177,6 +182,7 @@ mod tests {
             (Code::PermissionDenied, "permission denied", true),
             (Code::NotFound, "requested lease not found", true),
             (Code::Unavailable, "no leader", false),
+            (Code::Unknown, "Service was not ready: transport error", false),
             (Code::Unavailable, "request timed out", false),
         ] {
             let fault = fault(&Status::new(code, text).into(), &options());
