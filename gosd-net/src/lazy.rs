@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 use gosd_core::{BoxFuture, Error, Result};
+use tokio::runtime::{self, Handle};
 
 /// A connection that all calls share: made by the first, and replaced after one that broke it.
 ///
@@ -13,11 +14,19 @@ use gosd_core::{BoxFuture, Error, Result};
 /// may be dead, which is why nobody wanted to wait any longer. Making a connection is not given up
 /// with the call that began it: the next call goes on with it, since what has been paid for it (a
 /// handshake, the check of a password) would be paid again. So what makes the connection bounds itself
-/// in time.
+/// in time. It belongs to the runtime on which it began, which drives its socket and its time: a call on
+/// another runtime does not wait for it, since that one may have ended or be at rest.
 ///
 /// `T` is a handle that is cheap to clone, such as an [`Arc`](std::sync::Arc).
 pub struct Lazy<T: Clone> {
-    slot: Mutex<Option<Opening<T>>>,
+    slot: Mutex<Option<Begun<T>>>,
+}
+
+/// A connection that is there or being made.
+struct Begun<T: Clone> {
+    opening: Opening<T>,
+    /// Where it was begun; `None` outside of any.
+    runtime: Option<runtime::Id>,
 }
 
 /// Resolves to the connection for everybody who asks, now or later.
@@ -127,8 +136,16 @@ impl<T: Clone + Send + Sync + 'static> Lazy<T> {
     {
         let (opening, is_ours) = {
             let mut slot = self.slot();
-            let is_ours = slot.is_none();
-            (slot.get_or_insert_with(|| open().boxed().shared()).clone(), is_ours)
+            let runtime = Handle::try_current().ok().map(|handle| handle.id());
+            let usable = slot.as_ref().filter(|it| it.runtime == runtime || it.is_made());
+            match usable.map(|it| it.opening.clone()) {
+                Some(opening) => (opening, false),
+                None => {
+                    let opening = open().boxed().shared();
+                    *slot = Some(Begun { opening: opening.clone(), runtime });
+                    (opening, true)
+                }
+            }
         };
         match opening.clone().await {
             Ok(connection) => Ok(Opened { connection, opening, is_ours }),
@@ -154,13 +171,19 @@ impl<T: Clone> Lazy<T> {
     /// Takes a connection away, unless another is in its place already.
     fn replace(&self, opening: &Opening<T>) {
         let mut slot = self.slot();
-        if slot.as_ref().is_some_and(|current| current.ptr_eq(opening)) {
+        if slot.as_ref().is_some_and(|current| current.opening.ptr_eq(opening)) {
             *slot = None;
         }
     }
 
-    fn slot(&self) -> MutexGuard<'_, Option<Opening<T>>> {
+    fn slot(&self) -> MutexGuard<'_, Option<Begun<T>>> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Clone> Begun<T> {
+    fn is_made(&self) -> bool {
+        self.opening.peek().is_some()
     }
 }
 
@@ -206,6 +229,7 @@ mod tests {
     use std::time::Duration;
 
     use gosd_core::ErrorKind;
+    use tokio::runtime::Builder;
     use tokio::time::{sleep, timeout};
 
     use super::*;
@@ -282,6 +306,20 @@ mod tests {
         }
         timeout(Duration::from_secs(3), lazy.get(open)).await.unwrap().unwrap();
         assert_eq!(begun.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn what_was_begun_on_a_runtime_that_ended_is_begun_anew() {
+        let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+        let lazy = Lazy::new();
+        let begun = runtime();
+        // Its time ends with its runtime, and this does with its time.
+        let never = lazy.get(|| async { Ok(sleep(Duration::from_secs(3600)).await) });
+        begun.block_on(async { timeout(Duration::from_millis(1), never).await.unwrap_err() });
+        drop(begun);
+        runtime().block_on(lazy.get(|| ready(Ok(())))).unwrap();
+        // What is there is for all of them.
+        runtime().block_on(lazy.get(|| ready(Err(unavailable())))).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
