@@ -314,7 +314,10 @@ mod tests {
         let lazy = Lazy::new();
         let begun = runtime();
         // Its time ends with its runtime, and this does with its time.
-        let never = lazy.get(|| async { Ok(sleep(Duration::from_secs(3600)).await) });
+        let never = lazy.get(|| async {
+            sleep(Duration::from_secs(3600)).await;
+            Ok(())
+        });
         begun.block_on(async { timeout(Duration::from_millis(1), never).await.unwrap_err() });
         drop(begun);
         runtime().block_on(lazy.get(|| ready(Ok(())))).unwrap();
