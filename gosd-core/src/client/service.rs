@@ -1,9 +1,6 @@
 //! The handle on one service: what it picks from is kept at hand.
 
-use std::ops::Deref;
 use std::sync::Arc;
-
-use arc_swap::{ArcSwap, Cache};
 
 use super::affinity;
 use super::lookup::wait;
@@ -39,14 +36,14 @@ pub struct Service {
     name: Arc<str>,
     /// Which of its instances; all if there is none.
     selection: Option<Arc<Selection>>,
-    services: Cache<Shared, Arc<Services>>,
     cached: Option<Cached>,
 }
 
-/// What a handle knows of its service, as of one moment of all services.
+/// What a handle knows of its service, and of no other: an idle one holds on to little.
 #[derive(Clone)]
 struct Cached {
-    services: Arc<Services>,
+    /// Of which version of all services this is.
+    version: u64,
     rotation: Arc<Rotation>,
     turns: Turns,
     /// The slots around the last turn, and the number of the first.
@@ -56,22 +53,10 @@ struct Cached {
     hashes: Option<Arc<[u64]>>,
 }
 
-#[derive(Clone)]
-struct Shared(Arc<State>);
-
-impl Deref for Shared {
-    type Target = ArcSwap<Services>;
-
-    fn deref(&self) -> &Self::Target {
-        self.0.directory.services()
-    }
-}
-
 impl Service {
     pub(super) fn new(state: Arc<State>, name: &str, selection: Option<Selection>) -> Self {
-        let services = Cache::new(Shared(Arc::clone(&state)));
         let selection = selection.map(Arc::new);
-        Self { state, name: name.into(), selection, services, cached: None }
+        Self { state, name: name.into(), selection, cached: None }
     }
 
     /// Has a handle of [`service_where`](crate::Client::service_where) take everybody in rotation while
@@ -151,9 +136,11 @@ impl Service {
         if self.state.is_too_stale() {
             return None;
         }
-        let services = self.services.load();
-        if self.cached.as_ref().is_none_or(|cached| !Arc::ptr_eq(&cached.services, services)) {
-            self.cached = Cached::of(services, &self.name, self.selection.as_deref());
+        let directory = &self.state.directory;
+        let version = directory.version();
+        if self.cached.as_ref().is_none_or(|cached| cached.version != version) {
+            self.cached =
+                Cached::of(version, &directory.services(), &self.name, self.selection.as_deref());
         }
         self.cached.as_mut()
     }
@@ -161,7 +148,12 @@ impl Service {
 
 impl Cached {
     #[cold]
-    fn of(services: &Arc<Services>, name: &str, selection: Option<&Selection>) -> Option<Self> {
+    fn of(
+        version: u64,
+        services: &Services,
+        name: &str,
+        selection: Option<&Selection>,
+    ) -> Option<Self> {
         let all = services.get(name)?;
         let rotation = match selection {
             Some(selection) => selection.choose(all),
@@ -170,7 +162,7 @@ impl Cached {
         let turns = rotation.turns().clone();
         let (leaf, first) = rotation.leaf(0)?;
         let leaf = Arc::clone(leaf);
-        Some(Self { services: Arc::clone(services), rotation, turns, leaf, first, hashes: None })
+        Some(Self { version, rotation, turns, leaf, first, hashes: None })
     }
 }
 

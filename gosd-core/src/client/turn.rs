@@ -98,7 +98,7 @@ impl Turn {
     }
 
     fn next(&self) -> Option<(usize, Arc<Instance>)> {
-        let services = self.state.directory.services().load();
+        let services = self.state.directory.services();
         let current = services.get(self.instance.service()).map(|rotation| rotation.slots());
         let selection = self.selection.as_deref();
         let matching = |it: &Instance| selection.is_none_or(|selection| selection.matches(it));

@@ -1,10 +1,9 @@
 //! What readers share: the rotations of all services.
 
-use std::cell::RefCell;
-use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::{ArcSwap, Cache};
+use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 use rpds::HashTrieMapSync;
 
@@ -13,17 +12,11 @@ use crate::{Instance, limits};
 
 /// The services that have instances. Readers never lock; writers take turns, under their own lock.
 pub(crate) struct Directory {
-    services: Arc<ArcSwap<Services>>,
+    services: ArcSwap<Services>,
+    /// How many times changes became visible. It is raised after the services were replaced, so whoever
+    /// reads the number and then the services has what belongs to that number, or something newer.
+    version: AtomicU64,
 }
-
-thread_local! {
-    /// What this thread picked from last: checking that it is current costs less than loading it.
-    ///
-    /// One for all clients, so that a thread holds on to no more than one view.
-    static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
-}
-
-type Last = Cache<Arc<ArcSwap<Services>>, Arc<Services>>;
 
 /// Every service at one moment; a change shares what it does not touch.
 pub(crate) type Services = HashTrieMapSync<Arc<str>, Arc<Rotation>, RandomState>;
@@ -31,44 +24,39 @@ pub(crate) type Services = HashTrieMapSync<Arc<str>, Arc<Rotation>, RandomState>
 impl Default for Directory {
     fn default() -> Self {
         Self {
-            services: Arc::new(ArcSwap::from_pointee(Services::new_with_hasher_and_ptr_kind(
+            services: ArcSwap::from_pointee(Services::new_with_hasher_and_ptr_kind(
                 RandomState::default(),
-            ))),
+            )),
+            version: AtomicU64::new(0),
         }
     }
 }
 
 impl Directory {
-    /// The services, for handles that keep them cached.
-    pub(crate) fn services(&self) -> &ArcSwap<Services> {
-        &self.services
+    /// Which services these are: another number after every change. Handles look at nothing else while
+    /// it stays the same.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The services, for a moment.
+    pub(crate) fn services(&self) -> Guard<Arc<Services>> {
+        self.services.load()
     }
 
     /// Picks the next instance of a service in turn.
     pub(crate) fn pick(&self, service: &str) -> Option<Arc<Instance>> {
-        self.look(|services| {
-            let rotation = services.get(service)?;
-            rotation.slots().get(rotation.take()?).cloned()
-        })
+        let services = self.services.load();
+        let rotation = services.get(service)?;
+        rotation.slots().get(rotation.take()?).cloned()
     }
 
     /// Takes the next turn of a service: its rotation, and the number of a slot.
     pub(crate) fn turn(&self, service: &str) -> Option<(Arc<Rotation>, usize)> {
-        self.look(|services| {
-            let rotation = services.get(service)?;
-            Some((Arc::clone(rotation), rotation.take()?))
-        })
-    }
-
-    /// Looks at the services by way of what the thread keeps.
-    #[inline]
-    fn look<T>(&self, find: impl Fn(&Services) -> T) -> T {
-        // Without a cache if the thread is ending and its cache is gone.
-        LAST.try_with(|last| match &mut *last.borrow_mut() {
-            Some(last) if ptr::eq(last.arc_swap(), &*self.services) => find(last.load()),
-            last => find(last.insert(Cache::new(Arc::clone(&self.services))).load()),
-        })
-        .unwrap_or_else(|_| find(&self.services.load()))
+        let services = self.services.load();
+        let rotation = services.get(service)?;
+        Some((Arc::clone(rotation), rotation.take()?))
     }
 
     /// The instances of a service: those in rotation, in the order of their turns, and the others.
@@ -117,19 +105,21 @@ impl Directory {
 
     /// Makes a batch of changes visible at once: the places of the services they touched.
     ///
-    /// Returns what was visible until now, if anything changed.
+    /// What was visible until now goes to `old`, if anything changed.
     pub(super) fn publish(
         &self,
         changed: impl ExactSizeIterator<Item = (Arc<str>, Places)>,
-    ) -> Option<Arc<Services>> {
+        old: &mut OldViews,
+    ) {
         if changed.len() == 0 {
-            return None;
+            return;
         }
         let visible = self.services.load_full();
         let mut services = Services::clone(&visible);
         let mut go_on = Vec::with_capacity(changed.len());
         for (name, places) in changed {
             let before = visible.get(&name);
+            old.rotations.extend(before.cloned());
             if places.len() == 0 {
                 services.remove_mut(&name);
                 continue;
@@ -150,7 +140,25 @@ impl Directory {
             }
         }
         self.services.store(Arc::new(services));
-        Some(visible)
+        self.version.fetch_add(1, Ordering::Release);
+        old.services.push(visible);
+    }
+}
+
+/// What readers saw before, as long as any of them holds on to it: so the last to let go of a view is
+/// never a reader, whose pick would then take the time to free it.
+#[derive(Default)]
+pub(super) struct OldViews {
+    services: Vec<Arc<Services>>,
+    rotations: Vec<Arc<Rotation>>,
+}
+
+impl OldViews {
+    /// Frees what no reader holds on to any more.
+    pub(super) fn free(&mut self) {
+        // In this order, since services hold on to their rotations.
+        self.services.retain(|services| Arc::strong_count(services) > 1);
+        self.rotations.retain(|rotation| Arc::strong_count(rotation) > 1);
     }
 }
 
@@ -168,7 +176,8 @@ mod tests {
     }
 
     fn publish(directory: &Directory, count: usize) {
-        directory.publish([("a".into(), instances(count))].into_iter());
+        let old = &mut OldViews::default();
+        directory.publish([("a".into(), instances(count))].into_iter(), old);
     }
 
     fn picks(directory: &Directory, count: usize) -> Vec<String> {
@@ -187,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_may_pick_from_several_by_turns() {
+    fn several_are_apart() {
         let (one, two) = (Directory::default(), Directory::default());
         publish(&one, 1);
         for count in 1..4 {
@@ -202,27 +211,26 @@ mod tests {
     }
 
     #[test]
-    fn a_pick_while_the_thread_ends_needs_no_cache() {
-        struct AtTheEnd(Arc<Directory>, std::sync::mpsc::Sender<bool>);
-        impl Drop for AtTheEnd {
-            fn drop(&mut self) {
-                self.1.send(self.0.pick("a").is_some()).unwrap();
-            }
-        }
-        thread_local!(static EARLIER: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) });
-        let directory = Arc::new(Directory::default());
-        publish(&directory, 1);
-        let (sender, picked) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            // Whichever of the two the thread drops first, both orders are tried.
-            EARLIER.set(Some(AtTheEnd(Arc::clone(&directory), sender.clone())));
-            assert!(directory.pick("a").is_some());
-            thread_local!(static LATER: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) });
-            LATER.set(Some(AtTheEnd(directory, sender)));
-        })
-        .join()
-        .unwrap();
-        assert_eq!(picked.iter().collect::<Vec<_>>(), [true, true]);
+    fn what_a_reader_holds_is_freed_by_the_writer() {
+        let (directory, mut old) = (Directory::default(), OldViews::default());
+        publish(&directory, 2);
+        let (held, _) = directory.turn("a").unwrap();
+        let gone = Arc::downgrade(&held);
+        directory.publish([("a".into(), instances(1))].into_iter(), &mut old);
+        old.free();
+        drop(held);
+        assert!(gone.upgrade().is_some(), "not by the reader");
+        old.free();
+        assert!(gone.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_pick_leaves_nothing_behind() {
+        let directory = Directory::default();
+        publish(&directory, 2);
+        let instance = Arc::downgrade(&directory.pick("a").unwrap());
+        publish(&directory, 0);
+        assert!(instance.upgrade().is_none(), "no thread holds on to an old view");
     }
 
     #[test]
@@ -242,6 +250,6 @@ mod tests {
         publish(&directory, 2);
         publish(&directory, 0);
         assert!(directory.pick("a").is_none() && directory.names().is_empty());
-        assert!(directory.services().load().is_empty());
+        assert!(directory.services().is_empty());
     }
 }

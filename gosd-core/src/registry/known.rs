@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::directory::{Directory, Services};
+use super::directory::{Directory, OldViews};
 use super::rotation::{Places, Standing};
 use crate::{Change, Instance, InstanceId, limits};
 
@@ -20,9 +20,7 @@ pub(super) struct Known {
     drafts: Drafts,
     changes: Vec<Change>,
     mark: u16,
-    /// What readers saw before, as long as any of them holds on to it: so the last to let go of a view
-    /// is never a reader, whose pick would then take the time to free it.
-    old_views: Vec<Arc<Services>>,
+    old_views: OldViews,
 }
 
 type Drafts = HashMap<Arc<str>, Draft, RandomState>;
@@ -52,7 +50,7 @@ impl Known {
             drafts: Drafts::default(),
             changes: Vec::new(),
             mark: 0,
-            old_views: Vec::new(),
+            old_views: OldViews::default(),
         }
     }
 
@@ -184,14 +182,14 @@ impl Known {
             });
         }
         let drafts = self.drafts.drain().map(|(name, draft)| (name, draft.places));
-        self.old_views.extend(self.directory.publish(drafts));
+        self.directory.publish(drafts, &mut self.old_views);
         self.free_old_views();
         changes
     }
 
     /// Frees what no reader holds on to any more.
     pub(super) fn free_old_views(&mut self) {
-        self.old_views.retain(|view| Arc::strong_count(view) > 1);
+        self.old_views.free();
     }
 
     fn add(&mut self, mut instance: Instance, standing: Standing) -> Arc<Instance> {

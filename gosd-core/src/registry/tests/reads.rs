@@ -185,7 +185,7 @@ fn a_view_from_before_is_served_until_the_backend_is_read_and_then_has_its_time(
 #[test]
 fn a_view_that_a_reader_lets_go_of_is_freed_by_the_writer() {
     let mut bench = Bench::settled(&["a-1"]);
-    let seen = bench.directory.services().load_full();
+    let seen = arc_swap::Guard::into_inner(bench.directory.services());
     let old = Arc::downgrade(&seen);
     for _ in 0..3 {
         bench.remove("a-1");
