@@ -161,7 +161,7 @@ impl State {
     }
 
     pub(crate) fn begin_read(&self) {
-        self.lock().registry.begin_read();
+        self.lock().registry.begin_read(Instant::now());
     }
 
     /// Applies a read; false if it was overtaken by a `Reset`.

@@ -57,7 +57,7 @@ pub(super) enum Proof {
 }
 
 /// A point in the time of good contact, which only answers move on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GoodTime(Duration);
 
 impl Contact {
@@ -86,7 +86,7 @@ impl Contact {
         }
         self.good_since.get_or_insert(now);
         match self.proven_at {
-            Some(before) if now.duration_since(before) <= self.hold() => {
+            Some(before) if self.is_near(before, now) => {
                 self.run += now.duration_since(before);
             }
             // What lies between two answers that are far apart is not known.
@@ -165,9 +165,18 @@ impl Contact {
         GoodTime(self.banked + self.run)
     }
 
-    /// How much more good time a live instance has to come back, which was missed first then.
-    pub(super) fn rest(&self, since: GoodTime) -> Duration {
-        self.hold().saturating_sub(self.good_time().0.saturating_sub(since.0))
+    /// The point that it has reached now, if the next answer shows that contact holds.
+    pub(super) fn good_time_by(&self, now: Instant) -> GoodTime {
+        GoodTime(match self.proven_at.filter(|before| self.is_near(*before, now)) {
+            Some(before) => self.banked + self.run + now.duration_since(before),
+            None => self.banked + self.broken_off(self.run),
+        })
+    }
+
+    /// How much more good time after the second point a live instance has to come back, which was
+    /// missed first at the first.
+    pub(super) fn rest(&self, since: GoodTime, now: GoodTime) -> Duration {
+        self.hold().saturating_sub(now.0.saturating_sub(since.0))
     }
 
     /// Notes that there is a view from before; returns whether it is still of use.
@@ -225,9 +234,18 @@ impl Contact {
     }
 
     fn bank(&mut self) {
-        // A live instance that was refused may have paused for the rest of the run.
-        self.banked += self.run.saturating_sub(self.pause());
+        self.banked += self.broken_off(self.run);
         self.run = Duration::ZERO;
+    }
+
+    /// What a run that is broken off counts for: a live instance that was refused may have paused for
+    /// the rest of it.
+    fn broken_off(&self, run: Duration) -> Duration {
+        run.saturating_sub(self.pause())
+    }
+
+    fn is_near(&self, before: Instant, now: Instant) -> bool {
+        now.duration_since(before) <= self.hold()
     }
 
     /// The time in which every live instance renews its lease or registers again.

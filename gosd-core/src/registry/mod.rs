@@ -7,6 +7,7 @@ mod contact;
 mod directory;
 mod ejection;
 mod known;
+mod reading;
 mod rotation;
 mod selection;
 mod slots;
@@ -24,6 +25,7 @@ pub(crate) use self::directory::{Directory, Services};
 use self::ejection::Ejection;
 pub use self::ejection::Outcome;
 use self::known::Known;
+use self::reading::Reading;
 pub(crate) use self::rotation::{Rotation, Standing, Turns};
 pub(crate) use self::selection::Selection;
 pub(crate) use self::slots::{Leaf, Slots};
@@ -43,18 +45,9 @@ pub(crate) struct Registry {
     ejection: Ejection,
     /// How many of the instances shown to readers have gone without a goodbye.
     expired: u64,
-    /// The ids that events touched since the read in flight began.
+    /// The read in flight.
     reading: Option<Reading>,
     /// This client's own registration, from when it has succeeded until the client leaves.
-    own: Option<InstanceId>,
-}
-
-#[derive(Default)]
-struct Reading {
-    touched: HashSet<InstanceId>,
-    /// A `Reset` came in between: it is no older than the read, and continued by events.
-    superseded: bool,
-    /// The own registration, which the read should hold.
     own: Option<InstanceId>,
 }
 
@@ -97,11 +90,12 @@ impl Registry {
         match event {
             Event::Reset(all) => {
                 if let Some(reading) = &mut self.reading {
-                    reading.superseded = true;
+                    reading.supersede();
                 }
                 self.contact.begin_anew(now);
                 let own = self.own.clone();
-                self.replace(all, &HashSet::new(), own.as_ref(), now)
+                let told_at = self.contact.good_time();
+                self.replace(all, &HashSet::new(), own.as_ref(), told_at, now)
             }
             Event::Put(instance) => {
                 self.put(instance);
@@ -128,30 +122,6 @@ impl Registry {
             }
             Event::Resumed => false,
         }
-    }
-
-    /// Notes that a read of everything begins.
-    pub(crate) fn begin_read(&mut self) {
-        self.reading = Some(Reading { own: self.own.clone(), ..Reading::default() });
-    }
-
-    /// Applies what the read found; `None` if a newer `Reset` superseded it.
-    pub(crate) fn finish_read(&mut self, all: Vec<Instance>, now: Instant) -> Option<Effects> {
-        let reading = self.reading.take().unwrap_or_default();
-        self.contact.hear(Proof::Read, now);
-        if reading.superseded {
-            return None;
-        }
-        // A client that has left meanwhile has none.
-        let own = reading.own.filter(|_| self.own.is_some());
-        let own_gone = self.replace(all, &reading.touched, own.as_ref(), now);
-        Some(self.publish(own_gone))
-    }
-
-    /// Notes that the read failed: it tells nothing of the instances.
-    pub(crate) fn abandon_read(&mut self) {
-        self.reading = None;
-        self.contact.interrupt();
     }
 
     /// Notes that nothing is heard of the backend any more.
@@ -182,7 +152,8 @@ impl Registry {
 
     /// How much good time the first of the missing has left.
     pub(crate) fn rest_of_the_missing(&self) -> Option<Duration> {
-        self.missing.values().map(|since| self.contact.rest(*since)).min()
+        let now = self.contact.good_time();
+        self.missing.values().map(|since| self.contact.rest(*since, now)).min()
     }
 
     /// The service of an instance.
@@ -331,7 +302,7 @@ impl Registry {
 
     fn touch(&mut self, id: &InstanceId) {
         if let Some(reading) = &mut self.reading {
-            reading.touched.insert(id.clone());
+            reading.touch(id);
         }
     }
 
@@ -353,46 +324,5 @@ impl Registry {
     fn drop_missing(&mut self, id: &InstanceId) {
         self.missing.remove(id);
         self.known.take(id);
-    }
-
-    /// Takes over a snapshot of everything; returns whether the own registration is gone by it.
-    fn replace(
-        &mut self,
-        all: Vec<Instance>,
-        touched: &HashSet<InstanceId>,
-        own: Option<&InstanceId>,
-        now: Instant,
-    ) -> bool {
-        let lacks_own = own.is_some_and(|own| {
-            !touched.contains(own) && all.iter().all(|instance| instance.id() != own)
-        });
-        if lacks_own {
-            // This process lives, so the backend has lost its registration, and perhaps others.
-            self.contact.note_writes(false, now);
-        }
-        self.known.begin_mark(all.len());
-        for instance in all {
-            let id = instance.id();
-            if touched.contains(id) || self.locals.contains(id) {
-                self.known.mark(id);
-            } else {
-                self.missing.remove(id);
-                self.known.put(instance);
-            }
-        }
-        for id in self.known.unmarked() {
-            if touched.contains(&id) || self.locals.contains(&id) {
-                continue;
-            }
-            match self.missing.get(&id) {
-                _ if self.is_goodbye(&id) => self.drop_missing(&id),
-                Some(since) if self.contact.rest(*since).is_zero() => {
-                    self.count_expired(&id);
-                    self.drop_missing(&id);
-                }
-                _ => self.miss(id),
-            }
-        }
-        lacks_own
     }
 }

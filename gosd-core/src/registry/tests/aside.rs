@@ -243,14 +243,14 @@ fn a_drain_ends_an_ejection() {
 #[test]
 fn a_list_that_lacks_what_it_drains_says_goodbye() {
     let mut bench = Bench::settled(&IDS[..3]);
-    bench.registry.begin_read();
+    bench.registry.begin_read(bench.now);
     let mut all = all_of(&["a-2"]);
     all.push(drain("a-1"));
     bench.registry.finish_read(all, bench.now).unwrap();
     assert_eq!(bench.view(), ["a-2", "a-3"], "and only then");
     // The drain was there before, and is not in this list.
     bench.put("a-1");
-    bench.registry.begin_read();
+    bench.registry.begin_read(bench.now);
     bench.registry.finish_read(all_of(&["a-2"]), bench.now).unwrap();
     assert_eq!(bench.view(), ["a-1", "a-2", "a-3"]);
     // A drain that is missing itself is over: what it kept out of the rotation may be alive.

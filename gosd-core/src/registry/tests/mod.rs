@@ -113,7 +113,7 @@ impl Bench {
 
     /// A read during which nothing happens.
     fn read(&mut self, ids: &[&str]) -> Effects {
-        self.registry.begin_read();
+        self.registry.begin_read(self.now);
         self.finish_read(ids).expect("no snapshot came in between")
     }
 

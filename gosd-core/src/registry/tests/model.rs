@@ -48,6 +48,7 @@ pub(super) struct Reading {
     touched: BTreeSet<InstanceId>,
     overtaken: bool,
     own: Option<InstanceId>,
+    began_at: Duration,
 }
 
 impl Model {
@@ -102,21 +103,28 @@ impl Model {
                     self.history.push((now, Mark::Begin));
                 }
                 let own = self.own.clone();
-                self.replace(all, &BTreeSet::new(), own, now)
+                let told_at = self.good_time();
+                self.replace(all, &BTreeSet::new(), own, told_at, now)
             }
             Event::Resumed => false,
         }
     }
 
-    pub(super) fn begin_read(&mut self) {
-        self.reading = Some(Reading { own: self.own.clone(), ..Reading::default() });
+    pub(super) fn begin_read(&mut self, now: Instant) {
+        let mut history = self.history.clone();
+        if self.writes_taken {
+            history.push((now, Mark::Answer));
+        }
+        let (own, began_at) = (self.own.clone(), self.good_time_of(&history));
+        self.reading = Some(Reading { own, began_at, ..Reading::default() });
     }
 
     pub(super) fn finish_read(&mut self, all: Vec<Instance>, now: Instant) -> Option<bool> {
-        let Reading { touched, overtaken, own } = self.reading.take().unwrap();
+        let Reading { touched, overtaken, own, began_at } = self.reading.take().unwrap();
         self.hear(now);
         let own = own.filter(|_| self.own.is_some());
-        (!overtaken).then(|| self.replace(all, &touched, own, now))
+        let told_at = began_at.min(self.good_time());
+        (!overtaken).then(|| self.replace(all, &touched, own, told_at, now))
     }
 
     pub(super) fn abandon_read(&mut self, now: Instant) {
@@ -192,6 +200,7 @@ impl Model {
         all: Vec<Instance>,
         touched: &BTreeSet<InstanceId>,
         own: Option<InstanceId>,
+        told_at: Duration,
         now: Instant,
     ) -> bool {
         let read: BTreeMap<_, _> = all.into_iter().map(|it| (it.id().clone(), it)).collect();
@@ -211,7 +220,7 @@ impl Model {
             let says_goodbye = listed.contains(format!("gosd.drain-{id}").as_str());
             match self.kept.get(id) {
                 _ if says_goodbye && self.drains(id) || self.is_drain(id) => self.drop(id),
-                Some(since) if self.good_time() >= *since + self.lease / 2 => self.drop(id),
+                Some(since) if told_at >= *since + self.lease / 2 => self.drop(id),
                 _ => self.keep(id),
             }
         }
@@ -250,9 +259,13 @@ impl Model {
 
     /// The sum of all runs of answers, each of which but the last counts a sixth of a lease less.
     fn good_time(&self) -> Duration {
+        self.good_time_of(&self.history)
+    }
+
+    fn good_time_of(&self, history: &[(Instant, Mark)]) -> Duration {
         let mut runs = vec![Duration::ZERO];
         let mut before = None;
-        for (at, mark) in &self.history {
+        for (at, mark) in history {
             match (mark, before) {
                 (Mark::Begin, _) => continue,
                 (Mark::Answer, Some(before)) if *at - before <= self.lease / 2 => {

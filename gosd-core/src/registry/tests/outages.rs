@@ -32,6 +32,19 @@ fn what_is_merely_not_there_is_kept_for_half_a_lease_of_good_contact() {
 }
 
 #[test]
+fn an_answer_that_comes_late_is_as_old_as_its_question() {
+    let mut bench = Bench::settled(&["a-1", "a-2"]);
+    bench.read(&["a-2"]);
+    bench.look(HOLD - TICK, &["a-2"]);
+    bench.registry.begin_read(bench.now);
+    bench.pass(2 * TICK);
+    bench.finish_read(&["a-2"]);
+    assert_eq!(bench.view(), ["a-1", "a-2"], "what was asked before its time was up");
+    bench.read(&["a-2"]);
+    assert_eq!(bench.view(), ["a-2"]);
+}
+
+#[test]
 fn time_alone_drops_nothing() {
     let mut bench = Bench::settled(&["a-1", "a-2"]);
     bench.read(&["a-2"]);
@@ -62,7 +75,7 @@ fn an_own_registration_that_is_lacking_is_made_again_before_anything_counts() {
 #[test]
 fn a_heartbeat_during_the_read_is_not_missed_in_it() {
     let mut bench = Bench::registered("a-own", &["a-1", "a-2"]);
-    bench.registry.begin_read();
+    bench.registry.begin_read(bench.now);
     bench.registered_again("a-own");
     let effects = bench.finish_read(&["a-1"]).unwrap();
     assert_eq!(bench.view(), ["a-1", "a-2", "a-own"]);
@@ -131,7 +144,7 @@ fn an_expiry_after_a_break_is_no_more_than_an_absence() {
         |bench| assert!(bench.expire("a-own").own_gone),
         |bench| assert!(bench.read(&["a-1", "a-2"]).own_gone),
         |bench| {
-            bench.registry.begin_read();
+            bench.registry.begin_read(bench.now);
             bench.registry.abandon_read();
         },
     ];
@@ -249,7 +262,7 @@ fn each_loss_of_the_own_registration_is_told() {
 #[test]
 fn a_client_that_has_left_does_not_miss_itself() {
     let mut bench = Bench::registered("a-own", &["a-1", "a-2"]);
-    bench.registry.begin_read();
+    bench.registry.begin_read(bench.now);
     bench.registry.disown(bench.now);
     assert!(!bench.finish_read(&["a-1"]).unwrap().own_gone);
     bench.look(LEASE, &["a-1"]);

@@ -142,8 +142,8 @@ impl Pair {
                 self.registry.apply(vec![Event::Remove(local)], self.now)
             }
             Step::BeginRead => {
-                self.model.begin_read();
-                self.registry.begin_read();
+                self.model.begin_read(self.now);
+                self.registry.begin_read(self.now);
                 return;
             }
             Step::FinishRead(all) => {

@@ -6,7 +6,7 @@ use crate::Change;
 #[test]
 fn what_came_during_the_read_stays() {
     let mut bench = Bench::settled(&["a-1"]);
-    bench.registry.begin_read();
+    bench.registry.begin_read(bench.now);
     bench.put("a-2");
     bench.finish_read(&["a-1"]);
     assert!(!bench.registry.misses_something());
@@ -17,7 +17,7 @@ fn what_came_during_the_read_stays() {
 #[test]
 fn what_left_during_the_read_does_not_come_back() {
     let mut bench = Bench::settled(&["a-1", "a-2", "a-3", "a-4"]);
-    bench.registry.begin_read();
+    bench.registry.begin_read(bench.now);
     bench.remove("a-2");
     bench.expire("a-3");
     bench.registry.deregistered(&id("a-4"));
@@ -28,7 +28,7 @@ fn what_left_during_the_read_does_not_come_back() {
 #[test]
 fn what_changed_during_the_read_stays_as_the_event_says() {
     let mut bench = Bench::settled(&["a-1"]);
-    bench.registry.begin_read();
+    bench.registry.begin_read(bench.now);
     bench.apply(Event::Put(instance("a-1", "a", "new")));
     assert_eq!(bench.finish_read(&["a-1"]), Some(Effects::default()));
     assert_eq!(bench.directory.instances("a")[0].url(), "new");
@@ -38,7 +38,7 @@ fn what_changed_during_the_read_stays_as_the_event_says() {
 fn what_expired_in_a_broken_view_during_the_read_stays_missing() {
     let mut bench = Bench::new();
     bench.reset(&["a-1", "a-2"]);
-    bench.registry.begin_read();
+    bench.registry.begin_read(bench.now);
     bench.expire("a-1");
     bench.finish_read(&["a-1", "a-2"]);
     assert!(bench.registry.misses_something());
@@ -49,7 +49,7 @@ fn what_expired_in_a_broken_view_during_the_read_stays_missing() {
 #[test]
 fn the_own_registration_made_during_the_read_is_not_missing_in_it() {
     let mut bench = Bench::settled(&["a-1", "a-2"]);
-    bench.registry.begin_read();
+    bench.registry.begin_read(bench.now);
     bench.registered_again("a-own");
     let effects = bench.finish_read(&["a-1"]).unwrap();
     assert!(!effects.own_gone);
@@ -60,7 +60,7 @@ fn the_own_registration_made_during_the_read_is_not_missing_in_it() {
 #[test]
 fn a_snapshot_of_the_watch_goes_before_the_read_that_it_overtook() {
     let mut bench = Bench::settled(&["a-1"]);
-    bench.registry.begin_read();
+    bench.registry.begin_read(bench.now);
     bench.reset(&["a-1", "a-2"]);
     assert_eq!(bench.finish_read(&["a-1"]), None);
     assert_eq!(bench.view(), ["a-1", "a-2"]);
@@ -73,7 +73,7 @@ fn events_before_the_read_and_of_a_read_that_failed_do_not_count() {
     bench.put("a-2");
     bench.read(&["a-1"]);
     assert!(bench.registry.misses_something());
-    bench.registry.begin_read();
+    bench.registry.begin_read(bench.now);
     bench.put("a-2");
     assert!(!bench.registry.misses_something());
     bench.registry.abandon_read();
@@ -84,7 +84,7 @@ fn events_before_the_read_and_of_a_read_that_failed_do_not_count() {
 #[test]
 fn a_failed_read_changes_nothing() {
     let mut bench = Bench::settled(&["a-1"]);
-    bench.registry.begin_read();
+    bench.registry.begin_read(bench.now);
     bench.registry.abandon_read();
     bench.lose_contact();
     bench.pass(100 * LEASE);
