@@ -12,6 +12,7 @@ pub mod limits;
 mod memory;
 mod pace;
 mod registry;
+mod rules;
 mod settings;
 mod status;
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::rules::Rule;
+
 /// The first pause after a failure; each further one is twice as long, up to the cap.
 const FIRST: Duration = Duration::from_millis(200);
 const CAP: Duration = Duration::from_secs(5);
@@ -23,7 +25,8 @@ impl Backoff {
     ///
     /// The registry cache counts on the longest of them; see `docs/design.md`.
     pub(crate) fn of_lease(lease: Duration) -> Self {
-        Self::between(FIRST.min(lease / 30), CAP.min(lease / 6))
+        let longest = if Rule::PausesAreShort.holds() { lease / 6 } else { lease * 2 };
+        Self::between(FIRST.min(lease / 30), CAP.min(longest))
     }
 
     fn between(first: Duration, cap: Duration) -> Self {

@@ -16,6 +16,7 @@ use super::start::Starting;
 use super::state::State;
 use crate::follow::call;
 use crate::pace::{Backoff, jittered, up_to};
+use crate::rules::Rule;
 use crate::{Driver, Error, ErrorKind, Instance, InstanceId, Result};
 
 /// A client that finds its registration gone is back within this time.
@@ -80,6 +81,7 @@ impl Lease<'_> {
                 continue;
             }
             tokio::select! {
+                biased;
                 () = sleep_until(self.next_at) => return,
                 () = self.state.own_gone.notified() => {}
             }
@@ -129,7 +131,8 @@ impl Lease<'_> {
         }
         let ttl = self.state.settings.lease_ttl;
         let bound = match self.state.lease_runs() {
-            true => ttl / 5,
+            true if Rule::HeartbeatsAreBounded.holds() => ttl / 5,
+            true => self.state.settings.timeout,
             false => (ttl / 3).max(Duration::from_secs(1)),
         };
         let bound = bound.min(self.state.settings.timeout);

@@ -12,6 +12,8 @@ mod reports;
 mod runtime;
 mod service;
 mod signals;
+#[cfg(test)]
+mod simulation;
 mod snapshot;
 mod staleness;
 mod start;

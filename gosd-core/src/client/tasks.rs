@@ -29,6 +29,8 @@ pub(super) fn spawn(
     state: &Arc<State>,
     task: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {
+    #[cfg(test)]
+    let task = super::simulation::confine(state, task);
     let ending = Ending(Arc::clone(state));
     state.runtime.spawn(async move {
         let _ending = ending;

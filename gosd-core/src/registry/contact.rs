@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::rules::Rule;
 use crate::{Error, ErrorKind, View};
 
 /// By clause 9 a watch notices a dead connection within this time.
@@ -103,7 +104,9 @@ impl Contact {
             State::Lost { since, .. } => State::Lost { since, error },
         };
         self.is_pushed = false;
-        self.interrupt();
+        if Rule::LossBreaks.holds() {
+            self.interrupt();
+        }
     }
 
     /// Ends the present stretch of good contact; the next answer begins another.
@@ -115,12 +118,14 @@ impl Contact {
 
     /// Notes that what was known has been replaced: the backend may have lost what it knew.
     pub(super) fn begin_anew(&mut self, now: Instant) {
-        self.good_since = self.writes_taken.then_some(now);
+        if Rule::ResetsBeginAnew.holds() {
+            self.good_since = self.writes_taken.then_some(now);
+        }
     }
 
     /// Notes whether the own heartbeats are answered.
     pub(super) fn note_writes(&mut self, taken: bool, now: Instant) {
-        if self.writes_taken != taken {
+        if self.writes_taken != taken && Rule::OwnHeartbeatsCount.holds() {
             self.writes_taken = taken;
             self.interrupt();
             if taken && self.is_pushed {
@@ -138,7 +143,7 @@ impl Contact {
     pub(super) fn wake(&mut self, now: Instant, drift: Duration) -> bool {
         let idle = self.awake_at.map_or(Duration::ZERO, |then| now.duration_since(then));
         self.awake_at = Some(now);
-        let stood_still = idle.max(drift) > self.pause();
+        let stood_still = idle.max(drift) > self.pause() && Rule::FreezesCount.holds();
         if stood_still {
             self.interrupt();
         }
@@ -157,7 +162,8 @@ impl Contact {
     /// Whether whoever lives has renewed its lease in the present stretch, so that what expires
     /// now is dead.
     pub(super) fn believes_expiry(&self, now: Instant) -> bool {
-        self.good_since.is_some_and(|since| now.duration_since(since) >= self.hold())
+        let is_good = |since| now.duration_since(since) >= self.hold();
+        self.good_since.is_some_and(is_good) || !Rule::ExpiryNeedsGoodContact.holds()
     }
 
     /// The present point in the time of good contact.
@@ -176,7 +182,10 @@ impl Contact {
     /// How much more good time after the second point a live instance has to come back, which was
     /// missed first at the first.
     pub(super) fn rest(&self, since: GoodTime, now: GoodTime) -> Duration {
-        self.hold().saturating_sub(now.0.saturating_sub(since.0))
+        match Rule::HoldTheMissing.holds() {
+            true => self.hold().saturating_sub(now.0.saturating_sub(since.0)),
+            false => Duration::ZERO,
+        }
     }
 
     /// Notes that there is a view from before; returns whether it is still of use.
@@ -234,18 +243,23 @@ impl Contact {
     }
 
     fn bank(&mut self) {
-        self.banked += self.broken_off(self.run);
+        if Rule::HoldAddsUp.holds() {
+            self.banked += self.broken_off(self.run);
+        }
         self.run = Duration::ZERO;
     }
 
     /// What a run that is broken off counts for: a live instance that was refused may have paused for
     /// the rest of it.
     fn broken_off(&self, run: Duration) -> Duration {
-        run.saturating_sub(self.pause())
+        match Rule::BrokenStretchesLose.holds() {
+            true => run.saturating_sub(self.pause()),
+            false => run,
+        }
     }
 
     fn is_near(&self, before: Instant, now: Instant) -> bool {
-        now.duration_since(before) <= self.hold()
+        now.duration_since(before) <= self.hold() || !Rule::FarAnswersDoNotCount.holds()
     }
 
     /// The time in which every live instance renews its lease or registers again.

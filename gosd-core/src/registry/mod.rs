@@ -29,6 +29,7 @@ use self::reading::Reading;
 pub(crate) use self::rotation::{Rotation, Standing, Turns};
 pub(crate) use self::selection::Selection;
 pub(crate) use self::slots::{Leaf, Slots};
+use crate::rules::Rule;
 use crate::{Change, Error, Event, Instance, InstanceId, Result, Settings, View, limits};
 
 pub(crate) struct Registry {
@@ -102,7 +103,10 @@ impl Registry {
                 false
             }
             Event::Remove(id) => {
-                self.remove(&id);
+                match Rule::GoodbyesCount.holds() {
+                    true => self.remove(&id),
+                    false => self.miss(id.clone()),
+                }
                 self.own.as_ref() == Some(&id)
             }
             Event::Expire(id) => {
@@ -133,6 +137,9 @@ impl Registry {
     pub(crate) fn wake(&mut self, now: Instant, drift: Duration) -> bool {
         self.known.free_old_views();
         let stood_still = self.contact.wake(now, drift);
+        if !Rule::OnlyAnswersCount.holds() {
+            self.contact.hear(Proof::Read, now);
+        }
         if stood_still && self.own.is_some() {
             // Its lease may be over.
             self.contact.note_writes(false, now);

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::contact::{GoodTime, Proof};
 use super::{Effects, Registry};
+use crate::rules::Rule;
 use crate::{Instance, InstanceId};
 
 /// A read in flight.
@@ -24,12 +25,14 @@ pub(super) struct Reading {
 impl Reading {
     /// Notes that a `Reset` has come.
     pub(super) fn supersede(&mut self) {
-        self.superseded = true;
+        self.superseded = Rule::ResetsSupersede.holds();
     }
 
     /// Notes that an event has said something of this instance.
     pub(super) fn touch(&mut self, id: &InstanceId) {
-        self.touched.insert(id.clone());
+        if Rule::EventsGoBeforeReads.holds() {
+            self.touched.insert(id.clone());
+        }
     }
 }
 
@@ -50,7 +53,10 @@ impl Registry {
         // A client that has left meanwhile has none.
         let own = reading.own.filter(|_| self.own.is_some());
         // Contact may have been broken since, and counts for less.
-        let told_at = reading.began_at.min(self.contact.good_time());
+        let told_at = match Rule::LateAnswersAreOld.holds() {
+            true => reading.began_at.min(self.contact.good_time()),
+            false => self.contact.good_time(),
+        };
         let own_gone = self.replace(all, &reading.touched, own.as_ref(), told_at, now);
         Some(self.publish(own_gone))
     }

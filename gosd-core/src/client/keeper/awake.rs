@@ -15,12 +15,8 @@ pub(super) struct Awake {
 impl Awake {
     pub(super) fn new(lease: Duration) -> Self {
         let period = (lease / 12).min(Duration::from_secs(1));
-        Self {
-            period,
-            due_at: Instant::now() + period,
-            monotonic: std::time::Instant::now(),
-            wall: SystemTime::now(),
-        }
+        let (monotonic, wall) = clocks();
+        Self { period, due_at: Instant::now() + period, monotonic, wall }
     }
 
     /// When the keeper has to be awake next, for no other reason.
@@ -31,11 +27,19 @@ impl Awake {
     /// By how much the wall clock has moved against the monotonic clock since the last time.
     pub(super) fn drift(&mut self) -> Duration {
         self.due_at = Instant::now() + self.period;
-        let (monotonic, wall) = (std::time::Instant::now(), SystemTime::now());
+        let (monotonic, wall) = clocks();
         let passed = monotonic - std::mem::replace(&mut self.monotonic, monotonic);
         match wall.duration_since(std::mem::replace(&mut self.wall, wall)) {
             Ok(by_the_wall) => by_the_wall.abs_diff(passed),
             Err(back) => back.duration() + passed,
         }
     }
+}
+
+fn clocks() -> (std::time::Instant, SystemTime) {
+    #[cfg(test)]
+    if let Some(clocks) = crate::client::simulation::clocks() {
+        return clocks;
+    }
+    (std::time::Instant::now(), SystemTime::now())
 }

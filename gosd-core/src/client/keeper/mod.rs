@@ -40,6 +40,8 @@ pub(super) async fn run(
         let wake_at = reasons.into_iter().flatten().min();
         let is_polled = follow.is_none();
         tokio::select! {
+            // In one order always, so that the simulation can play a seed again.
+            biased;
             request = requests.recv() => match request {
                 Some(request) => reader.ask(request),
                 None => return,

@@ -1,0 +1,81 @@
+//! A deterministic simulation of whole fleets, which proves what `docs/design.md` says of views.
+//!
+//! Real clients run in one thread on paused time, each in a process of its own that can be killed,
+//! frozen or cut off, around a model of a database that can be wiped, restarted, frozen, filled up
+//! or set to another time. All chance comes from one seed. After each step of each client two
+//! properties are judged: nobody is dropped who lives, unless it was by its own fault that it was
+//! not registered; and nobody is shown who has been dead for longer than the bound. See
+//! `tests.rs` for how to run it for long, and how to play one seed again.
+
+mod database;
+mod faults;
+mod flapping;
+mod link;
+mod oracle;
+mod process;
+mod tests;
+mod world;
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use self::faults::{Scenario, THEMES};
+pub(super) use self::process::{clocks, confine};
+use crate::InstanceId;
+
+/// The number of a process, which is in the id of its instance.
+type Number = usize;
+
+/// The service that everybody registers.
+const SERVICE: &str = "s";
+
+thread_local!(static LOG: RefCell<Option<Vec<String>>> = const { RefCell::new(None) });
+
+/// Says what happens, if a log is kept.
+fn trace(origin: Instant, what: impl FnOnce() -> String) {
+    LOG.with_borrow_mut(|log| {
+        if let Some(log) = log {
+            log.push(format!("{:>10.3?} {}", origin.elapsed(), what()));
+        }
+    });
+}
+
+/// Plays one seed, and keeps a log of all that happens.
+fn play_with_log(seed: u64) -> (Result<(), String>, Vec<String>) {
+    LOG.set(Some(Vec::new()));
+    let outcome = play(seed);
+    (outcome, LOG.take().unwrap_or_default())
+}
+
+/// Plays one seed; what was wrong, if anything.
+fn play(seed: u64) -> Result<(), String> {
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O needs nothing");
+    runtime.block_on(async {
+        let theme = THEMES[usize::try_from(seed % THEMES.len() as u64).expect("it is small")];
+        Scenario::new(theme).run().await
+    })
+}
+
+fn number_of(id: &InstanceId) -> Number {
+    let (_, number) = id.as_str().rsplit_once('-').expect("the ids are the simulation's own");
+    number.parse().expect("it is a number")
+}
+
+fn chance(share: f64) -> bool {
+    fastrand::f64() < share
+}
+
+fn between(least: Duration, most: Duration) -> Duration {
+    least + (most - least).mul_f64(fastrand::f64())
+}
+
+fn one_of<T: Clone>(choices: &[T]) -> T {
+    choices[fastrand::usize(0..choices.len())].clone()
+}

@@ -1,0 +1,361 @@
+//! Who lives, whose fault it is if it is not registered, and what views may therefore show.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::database::Database;
+use super::{Number, trace};
+use crate::Settings;
+
+/// How long it takes at most, after a trouble, until contact is good again: the silence of a dead
+/// connection, and the pauses between attempts.
+const SETTLING: Duration = Duration::from_secs(20);
+/// By clauses 4 and 8 an expiry is told within this time; the way there is a part of it.
+const TOLD: Duration = Duration::from_secs(2);
+
+pub(super) struct Oracle {
+    lease: Duration,
+    timeout: Duration,
+    origin: Instant,
+    lives: Vec<Life>,
+    /// What touches everybody alike.
+    outage: Trouble,
+    /// When a database that had just lost its data was away once more.
+    relapses: Vec<Period>,
+    /// How long the dead stay while contact flaps, which goes on all the time.
+    flap_bound: Option<Duration>,
+    pub(super) failure: Option<String>,
+}
+
+/// What troubles there are, and since when there are none.
+#[derive(Clone, Copy)]
+struct Trouble {
+    depth: u32,
+    quiet_since: Instant,
+}
+
+struct Life {
+    is_pushed: bool,
+    refresh: Duration,
+    /// It was killed, or has left.
+    is_over: bool,
+    trouble: Trouble,
+    /// How many heartbeats in a row were lost.
+    losses: u32,
+    /// When it was by its own fault that it may not have been registered.
+    excuses: Vec<Period>,
+    /// When somebody had deleted its record on purpose.
+    deletions: Vec<Period>,
+    freezes: Vec<Period>,
+    /// When it was away from the database by its own fault.
+    absences: Vec<Period>,
+    renewals: Vec<Instant>,
+    /// When it asked for everything.
+    questions: Vec<Instant>,
+    /// The answers that were long on their way, by their arrival.
+    late: Vec<(Instant, Duration)>,
+    seen: BTreeSet<Number>,
+    /// When the database said what this process has taken notice of since the last check.
+    heard: Vec<Instant>,
+    /// When the last of what it took notice of before was said.
+    heard_before: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Period {
+    from: Instant,
+    until: Option<Instant>,
+}
+
+impl Period {
+    fn has(self, at: Instant) -> bool {
+        self.from <= at && self.until.is_none_or(|until| at <= until)
+    }
+}
+
+impl Oracle {
+    pub(super) fn new(settings: &Settings, flap_bound: Option<Duration>, now: Instant) -> Self {
+        Self {
+            lease: settings.lease_ttl,
+            timeout: settings.timeout,
+            origin: now,
+            lives: Vec::new(),
+            outage: Trouble { depth: 0, quiet_since: now },
+            relapses: Vec::new(),
+            flap_bound,
+            failure: None,
+        }
+    }
+
+    pub(super) fn add(&mut self, is_pushed: bool, refresh: Duration, now: Instant) {
+        self.lives.push(Life {
+            is_pushed,
+            refresh,
+            is_over: false,
+            trouble: Trouble { depth: 0, quiet_since: now },
+            losses: 0,
+            excuses: Vec::new(),
+            deletions: Vec::new(),
+            freezes: Vec::new(),
+            absences: Vec::new(),
+            renewals: Vec::new(),
+            questions: Vec::new(),
+            late: Vec::new(),
+            seen: BTreeSet::new(),
+            heard: Vec::new(),
+            heard_before: None,
+        });
+    }
+
+    pub(super) fn end(&mut self, number: Number) {
+        trace(self.origin, || format!("{number} is over"));
+        self.lives[number].is_over = true;
+    }
+
+    pub(super) fn begin_outage(&mut self, now: Instant) {
+        self.outage.depth += 1;
+        // Who had lost a heartbeat has less time than the others.
+        for number in 0..self.lives.len() {
+            if self.lives[number].losses > 0 {
+                self.excuse(number, now);
+            }
+        }
+    }
+
+    pub(super) fn end_outage(&mut self, at: Instant) {
+        self.outage.depth -= 1;
+        self.outage.quiet_since = self.outage.quiet_since.max(at);
+    }
+
+    /// Begins another outage, just after the database has lost its data.
+    pub(super) fn begin_relapse(&mut self, now: Instant) {
+        self.relapses.push(Period { from: now, until: None });
+    }
+
+    pub(super) fn end_relapse(&mut self, now: Instant) {
+        if let Some(relapse) = self.relapses.last_mut() {
+            relapse.until.get_or_insert(now);
+        }
+    }
+
+    /// Begins what keeps one process alone from the database.
+    pub(super) fn begin_trouble(&mut self, number: Number, now: Instant) {
+        trace(self.origin, || format!("{number} is frozen or cut off"));
+        self.lives[number].trouble.depth += 1;
+        self.excuse(number, now);
+    }
+
+    pub(super) fn end_trouble(&mut self, number: Number, now: Instant) {
+        trace(self.origin, || format!("{number} is not any more"));
+        self.lives[number].trouble.depth -= 1;
+        self.disturb(number, now);
+    }
+
+    pub(super) fn disturb(&mut self, number: Number, until: Instant) {
+        let quiet_since = &mut self.lives[number].trouble.quiet_since;
+        *quiet_since = until.max(*quiet_since);
+    }
+
+    pub(super) fn freeze(&mut self, number: Number, now: Instant) {
+        self.begin_trouble(number, now);
+        self.lives[number].freezes.push(Period { from: now, until: None });
+    }
+
+    pub(super) fn thaw(&mut self, number: Number, now: Instant) {
+        self.end_trouble(number, now);
+        if let Some(freeze) = self.lives[number].freezes.last_mut() {
+            freeze.until = Some(now);
+        }
+    }
+
+    /// From now on, until it has renewed its lease, it is the process's own affair.
+    pub(super) fn excuse(&mut self, number: Number, now: Instant) {
+        let excuses = &mut self.lives[number].excuses;
+        if excuses.last().is_none_or(|excuse| excuse.until.is_some()) {
+            excuses.push(Period { from: now, until: None });
+        }
+    }
+
+    pub(super) fn delete(&mut self, number: Number, now: Instant) {
+        trace(self.origin, || format!("{number} is deleted"));
+        self.lives[number].deletions.push(Period { from: now, until: None });
+        // Until its record is there again, it does not take its own contact for good.
+        self.disturb(number, now);
+    }
+
+    pub(super) fn lose_heartbeat(&mut self, number: Number, now: Instant) {
+        trace(self.origin, || format!("{number} loses a heartbeat"));
+        self.lives[number].losses += 1;
+        self.disturb(number, now + self.timeout);
+        let is_outage = self.outage.depth > 0 || now < self.outage.quiet_since + self.lease;
+        // Two in a row fit into a lease, in which nothing else goes wrong.
+        if is_outage || self.lives[number].losses > 2 {
+            self.excuse(number, now);
+        }
+    }
+
+    /// Notes that a process has renewed its lease, or is back, if its record was not there.
+    pub(super) fn renewed(&mut self, number: Number, gone_since: Option<Instant>, now: Instant) {
+        trace(self.origin, || format!("{number} is renewed"));
+        let life = &mut self.lives[number];
+        life.losses = 0;
+        life.renewals.push(now);
+        if let Some(from) = gone_since
+            && life.excuses.iter().any(|excuse| excuse.has(from))
+        {
+            life.absences.push(Period { from, until: Some(now) });
+        }
+        for deletion in &mut life.deletions {
+            deletion.until.get_or_insert(now);
+        }
+        if life.trouble.depth == 0
+            && let Some(excuse) = life.excuses.last_mut()
+        {
+            excuse.until.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn hear(&mut self, number: Number, said_at: Instant) {
+        trace(self.origin, || {
+            format!("{number} hears what was said at {:?}", said_at - self.origin)
+        });
+        self.lives[number].heard.push(said_at);
+    }
+
+    /// Notes that a process asks for everything.
+    pub(super) fn ask(&mut self, number: Number, now: Instant) {
+        self.lives[number].questions.push(now);
+    }
+
+    /// Notes how long an answer to such a question was on its way.
+    pub(super) fn answer(&mut self, number: Number, age: Duration, now: Instant) {
+        // Two that are so far apart, with the pause in between, are no good contact.
+        if age > self.lease / 4 {
+            self.lives[number].late.push((now, age));
+        }
+    }
+
+    pub(super) fn fail(&mut self, failure: String) {
+        self.failure.get_or_insert(failure);
+    }
+
+    /// Judges what a process shows after one of its steps.
+    pub(super) fn check(
+        &mut self,
+        number: Number,
+        view: BTreeSet<Number>,
+        database: &Database,
+        now: Instant,
+    ) {
+        let at = now - self.origin;
+        if view != self.lives[number].seen {
+            trace(self.origin, || format!("{number} shows {view:?}"));
+        }
+        let gone: Vec<_> = self.lives[number].seen.difference(&view).copied().collect();
+        for other in gone {
+            if !self.may_drop(number, other) {
+                self.fail(format!("{at:?}: {number} drops {other}, which lives"));
+            }
+        }
+        for other in &view {
+            if let Some(due_at) = self.due_at(number, *other, database, now)
+                && now > due_at
+            {
+                let late = now - due_at;
+                self.fail(format!("{at:?}: {number} shows {other}, {late:?} too long"));
+            }
+        }
+        let life = &mut self.lives[number];
+        life.seen = view;
+        let last = life.heard.drain(..).max();
+        life.heard_before = life.heard_before.max(last);
+    }
+
+    /// Judges what everybody shows when all has been well for long.
+    pub(super) fn check_at_the_end(&mut self, running: &[Number], found: &[Number]) {
+        let found: BTreeSet<_> = found.iter().copied().collect();
+        for number in running {
+            let seen = self.lives[*number].seen.clone();
+            if seen != found {
+                self.fail(format!("at the end {number} shows {seen:?}, and {found:?} live"));
+            }
+        }
+    }
+
+    /// Whether what the process has just heard may tell it that the other is gone.
+    fn may_drop(&self, number: Number, other: Number) -> bool {
+        let (viewer, other) = (&self.lives[number], &self.lives[other]);
+        other.is_over
+            || viewer.heard.iter().any(|said_at| {
+                let told = |periods: &[Period]| periods.iter().any(|it| it.has(*said_at));
+                // Who slept itself and says so has to look again.
+                let knows = !viewer.slept_at(*said_at, self.lease / 3);
+                told(&other.deletions)
+                    || knows && told(&other.excuses)
+                    || viewer.has_not_been_told(other)
+                    || self.missed_the_relapse(viewer, other, *said_at)
+            })
+    }
+
+    /// Whether a client that polls could not know why the other has not come back: the database
+    /// lost its data, and was away once more between two reads, just when the other would have
+    /// come back. `docs/design.md` says so.
+    fn missed_the_relapse(&self, viewer: &Life, other: &Life, said_at: Instant) -> bool {
+        !viewer.is_pushed
+            && self.relapses.iter().any(|relapse| {
+                let came_back = |at: &&Instant| (relapse.from..=said_at).contains(*at);
+                relapse.from <= said_at
+                    && !viewer.questions.iter().any(|at| relapse.has(*at))
+                    && other.renewals.iter().find(came_back).is_none()
+            })
+    }
+
+    /// When the view of a process has to be without another, which is over; `None` if not yet.
+    fn due_at(
+        &self,
+        number: Number,
+        other: Number,
+        database: &Database,
+        now: Instant,
+    ) -> Option<Instant> {
+        if !self.lives[other].is_over {
+            return None;
+        }
+        let gone_at = database.gone_since(other, now)?;
+        let viewer = &self.lives[number];
+        if let Some(bound) = self.flap_bound {
+            return Some(gone_at + bound);
+        }
+        if viewer.trouble.depth > 0 || self.outage.depth > 0 {
+            return None;
+        }
+        let quiet_since = viewer.trouble.quiet_since.max(self.outage.quiet_since);
+        let well_since = quiet_since + SETTLING;
+        if viewer.is_pushed && well_since + self.lease / 2 <= gone_at {
+            return Some(gone_at + TOLD);
+        }
+        let look = viewer.refresh.mul_f64(1.1).max(self.lease / 3);
+        let from = gone_at.max(well_since);
+        let late = viewer.late.iter().filter(|(at, _)| *at >= gone_at);
+        // Good time is lost from the answer before until this one, and what a broken stretch loses.
+        let lost: Duration = late.map(|(_, age)| *age + look + self.lease / 6).sum();
+        Some(from + TOLD + look + self.lease * 3 / 4 + self.timeout * 3 + lost)
+    }
+}
+
+impl Life {
+    /// Whether the last that this process heard before is from when the other was away by its own
+    /// fault: it cannot know that the other was back meanwhile.
+    fn has_not_been_told(&self, other: &Self) -> bool {
+        self.heard_before.is_some_and(|at| other.absences.iter().any(|it| it.has(at)))
+    }
+
+    /// Whether the process stood still at that time, for long enough to notice it.
+    fn slept_at(&self, at: Instant, least: Duration) -> bool {
+        self.freezes.iter().any(|freeze| {
+            freeze.has(at) && freeze.until.is_some_and(|until| until - freeze.from > least)
+        })
+    }
+}

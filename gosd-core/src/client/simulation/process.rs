@@ -1,0 +1,89 @@
+//! A process: its tasks run only while it does, and each of their steps is judged.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::world::World;
+use super::{Number, SERVICE, number_of};
+use crate::client::state::State;
+
+thread_local! {
+    /// The process whose task is being polled.
+    static CURRENT: RefCell<Option<Process>> = const { RefCell::new(None) };
+}
+
+#[derive(Clone)]
+pub(super) struct Process {
+    pub(super) world: Arc<World>,
+    pub(super) number: Number,
+}
+
+/// A task of a process, which stands still with it and ends with it.
+struct Confined {
+    process: Process,
+    /// What readers of this client see is judged after each step.
+    state: Option<Arc<State>>,
+    task: BoxFuture<'static, ()>,
+}
+
+impl Process {
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(Confined { process: self.clone(), state: None, task: task.boxed() });
+    }
+}
+
+/// Makes a client's background task one of the process that starts it, if there is a simulation.
+pub(in crate::client) fn confine(
+    state: &Arc<State>,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<'static, ()> {
+    match CURRENT.with_borrow(Clone::clone) {
+        Some(process) => {
+            Confined { process, state: Some(Arc::clone(state)), task: task.boxed() }.boxed()
+        }
+        None => task.boxed(),
+    }
+}
+
+/// What the clocks of the current process show, if there is a simulation.
+pub(in crate::client) fn clocks() -> Option<(std::time::Instant, SystemTime)> {
+    let process = CURRENT.with_borrow(Clone::clone)?;
+    let now = Instant::now();
+    let ahead = process.world.lock().processes[process.number].clock_ahead;
+    let passed = now - process.world.origin;
+    Some((now.into_std(), SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30) + passed + ahead))
+}
+
+impl Future for Confined {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Process { world, number } = self.process.clone();
+        {
+            let process = &mut world.lock().processes[number];
+            if process.is_dead {
+                return Poll::Ready(());
+            }
+            if process.is_frozen {
+                process.wakers.push(context.waker().clone());
+                return Poll::Pending;
+            }
+        }
+        let before = CURRENT.replace(Some(self.process.clone()));
+        let polled = self.task.as_mut().poll(context);
+        CURRENT.set(before);
+        if let Some(state) = &self.state {
+            let view = state.directory.instances(SERVICE);
+            let view = view.iter().map(|instance| number_of(instance.id())).collect();
+            world.lock().check(number, view);
+        }
+        polled
+    }
+}

@@ -1,0 +1,137 @@
+//! The seeds that every run of the tests plays, and the rules that they miss when they are broken.
+//!
+//! ```sh
+//! cargo test -p gosd-core simulation
+//! # One seed again, with all that happens in it:
+//! GOSD_SIMULATION_SEED=7 cargo test -p gosd-core simulation -- --nocapture
+//! # Seeds that nobody has played yet, for an hour:
+//! GOSD_SIMULATION_MINUTES=60 cargo test --release -p gosd-core --lib simulation -- --nocapture
+//! ```
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::faults::THEMES;
+use super::{play, play_with_log};
+use crate::rules::Rule;
+
+/// The seeds of every run, in two halves that run side by side.
+const SEEDS: u64 = 240;
+const HALF: u64 = SEEDS / 2;
+
+#[test]
+fn the_first_half_of_the_seeds_holds() {
+    judge_unless_asked(0..HALF);
+}
+
+#[test]
+fn the_second_half_of_the_seeds_holds() {
+    judge_unless_asked(HALF..SEEDS);
+}
+
+/// Does nothing, unless the environment says which seed, or for how long.
+#[test]
+fn the_seeds_that_were_asked_for_hold() {
+    if let Some(seed) = variable("GOSD_SIMULATION_SEED") {
+        let (outcome, log) = play_with_log(seed);
+        log.iter().for_each(|line| println!("{line}"));
+        assert_eq!(outcome, Ok(()));
+    }
+    if let Some(minutes) = variable("GOSD_SIMULATION_MINUTES") {
+        let ends_at = Instant::now() + Duration::from_secs(60 * minutes);
+        let first = fastrand::u64(..u64::MAX / 2);
+        let mut failures = 0;
+        let mut seed = first;
+        while Instant::now() < ends_at {
+            if let Err(failure) = judge(seed) {
+                println!("{failure}");
+                failures += 1;
+            }
+            seed += 1;
+        }
+        println!("{} seeds from {first} on: {failures} fail", seed - first);
+        assert_eq!(failures, 0);
+    }
+}
+
+fn judge_unless_asked(mut seeds: std::ops::Range<u64>) {
+    let is_asked = ["GOSD_SIMULATION_SEED", "GOSD_SIMULATION_MINUTES"].map(variable);
+    if is_asked.iter().all(Option::is_none) {
+        assert_eq!(seeds.try_for_each(judge), Ok(()));
+    }
+}
+
+fn judge(seed: u64) -> Result<(), String> {
+    play(seed).map_err(|failure| {
+        format!(
+            "{failure}; play it again: GOSD_SIMULATION_SEED={seed} cargo test -p gosd-core simulation"
+        )
+    })
+}
+
+/// What a broken rule leads to.
+const DROPS: &str = "which lives";
+const KEEPS: &str = "too long";
+
+/// Each rule, what becomes of views without it, and a seed that shows it.
+///
+/// A change of the clients or the world gives the seeds another meaning. Then another one with the
+/// same theme is looked for, which takes a while, and its number is printed: put it here.
+const MUTANTS: [(Rule, &str, u64); 16] = [
+    (Rule::ExpiryNeedsGoodContact, DROPS, 4),
+    (Rule::HoldTheMissing, DROPS, 4),
+    (Rule::HoldAddsUp, KEEPS, 6),
+    (Rule::BrokenStretchesLose, DROPS, 616),
+    (Rule::FarAnswersDoNotCount, DROPS, 1006),
+    (Rule::OwnHeartbeatsCount, DROPS, 17),
+    (Rule::FreezesCount, DROPS, 3),
+    (Rule::ResetsBeginAnew, DROPS, 292),
+    (Rule::LossBreaks, DROPS, 175),
+    (Rule::ResetsSupersede, KEEPS, 29),
+    (Rule::EventsGoBeforeReads, KEEPS, 0),
+    (Rule::GoodbyesCount, KEEPS, 0),
+    (Rule::OnlyAnswersCount, DROPS, 535),
+    (Rule::LateAnswersAreOld, DROPS, 4843),
+    (Rule::HeartbeatsAreBounded, DROPS, 4),
+    (Rule::PausesAreShort, DROPS, 58),
+];
+
+/// How many seeds are searched for one that shows what a rule is for.
+const SEARCHED: usize = 1000;
+
+#[test]
+fn every_rule_is_missed_when_it_is_broken() {
+    for (rule, becomes, seed) in MUTANTS {
+        let shows = |seed: &u64| {
+            Rule::set_broken(Some(rule));
+            let failure = play(*seed);
+            Rule::set_broken(None);
+            // With the rule, the same seed holds.
+            failure.is_err_and(|failure| failure.contains(becomes)) && play(*seed).is_ok()
+        };
+        let same_theme = (seed % THEMES.len() as u64..).step_by(THEMES.len()).take(SEARCHED);
+        let found = std::iter::once(seed).chain(same_theme).find(shows);
+        let found = found.unwrap_or_else(|| panic!("without {rule:?} every seed holds, too"));
+        if found != seed {
+            println!("without {rule:?} it is seed {found} that fails now, and not {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_seed_is_always_the_same() {
+    for seed in 0..THEMES.len() as u64 {
+        let first = play_with_log(seed);
+        // What a thread remembers has no part in it.
+        let second = thread::spawn(move || play_with_log(seed)).join().expect("it plays");
+        for (number, (one, other)) in first.1.iter().zip(&second.1).enumerate() {
+            assert_eq!(one, other, "seed {seed}, line {number}");
+        }
+        assert_eq!(first, second, "seed {seed}");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is for those who run the tests")]
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a whole number"))
+}
