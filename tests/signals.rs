@@ -26,16 +26,20 @@ fn service() {
     hear();
 }
 
+/// Settings by which nothing ends a call that hangs.
+fn patient() -> Settings {
+    // Longer than any test takes.
+    let day = Duration::from_secs(86_400);
+    Settings::default().timeout(day).lease_ttl(day)
+}
+
 /// The role of one with two clients that say goodbye in the way of the driver.
 fn two_clients(url: &str) {
     let runtime = Runtime::new().unwrap();
     let _clients = runtime.block_on(async {
         let driver = drivers().open(url).await.unwrap();
-        // Longer than any test takes: nothing else ends a call that hangs.
-        let day = Duration::from_secs(86_400);
-        let settings = Settings::default().timeout(day).lease_ttl(day);
         let start = |url| {
-            let builder = Client::builder(Arc::clone(&driver)).settings(settings.clone());
+            let builder = Client::builder(Arc::clone(&driver)).settings(patient());
             builder.register("mail", url).handle_signals(true).start()
         };
         [start("http://127.0.0.1:1").await.unwrap(), start("http://127.0.0.1:2").await.unwrap()]
@@ -83,6 +87,34 @@ fn a_backend_that_hangs_is_not_waited_for_longer_than_three_seconds() {
     assert_eq!(said, ["leaving", "leaving"]);
     assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
     assert!(started.elapsed() >= Duration::from_millis(2_900), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_backend_that_hangs_does_not_keep_a_server_from_its_graceful_shutdown() {
+    fn program() {
+        let runtime = Runtime::new().unwrap();
+        runtime.block_on(async {
+            let driver = drivers().open("loud:hangs").await.unwrap();
+            let builder = Client::builder(driver).settings(patient());
+            let client = builder.register("mail", "http://127.0.0.1:1").start().await.unwrap();
+            let signal = client.shutdown_on_signal();
+            tell("ready");
+            signal.await;
+            tell("shut down");
+        });
+        std::process::exit(7);
+    }
+    let cast = Cast::new(
+        "a_backend_that_hangs_does_not_keep_a_server_from_its_graceful_shutdown",
+        &[("program", program)],
+    );
+    let process = ready(&cast, "program", &[]);
+    let started = Instant::now();
+    process.signal(Signal::TERM);
+    process.wait_for("shut down");
+    assert!(started.elapsed() >= Duration::from_millis(2_900), "{:?}", started.elapsed());
+    let (status, _) = process.end();
+    assert_eq!(status.code(), Some(7), "{status}");
 }
 
 #[test]

@@ -350,7 +350,8 @@ impl Client {
     /// Between the goodbye and the end it waits for [`drain`](field@Settings::drain), in which the
     /// process serves and discovers on, because others hear of a goodbye a moment after it is said;
     /// where changes are polled it waits a refresh interval longer. So a server that stops accepting
-    /// when this future ends fails no request.
+    /// when this future ends fails no request. A goodbye that a backend does not answer is given up
+    /// after 3 s; the registration then ends with its lease.
     ///
     /// From the call on, not only from the first poll, the first of those signals no longer ends the
     /// process: it is the program that ends itself, in its own time, unless a second signal takes its
@@ -367,9 +368,8 @@ impl Client {
         let client = self.clone();
         async move {
             signal.await;
-            // Their failure has been logged, and the process is about to end.
-            let _ = client.depart().await;
-            let _ = client.shutdown().await;
+            client.depart().await;
+            client.inner.stop();
         }
     }
 

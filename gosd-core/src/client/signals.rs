@@ -11,14 +11,12 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::departure::GRACE;
 use super::{Client, Inner};
 
 #[cfg_attr(not(unix), path = "signals/other.rs")]
 #[cfg_attr(unix, path = "signals/unix.rs")]
 mod os;
-
-/// How long a process that is asked to end waits for its clients to say goodbye.
-const GRACE: Duration = Duration::from_secs(3);
 
 static HUB: LazyLock<Hub> = LazyLock::new(|| {
     if let Err(error) = listen() {
@@ -122,7 +120,7 @@ fn leave_all(signal: os::Signal, came: Instant) {
             let left = timeout(GRACE, client.leave()).await;
             drop(leaving);
             if matches!(left, Ok(Ok(()))) {
-                let _ = client.depart().await;
+                client.depart().await;
             }
         });
     }
