@@ -76,6 +76,11 @@ impl Process {
         self.child.kill().await.expect("the process is ours");
     }
 
+    /// Waits for its end, such as after a signal.
+    pub async fn ended(&mut self) {
+        self.child.wait().await.expect("the process is ours");
+    }
+
     /// Sends a signal by name, such as `STOP`: the process lives on and answers nothing.
     pub async fn signal(&self, signal: &str) {
         let pid = self.id().to_string();

@@ -12,6 +12,7 @@ pub mod history;
 pub mod member;
 pub mod outcome;
 mod resources;
+pub mod rolling;
 pub mod runs;
 pub mod trial;
 pub mod wire;

@@ -10,13 +10,15 @@ use std::time::Duration;
 use gosd_trials::backend::serve;
 use gosd_trials::check::check;
 use gosd_trials::member::live;
-use gosd_trials::runs::{soak, table};
+use gosd_trials::rolling;
+use gosd_trials::runs::{DRAIN, rolling as restarts, soak, table};
 use gosd_trials::trial::Plan;
 
 const USAGE: &str = "\
 usage: gosd-trials table [--only DRIVER] [--markdown FILE]
        gosd-trials soak --minutes N [--seed N]
        gosd-trials again SEED
+       gosd-trials rolling [--only DRIVER] [--drain SECONDS]
 ";
 
 #[tokio::main]
@@ -43,6 +45,15 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
             soak(&program, Duration::from_secs_f64(minutes * 60.0), seed, &mut out).await?
         }
         ["again", seed] => soak(&program, Duration::ZERO, seed.parse()?, &mut out).await?,
+        ["rolling", ref options @ ..] => {
+            let [only, drain] = parse(options, ["--only", "--drain"])?;
+            let drain = drain.map_or(Ok(DRAIN), |it| it.parse().map(Duration::from_secs_f64))?;
+            restarts(&program, only.map(str::parse).transpose()?, drain, &mut out).await?.1
+        }
+        ["orders", url, drain] => {
+            rolling::serve(url, Duration::from_millis(drain.parse()?)).await?;
+            true
+        }
         ["trial", kind, faults, lasting, seed, folder] => {
             trial(&Plan::from_args([kind, faults, lasting, seed])?, folder.as_ref()).await?;
             true

@@ -10,12 +10,15 @@ use tokio::time::Instant;
 
 use crate::backend::Kind;
 use crate::outcome::Outcome;
+use crate::rolling::{Registry, Rolled, roll};
 use crate::trial::Plan;
 
 /// So many trials at a time: they wait more than they work.
 const AT_ONCE: usize = 16;
 /// What is said around the table.
 const PAGE: &str = include_str!("page.md");
+/// How long servers serve on after their goodbye: the default.
+pub const DRAIN: Duration = Duration::from_secs(1);
 /// How long a fault of the table lasts: longer than a lease.
 const LASTING: Duration = Duration::from_secs(20);
 
@@ -46,7 +49,45 @@ pub async fn table(
         rows += &row;
         all_held &= outcome.held();
     }
-    Ok((PAGE.replace("{table}\n", &rows), all_held))
+    let (restarts, none_failed) = rolling(program, only, DRAIN, out).await?;
+    let page = PAGE.replace("{table}\n", &rows).replace("{rolling}\n", &restarts);
+    Ok((page, all_held && none_failed))
+}
+
+/// Makes a rolling restart on each database, and returns the rows that tell of it, and whether no
+/// request failed.
+///
+/// # Errors
+///
+/// If nothing can be written.
+pub async fn rolling(
+    program: &Path,
+    only: Option<Kind>,
+    drain: Duration,
+    out: &mut dyn Write,
+) -> io::Result<(String, bool)> {
+    let chosen = Registry::all().filter(|it| only.is_none_or(|only| *it == Registry::Of(only)));
+    let mut restarts = stream::iter(chosen)
+        .map(|registry| async move { (registry, roll(program, registry, drain).await) })
+        .buffered(AT_ONCE);
+    let (mut rows, mut all_held) = (String::new(), true);
+    while let Some((registry, rolled)) = restarts.next().await {
+        let Rolled { alone, kept, slowest_end } = rolled;
+        let row = format!(
+            "| {registry} | {} | {} | {} | {} | {} | {:.1} s |\n",
+            alone.answered,
+            alone.failed,
+            kept.answered,
+            kept.failed,
+            kept.closed,
+            slowest_end.as_secs_f64()
+        );
+        write!(out, "{row}")?;
+        out.flush()?;
+        rows += &row;
+        all_held &= rolled.held();
+    }
+    Ok((rows, all_held))
 }
 
 fn row(outcome: &Outcome) -> String {
