@@ -1,5 +1,5 @@
 use std::ffi::OsStr;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -31,7 +31,11 @@ impl Process {
     }
 
     /// As [`start`](Self::start), with variables of the environment.
-    pub(crate) async fn start_in<S: AsRef<OsStr>>(
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    pub async fn start_in<S: AsRef<OsStr>>(
         environment: &[(&str, String)],
         program: &str,
         package: &str,
@@ -77,8 +81,8 @@ impl Process {
     }
 
     /// Waits for its end, such as after a signal.
-    pub async fn ended(&mut self) {
-        self.child.wait().await.expect("the process is ours");
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.child.wait().await.expect("the process is ours")
     }
 
     /// Sends a signal by name, such as `STOP`: the process lives on and answers nothing.

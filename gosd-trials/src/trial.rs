@@ -181,10 +181,12 @@ fn hold(recorder: &Recorder, when: When) -> Resources {
 async fn hold_again(recorder: &Recorder, when: When, before: Resources) {
     let began = Instant::now();
     let is_more = |now: Resources| now.tasks > before.tasks || now.sockets > before.sockets;
-    while began.elapsed() < LEASE && is_more(Resources::count()) {
+    let mut resources = Resources::count();
+    while began.elapsed() < LEASE && is_more(resources) {
         sleep(SAMPLE / 10).await;
+        resources = Resources::count();
     }
-    hold(recorder, when);
+    recorder.record(Event::Holds { when, resources });
 }
 
 async fn start(client: usize, url: &str, recorder: &Recorder) -> Client {

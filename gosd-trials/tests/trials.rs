@@ -1,4 +1,4 @@
-//! Every fault on every backend, and a minute of faults at random.
+//! Every fault on every backend, and a minute of faults that a seed decides.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +12,9 @@ fn program() -> &'static Path {
 
 /// Seeds of soaks in which something broke once.
 const BROKEN_ONCE: [u64; 3] = [5000, 5033, 5044];
+
+/// The same for every change; `gosd-trials soak` takes another each time.
+const FIRST_SEED: u64 = 1;
 
 #[tokio::test]
 async fn what_broke_once_holds() {
@@ -31,7 +34,6 @@ async fn promises_hold() {
     assert!(held, "{}", String::from_utf8_lossy(&report));
 
     let mut report = Vec::new();
-    let seed = fastrand::u64(..1 << 32);
-    let held = soak(program(), Duration::from_secs(60), seed, &mut report).await.unwrap();
-    assert!(held, "from seed {seed}:\n{}", String::from_utf8_lossy(&report));
+    let held = soak(program(), Duration::from_secs(60), FIRST_SEED, &mut report).await.unwrap();
+    assert!(held, "{}", String::from_utf8_lossy(&report));
 }
