@@ -15,7 +15,7 @@ const DEFAULT_NAMESPACE: &str = "gosd";
 /// Three forms: `scheme://[user[:password]@]host[:port][,host[:port]...][/path][?key=value&...]`,
 /// `scheme:path[?key=value&...]`, and the bare `scheme` for the driver's defaults. User, password,
 /// path and query values are percent-decoded; a `/`, `?` or `%` in a password is written encoded, and
-/// so is an `@` after the hosts. `Debug` and `Display` show neither user, password nor query.
+/// so are an `@` and a `#` after the hosts. `Debug` and `Display` show neither user, password nor query.
 ///
 /// ```
 /// use gosd_core::DriverUrl;
@@ -88,6 +88,13 @@ impl DriverUrl {
             Some(rest) => {
                 url.has_authority = true;
                 let end = rest.find(['/', '?']).unwrap_or(rest.len());
+                // A password may hold one, and without a host the rest is the name of a file.
+                if end > 0 && rest.rsplit('@').next().is_some_and(|after| after.contains('#')) {
+                    return Err(bad(
+                        "has a #, which would mean nothing; leave it out, and write one \
+                                    that belongs to the name of a file as %23",
+                    ));
+                }
                 // A password may hold an unescaped `@`: the last one ends it.
                 let at = rest[..end].rfind('@').map_or(0, |at| at + 1);
                 let (user_info, hosts) = rest[..end].split_at(at);
@@ -283,6 +290,7 @@ mod tests {
         assert_eq!(parse("SQLite").scheme(), "sqlite");
         assert_eq!(parse("sqlite:a b/gosd%3F.db").path(), "a b/gosd?.db");
         assert_eq!(parse("sqlite:/var/x.db?namespace=n").path(), "/var/x.db");
+        assert_eq!(parse("http+unix:///run/a#1.sock").path(), "run/a#1.sock");
         assert_eq!(parse("redis://").hosts_or("localhost", 6379), ["localhost:6379"]);
         assert_eq!(parse("etcd://u:p@[::1]:1,b").hosts_or("x", 2), ["[::1]:1", "b:2"]);
         assert_eq!(parse("http://h/a/b").path(), "a/b");
@@ -295,6 +303,7 @@ mod tests {
             ("redis://:p@ss@h", "p@ss"),
             ("redis://u:p%2F%C3%A4@h", "p/ä"),
             ("redis://u:a:b@h", "a:b"),
+            ("redis://u:a#b@h/0", "a#b"),
         ] {
             let url = parse(text);
             assert_eq!(url.password(), Some(password), "{text}");
@@ -330,6 +339,9 @@ mod tests {
             "redis:u:p?sesame=1&sesame=2@h",
             "redis://u:1?sesame@h",
             "http://u?sesame=1@h",
+            "http://h#sesame",
+            "redis://:sesame@h/0#sesame",
+            "rediss://h?ca=sesame#1.pem",
         ] {
             match DriverUrl::parse(text) {
                 Ok(url) => assert!(text == "redis://sesame@" && url.hosts().is_empty(), "{text}"),

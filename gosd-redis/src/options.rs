@@ -37,14 +37,6 @@ impl Options {
     }
 
     pub(crate) fn parse(url: &str) -> Result<Self> {
-        // A password may hold one.
-        if url.rsplit('@').next().is_some_and(|after| after.contains('#')) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "the URL of Redis has a #, which would mean nothing; leave it out, and write one that \
-                 belongs to the name of a file as %23",
-            ));
-        }
         let url = DriverUrl::parse(url)?;
         let fail = |problem: String| {
             Err(Error::new(ErrorKind::Config, format!("the {} URL {problem}", url.scheme())))
