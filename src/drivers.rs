@@ -36,6 +36,19 @@ drivers! {
     "http" network::http, ["http" "https" "http+unix"]
 }
 
+/// Schemes that other libraries have, and what to write here.
+const MISTAKEN: &[(&[&str], &str)] = &[
+    (
+        &["redis+unix", "rediss+unix", "redis+socket", "unix"],
+        "Redis is not spoken to by Unix sockets; have it listen on loopback (bind 127.0.0.1) and write \
+         redis://127.0.0.1:6379. Who means a registry server writes http+unix:///path/of/the.sock",
+    ),
+    (&["redis-sentinel", "sentinel"], "write redis+sentinel://host:26379,host:26379/master"),
+    (&["redis-cluster"], "write redis+cluster://host:6379,host:6379"),
+    (&["sqlite3", "file"], "write sqlite:/path/of/the.db"),
+    (&["https+unix"], "a Unix socket needs no TLS: write http+unix:///path/of/the.sock"),
+];
+
 type Open = for<'a> fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>>;
 
 type Opener = Box<dyn for<'a> Fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>> + Send + Sync>;
@@ -182,11 +195,13 @@ impl Drivers {
         let scheme = scheme.to_ascii_lowercase();
         let Some(open) = self.openers.get(&scheme) else {
             let feature = FEATURES.iter().find(|(_, schemes)| schemes.contains(&scheme.as_str()));
-            let problem = match feature {
-                Some((feature, _)) => {
+            let meant = MISTAKEN.iter().find(|(schemes, _)| schemes.contains(&scheme.as_str()));
+            let problem = match (feature, meant) {
+                (Some((feature, _)), _) => {
                     format!("is not compiled in: enable the feature {feature:?} of gosd")
                 }
-                None => "is unknown".into(),
+                (None, Some((_, advice))) => format!("no driver has: {advice}"),
+                (None, None) => "is unknown".into(),
             };
             let offer = self.offer();
             return Err(config(format!("{what} asks for {scheme:?}, which {problem}; {offer}")));
@@ -315,6 +330,19 @@ mod tests {
         }
         let text = error(choose(&none(), &[("gosdRedisDB", "1")]).await).to_string();
         assert!(text.starts_with(r#"gosdRedisDB asks for "redis", which is not"#), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_scheme_of_other_libraries_is_told_what_to_write() {
+        for (schemes, advice) in MISTAKEN {
+            for scheme in *schemes {
+                let error = error(none().open(&format!("{scheme}://:sesame@h/x")).await);
+                let text = error.to_string();
+                assert!(text.contains(advice) && !text.contains("sesame"), "{text}");
+                let known = FEATURES.iter().any(|(_, all)| all.contains(scheme));
+                assert!(!known, "{scheme} would never be looked up");
+            }
+        }
     }
 
     #[tokio::test]
