@@ -22,7 +22,7 @@ const MEANINGS: &[(&str, ErrorKind, &str)] = &[
     ("space exceeded", ErrorKind::Unavailable, "compact, defragment and disarm the alarm"),
     ("timed out", ErrorKind::Timeout, "do enough members run?"),
     ("no leader", ErrorKind::Unavailable, "do enough members run?"),
-    ("corrupt cluster", ErrorKind::Data, "restore it from a backup"),
+    ("corrupt cluster", ErrorKind::Unavailable, "restore it from a backup"),
 ];
 
 /// The error of a call, in the terms of the contract.
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_the_server_says() {
-        use ErrorKind::{Data, Denied, Timeout, Unavailable, Unsupported};
+        use ErrorKind::{Denied, Timeout, Unavailable, Unsupported};
         for (code, text, kind) in [
             (Code::PermissionDenied, "permission denied", Denied),
             (Code::InvalidArgument, "authentication failed, invalid user ID or password", Denied),
@@ -140,7 +140,7 @@ mod tests {
             (Code::ResourceExhausted, "mvcc: database space exceeded", Unavailable),
             (Code::ResourceExhausted, "too many requests", Unavailable),
             (Code::NotFound, "requested lease not found", Unavailable),
-            (Code::DataLoss, "corrupt cluster", Data),
+            (Code::DataLoss, "corrupt cluster", Unavailable),
             (Code::Unimplemented, "unknown service etcdserverpb.Watch", Unsupported),
             (Code::Unknown, "something new", Unavailable),
         ] {
