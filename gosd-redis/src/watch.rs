@@ -1,19 +1,20 @@
 //! The watch: a snapshot and then the changes, and now and then a look for what the stream does not tell.
 
+mod leases;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant as StdInstant};
 
-use crate::answers::Answers;
 use futures_util::stream;
-use gosd_core::{BoxStream, Error, ErrorKind, Event, InstanceId, Result};
-use redis::{RedisError, Value};
+use gosd_core::{BoxStream, Error, ErrorKind, Event, Result};
+use redis::RedisError;
 use tokio::time::{Instant, timeout};
 
 use crate::connection::Connection;
-use crate::cursor::{Cursor, Entry, text};
+use crate::cursor::{Cursor, Entry};
 use crate::driver::Redis;
 use crate::error::Refusal;
-use crate::evidence::{Span, Steps};
+use crate::evidence::Steps;
 use crate::look::{ENTRIES, Look, Question, Sample};
 use crate::scripts::{BATCH, GRACE, millis};
 use crate::unannounced::{Findings, Unannounced};
@@ -284,64 +285,6 @@ impl Watch<'_> {
             ErrorKind::Unavailable,
             "the server lost data, or this process was away for too long; reading all again",
         )
-    }
-
-    /// Tells of a clock that was set, before anything that may follow from it.
-    fn tell_of_steps(&mut self, steps: Steps) -> bool {
-        if steps == self.steps {
-            return false;
-        }
-        self.steps = steps;
-        if let Some(place) = &mut self.place {
-            place.announced = 0;
-            place.sample = Sample::default();
-            if steps.last < 0 {
-                place.back = Some(place.back.unwrap_or(0) + steps.last.unsigned_abs());
-            }
-        }
-        let by = Duration::from_millis(steps.last.unsigned_abs());
-        let direction = if steps.last < 0 { "back" } else { "forward" };
-        self.queue.push_back(Err(Error::new(
-            ErrorKind::Unavailable,
-            format!(
-                "the server's clock was set {direction} by {by:.1?}; no lease counts as run out \
-                 until the living have renewed theirs"
-            ),
-        )));
-        true
-    }
-
-    /// Corrects what the clock made too long while it was ahead; notes the longest lease else.
-    async fn correct_leases(&mut self, redis: &mut Answers, look: &Look) -> Result<(), Failure> {
-        let (driver, evidence) = (self.driver, &self.driver.evidence);
-        let Some(place) = &mut self.place else { return Ok(()) };
-        let Some(back) = place.back else {
-            evidence.saw_leases(look.last_end, look.now);
-            return Ok(());
-        };
-        if !evidence.only_reads() {
-            let longest = evidence.longest_lease();
-            let keys = &driver.keys;
-            while within(SLACK, driver.scripts.cut(redis, keys, longest, back)).await?? >= BATCH {}
-        }
-        place.back = None;
-        Ok(())
-    }
-
-    /// Tells this process's own consumer of the dead, where it must not remove them.
-    async fn announce(&mut self, redis: &mut Answers, dead: Span) -> Result<(), Failure> {
-        let Some(place) = &mut self.place else { return Ok(()) };
-        let until = dead.until.saturating_sub(millis(GRACE));
-        if until <= place.announced {
-            return Ok(());
-        }
-        let mut range = redis::cmd("ZRANGEBYSCORE");
-        range.arg(&self.driver.keys.leases).arg(format!("({}", place.announced)).arg(until);
-        let ids: Vec<Value> = within(SLACK, range.query_async(redis)).await??;
-        let ids = ids.into_iter().filter_map(text).map(InstanceId::from);
-        self.queue.extend(ids.map(|id| Ok(Event::Expire(id))));
-        place.announced = until;
-        Ok(())
     }
 
     /// Takes in what was changed without a word.
