@@ -25,7 +25,6 @@ mod tasks;
 mod tell;
 mod turn;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -266,111 +265,6 @@ impl Client {
     /// A reader that falls behind gets another `Reset`.
     pub fn changes(&self) -> impl Stream<Item = Change> + Send + Unpin + use<> {
         streams::changes(Arc::clone(&self.inner.state))
-    }
-
-    /// Says goodbye to the backend and registers no more; discovery goes on.
-    ///
-    /// Waits for a heartbeat in flight, so that the instance does not come back. Calling it again is
-    /// harmless. If the caller stops waiting, the goodbye is said all the same.
-    ///
-    /// # Errors
-    ///
-    /// The driver's error if the backend could not be told within
-    /// [`timeout`](field@Settings::timeout): the registration then ends with its lease.
-    #[doc(alias = "Remove")]
-    pub async fn leave(&self) -> Result<()> {
-        self.inner.state.leave();
-        self.in_line("leave").await
-    }
-
-    /// Says whether this instance wants requests: `false` says goodbye and stops the heartbeats,
-    /// `true` registers it again.
-    ///
-    /// For a server in maintenance, or whose own health check fails. Discovery goes on meanwhile, and
-    /// the status is [`Registration::Withdrawn`]. Calling it again is harmless. If the caller stops
-    /// waiting, the backend is told all the same.
-    ///
-    /// # Errors
-    ///
-    /// - [`Config`](crate::ErrorKind::Config) from a client that registers nothing;
-    /// - [`Closed`](crate::ErrorKind::Closed) for `true` from one that has left or was shut down;
-    /// - the driver's error. After `true` it is tried again until it succeeds; after `false` the
-    ///   registration ends with its lease.
-    pub async fn set_ready(&self, ready: bool) -> Result<()> {
-        match ready {
-            true => self.inner.state.want()?,
-            false => self.inner.state.withdraw()?,
-        }
-        self.in_line("set_ready").await
-    }
-
-    /// Replaces the metadata of this client's own instance, and tells the backend at once.
-    ///
-    /// # Errors
-    ///
-    /// - [`Config`](crate::ErrorKind::Config) for metadata out of its limits, and from a client that
-    ///   registers nothing; then nothing changes;
-    /// - [`Closed`](crate::ErrorKind::Closed) from a client that was shut down;
-    /// - the driver's error; the next heartbeat tells the backend then.
-    pub async fn set_metadata(&self, metadata: BTreeMap<String, String>) -> Result<()> {
-        self.inner.state.set_metadata(metadata)?;
-        self.in_line("set_metadata").await
-    }
-
-    /// Waits until the backend is in line with what this client wants.
-    async fn in_line(&self, operation: &str) -> Result<()> {
-        let Some(lease) = &self.inner.lease else { return Ok(()) };
-        let (reply, done) = oneshot::channel();
-        let answer = match lease.send(reply) {
-            Ok(()) => done.await.ok(),
-            Err(_) => None,
-        };
-        // After a shutdown there is nobody to ask, but it is known how the goodbye went.
-        let answer = answer.or_else(|| self.inner.state.goodbye());
-        answer.unwrap_or_else(|| Err(Error::closed(operation)))
-    }
-
-    /// Leaves, and stops the background work; the last view is served on, as stale.
-    ///
-    /// Calling it again is harmless. If the caller stops waiting, the goodbye is said all the same,
-    /// and the background work goes on until the last clone is dropped.
-    ///
-    /// # Errors
-    ///
-    /// As for [`leave`](Client::leave); the background work is stopped all the same.
-    pub async fn shutdown(&self) -> Result<()> {
-        let left = self.leave().await;
-        self.inner.stop();
-        left
-    }
-
-    /// Waits for SIGINT or SIGTERM (elsewhere Ctrl-C), says goodbye, lets requests that are still on
-    /// their way be served, and then shuts the client down.
-    ///
-    /// Between the goodbye and the end it waits for [`drain`](field@Settings::drain), in which the
-    /// process serves and discovers on, because others hear of a goodbye a moment after it is said;
-    /// where changes are polled it waits a refresh interval longer. So a server that stops accepting
-    /// when this future ends fails no request. A goodbye that a backend does not answer is given up
-    /// after 3 s; the registration then ends with its lease.
-    ///
-    /// From the call on, not only from the first poll, the first of those signals no longer ends the
-    /// process: it is the program that ends itself, in its own time, unless a second signal takes its
-    /// default course. A signal that came before the call counts. This is what a server's graceful
-    /// shutdown awaits.
-    ///
-    /// A future that is dropped before there was a signal gives it back: it then ends the process, or
-    /// has the clients leave first that [handle signals](ClientBuilder::handle_signals). A signal that
-    /// was ignored when the first client of the process asked for it, as `nohup` and shells have it in
-    /// the background, is left ignored (on Linux).
-    #[doc(alias = "WaitClosing")]
-    pub fn shutdown_on_signal(&self) -> impl Future<Output = ()> + Send + use<> {
-        let signal = signals::take_over();
-        let client = self.clone();
-        async move {
-            signal.await;
-            client.depart().await;
-            client.inner.stop();
-        }
     }
 
     /// Serves the view that the snapshot file kept, if nothing better is there.
