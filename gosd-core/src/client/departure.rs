@@ -22,7 +22,7 @@ impl Client {
     /// # Errors
     ///
     /// The driver's error if the backend could not be told within
-    /// [`timeout`](field@Settings::timeout): the registration then ends with its lease.
+    /// [`timeout`](field@crate::Settings::timeout): the registration then ends with its lease.
     #[doc(alias = "Remove")]
     pub async fn leave(&self) -> Result<()> {
         self.inner.state.leave();
@@ -33,7 +33,7 @@ impl Client {
     /// `true` registers it again.
     ///
     /// For a server in maintenance, or whose own health check fails. Discovery goes on meanwhile, and
-    /// the status is [`Registration::Withdrawn`]. Calling it again is harmless. If the caller stops
+    /// the status is [`Registration::Withdrawn`](crate::Registration::Withdrawn). Calling it again is harmless. If the caller stops
     /// waiting, the backend is told all the same.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl Client {
     /// Waits for SIGINT or SIGTERM (elsewhere Ctrl-C), says goodbye, lets requests that are still on
     /// their way be served, and then shuts the client down.
     ///
-    /// Between the goodbye and the end it waits for [`drain`](field@Settings::drain), in which the
+    /// Between the goodbye and the end it waits for [`drain`](field@crate::Settings::drain), in which the
     /// process serves and discovers on, because others hear of a goodbye a moment after it is said;
     /// where changes are polled it waits a refresh interval longer. So a server that stops accepting
     /// when this future ends fails no request. A goodbye that a backend does not answer is given up
@@ -105,7 +105,7 @@ impl Client {
     /// shutdown awaits.
     ///
     /// A future that is dropped before there was a signal gives it back: it then ends the process, or
-    /// has the clients leave first that [handle signals](ClientBuilder::handle_signals). A signal that
+    /// has the clients leave first that [handle signals](crate::ClientBuilder::handle_signals). A signal that
     /// was ignored when the first client of the process asked for it, as `nohup` and shells have it in
     /// the background, is left ignored (on Linux).
     #[doc(alias = "WaitClosing")]
