@@ -58,6 +58,11 @@ impl Connection {
         &self.options
     }
 
+    /// Has the next request begin with new connections; those under way go on with theirs.
+    pub(crate) fn forget(&self) {
+        self.connections.forget();
+    }
+
     /// Asks for something below the namespace; what comes is a success, or says 304.
     ///
     /// Only the beginning of the answer is waited for.

@@ -1,7 +1,7 @@
 //! The driver: the methods of the contract as requests.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gosd_core::{
@@ -12,12 +12,14 @@ use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use http::{Method, StatusCode};
 
 use crate::connection::{Connection, JSON, LARGEST, read};
+use crate::given_up::GivenUp;
 use crate::options::Options;
 use crate::{watch, wire};
 
 /// The HTTP driver.
 pub(crate) struct Http {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Arc<Connection>,
+    given_up: GivenUp,
     /// The list that came last and the server's tag for it, for a driver that is polled.
     last: Mutex<Option<(HeaderValue, Vec<Instance>)>>,
     unreadable: WarnOnce,
@@ -25,22 +27,18 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) fn new(options: Options) -> Result<Self> {
-        let connection = Connection::new(options)?;
-        Ok(Self { connection, last: Mutex::default(), unreadable: WarnOnce::new() })
+        let connection = Arc::new(Connection::new(options)?);
+        Ok(Self {
+            connection,
+            given_up: GivenUp::new(),
+            last: Mutex::default(),
+            unreadable: WarnOnce::new(),
+        })
     }
 
     /// Says once that something which the server sends cannot be read.
     pub(crate) fn skip_unreadable(&self, error: &Error) {
         self.unreadable.skipped("http", &self.connection.options().namespace, error);
-    }
-
-    /// Asks for a change, which only a success confirms.
-    async fn change(&self, method: Method, path: &str, body: Option<String>) -> Result<()> {
-        let response = self.connection.send(method, path, None, JSON, body).await?;
-        if response.status() == StatusCode::NOT_MODIFIED {
-            return Err(Error::new(ErrorKind::Data, "the server answered 304 to a change"));
-        }
-        Ok(())
     }
 
     fn last(&self) -> Option<(HeaderValue, Vec<Instance>)> {
@@ -54,7 +52,11 @@ impl Driver for Http {
         let path =
             wire::instance_path(instance.id()).ok_or_else(|| unaddressable(instance.id()))?;
         let body = wire::registration(instance, ttl);
-        self.change(Method::PUT, &path, Some(body)).await
+        let connection = Arc::clone(&self.connection);
+        let call =
+            Box::pin(async move { change(&connection, Method::PUT, &path, Some(body)).await });
+        // Who waits no longer has to get on without the connections it waited for.
+        self.given_up.finish(call, || self.connection.forget()).await
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
@@ -63,7 +65,8 @@ impl Driver for Http {
             let is_there = self.list().await?.iter().any(|instance| instance.id() == id);
             return if is_there { Err(unaddressable(id)) } else { Ok(()) };
         };
-        self.change(Method::DELETE, &path, None).await
+        self.given_up.settled().await;
+        change(&self.connection, Method::DELETE, &path, None).await
     }
 
     async fn list(&self) -> Result<Vec<Instance>> {
@@ -97,6 +100,20 @@ impl Driver for Http {
     fn name(&self) -> &str {
         "http"
     }
+}
+
+/// Asks for a change, which only a success confirms.
+async fn change(
+    connection: &Connection,
+    method: Method,
+    path: &str,
+    body: Option<String>,
+) -> Result<()> {
+    let response = connection.send(method, path, None, JSON, body).await?;
+    if response.status() == StatusCode::NOT_MODIFIED {
+        return Err(Error::new(ErrorKind::Data, "the server answered 304 to a change"));
+    }
+    Ok(())
 }
 
 fn unaddressable(id: &InstanceId) -> Error {

@@ -58,6 +58,7 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod given_up;
 mod options;
 mod sse;
 mod watch;

@@ -1,14 +1,15 @@
 //! Servers that are not what the driver expects.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use gosd_core::{ErrorKind, Event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::support::{LATE, LEASE, instance, open};
 
@@ -201,4 +202,62 @@ async fn silence_is_noticed_within_ten_seconds() {
     assert!(watch.next().await.unwrap().is_ok());
     let item = timeout(Duration::from_secs(10), watch.next()).await.unwrap();
     assert_eq!(item.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+/// The next request, and the connection that waits for its answer.
+async fn asked(listener: &TcpListener) -> (String, TcpStream) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") && !request.ends_with(b"}") {
+        assert!(stream.read_buf(&mut request).await.unwrap() > 0, "the request breaks off");
+    }
+    (String::from_utf8(request).unwrap(), stream)
+}
+
+const DONE: &[u8] = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_goodbye_comes_after_a_registration_that_was_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let driver = open(&format!("http://{}", listener.local_addr().unwrap())).await;
+    let mail = instance("mail");
+    let mut unanswered = tokio::select! {
+        _ = driver.register(&mail, LEASE) => panic!("nobody has answered"),
+        (request, stream) = asked(&listener) => {
+            assert!(request.starts_with("PUT "), "{request}");
+            stream
+        }
+    };
+    let mut goodbye = pin!(driver.deregister(mail.id()));
+    tokio::select! {
+        _ = &mut goodbye => panic!("nobody has answered"),
+        _ = listener.accept() => panic!("the goodbye overtakes the registration"),
+        () = sleep(Duration::from_millis(200)) => {}
+    }
+    unanswered.write_all(DONE).await.unwrap();
+    let served = async {
+        let (request, mut stream) = asked(&listener).await;
+        stream.write_all(DONE).await.unwrap();
+        request
+    };
+    let (said, request) = timeout(LATE, async { tokio::join!(goodbye, served) }).await.unwrap();
+    said.unwrap();
+    assert!(request.starts_with("DELETE "), "{request}");
+}
+
+#[tokio::test]
+async fn a_goodbye_does_not_wait_for_ever_for_a_registration_that_was_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let driver = open(&format!("http://{}", listener.local_addr().unwrap())).await;
+    let mail = instance("mail");
+    let _unanswered = tokio::select! {
+        _ = driver.register(&mail, LEASE) => panic!("nobody has answered"),
+        asked = asked(&listener) => asked,
+    };
+    let served = async {
+        let (_, mut stream) = asked(&listener).await;
+        stream.write_all(DONE).await.unwrap();
+    };
+    let said = async { tokio::join!(driver.deregister(mail.id()), served).0 };
+    timeout(LATE, said).await.unwrap().unwrap();
 }
