@@ -11,7 +11,7 @@ use gosd_trials::backend::serve;
 use gosd_trials::check::check;
 use gosd_trials::member::live;
 use gosd_trials::rolling;
-use gosd_trials::runs::{DRAIN, rolling as restarts, soak, table};
+use gosd_trials::runs::{DRAIN, page, rolling as restarts, soak, table};
 use gosd_trials::trial::Plan;
 
 const USAGE: &str = "\
@@ -31,11 +31,12 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         ["table", ref options @ ..] => {
             let [only, file] = parse(options, ["--only", "--markdown"])?;
             let only = only.map(str::parse).transpose()?;
-            let (page, held) = table(&program, only, &mut out).await?;
+            let (rows, held) = table(&program, only, &mut out).await?;
+            let (restarts, none_failed) = restarts(&program, only, DRAIN, &mut out).await?;
             if let Some(file) = file {
-                fs::write(file, page)?;
+                fs::write(file, page(&rows, &restarts))?;
             }
-            held
+            held && none_failed
         }
         ["soak", ref options @ ..] => {
             let [minutes, seed] = parse(options, ["--minutes", "--seed"])?;
