@@ -203,12 +203,7 @@ impl State {
         stood_still
     }
 
-    /// Whether something is missing, so that the backend should be read again soon.
-    pub(crate) fn misses_something(&self) -> bool {
-        self.lock().registry.misses_something()
-    }
-
-    /// How much good time the first of the missing has left.
+    /// How much good time the first of the missing has left, if something is missing.
     pub(crate) fn rest_of_the_missing(&self) -> Option<Duration> {
         self.lock().registry.rest_of_the_missing()
     }

@@ -171,6 +171,15 @@ impl Contact {
         GoodTime(self.banked + self.run)
     }
 
+    /// The point at which the present stretch of good contact began, or the present one without it.
+    pub(super) fn good_time_of_the_stretch(&self) -> GoodTime {
+        let stretch = match (self.good_since, self.proven_at) {
+            (Some(since), Some(now)) => now.saturating_duration_since(since),
+            _ => Duration::ZERO,
+        };
+        GoodTime(self.banked + self.run.saturating_sub(stretch))
+    }
+
     /// The point that it has reached now, if the next answer shows that contact holds.
     pub(super) fn good_time_by(&self, now: Instant) -> GoodTime {
         GoodTime(match self.proven_at.filter(|before| self.is_near(*before, now)) {

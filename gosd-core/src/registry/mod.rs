@@ -119,8 +119,9 @@ impl Registry {
                     self.count_expired(&id);
                     self.remove(&id);
                 } else {
+                    // Whoever lives is back half a lease after contact became good, not after this.
                     self.touch(&id);
-                    self.miss(id);
+                    self.miss_since(id, self.contact.good_time_of_the_stretch());
                 }
                 is_own
             }
@@ -152,12 +153,7 @@ impl Registry {
         self.contact.idle_since(now)
     }
 
-    /// Whether something is missing, so that the backend should be read again soon.
-    pub(crate) fn misses_something(&self) -> bool {
-        !self.missing.is_empty()
-    }
-
-    /// How much good time the first of the missing has left.
+    /// How much good time the first of the missing has left, if something is missing.
     pub(crate) fn rest_of_the_missing(&self) -> Option<Duration> {
         let now = self.contact.good_time();
         self.missing.values().map(|since| self.contact.rest(*since, now)).min()
@@ -315,9 +311,12 @@ impl Registry {
 
     /// Keeps an instance that vanished, until it has had its chance to come back.
     fn miss(&mut self, id: InstanceId) {
+        self.miss_since(id, self.contact.good_time());
+    }
+
+    fn miss_since(&mut self, id: InstanceId, since: GoodTime) {
         if self.known.contains(&id) && !self.locals.contains(&id) {
-            let now = self.contact.good_time();
-            self.missing.entry(id).or_insert(now);
+            self.missing.entry(id).or_insert(since);
         }
     }
 

@@ -115,9 +115,6 @@ impl<'a> Reader<'a> {
                     self.was_superseded = false;
                     self.next_at = Instant::now() + self.period();
                     self.look_at_what_is_missing();
-                    if let Some(rest) = self.state.rest_of_the_missing() {
-                        self.next_by(rest + up_to(self.state.settings.lease_ttl / 100));
-                    }
                     self.answer(&Ok(()));
                 } else if std::mem::replace(&mut self.was_superseded, true) {
                     // The watch may begin anew all the time.
@@ -167,11 +164,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Two reads that far apart have given a live instance the time to come back.
+    /// Reads when the first of the missing have had their chance to come back, and before that so
+    /// often that the time until then counts as contact.
     fn look_at_what_is_missing(&mut self) {
-        if self.state.misses_something() {
-            let quarter = self.state.settings.lease_ttl / 4;
-            self.next_by(quarter + up_to(quarter / 50));
+        if let Some(rest) = self.state.rest_of_the_missing() {
+            let lease = self.state.settings.lease_ttl;
+            self.next_by(rest.min(lease / 4) + up_to(lease / 100));
         }
     }
 

@@ -125,6 +125,10 @@ impl Bench {
         self.registry.lose_contact(unreachable(), self.now);
     }
 
+    fn misses_something(&self) -> bool {
+        self.registry.rest_of_the_missing().is_some()
+    }
+
     /// Every id that readers see, sorted.
     fn view(&self) -> Vec<String> {
         let mut ids = Vec::new();

@@ -91,7 +91,8 @@ impl Model {
                     self.drop(&id);
                 } else {
                     self.touch(&id);
-                    self.keep(&id);
+                    let last_run = self.runs(&self.history).pop().unwrap();
+                    self.keep_since(&id, self.good_time() - self.good_for(now).min(last_run));
                 }
                 false
             }
@@ -263,6 +264,12 @@ impl Model {
     }
 
     fn good_time_of(&self, history: &[(Instant, Mark)]) -> Duration {
+        let mut runs = self.runs(history);
+        let last = runs.pop().unwrap();
+        runs.iter().map(|run| run.saturating_sub(self.lease / 6)).sum::<Duration>() + last
+    }
+
+    fn runs(&self, history: &[(Instant, Mark)]) -> Vec<Duration> {
         let mut runs = vec![Duration::ZERO];
         let mut before = None;
         for (at, mark) in history {
@@ -275,8 +282,7 @@ impl Model {
             }
             before = (*mark == Mark::Answer).then_some(*at);
         }
-        let last = runs.pop().unwrap();
-        runs.iter().map(|run| run.saturating_sub(self.lease / 6)).sum::<Duration>() + last
+        runs
     }
 
     fn put(&mut self, instance: Instance) {
@@ -296,9 +302,12 @@ impl Model {
     }
 
     fn keep(&mut self, id: &InstanceId) {
+        self.keep_since(id, self.good_time());
+    }
+
+    fn keep_since(&mut self, id: &InstanceId, since: Duration) {
         if self.view.contains_key(id) && !self.locals.contains(id) {
-            let now = self.good_time();
-            self.kept.entry(id.clone()).or_insert(now);
+            self.kept.entry(id.clone()).or_insert(since);
         }
     }
 

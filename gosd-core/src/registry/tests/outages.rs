@@ -88,7 +88,7 @@ fn a_restarted_database_that_kept_its_data_changes_nothing() {
     bench.lose_contact();
     bench.pass(HOLD);
     assert_eq!(bench.reset(&["b-1", "a-1"]), Effects::default());
-    assert!(!bench.registry.misses_something());
+    assert!(!bench.misses_something());
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_goodbye_counts_at_once_whatever_else_goes_on() {
         let effects = bench.remove("a-2");
         assert_eq!(effects.changes, [crate::Change::Removed(Arc::new(of("a-2")))]);
         assert!(bench.view().is_empty(), "scaled to zero");
-        assert!(!bench.registry.misses_something());
+        assert!(!bench.misses_something());
     }
 }
 
@@ -158,6 +158,18 @@ fn an_expiry_after_a_break_is_no_more_than_an_absence() {
         bench.look(LEASE, &["a-2", "a-own"]);
         assert_eq!(bench.view(), ["a-2", "a-own"], "{nth}");
     }
+}
+
+#[test]
+fn an_expiry_a_moment_too_early_counts_when_contact_has_been_good_for_half_a_lease() {
+    let mut bench = Bench::settled(&["a-1", "a-2"]);
+    bench.lose_contact();
+    bench.reset(&["a-1", "a-2"]);
+    bench.pass(HOLD - TICK);
+    bench.expire("a-1");
+    assert_eq!(bench.view(), ["a-1", "a-2"]);
+    bench.look(TICK, &["a-2"]);
+    assert_eq!(bench.view(), ["a-2"]);
 }
 
 #[test]
@@ -219,7 +231,7 @@ fn what_is_back_in_any_way_is_missing_no_more() {
         bench.read(&[]);
         bench.look(HOLD - TICK, &[]);
         back(&mut bench);
-        assert!(!bench.registry.misses_something());
+        assert!(!bench.misses_something());
         // Missing again, it has its whole time again.
         bench.read(&[]);
         bench.look(HOLD - TICK, &[]);
