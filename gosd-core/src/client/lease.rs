@@ -228,7 +228,9 @@ impl Lease<'_> {
 
     /// The most that a client waits before it repairs its registration, so that not all do at once.
     fn repair(&self) -> Duration {
-        REPAIR.min(self.state.settings.lease_ttl / 10)
+        let most = REPAIR.min(self.state.settings.lease_ttl / 10);
+        // Where another process has the id, there are only two.
+        if self.state.own_is_taken() { most / 10 } else { most }
     }
 
     fn pause_after_replacement(&self) -> Duration {

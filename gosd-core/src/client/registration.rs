@@ -19,6 +19,7 @@ impl State {
                 return ((), Effects::default());
             }
             core.renewed_at = Some(sent_at);
+            core.took_back |= core.registered_since.is_some() && core.own_is_taken();
             core.registered_since.get_or_insert(now);
             core.goodbye = None;
             let status = Registration::Registered;
@@ -103,6 +104,16 @@ impl State {
         })
     }
 
+    /// How long after its registration a client may find the id taken by a heartbeat that another
+    /// process had sent before it, and may have to look for that.
+    pub(super) fn replaced_after(&self) -> Duration {
+        let under_way = self.settings.lease_ttl / 5;
+        match self.is_polled() {
+            true => under_way + 2 * self.settings.refresh_interval,
+            false => under_way,
+        }
+    }
+
     /// From now on nothing registers the client, for good.
     pub(crate) fn leave(&self) {
         self.step(|core, now| {
@@ -156,7 +167,7 @@ impl State {
             if result.is_ok() && core.registered_since.is_some() {
                 core.left_at = Some(now);
             }
-            (core.renewed_at, core.registered_since) = (None, None);
+            (core.renewed_at, core.registered_since, core.took_back) = (None, None, false);
             let gone = result.is_ok().then(|| core.registry.deregistered(id));
             ((), gone.unwrap_or_default())
         });
@@ -176,19 +187,21 @@ impl Core {
 
     /// Of two processes with one id the one that came later has it.
     ///
-    /// The other gives way, and says no goodbye for it. It is the later one that has registered
-    /// within the last lease; it takes the id back from a heartbeat that was under way.
-    pub(super) fn note_replacement(&mut self, now: Instant, lease: Duration) {
+    /// The other gives way, and says no goodbye for it. The later one takes the id back from a
+    /// heartbeat of the other that was under way, and does so once: of two that have both just
+    /// registered, the earlier one is the first that has to do it again, and gives way.
+    pub(super) fn note_replacement(&mut self, now: Instant, after: Duration) {
         let is_taken = self.own_is_taken();
         match &self.status.registration {
             Registration::Replaced if !is_taken => {
                 let registration = Registration::beginning(now.into_std());
+                self.took_back = false;
                 self.set_status(|status| status.registration = registration);
                 self.outbox.push(News::OwnGone);
             }
             registration if is_taken && registration.is_wanted() => {
                 let since = self.registered_since.unwrap_or(now);
-                if now.duration_since(since) >= lease {
+                if self.took_back || now.duration_since(since) >= after {
                     // Its heartbeats end, and no longer tell whether writes are taken.
                     self.registry.disown(now);
                     self.set_status(|status| status.registration = Registration::Replaced);

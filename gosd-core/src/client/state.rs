@@ -59,6 +59,8 @@ pub(super) struct Core {
     version: u64,
     /// Since when the client is registered, however often that was lost and mended.
     pub(super) registered_since: Option<Instant>,
+    /// Whether the client has taken its id back from another process since then.
+    pub(super) took_back: bool,
     /// When the last heartbeat was sent that was answered.
     pub(super) renewed_at: Option<Instant>,
     /// When the last goodbye was said to a backend that held the registration.
@@ -95,6 +97,7 @@ impl State {
             own,
             version: 0,
             registered_since: None,
+            took_back: false,
             renewed_at: None,
             left_at: None,
             goodbye: None,
@@ -339,7 +342,7 @@ impl State {
         let mut core = self.lock();
         let (result, effects) = step(&mut core, now);
         core.note(effects);
-        core.note_replacement(now, self.settings.lease_ttl);
+        core.note_replacement(now, self.replaced_after());
         self.staleness.note(core.registry.aging_since());
         let is_anybody_failing = core.registry.is_anybody_failing();
         // Every report looks at it: what does not change is not written.
