@@ -166,7 +166,7 @@ impl Drivers {
         self.openers.contains_key("sqlite").then_some("sqlite")
     }
 
-    async fn choose(&self, lookup: env::Lookup<'_>) -> Result<Arc<dyn Driver>> {
+    pub(crate) async fn choose(&self, lookup: env::Lookup<'_>) -> Result<Arc<dyn Driver>> {
         match env::driver_url(lookup, self.default_scheme())? {
             Some((variable, url)) => self.open_for(Some(variable), &url).await,
             None => Err(config(format!(
@@ -271,7 +271,7 @@ mod tests {
         error
     }
 
-    async fn choose(drivers: &Drivers, env: &[(&str, &str)]) -> Result<Arc<dyn Driver>> {
+    pub(crate) async fn choose(drivers: &Drivers, env: &[(&str, &str)]) -> Result<Arc<dyn Driver>> {
         let env: BTreeMap<String, OsString> =
             env.iter().map(|&(name, value)| (name.into(), value.into())).collect();
         drivers.choose(&|name: &str| env.get(name).cloned()).await

@@ -8,7 +8,7 @@ use gosd_core::{Error, ErrorKind, Result, Settings};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub(crate) const DRIVER: &str = "gosdDriver";
-const NAMESPACE: &str = "gosdNamespace";
+pub(crate) const NAMESPACE: &str = "gosdNamespace";
 const SNAPSHOT_PATH: &str = "gosdSnapshotPath";
 const ADVERTISE: &str = "gosdAdvertise";
 const REDIS_ADDR: &str = "gosdRedisAddr";

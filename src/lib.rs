@@ -74,12 +74,14 @@
 mod advertise;
 mod drivers;
 mod env;
+mod environment;
 mod identity;
 mod misspelt;
 #[cfg(any(feature = "redis", feature = "etcd", feature = "http"))]
 mod network;
 
 pub use drivers::Drivers;
+pub use environment::Environment;
 #[doc(inline)]
 pub use gosd_core::*;
 

@@ -17,7 +17,7 @@ pub(crate) fn warn_of(names: &[String]) {
 }
 
 /// Those of the names that look like ours, each with the variable that it is most like.
-fn misspelt(names: &[String]) -> Vec<(&str, &'static str)> {
+pub(crate) fn misspelt(names: &[String]) -> Vec<(&str, &'static str)> {
     let bare = |name: &str| name.replace('_', "").to_ascii_lowercase();
     let in_common = |one: &str, other: &str| {
         bare(one).bytes().zip(bare(other).bytes()).take_while(|(a, b)| a == b).count()

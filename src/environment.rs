@@ -1,0 +1,170 @@
+//! The variables that gosd goes by, for a program with flags that stand for some of them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use gosd_core::{Driver, DriverUrl, Result, Settings};
+
+use crate::drivers::config;
+use crate::{Drivers, advertise, env, misspelt};
+
+/// The variables of the process, with a program's own values in place of some.
+///
+/// For a program whose flags mean the same as gosd's variables: a value that is given here is judged
+/// by the same rules, and all that is drawn from it, such as the address that others are told, goes by
+/// it, too.
+///
+/// ```
+/// use gosd::{Drivers, Environment};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let environment = Environment::process().with("gosdLeaseTTL", "30")?;
+/// assert_eq!(environment.settings()?.lease_ttl.as_secs(), 30);
+/// // What nobody reads is an error.
+/// assert!(Environment::process().with("gosdLease", "30").is_err());
+/// # Ok::<(), gosd::Error>(())
+/// # }).unwrap();
+/// ```
+#[must_use]
+#[derive(Clone)]
+pub struct Environment {
+    own: BTreeMap<&'static str, OsString>,
+}
+
+impl Environment {
+    /// The variables of the process, as they are.
+    pub fn process() -> Self {
+        Self { own: BTreeMap::new() }
+    }
+
+    /// Puts a value in place of a variable's.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config) if the name is none of gosd's variables. The value is
+    /// judged where it is used.
+    pub fn with(mut self, name: &str, value: &str) -> Result<Self> {
+        let Some(name) = env::known().find(|known| *known == name) else {
+            return Err(config(format!("{name} is none of gosd's variables")));
+        };
+        self.own.insert(name, value.into());
+        Ok(self)
+    }
+
+    /// As [`gosd::settings`](crate::settings).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn settings(&self) -> Result<Settings> {
+        env::settings(&self.lookup())
+    }
+
+    /// Opens the driver that these variables choose, as [`Drivers::from_env`] does.
+    ///
+    /// # Errors
+    ///
+    /// As there; and [`Config`](crate::ErrorKind::Config) if `gosdNamespace` was given
+    /// [here](Self::with) while the driver's URL has another namespace, which would win.
+    pub async fn driver(&self, drivers: &Drivers) -> Result<Arc<dyn Driver>> {
+        let lookup = self.lookup();
+        if let Some(namespace) = self.own.get(env::NAMESPACE)
+            && let Some((_, url)) = env::driver_url(&lookup, drivers.default_scheme())?
+            && let Ok(url) = DriverUrl::parse(&url)
+            && url.namespace()? != *namespace
+        {
+            let (namespace, of_url) = (namespace.display(), url.namespace()?);
+            return Err(config(format!(
+                "the namespace {namespace} is asked for, and the driver's URL says {of_url}: leave one away"
+            )));
+        }
+        drivers.choose(&lookup).await
+    }
+
+    /// As [`gosd::advertise`](crate::advertise).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn advertise(&self, bound: SocketAddr) -> Result<String> {
+        advertise::advertise(bound, &self.lookup(), Drivers::compiled().default_scheme())
+    }
+
+    /// Judges whether others can reach a URL, as [`gosd::start`](crate::start) does before it
+    /// registers one. A name is looked up, which may block for a moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config) if it is on loopback, the database on another host, and
+    /// `gosdAdvertise` does not ask for it.
+    pub fn check_reachable(&self, url: &str) -> Result<()> {
+        let lookup = self.lookup();
+        match env::driver_url(&lookup, Drivers::compiled().default_scheme())? {
+            Some((_, database)) => advertise::check(url, &lookup, &database),
+            None => Ok(()),
+        }
+    }
+
+    /// The variables of the process that look like gosd's and are none of them, each with the one that
+    /// seems to be meant.
+    pub fn misspelt(&self) -> Vec<(String, String)> {
+        let names = env::names();
+        let found = misspelt::misspelt(&names);
+        found.into_iter().map(|(name, meant)| (name.to_owned(), meant.to_owned())).collect()
+    }
+
+    fn lookup(&self) -> impl Fn(&str) -> Option<OsString> + Sync {
+        |name| self.own.get(name).cloned().or_else(|| env::process(name))
+    }
+}
+
+/// Shows no value, because there are secrets among them.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").field("own", &self.own.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gosd_core::{ErrorKind, Memory};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_namespace_that_would_not_count_is_an_error() {
+        let drivers = Drivers::compiled()
+            .with("mine", |_| Box::pin(async { Ok(Arc::new(Memory::new()) as Arc<dyn Driver>) }));
+        for (url, fine) in
+            [("mine:x", true), ("mine:x?namespace=blue", true), ("mine:x?namespace=green", false)]
+        {
+            let environment = Environment::process().with("gosdDriver", url).unwrap();
+            environment.driver(&drivers).await.unwrap();
+            let environment = environment.with("gosdNamespace", "blue").unwrap();
+            match environment.driver(&drivers).await {
+                Ok(_) => assert!(fine, "{url}"),
+                Err(error) => assert!(!fine && error.kind() == ErrorKind::Config, "{url}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn all_goes_by_the_values_given() {
+        let bound = "0.0.0.0:80".parse().unwrap();
+        let environment = Environment::process().with("gosdDriver", "redis://192.0.2.1").unwrap();
+        assert!(environment.check_reachable("http://127.0.0.1:80").is_err());
+        let environment = environment.with("gosdAdvertise", "localhost").unwrap();
+        environment.check_reachable("http://localhost:80").unwrap();
+        assert_eq!(environment.advertise(bound).unwrap(), "http://localhost:80");
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let environment = Environment::process().with("gosdRedisPassword", "sesame").unwrap();
+        let text = format!("{environment:?}");
+        assert!(text.contains("gosdRedisPassword") && !text.contains("sesame"), "{text}");
+    }
+}
