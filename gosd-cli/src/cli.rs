@@ -1,0 +1,182 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
+
+use crate::commands::completions;
+use crate::spans::{lease, span};
+
+/// Service discovery on a database that you already have: what is registered, and who comes and goes.
+///
+/// The database is the one that the variable gosdDriver names, as for every service: an SQLite file
+/// (sqlite:gosd.db, which is also the default), Redis (redis://host:6379), or a registry server
+/// (http://host:4673). gosdNamespace and the other variables count, too.
+///
+/// Exit codes: 0 done, 1 failed, 2 usage, 3 nothing found, 4 the database cannot be reached.
+#[derive(Parser)]
+#[command(name = "gosd", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Args)]
+pub(crate) struct Global {
+    /// The database, in place of gosdDriver; others on this host can see it, so keep passwords in the
+    /// variable
+    #[arg(short, long, global = true, value_name = "URL")]
+    pub(crate) driver: Option<String>,
+    /// The namespace, in place of gosdNamespace
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Output for programs: one JSON object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use color
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
+    /// Log more on standard error; twice for each event
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say nothing on standard error but why a command failed
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List the services, or the instances of one
+    Ls(LsArgs),
+    /// Print the URL of one instance of a service, for `curl $(gosd get orders)/ping`
+    Get(GetArgs),
+    /// Print what comes and goes, until it is interrupted
+    Watch(WatchArgs),
+    /// Register an instance by hand
+    Register(RegisterArgs),
+    /// Remove instances, such as orphans that nobody renews
+    Deregister(DeregisterArgs),
+    /// Keep an instance out of everybody's rotation for a while
+    Drain(DrainArgs),
+    /// End a drain before its time
+    Undrain(UndrainArgs),
+    /// Print the completions of a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Args)]
+pub(crate) struct LsArgs {
+    /// The service whose instances to list
+    pub(crate) service: Option<String>,
+    /// What to print of each instance
+    #[arg(short, long, value_enum, conflicts_with = "json")]
+    pub(crate) output: Option<Column>,
+    #[command(flatten)]
+    pub(crate) labels: Labels,
+}
+
+/// One column of the instances, alone.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Column {
+    /// Their URLs, one a line
+    Url,
+    /// Their ids, one a line
+    Id,
+}
+
+/// Which instances count, by their metadata.
+#[derive(Args, Clone)]
+pub(crate) struct Labels {
+    /// Only instances with this metadata; all of them if given more than once
+    #[arg(short = 'l', long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+impl Labels {
+    pub(crate) fn match_all(&self, instance: &gosd::Instance) -> bool {
+        self.labels.iter().all(|(key, value)| instance.metadata().get(key) == Some(value))
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct GetArgs {
+    pub(crate) service: String,
+    /// Wait for it to appear, for this long at most, such as 30s
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub(crate) wait: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) labels: Labels,
+}
+
+#[derive(Args)]
+pub(crate) struct WatchArgs {
+    /// The service to watch; all of them if none is given
+    pub(crate) service: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct RegisterArgs {
+    /// The name of the service
+    pub(crate) service: String,
+    /// Where others reach it
+    pub(crate) url: String,
+    /// What else it says of itself
+    #[arg(short, long = "metadata", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) metadata: Vec<(String, String)>,
+    /// Stay, and keep it registered until Ctrl-C or SIGTERM
+    #[arg(long, conflicts_with = "lease")]
+    pub(crate) hold: bool,
+    /// How long it stays registered without anybody renewing it; gosdLeaseTTL unless given
+    #[arg(long = "for", id = "lease", value_name = "TIME", value_parser = lease)]
+    pub(crate) lease: Option<Duration>,
+}
+
+#[derive(Args)]
+pub(crate) struct DeregisterArgs {
+    /// The ids of the instances
+    #[arg(required_unless_present = "url")]
+    pub(crate) ids: Vec<String>,
+    /// Every instance with this URL
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) url: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct DrainArgs {
+    /// The id of the instance; `gosd ls SERVICE` shows it
+    pub(crate) id: String,
+    /// For how long, 2s to 1d: then it is back in the rotation by itself
+    #[arg(long = "for", id = "lease", value_name = "TIME", default_value = "1h", value_parser = lease)]
+    pub(crate) lease: Duration,
+}
+
+#[derive(Args)]
+pub(crate) struct UndrainArgs {
+    /// The id of the instance
+    pub(crate) id: String,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a key and a value, such as zone=b")?;
+    match key.is_empty() {
+        true => Err("the key is empty".into()),
+        false => Ok((key.into(), value.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,22 @@
+//! `gosd completions`: what a shell completes.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::failure::{DONE, Outcome};
+use crate::output::print;
+
+#[derive(Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+pub(crate) fn run(args: &CompletionsArgs) -> Outcome {
+    // Not written to standard output by the generator itself, which panics when nobody reads.
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "gosd", &mut text);
+    print(&String::from_utf8_lossy(&text))?;
+    Ok(DONE)
+}

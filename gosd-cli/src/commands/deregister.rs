@@ -1,0 +1,47 @@
+//! `gosd deregister`: removes instances that nobody else will.
+
+use gosd::Instance;
+
+use crate::cli::DeregisterArgs;
+use crate::context::Context;
+use crate::failure::{DONE, Failure, NOTHING_FOUND, Outcome};
+use crate::output::{clean, print};
+use crate::record::{InstanceLine, line};
+
+pub(crate) async fn run(context: &Context, args: &DeregisterArgs) -> Outcome {
+    let backend = context.backend().await?;
+    let listing = backend.list().await?;
+    let (found, missing): (Vec<&Instance>, Vec<&str>) = match &args.url {
+        Some(url) => {
+            let bare = |url: &str| url.strip_suffix('/').unwrap_or(url).to_owned();
+            let found: Vec<_> = listing.of(None).filter(|it| bare(it.url()) == bare(url)).collect();
+            let missing = if found.is_empty() { vec![url.as_str()] } else { Vec::new() };
+            (found, missing)
+        }
+        None => {
+            let ids = || args.ids.iter().map(String::as_str);
+            (ids().filter_map(|id| listing.find(id)).collect(), {
+                ids().filter(|id| listing.find(id).is_none()).collect()
+            })
+        }
+    };
+    let mut failure = None;
+    for instance in found {
+        match backend.deregister(instance.id()).await {
+            Ok(()) => print(&match context.json {
+                true => line(&InstanceLine::new(instance)),
+                false => format!("{}\n", clean(instance.id().as_str())),
+            })?,
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    if !missing.is_empty() {
+        let text = format!("not registered in {}: {}", backend.name(), missing.join(", "));
+        return Err(Failure::Said(NOTHING_FOUND, text));
+    }
+    context.note("whoever still lives registers again with its next heartbeat");
+    Ok(DONE)
+}

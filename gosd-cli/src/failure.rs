@@ -1,0 +1,82 @@
+//! How a command ends: the exit codes, and what is said of a failure.
+
+use std::error::Error as StdError;
+use std::io::{self, Write};
+
+use gosd::{Error, ErrorKind};
+
+use crate::output::clean;
+
+/// The exit code of a command, or why there is none.
+pub(crate) type Outcome = Result<u8, Failure>;
+
+pub(crate) const DONE: u8 = 0;
+pub(crate) const FAILED: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const NOTHING_FOUND: u8 = 3;
+pub(crate) const UNREACHABLE: u8 = 4;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Gosd(Error),
+    Io(io::Error),
+    /// An exit code, and what to say.
+    Said(u8, String),
+    /// Whoever read the output has seen enough.
+    NobodyReads,
+}
+
+impl Failure {
+    pub(crate) fn nothing_found(text: impl Into<String>) -> Self {
+        Self::Said(NOTHING_FOUND, text.into())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Gosd(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::NobodyReads,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// Tells a failure on standard error; returns the exit code.
+pub(crate) fn tell(failure: Failure) -> u8 {
+    let (code, text) = match failure {
+        Failure::Gosd(error) => (code_of(error.kind()), with_causes(&error)),
+        Failure::Io(error) => (FAILED, error.to_string()),
+        Failure::Said(code, text) => (code, text),
+        Failure::NobodyReads => return DONE,
+    };
+    // Without standard error there is nobody to tell.
+    let _ = writeln!(anstream::stderr(), "gosd: {}", clean(&text));
+    code
+}
+
+/// An error and what caused it, on one line.
+pub(crate) fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn code_of(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Config => USAGE,
+        ErrorKind::NotFound => NOTHING_FOUND,
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Stale => UNREACHABLE,
+        _ => FAILED,
+    }
+}

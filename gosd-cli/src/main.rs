@@ -1,0 +1,72 @@
+//! The program `gosd`: what is registered, what is wrong, and services that are not in Rust.
+
+mod backend;
+mod cli;
+mod commands;
+mod context;
+mod failure;
+mod listing;
+mod output;
+mod record;
+mod spans;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing::Level;
+
+use crate::cli::{Cli, Command};
+use crate::context::Context;
+use crate::failure::{FAILED, Outcome};
+
+fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let choice = match global.color {
+        clap::ColorChoice::Auto => anstream::ColorChoice::Auto,
+        clap::ColorChoice::Always => anstream::ColorChoice::Always,
+        clap::ColorChoice::Never => anstream::ColorChoice::Never,
+    };
+    choice.write_global();
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => Level::ERROR,
+        (false, 0) => Level::WARN,
+        (false, 1) => Level::INFO,
+        (false, _) => Level::DEBUG,
+    };
+    let colors = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .with_ansi(colors)
+        .with_target(false)
+        .without_time()
+        .init();
+    let context = Context::new(global);
+    let outcome = context.and_then(|context| perform(&context, command));
+    ExitCode::from(outcome.unwrap_or_else(failure::tell))
+}
+
+fn perform(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Completions(args) => return commands::completions::run(&args),
+        Command::Man => return commands::man::run(),
+        _ => {}
+    }
+    // One thread: it starts fastest, and nothing here computes.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        match command {
+            Command::Ls(args) => commands::ls::run(context, &args).await,
+            Command::Get(args) => commands::get::run(context, args).await,
+            Command::Watch(args) => commands::watch::run(context, &args).await,
+            Command::Register(args) => commands::register::run(context, args).await,
+            Command::Deregister(args) => commands::deregister::run(context, &args).await,
+            Command::Drain(args) => commands::drain::run(context, &args).await,
+            Command::Undrain(args) => commands::drain::undo(context, &args).await,
+            Command::Completions(_) | Command::Man => Ok(FAILED),
+        }
+    });
+    // A name that is still being looked up, or a file that hangs, is not waited for.
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,49 @@
+//! Spans of time on the command line, such as `500ms`, `30s`, `5m`, `2h`, `1d`.
+
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Reads a span of time, with its unit.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    let expected = "a whole number and its unit, such as 500ms, 30s, 5m, 2h or 1d";
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number = text[..text.len() - unit.len()].parse::<u64>().map_err(|_| expected)?;
+    let span = match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3_600).map(Duration::from_secs),
+        "d" => number.checked_mul(86_400).map(Duration::from_secs),
+        _ => return Err(expected.into()),
+    };
+    span.filter(|span| *span <= 366 * DAY).ok_or_else(|| "longer than a year".into())
+}
+
+/// Reads how long a record may last: what every driver and the registry server take.
+pub(crate) fn lease(text: &str) -> Result<Duration, String> {
+    let lease = span(text)?;
+    match (Duration::from_secs(2)..=DAY).contains(&lease) {
+        true => Ok(lease),
+        false => Err("a lease is 2s to 1d".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_span_and_what_is_none() {
+        for (text, millis) in
+            [("0s", 0), ("250ms", 250), ("30s", 30_000), ("2m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(span(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "5", "s", "-5s", "+5s", "5 s", "1.5s", "5y", "367d", "99999999999999999h"]
+        {
+            assert!(span(text).is_err(), "{text}");
+        }
+        assert!(lease("1s").is_err() && lease("25h").is_err() && lease("1d").is_ok());
+    }
+}

@@ -1,0 +1,52 @@
+//! The lines of `--json`, against the files in `tests/golden`, field by field.
+
+use crate::support::{LEASE, Place, fixed};
+
+async fn filled() -> Place {
+    let place = Place::sqlite();
+    let driver = place.driver().await;
+    let [one, two, odd] = [
+        fixed("mail", 1, "http://10.0.0.7:25").with_metadata("zone", "b"),
+        fixed("mail", 2, "http://10.0.0.8:25"),
+        fixed("orders", 3, "http://u@[::1]:80/ä?x=\"y\""),
+    ];
+    for instance in [&one, &two, &odd, &gosd::Instance::drain_of(two.id())] {
+        driver.register(instance, LEASE).await.unwrap();
+    }
+    place
+}
+
+#[tokio::test]
+async fn the_lines_are_as_documented() {
+    let place = filled().await;
+    for (args, expected) in [
+        (&["ls"][..], include_str!("../golden/ls.jsonl")),
+        (&["ls", "mail"], include_str!("../golden/ls_service.jsonl")),
+        (&["get", "mail"], include_str!("../golden/get.jsonl")),
+        (&["ls", "orders"], include_str!("../golden/ls_odd.jsonl")),
+    ] {
+        assert_eq!(place.out(&[args, &["--json"][..]].concat()), expected, "{args:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_tells_one_change_a_line() {
+    let place = filled().await;
+    let watch = place.start(&["watch", "mail", "--json"]);
+    let expected = include_str!("../golden/watch.jsonl");
+    let mut expected = expected.lines();
+    for _ in 0..4 {
+        assert_eq!(Some(&*watch.wait_for("")), expected.next());
+    }
+    let driver = place.driver().await;
+    let two = fixed("mail", 2, "http://10.0.0.8:25");
+    driver.deregister(gosd::Instance::drain_of(two.id()).id()).await.unwrap();
+    assert_eq!(Some(&*watch.wait_for("")), expected.next());
+    driver.register(&two.clone().with_metadata("zone", "c"), LEASE).await.unwrap();
+    assert_eq!(Some(&*watch.wait_for("")), expected.next());
+    driver.deregister(two.id()).await.unwrap();
+    assert_eq!(Some(&*watch.wait_for("")), expected.next());
+    driver.register(&two, LEASE).await.unwrap();
+    assert_eq!(Some(&*watch.wait_for("")), expected.next());
+    assert_eq!(expected.next(), None);
+}

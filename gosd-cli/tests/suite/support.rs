@@ -1,0 +1,161 @@
+//! The program as a process, and the database that it works on.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use gosd::{Driver, Drivers, Instance, InstanceId};
+use gosd_testservers::RedisServer;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// A bound for what takes well under a second on an idle machine.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// Longer than any test takes.
+pub(crate) const LEASE: Duration = Duration::from_secs(3_600);
+
+/// A database, and a working directory.
+pub(crate) struct Place {
+    pub(crate) directory: TempDir,
+    pub(crate) url: String,
+    _server: Option<RedisServer>,
+}
+
+/// What became of a command.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Place {
+    pub(crate) fn sqlite() -> Self {
+        let directory = TempDir::new().unwrap();
+        let url = format!("sqlite:{}/gosd.db", directory.path().display());
+        Self { directory, url, _server: None }
+    }
+
+    pub(crate) async fn redis() -> Self {
+        let server = RedisServer::start(&[]).await;
+        let (directory, url) = (TempDir::new().unwrap(), server.url());
+        Self { directory, url, _server: Some(server) }
+    }
+
+    /// The database as services see it.
+    pub(crate) async fn driver(&self) -> Arc<dyn Driver> {
+        Drivers::compiled().open(&self.url).await.unwrap()
+    }
+
+    /// The program, with nothing of the environment of the tests.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gosd"));
+        command.args(args).env_clear().env("gosdDriver", &self.url);
+        command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+        command.current_dir(self.directory.path()).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        ran(&mut self.command(args))
+    }
+
+    /// Runs a command that has to succeed; returns its output.
+    pub(crate) fn out(&self, args: &[&str]) -> String {
+        let ran = self.run(args);
+        assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
+        ran.out
+    }
+
+    pub(crate) fn start(&self, args: &[&str]) -> Process {
+        Process::start(&mut self.command(args))
+    }
+}
+
+pub(crate) fn ran(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// An instance whose id, and so whose age, is the same in every run.
+pub(crate) fn fixed(service: &str, number: u8, url: &str) -> Instance {
+    let id = format!("{service}-0199f3a0c5b07abc8def0123456789{number:02x}");
+    Instance::from_parts(InstanceId::from(id), service, url, [].into())
+}
+
+/// A process whose lines are read, and that is killed at the latest when the test ends.
+pub(crate) struct Process {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    /// Starts a process; its two outputs are read as one.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        for output in [Box::new(out) as Box<dyn Read + Send>, Box::new(err)] {
+            let sender = sender.clone();
+            // Ends with the process's output.
+            thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Self { child, lines }
+    }
+
+    /// Waits for a line that has this in it; returns the line.
+    pub(crate) fn wait_for(&self, part: &str) -> String {
+        let mut others = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(LONG) {
+            if line.contains(part) {
+                return line;
+            }
+            others.push(line);
+        }
+        panic!("{part:?} was expected, and came not: {others:?}")
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        signal_to(self.id(), signal);
+    }
+
+    /// Waits for the end; returns how it ended, and the lines that were not yet read.
+    pub(crate) fn end(mut self) -> (ExitStatus, Vec<String>) {
+        let mut rest = Vec::new();
+        loop {
+            match self.lines.recv_timeout(LONG) {
+                Ok(line) => rest.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end; {rest:?}"),
+            }
+        }
+        (self.child.wait().unwrap(), rest)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn signal_to(process: u32, signal: Signal) {
+    kill_process(Pid::from_raw(process.try_into().unwrap()).unwrap(), signal).unwrap();
+}
