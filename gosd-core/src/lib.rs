@@ -1,19 +1,24 @@
 //! The core of gosd: the driver contract, the registry cache, and the client.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod contract;
+
+// The engine, which no driver needs.
+#[cfg(feature = "client")]
 mod change;
+#[cfg(feature = "client")]
 mod client;
-mod driver;
-mod driver_url;
-mod error;
+#[cfg(feature = "client")]
 pub mod follow;
-mod instance;
-pub mod limits;
-mod memory;
+#[cfg(feature = "client")]
 mod pace;
+#[cfg(feature = "client")]
 mod registry;
+#[cfg(feature = "client")]
 mod rules;
+#[cfg(feature = "client")]
 mod settings;
+#[cfg(feature = "client")]
 mod status;
 
 // What the author of a driver needs of other crates.
@@ -21,22 +26,28 @@ pub use async_trait::async_trait;
 pub use futures_util::future::BoxFuture;
 pub use futures_util::stream::BoxStream;
 
+pub use contract::{
+    Driver, DriverUrl, Error, ErrorKind, Event, Instance, InstanceId, Memory, Result, TlsFiles,
+    limits,
+};
+
+#[cfg(feature = "client")]
 pub use change::Change;
 // For the facade, which knows what a driver needs of the runtime.
+#[cfg(feature = "client")]
 #[doc(hidden)]
 pub use client::panics_in_silence;
+#[cfg(feature = "client")]
 pub use client::{Client, ClientBuilder, Counts, Service, ServiceStats, Stats, Turn};
-pub use driver::{Driver, Event};
-pub use driver_url::{DriverUrl, TlsFiles};
-pub use error::{Error, ErrorKind, Result};
-pub use instance::{Instance, InstanceId};
-pub use memory::Memory;
+#[cfg(feature = "client")]
 pub use registry::Outcome;
+#[cfg(feature = "client")]
 pub use settings::Settings;
+#[cfg(feature = "client")]
 pub use status::{Registration, Status, View};
 
 /// What the fuzz targets reach; only there with `--cfg fuzzing`.
-#[cfg(fuzzing)]
+#[cfg(all(fuzzing, feature = "client"))]
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::client::fuzzing::{read_snapshot, write_snapshot};

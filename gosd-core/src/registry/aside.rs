@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::ejection::{Census, Outcome, Verdict};
 use super::rotation::Standing;
 use super::{Effects, Registry};
-use crate::instance::DRAIN;
+use crate::contract::DRAIN;
 use crate::{Change, Instance, InstanceId};
 
 impl Registry {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::instance::DRAIN;
+use crate::contract::DRAIN;
 use crate::{Event, Instance, InstanceId};
 
 #[derive(Debug)]

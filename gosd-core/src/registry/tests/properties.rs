@@ -9,7 +9,7 @@ use proptest::sample::select;
 
 use super::model::{Contact, Model};
 use super::{Directory, Effects, LEASE, Registry, TICK, instance, settings, unreachable};
-use crate::instance::DRAIN;
+use crate::contract::DRAIN;
 use crate::registry::Standing;
 use crate::{Change, Event, Instance, InstanceId, Outcome, View};
 

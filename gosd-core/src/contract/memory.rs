@@ -1,3 +1,5 @@
+//! The in-process driver, against which the conformance kit was written.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
-use crate::{Driver, Error, ErrorKind, Event, Instance, InstanceId, Result};
+use super::{Driver, Error, ErrorKind, Event, Instance, InstanceId, Result};
 
 /// How many changes a watcher may be behind before it starts again with a `Reset`.
 const LOG: usize = 1_024;
@@ -18,15 +20,14 @@ const LOG: usize = 1_024;
 /// Clones share one registry, as clients of one database do.
 ///
 /// ```
-/// use std::sync::Arc;
-/// use gosd_core::{Client, Memory};
+/// use std::time::Duration;
+/// use gosd_core::{Driver, Instance, Memory};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-/// let memory = Memory::new();
-/// let mail = Client::builder(Arc::new(memory.clone())).register("mail", "http://10.0.0.7:25").start().await?;
-/// let user = Client::builder(Arc::new(memory)).start().await?;
-/// assert_eq!(user.next("mail").await?.url(), "http://10.0.0.7:25");
-/// mail.shutdown().await?;
+/// let (one, other) = { let memory = Memory::new(); (memory.clone(), memory) };
+/// let mail = Instance::new("mail", "http://10.0.0.7:25")?;
+/// one.register(&mail, Duration::from_secs(15)).await?;
+/// assert_eq!(other.list().await?, [mail]);
 /// # Ok::<(), gosd_core::Error>(())
 /// # }).unwrap();
 /// ```
@@ -206,16 +207,10 @@ impl Driver for Memory {
                     Ok((item, at)) => return Some((item, (at, changed))),
                     Err(wake_at) => wake_at,
                 };
-                let expiry = async {
-                    match wake_at {
-                        Some(at) => sleep_until(at).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    // Cannot fail: `self` holds the sender.
-                    _ = changed.changed() => {}
-                    () = expiry => {}
+                // Neither can fail: `self` holds the sender, and the time is the one to look again.
+                match wake_at {
+                    Some(at) => drop(timeout_at(at, changed.changed()).await),
+                    None => drop(changed.changed().await),
                 }
             }
         })))

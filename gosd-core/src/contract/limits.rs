@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::{Error, Result};
+use super::{Error, Result};
 
 const MAX_SERVICE: usize = 128;
 const MAX_NAMESPACE: usize = 64;
@@ -17,7 +17,7 @@ const MAX_METADATA_BYTES: usize = 8 * 1_024;
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the value and the rule.
+/// [`ErrorKind::Config`](super::ErrorKind::Config), naming the value and the rule.
 pub fn check_service(name: &str) -> Result<()> {
     check_name("service name", name, MAX_SERVICE)
 }
@@ -42,7 +42,7 @@ pub(crate) fn check_not_reserved(service: &str) -> Result<()> {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the value and the rule.
+/// [`ErrorKind::Config`](super::ErrorKind::Config), naming the value and the rule.
 pub fn check_namespace(name: &str) -> Result<()> {
     check_name("namespace", name, MAX_NAMESPACE)
 }
@@ -110,6 +110,7 @@ fn is_wildcard(host: &str) -> bool {
 }
 
 /// Whether two URLs are one address: a slash at the end of the path makes no difference.
+#[cfg(feature = "client")]
 pub(crate) fn is_same_address(one: &str, other: &str) -> bool {
     fn bare(url: &str) -> &str {
         if url.contains(['?', '#']) { url } else { url.strip_suffix('/').unwrap_or(url) }
@@ -219,8 +220,8 @@ pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ErrorKind;
     use super::*;
-    use crate::ErrorKind;
 
     #[test]
     fn names() {
@@ -326,6 +327,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "client")]
     #[test]
     fn a_slash_at_the_end_makes_no_difference() {
         assert!(

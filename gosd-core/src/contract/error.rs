@@ -1,3 +1,5 @@
+//! The one error of gosd, for drivers, clients and the server.
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -108,16 +110,20 @@ impl Error {
         )
     }
 
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+}
+
+/// What the engine alone asks of an error.
+#[cfg(feature = "client")]
+impl Error {
     /// Whether a starting client outwaits this error instead of failing with it.
     pub(crate) fn is_outwaited(&self) -> bool {
         !matches!(
             self.0.kind,
             ErrorKind::Config | ErrorKind::Denied | ErrorKind::Data | ErrorKind::Unsupported
         )
-    }
-
-    pub(crate) fn config(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Config, message)
     }
 
     pub(crate) fn closed(operation: &str) -> Self {

@@ -1,9 +1,11 @@
+//! The contract itself: the trait that a driver implements, and what a watch yields.
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
-use crate::{Instance, InstanceId, Result};
+use super::{Instance, InstanceId, Result};
 
 /// What gosd asks of a database: three methods, and a fourth for speed.
 ///
@@ -39,7 +41,7 @@ use crate::{Instance, InstanceId, Result};
 ///     expired only when somebody else has removed the record, or is seen to renew others.
 ///
 /// The crate `gosd-testkit` tests each clause; DRIVERS.md explains each, with a driver to start
-/// from. [`Memory`](crate::Memory) is the reference implementation.
+/// from. [`Memory`](super::Memory) is the reference implementation.
 #[async_trait]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a driver",
@@ -51,10 +53,10 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Config`](crate::ErrorKind::Config), [`Denied`](crate::ErrorKind::Denied),
-    /// [`Data`](crate::ErrorKind::Data) and [`Unsupported`](crate::ErrorKind::Unsupported) for what
-    /// waiting cannot mend; [`Unavailable`](crate::ErrorKind::Unavailable) and
-    /// [`Timeout`](crate::ErrorKind::Timeout) for what it can. The same holds for the other methods.
+    /// [`Config`](super::ErrorKind::Config), [`Denied`](super::ErrorKind::Denied),
+    /// [`Data`](super::ErrorKind::Data) and [`Unsupported`](super::ErrorKind::Unsupported) for what
+    /// waiting cannot mend; [`Unavailable`](super::ErrorKind::Unavailable) and
+    /// [`Timeout`](super::ErrorKind::Timeout) for what it can. The same holds for the other methods.
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()>;
 
     /// Removes the record, if it is there.

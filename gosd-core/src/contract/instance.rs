@@ -1,97 +1,14 @@
-//! One running copy of a service, and the id that tells it from every other.
+//! One running copy of a service, as it is registered, stored and found.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use crate::{Error, ErrorKind, Result, limits};
-
-/// The name that tells one registered instance from every other: `<service>-<unique>`.
-///
-/// Ids that other software wrote are kept as they are, whatever their form.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InstanceId(Box<str>);
-
-impl InstanceId {
-    pub(crate) fn unique(service: &str) -> Self {
-        Self(format!("{service}-{}", Uuid::now_v7().simple()).into())
-    }
-
-    /// The id of the record that drains the instance with this id.
-    pub(crate) fn of_drain(&self) -> Self {
-        Self(format!("{DRAIN}-{self}").into())
-    }
-
-    /// The id of the instance that the record with this id drains, if it is the id of such a record.
-    pub(crate) fn drained(&self) -> Option<Self> {
-        self.0.strip_prefix(DRAIN)?.strip_prefix('-').map(Self::from)
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether the id has the form that gosd gives: it ends in `-` and a UUIDv7 without hyphens.
-    ///
-    /// A driver that shares its layout with other software tells by this whose record it sees.
-    ///
-    /// ```
-    /// use gosd_core::{Instance, InstanceId};
-    ///
-    /// assert!(Instance::new("mail", "http://10.0.0.7:25")?.id().is_generated());
-    /// assert!(!InstanceId::from("mail-20160315122936.17256541").is_generated());
-    /// # Ok::<(), gosd_core::Error>(())
-    /// ```
-    pub fn is_generated(&self) -> bool {
-        self.0.rsplit_once('-').is_some_and(|(_, unique)| {
-            unique.len() == 32
-                && !unique.bytes().any(|b| b.is_ascii_uppercase())
-                && Uuid::try_parse(unique).is_ok_and(|id| id.get_version_num() == 7)
-        })
-    }
-}
-
-impl From<&str> for InstanceId {
-    fn from(id: &str) -> Self {
-        Self(id.into())
-    }
-}
-
-impl From<String> for InstanceId {
-    fn from(id: String) -> Self {
-        Self(id.into())
-    }
-}
-
-impl AsRef<str> for InstanceId {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for InstanceId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for InstanceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for InstanceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
+use super::id::DRAIN;
+use super::{Error, ErrorKind, InstanceId, Result, limits};
 
 /// One running copy of a service: its id, the service's name, its URL, and metadata.
 ///
@@ -113,9 +30,6 @@ pub struct Instance {
     #[expect(clippy::box_collection, reason = "most have none, and a cache holds many instances")]
     metadata: Option<Box<BTreeMap<String, String>>>,
 }
-
-/// The service of the records that drain others.
-pub(crate) const DRAIN: &str = "gosd.drain";
 
 static NO_METADATA: BTreeMap<String, String> = BTreeMap::new();
 
@@ -252,7 +166,11 @@ impl Instance {
         })?;
         Ok(Self::from_parts(json.id.into(), &json.service, &json.url, json.metadata))
     }
+}
 
+/// What the registry cache asks for, in order to hold the name of a service once.
+#[cfg(feature = "client")]
+impl Instance {
     /// The service's name as the instances of the service share it.
     pub(crate) fn shared_service(&self) -> &Arc<str> {
         &self.service
@@ -363,24 +281,12 @@ mod tests {
         let drain = Instance::drain_of(target.id());
         drain.check().unwrap();
         assert_eq!(drain.id().as_str(), format!("gosd.drain-{}", target.id()));
-        assert_eq!(drain.id().drained().as_ref(), Some(target.id()));
-        assert_eq!(target.id().drained(), None);
     }
 
     #[test]
     fn damaged_json_is_a_data_error() {
         for text in ["", "null", "{}", "[]", r#"{"id":1,"service":"a","url":"u"}"#] {
             assert_eq!(Instance::from_json(text).unwrap_err().kind(), ErrorKind::Data, "{text}");
-        }
-    }
-
-    #[test]
-    fn ids_are_unique_and_recognized() {
-        let make = || Instance::new("with-hyphen", "http://h").unwrap();
-        assert_ne!(make().id(), make().id());
-        assert!(make().id().is_generated());
-        for other in ["x", "x-1", "x-00000000000000000000000000000000", "x-2016.17"] {
-            assert!(!InstanceId::from(other).is_generated(), "{other}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 
-use crate::{Error, Result, limits};
+use super::{Error, Result, limits};
 
 const DEFAULT_NAMESPACE: &str = "gosd";
 
@@ -56,7 +56,7 @@ impl DriverUrl {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config), saying what is wrong. The message never
+    /// [`ErrorKind::Config`](super::ErrorKind::Config), saying what is wrong. The message never
     /// holds the URL's user, password or query values.
     pub fn parse(text: &str) -> Result<Self> {
         let (scheme, rest) = match text.split_once(':') {
@@ -188,7 +188,7 @@ impl DriverUrl {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the key and the ones there are.
+    /// [`ErrorKind::Config`](super::ErrorKind::Config), naming the key and the ones there are.
     pub fn allow_keys(&self, known: &[&str]) -> Result<()> {
         match self.query.keys().find(|key| !known.contains(&key.as_str())) {
             None => Ok(()),
@@ -204,7 +204,7 @@ impl DriverUrl {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if it is not 1 to 64 characters of
+    /// [`ErrorKind::Config`](super::ErrorKind::Config) if it is not 1 to 64 characters of
     /// `A-Z a-z 0-9 . _ -`.
     pub fn namespace(&self) -> Result<&str> {
         let namespace = self.query("namespace").unwrap_or(DEFAULT_NAMESPACE);
@@ -216,7 +216,7 @@ impl DriverUrl {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if one of `cert` and `key` stands alone.
+    /// [`ErrorKind::Config`](super::ErrorKind::Config) if one of `cert` and `key` stands alone.
     pub fn tls_files(&self) -> Result<TlsFiles> {
         let file = |key| self.query(key).map(PathBuf::from);
         let identity = match (file("cert"), file("key")) {
@@ -278,8 +278,8 @@ impl fmt::Debug for DriverUrl {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ErrorKind;
     use super::*;
-    use crate::ErrorKind;
 
     fn parse(text: &str) -> DriverUrl {
         DriverUrl::parse(text).unwrap()

@@ -1,0 +1,27 @@
+//! The contract: what a driver and the rest of gosd agree on, and nothing of what either makes of it.
+//!
+//! A driver implements [`Driver`]; it is given an [`Instance`] to register and hands back instances,
+//! [`Event`]s and an [`Error`]. [`DriverUrl`] takes its URL apart, [`limits`] has the rules for what
+//! may be registered, and [`Memory`] is a driver to compare with.
+//!
+//! This folder imports nothing of the engine beside it (the client and its registry cache, behind
+//! the feature `client`), so that the crates that outsiders write compile without the engine and do
+//! not break with it. `scripts/test` checks that. The few items that carry `cfg(feature = "client")`
+//! need the private fields of a type of this folder, and only the engine calls them.
+
+mod driver;
+mod driver_url;
+mod error;
+mod id;
+mod instance;
+pub mod limits;
+mod memory;
+
+pub use driver::{Driver, Event};
+pub use driver_url::{DriverUrl, TlsFiles};
+pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "client")]
+pub(crate) use id::DRAIN;
+pub use id::InstanceId;
+pub use instance::Instance;
+pub use memory::Memory;
