@@ -54,6 +54,11 @@ impl Environment {
         Ok(self)
     }
 
+    /// Whether one of gosd's variables has a value.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.lookup()(name).is_some_and(|value| !value.is_empty())
+    }
+
     /// As [`gosd::settings`](crate::settings).
     ///
     /// # Errors
@@ -158,6 +163,7 @@ mod tests {
         assert!(environment.check_reachable("http://127.0.0.1:80").is_err());
         let environment = environment.with("gosdAdvertise", "localhost").unwrap();
         environment.check_reachable("http://localhost:80").unwrap();
+        assert!(environment.is_set("gosdAdvertise") && !environment.is_set("gosdMaxStale"));
         assert_eq!(environment.advertise(bound).unwrap(), "http://localhost:80");
     }
 

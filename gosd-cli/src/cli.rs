@@ -1,5 +1,7 @@
 //! The command line.
 
+#[cfg(unix)]
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
@@ -55,6 +57,9 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Print what comes and goes, until it is interrupted
     Watch(WatchArgs),
+    /// Run a command as a service: registered while it serves, gone before it ends
+    #[cfg(unix)]
+    Run(RunArgs),
     /// Register an instance by hand
     Register(RegisterArgs),
     /// Remove instances, such as orphans that nobody renews
@@ -117,6 +122,42 @@ pub(crate) struct GetArgs {
 pub(crate) struct WatchArgs {
     /// The service to watch; all of them if none is given
     pub(crate) service: Option<String>,
+}
+
+/// The command runs in a process group of its own, without the terminal as its input. What asks to end
+/// it (SIGTERM, Ctrl-C, SIGQUIT) is passed on after the goodbye was said and --drain has passed, a second
+/// one at once, and every other signal at once. The exit code is the command's, or 128 and the number of
+/// the signal that ended it.
+///
+/// The command sees PORT, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES in its environment. On Linux it
+/// gets SIGTERM if gosd itself is killed.
+#[cfg(unix)]
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// The name of the service
+    pub(crate) service: String,
+    /// The port that it listens on, which the variable PORT tells it; 0 chooses one that is free
+    #[arg(short, long, required_unless_present = "url")]
+    pub(crate) port: Option<u16>,
+    /// Where others reach it; unless given, this host's address that faces the database, or gosdAdvertise
+    #[arg(short, long)]
+    pub(crate) url: Option<String>,
+    /// A health check, such as /health or a URL: it serves while that answers with 200 to 299, and not
+    /// already when its port takes connections
+    #[arg(short, long, value_name = "URL")]
+    pub(crate) check: Option<String>,
+    /// How often to check that it serves
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = span)]
+    pub(crate) every: Duration,
+    /// How long it serves on after its goodbye; gosdDrain unless given
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub(crate) drain: Option<Duration>,
+    /// What else it says of itself
+    #[arg(short, long = "metadata", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) metadata: Vec<(String, String)>,
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Args)]

@@ -13,6 +13,8 @@ use crate::output::clean;
 /// What every command goes by.
 pub(crate) struct Context {
     pub(crate) environment: Environment,
+    /// The variables that flags stand for, and their values.
+    own: Vec<(&'static str, String)>,
     /// Whether programs read the output.
     pub(crate) json: bool,
     quiet: bool,
@@ -20,15 +22,20 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(global: Global) -> std::result::Result<Self, Failure> {
+        let own = [("gosdDriver", global.driver), ("gosdNamespace", global.namespace)];
+        let own: Vec<_> =
+            own.into_iter().filter_map(|(variable, value)| Some((variable, value?))).collect();
         let mut environment = Environment::process();
-        for (variable, value) in
-            [("gosdDriver", global.driver), ("gosdNamespace", global.namespace)]
-        {
-            if let Some(value) = value {
-                environment = environment.with(variable, &value)?;
-            }
+        for (variable, value) in &own {
+            environment = environment.with(variable, value)?;
         }
-        Ok(Self { environment, json: global.json, quiet: global.quiet })
+        Ok(Self { environment, own, json: global.json, quiet: global.quiet })
+    }
+
+    /// The variables that flags stand for, so that a command that is run here finds the same registry.
+    #[cfg(unix)]
+    pub(crate) fn own_variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.own.iter().map(|(variable, value)| (*variable, value.as_str()))
     }
 
     /// The database; it is not connected to yet.

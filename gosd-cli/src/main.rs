@@ -20,6 +20,13 @@ use crate::context::Context;
 use crate::failure::{FAILED, Outcome};
 
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    {
+        let mut args = std::env::args_os().skip(1);
+        if args.next().is_some_and(|first| first == commands::run::stub::NAME) {
+            return ExitCode::from(commands::run::stub::run(args));
+        }
+    }
     let Cli { global, command } = Cli::parse();
     let choice = match global.color {
         clap::ColorChoice::Auto => anstream::ColorChoice::Auto,
@@ -59,6 +66,8 @@ fn perform(context: &Context, command: Command) -> Outcome {
             Command::Ls(args) => commands::ls::run(context, &args).await,
             Command::Get(args) => commands::get::run(context, args).await,
             Command::Watch(args) => commands::watch::run(context, &args).await,
+            #[cfg(unix)]
+            Command::Run(args) => commands::run::run(context, &args).await,
             Command::Register(args) => commands::register::run(context, args).await,
             Command::Deregister(args) => commands::deregister::run(context, &args).await,
             Command::Drain(args) => commands::drain::run(context, &args).await,

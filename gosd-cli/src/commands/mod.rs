@@ -7,4 +7,6 @@ pub(crate) mod get;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod register;
+#[cfg(unix)]
+pub(crate) mod run;
 pub(crate) mod watch;

@@ -71,6 +71,8 @@ impl Watcher<'_> {
         }
         // A reset does not tell who is out of the rotation.
         let drained = self.client.drained();
+        let mut all: Vec<&Arc<Instance>> = all.iter().collect();
+        all.sort_by_key(|it| (it.service(), it.id()));
         for instance in all {
             self.tell("present", Style::new(), instance)?;
             if drained.iter().any(|it| it.id() == instance.id()) {

@@ -5,6 +5,8 @@ mod commands;
 mod exit_codes;
 mod holding;
 mod json;
+mod running;
+mod running_signals;
 mod support;
 mod terminal;
 mod watching;

@@ -1,5 +1,7 @@
 //! The program as a process, and the database that it works on.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -95,6 +97,8 @@ pub(crate) fn fixed(service: &str, number: u8, url: &str) -> Instance {
 pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
+    /// Those that were read while another was waited for: the order of two outputs is chance.
+    passed_over: RefCell<VecDeque<String>>,
 }
 
 impl Process {
@@ -112,17 +116,20 @@ impl Process {
                 }
             });
         }
-        Self { child, lines }
+        Self { child, lines, passed_over: RefCell::default() }
     }
 
     /// Waits for a line that has this in it; returns the line.
     pub(crate) fn wait_for(&self, part: &str) -> String {
-        let mut others = Vec::new();
+        let mut others = self.passed_over.borrow_mut();
+        if let Some(at) = others.iter().position(|line| line.contains(part)) {
+            return others.remove(at).unwrap();
+        }
         while let Ok(line) = self.lines.recv_timeout(LONG) {
             if line.contains(part) {
                 return line;
             }
-            others.push(line);
+            others.push_back(line);
         }
         panic!("{part:?} was expected, and came not: {others:?}")
     }
@@ -137,7 +144,7 @@ impl Process {
 
     /// Waits for the end; returns how it ended, and the lines that were not yet read.
     pub(crate) fn end(mut self) -> (ExitStatus, Vec<String>) {
-        let mut rest = Vec::new();
+        let mut rest: Vec<String> = self.passed_over.take().into();
         loop {
             match self.lines.recv_timeout(LONG) {
                 Ok(line) => rest.push(line),

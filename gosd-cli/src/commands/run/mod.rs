@@ -1,0 +1,152 @@
+//! `gosd run`: a command of any language as a service that comes and goes as one in Rust does.
+
+mod child;
+mod health;
+mod probe;
+mod signals;
+pub(crate) mod stub;
+
+use std::cell::OnceCell;
+use std::net::{Ipv4Addr, TcpListener};
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, pending};
+use gosd::{Client, ClientBuilder, Instance, Registration};
+use rustix::process::Signal;
+use tokio::time::{sleep, timeout};
+
+use self::child::Child;
+use self::health::Health;
+use self::probe::Probe;
+use self::signals::{Signals, asks_to_end};
+use crate::cli::RunArgs;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+
+/// How long a database that hangs is waited for, when the service ends: who asked soon kills.
+const GRACE: Duration = Duration::from_secs(3);
+
+pub(crate) async fn run(context: &Context, args: &RunArgs) -> Outcome {
+    let port = match args.port {
+        Some(0) => Some(free_port()?),
+        port => port,
+    };
+    let (url, probe) = match (&args.url, port) {
+        (Some(url), _) => (url.clone(), Probe::new(args.check.as_deref(), port, url, false)?),
+        (None, port) => {
+            let bound = (Ipv4Addr::UNSPECIFIED, port.unwrap_or_default()).into();
+            let url = context.environment.advertise(bound)?;
+            let is_told = context.environment.is_set("gosdAdvertise");
+            (url.clone(), Probe::new(args.check.as_deref(), port, &url, is_told)?)
+        }
+    };
+    let mut instance = Instance::new(&args.service, &url)?;
+    for (key, value) in &args.metadata {
+        instance = instance.with_metadata(key, value);
+    }
+    instance.check()?;
+    context.environment.check_reachable(&url)?;
+    let (builder, backend) = context.client().await?;
+    let drain = args.drain.unwrap_or(backend.settings().drain);
+    let builder = builder.register_instance(instance.clone()).start_unready();
+
+    // Before there is a command, so that no signal is lost to it.
+    let signals = Signals::new()?;
+    let child = Child::start(context, &instance, port, &args.command)?;
+    let health = Health {
+        context,
+        backend: &backend,
+        instance: &instance,
+        probe,
+        every: args.every,
+        // Behind a URL of the caller's own there may be several.
+        succeeds: args.url.is_none(),
+    };
+    Supervisor { context, health, drain, client: OnceCell::new() }
+        .run(builder, signals, child)
+        .await
+}
+
+struct Supervisor<'a> {
+    context: &'a Context,
+    health: Health<'a>,
+    drain: Duration,
+    /// There once it has started, which takes a while if the database does not answer.
+    client: OnceCell<Client>,
+}
+
+impl Supervisor<'_> {
+    /// Until the command has ended.
+    async fn run(&self, builder: ClientBuilder, mut signals: Signals, mut child: Child) -> Outcome {
+        let mut keeping = pin!(self.keep(builder));
+        let mut leaving = pin!(Either::Left(pending()));
+        // The signal that waits for the goodbye to be heard.
+        let mut waits = None;
+        let mut is_leaving = false;
+        let mut failure = None;
+        let ended = loop {
+            tokio::select! {
+                ended = child.ended() => break ended,
+                failed = &mut keeping, if !is_leaving => {
+                    // Such as a refused password, which is better found out now than later.
+                    failure = Some(failed);
+                    is_leaving = true;
+                    child.signal(Signal::TERM);
+                }
+                () = &mut leaving => {
+                    leaving.set(Either::Left(pending()));
+                    if let Some(signal) = waits.take() {
+                        child.signal(signal);
+                    }
+                }
+                signal = signals.next() => match asks_to_end(signal) {
+                    true if !is_leaving => {
+                        is_leaving = true;
+                        waits = Some(signal);
+                        leaving.set(Either::Right(self.depart()));
+                    }
+                    // Whoever asks twice does not want to wait.
+                    true => {
+                        waits.take().into_iter().chain([signal]).for_each(|it| child.signal(it));
+                    }
+                    false => child.signal(signal),
+                },
+            }
+        };
+        if let Some(client) = self.client.get() {
+            // A failure has been logged; the registration then ends with its lease.
+            let _ = timeout(GRACE, client.shutdown()).await;
+        }
+        failure.map_or(Ok(ended), Err)
+    }
+
+    /// Keeps the registration in line with the command; ends only if that can never work.
+    async fn keep(&self, builder: ClientBuilder) -> Failure {
+        match builder.start().await {
+            Ok(client) => self.health.keep(self.client.get_or_init(|| client)).await,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Says goodbye, and waits until others have heard of it.
+    async fn depart(&self) {
+        let Some(client) = self.client.get() else { return };
+        let was_found = matches!(
+            client.status().registration,
+            Registration::Registered | Registration::Retrying { .. }
+        );
+        let said = timeout(GRACE, client.leave()).await;
+        if was_found && matches!(said, Ok(Ok(()))) && !self.drain.is_zero() {
+            let drain = self.drain;
+            self.context.note(format!("said goodbye; the command is asked to end in {drain:?}"));
+            sleep(drain).await;
+        }
+    }
+}
+
+/// A port that nobody has; whoever is faster may have it before the command does.
+fn free_port() -> Result<u16, Failure> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    Ok(listener.local_addr()?.port())
+}

@@ -1,0 +1,169 @@
+//! Whether the command serves: its port takes a connection, or its health check says so.
+
+use std::io;
+use std::time::Duration;
+
+use gosd::limits;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::failure::{Failure, USAGE};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Where a service listens that others reach by another address than its own.
+const HERE: [&str; 2] = ["127.0.0.1", "::1"];
+
+pub(super) struct Probe {
+    /// Hosts, of which one has to answer, and the port.
+    hosts: Vec<String>,
+    port: u16,
+    /// The `Host` and the path of an HTTP request; without, a connection is enough.
+    request: Option<(String, String)>,
+}
+
+impl Probe {
+    /// Finds out what to ask.
+    ///
+    /// That is the check if it is a URL; else the port at the address that is registered, so that
+    /// a service is not registered at an address where it does not listen; else, where that is
+    /// somebody else's in front of it, the port on this host.
+    pub(super) fn new(
+        check: Option<&str>,
+        port: Option<u16>,
+        url: &str,
+        is_told: bool,
+    ) -> Result<Self, Failure> {
+        if let Some(check) = check.filter(|check| !check.starts_with('/')) {
+            let Some(Target { scheme: "http", host, port, path }) = target(check) else {
+                let text = format!(
+                    "--check is {}; expected a path such as /health, or a URL with http://",
+                    limits::shown(check)
+                );
+                return Err(Failure::Said(USAGE, text));
+            };
+            let request = Some((authority(host, port), path.to_owned()));
+            return Ok(Self { hosts: vec![host.to_owned()], port, request });
+        }
+        let registered = target(url);
+        let (hosts, port) = match (registered, port) {
+            (_, Some(port)) if is_told => (HERE.map(str::to_owned).into(), port),
+            (Some(at), Some(port)) if at.port == port => (vec![at.host.to_owned()], port),
+            (_, Some(port)) => (HERE.map(str::to_owned).into(), port),
+            (Some(at), None) if at.port != 0 => (vec![at.host.to_owned()], at.port),
+            (_, None) => {
+                let url = limits::shown(url);
+                let text =
+                    format!("nobody can tell from {url} when it serves: add --port or --check");
+                return Err(Failure::Said(USAGE, text));
+            }
+        };
+        let request = check.map(|path| (authority(&hosts[0], port), path.to_owned()));
+        Ok(Self { hosts, port, request })
+    }
+
+    /// Whether the service answers now.
+    pub(super) async fn answers(&self) -> bool {
+        for host in &self.hosts {
+            if matches!(timeout(PATIENCE, self.ask(host)).await, Ok(Ok(true))) {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn ask(&self, host: &str) -> io::Result<bool> {
+        let mut stream = TcpStream::connect((host, self.port)).await?;
+        // Where nobody listens, a connection can be given the very port that it goes to, and reach
+        // itself.
+        if stream.local_addr()? == stream.peer_addr()? {
+            return Ok(false);
+        }
+        let Some((authority, path)) = &self.request else { return Ok(true) };
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: gosd\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut status = [0; "HTTP/1.1 200".len()];
+        stream.read_exact(&mut status).await?;
+        Ok(status.starts_with(b"HTTP/1.") && status[8..10] == *b" 2")
+    }
+
+    /// What is asked, for people.
+    pub(super) fn describe(&self) -> String {
+        match &self.request {
+            Some((authority, path)) => format!("http://{authority}{path}"),
+            None => authority(&self.hosts[0], self.port),
+        }
+    }
+}
+
+struct Target<'a> {
+    scheme: &'a str,
+    host: &'a str,
+    /// 0 if it is not known.
+    port: u16,
+    path: &'a str,
+}
+
+/// Takes a URL apart.
+fn target(url: &str) -> Option<Target<'_>> {
+    let (scheme, rest) = url.split_once("://")?;
+    let rest = rest.split('#').next()?;
+    let (authority, path) = match rest.find(['/', '?']) {
+        Some(at) if rest[at..].starts_with('/') => rest.split_at(at),
+        // It would take more than a slice of the text.
+        Some(_) => (rest.split('?').next()?, "/"),
+        None => (rest, "/"),
+    };
+    let authority = authority.rsplit('@').next()?;
+    let (host, port) = limits::split_host(authority).ok()?;
+    let port = port.unwrap_or(match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => 0,
+    });
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic());
+    is_plain.then_some(Target { scheme, host, port, path })
+}
+
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(check: Option<&str>, port: Option<u16>, url: &str, is_told: bool) -> Option<String> {
+        Probe::new(check, port, url, is_told).ok().map(|probe| probe.describe())
+    }
+
+    #[test]
+    fn what_is_asked() {
+        for (check, port, url, is_told, expected) in [
+            (None, Some(80), "http://10.0.0.7:80", false, Some("10.0.0.7:80")),
+            (None, Some(80), "http://[fd00::1]:80", false, Some("[fd00::1]:80")),
+            (None, Some(80), "http://outside.example:80", true, Some("127.0.0.1:80")),
+            (None, Some(80), "https://outside.example/api", false, Some("127.0.0.1:80")),
+            (None, None, "https://u@h/api", false, Some("h:443")),
+            (None, None, "mail://h", false, None),
+            (
+                Some("/up?x=1"),
+                Some(80),
+                "http://10.0.0.7:80",
+                false,
+                Some("http://10.0.0.7:80/up?x=1"),
+            ),
+            (Some("http://h/up#x"), None, "mail://h", false, Some("http://h:80/up")),
+            (Some("https://h/up"), Some(80), "http://h:80", false, None),
+            (Some("http://h/a b"), Some(80), "http://h:80", false, None),
+            (Some("up"), Some(80), "http://h:80", false, None),
+        ] {
+            let asked = asked(check, port, url, is_told);
+            assert_eq!(asked.as_deref(), expected, "{check:?} {port:?} {url}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `gosd run` and signals: the goodbye before the signal, each heard once, nobody left behind.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use gosd_testservers::RedisServer;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::running::service;
+use crate::support::{Place, Process, signal_to};
+
+/// The service with a drain of its own.
+fn with_drain(drain: &'static str) -> Vec<&'static str> {
+    service(&[]).into_iter().map(|arg| if arg == "0s" { drain } else { arg }).collect()
+}
+
+#[tokio::test]
+async fn the_goodbye_and_the_drain_come_before_the_signal() {
+    for place in [Place::sqlite(), Place::redis().await] {
+        for signal in [Signal::TERM, Signal::INT] {
+            let run = place.start(&with_drain("500ms"));
+            run.wait_for("serving: mail-");
+            let asked = Instant::now();
+            run.signal(signal);
+            if signal == Signal::INT {
+                run.wait_for("interrupted");
+                assert!(asked.elapsed() >= Duration::from_millis(500), "{:?}", asked.elapsed());
+                run.signal(Signal::TERM);
+            }
+            // The exit code of `gosd ls`, as the command runs it when it is told.
+            run.wait_for("ending, 3,");
+            assert!(asked.elapsed() >= Duration::from_millis(500), "{:?}", asked.elapsed());
+            assert_eq!(run.end().0.code(), Some(7));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_goodbye_that_hangs_is_waited_for_three_seconds() {
+    let mut server = RedisServer::start(&[]).await;
+    let place = Place::sqlite();
+    let mut command = place.command(&service(&[]));
+    let run = Process::start(command.env("gosdDriver", server.url()));
+    run.wait_for("serving: mail-");
+    server.process().signal("STOP").await;
+    let asked = Instant::now();
+    run.signal(Signal::INT);
+    run.wait_for("interrupted");
+    assert!(asked.elapsed() >= Duration::from_secs(3), "{:?}", asked.elapsed());
+    server.process().signal("CONT").await;
+    run.signal(Signal::TERM);
+    assert_eq!(run.end().0.code(), Some(7));
+}
+
+#[test]
+fn a_second_signal_does_not_wait() {
+    let place = Place::sqlite();
+    let run = place.start(&with_drain("1h"));
+    run.wait_for("serving: mail-");
+    run.signal(Signal::INT);
+    run.wait_for("said goodbye");
+    run.signal(Signal::TERM);
+    run.wait_for("ending, 3,");
+    assert_eq!(run.end().0.code(), Some(7));
+}
+
+#[test]
+fn ctrl_c_is_heard_once() {
+    let place = Place::sqlite();
+    let mut command = place.command(&service(&[]));
+    let run = Process::start(command.process_group(0));
+    run.wait_for("serving: mail-");
+    // As a terminal does it.
+    let group = Pid::from_raw(run.id().try_into().unwrap()).unwrap();
+    kill_process_group(group, Signal::INT).unwrap();
+    run.wait_for("interrupted");
+    run.signal(Signal::TERM);
+    run.wait_for("ending, 3, 1 interrupts");
+}
+
+#[test]
+fn who_dies_takes_the_command_with_it() {
+    let place = Place::sqlite();
+    let run = place.start(&service(&[]));
+    run.wait_for("serving: mail-");
+    run.signal(Signal::KILL);
+    // It tells so, and is gone: only then its output ends.
+    let (_, rest) = run.end();
+    assert!(rest.iter().any(|line| line.starts_with("ending, 0,")), "{rest:?}");
+}
+
+#[test]
+fn what_was_ignored_stays_ignored() {
+    let place = Place::sqlite();
+    let args = service(&[]);
+    let mut command = place.command(&[]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(command.get_program()).args(&args);
+    shell.current_dir(place.directory.path());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command = shell;
+    let run = Process::start(&mut command);
+    let up = run.wait_for("up ");
+    run.wait_for("serving: mail-");
+    run.signal(Signal::HUP);
+    signal_to(up.trim_start_matches("up ").parse().unwrap(), Signal::HUP);
+    run.signal(Signal::TERM);
+    assert_eq!(run.end().0.code(), Some(7));
+}
+
+/// The command as the first process of a container.
+fn as_first_process(place: &Place, args: &[&str]) -> Process {
+    let command = place.command(args);
+    let mut unshare = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    unshare.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
+    unshare.arg(command.get_program()).args(command.get_args());
+    unshare.current_dir(place.directory.path());
+    unshare.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Process::start(&mut unshare)
+}
+
+/// The number, seen from outside, of the first process of a container.
+fn first_process(unshare: &Process) -> u32 {
+    let id = unshare.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    children.trim().parse().unwrap()
+}
+
+#[test]
+fn the_first_process_of_a_container_reaps_all_orphans() {
+    const SCRIPT: &str = r#"
+for _ in 1 2 3 4 5; do sh -c 'true & exec true'; done
+# All of them, or the test hangs and fails.
+while grep -l '^State:.Z' /proc/[0-9]*/status; do :; done
+echo reaped; exit 9"#;
+    let place = Place::sqlite();
+    let run = as_first_process(&place, &["run", "mail", "-p", "1", "--", "sh", "-c", SCRIPT]);
+    run.wait_for("reaped");
+    assert_eq!(run.end().0.code(), Some(9));
+}
+
+#[test]
+fn the_first_process_of_a_container_passes_signals_on() {
+    let place = Place::sqlite();
+    let run = as_first_process(&place, &service(&[]));
+    run.wait_for("serving: mail-");
+    signal_to(first_process(&run), Signal::TERM);
+    run.wait_for("ending, 3,");
+    assert_eq!(run.end().0.code(), Some(7));
+
+    let run = as_first_process(
+        &place,
+        &["run", "mail", "-p", "1", "--", "sh", "-c", "echo up; sleep 1d"],
+    );
+    run.wait_for("up");
+    signal_to(first_process(&run), Signal::TERM);
+    assert_eq!(run.end().0.code(), Some(143));
+}
