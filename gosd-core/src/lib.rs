@@ -38,7 +38,9 @@ pub use change::Change;
 #[doc(hidden)]
 pub use client::panics_in_silence;
 #[cfg(feature = "client")]
-pub use client::{Client, ClientBuilder, Counts, Service, ServiceStats, Stats, Turn};
+pub use client::{
+    Attempts, Client, ClientBuilder, Counts, Failure, Resend, Service, ServiceStats, Stats, Turn,
+};
 #[cfg(feature = "client")]
 pub use registry::Outcome;
 #[cfg(feature = "client")]

@@ -1,6 +1,7 @@
 //! The client: the public face over the state and the background tasks.
 
 mod affinity;
+mod attempts;
 mod builder;
 mod departure;
 mod discovery;
@@ -35,6 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 use tracing::warn;
 
+pub use self::attempts::{Attempts, Failure, Resend};
 pub use self::builder::ClientBuilder;
 use self::keeper::Reply;
 #[doc(hidden)]

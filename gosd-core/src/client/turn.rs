@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::state::State;
-use crate::registry::{Rotation, Selection, Slots};
+use crate::registry::{Budget, Rotation, Selection, Slots};
 use crate::{Instance, InstanceId, Outcome};
 
 /// A turn of a service's rotation, for one request: it goes on to another instance if one fails.
@@ -95,6 +95,11 @@ impl Turn {
     /// Says that the request was answered.
     pub fn succeeded(self) {
         self.state.report(self.instance.id(), Outcome::Answered);
+    }
+
+    /// How many requests to the service may be repeated.
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        self.rotation.budget()
     }
 
     fn next(&self) -> Option<(usize, Arc<Instance>)> {

@@ -3,6 +3,7 @@
 //! A plain state machine: no I/O, no tasks, and the time is handed in.
 
 mod aside;
+mod budget;
 mod contact;
 mod directory;
 mod ejection;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use self::budget::Budget;
 use self::contact::{Contact, GoodTime, Proof};
 pub(crate) use self::directory::{Directory, Services};
 use self::ejection::Ejection;

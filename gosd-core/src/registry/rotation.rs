@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::budget::Budget;
 use super::slots::{Leaf, Slots};
 use crate::Instance;
 
 /// The instances of one service at one moment.
 pub(crate) struct Rotation {
     turns: Turns,
+    /// Shared like the turns, by all that ever comes into rotation.
+    budget: Arc<Budget>,
     places: Places,
 }
 
@@ -47,12 +50,13 @@ struct Cursor(AtomicUsize);
 
 impl Rotation {
     pub(crate) fn new(places: Places) -> Self {
-        Self { turns: Turns::new(places.in_rotation().len()), places }
+        Self { turns: Turns::new(places.in_rotation().len()), budget: Arc::default(), places }
     }
 
     /// Other instances in the same rotation; the turn stays where it is, unless it fell off the end.
     pub(crate) fn with(&self, places: Places) -> Self {
-        Self { turns: self.turns.among(places.in_rotation().len()), places }
+        let turns = self.turns.among(places.in_rotation().len());
+        Self { turns, budget: Arc::clone(&self.budget), places }
     }
 
     /// Goes on where this one is by now, in place of where it was when `with` was called.
@@ -68,6 +72,11 @@ impl Rotation {
 
     pub(crate) fn turns(&self) -> &Turns {
         &self.turns
+    }
+
+    /// How many requests may be repeated.
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     pub(crate) fn places(&self) -> &Places {

@@ -1,5 +1,6 @@
 //! The client's promises, on paused time, over a backend that fails as the test says.
 
+mod attempts;
 mod changes;
 mod coming_and_going;
 mod dropping;

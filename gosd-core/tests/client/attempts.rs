@@ -1,0 +1,106 @@
+//! Which requests are sent again, how often, and to whom.
+
+use gosd_core::{Attempts, Client, Failure, Resend, Settings};
+
+use crate::support::Backend;
+
+const REQUESTS: usize = 1_000;
+
+async fn client(instances: usize) -> Client {
+    let client = Backend::new().discover_with(Settings::default().eject_after(0)).await;
+    for host in 0..instances {
+        client.add_local("mail", &format!("http://10.0.0.{host}")).unwrap();
+    }
+    client
+}
+
+async fn begin(client: &Client, resend: Resend) -> Attempts {
+    Attempts::new(client.turn("mail").await.unwrap(), resend)
+}
+
+/// Whom a request tries, if each attempt fails as told, and the last way goes on.
+async fn walk(client: &Client, resend: Resend, failures: &[Failure]) -> usize {
+    let mut failures = failures.iter().copied().chain(std::iter::repeat(*failures.last().unwrap()));
+    let mut attempts = Some(begin(client, resend).await);
+    let mut tried = Vec::new();
+    while let Some(now) = attempts {
+        assert_eq!(now.resends() as usize, tried.len());
+        tried.push(now.instance().url().to_owned());
+        attempts = now.failed(failures.next().unwrap());
+    }
+    let count = tried.len();
+    tried.sort();
+    tried.dedup();
+    assert_eq!(tried.len(), count, "nobody is asked twice");
+    count
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_sent_again_goes_to_others() {
+    use Failure::{Refused, Unanswered, Unsent};
+    let client = client(4).await;
+    let table: [(Resend, &[Failure], usize); 10] = [
+        (Resend::Never, &[Unsent], 1),
+        (Resend::Never, &[Unanswered], 1),
+        (Resend::IfUnsent, &[Unsent], 4),
+        (Resend::IfUnsent, &[Unanswered], 1),
+        (Resend::IfUnsent, &[Unsent, Refused], 2),
+        (Resend::Once, &[Unsent], 4),
+        (Resend::Once, &[Unanswered], 2),
+        (Resend::Once, &[Refused], 2),
+        (Resend::Once, &[Refused, Unsent], 4),
+        (Resend::Once, &[Unsent, Refused, Unanswered], 3),
+    ];
+    for (resend, failures, tried) in table {
+        let walked = walk(&client, resend, failures).await;
+        assert_eq!(walked, tried, "{resend:?} of which the attempts come to {failures:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_everybody_refuses_a_fifth_of_the_requests_is_repeated() {
+    let client = client(3).await;
+    let mut sent = 0;
+    for _ in 0..REQUESTS {
+        sent += walk(&client, Resend::Once, &[Failure::Refused]).await;
+    }
+    assert_eq!(sent, REQUESTS + REQUESTS / 5 + 10);
+    // What was never sent costs nobody anything, so it is not rationed.
+    assert_eq!(walk(&client, Resend::Once, &[Failure::Unsent]).await, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_service_does_not_spend_what_another_one_may() {
+    let client = client(2).await;
+    for host in [8, 9] {
+        client.add_local("orders", &format!("http://10.0.0.{host}")).unwrap();
+    }
+    while walk(&client, Resend::Once, &[Failure::Refused]).await > 1 {}
+    let turn = client.turn("orders").await.unwrap();
+    assert!(Attempts::new(turn, Resend::Once).failed(Failure::Refused).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_outlives_a_change_of_the_instances() {
+    let client = client(2).await;
+    while walk(&client, Resend::Once, &[Failure::Refused]).await > 1 {}
+    client.add_local("mail", "http://10.0.0.9").unwrap();
+    assert_eq!(walk(&client, Resend::Once, &[Failure::Refused]).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_reported() {
+    let client = Backend::new().discover().await;
+    for host in 0..3 {
+        client.add_local("mail", &format!("http://10.0.0.{host}")).unwrap();
+    }
+    let dead = begin(&client, Resend::Never).await.instance().clone();
+    for _ in 0..9 {
+        let attempts = begin(&client, Resend::Never).await;
+        match attempts.instance().id() == dead.id() {
+            true => drop(attempts.failed(Failure::Unsent)),
+            false => attempts.succeeded(),
+        }
+    }
+    assert_eq!(client.ejected(), [dead]);
+}
