@@ -1,0 +1,26 @@
+//! An instance of the service `orders`, for the client beside it.
+//!
+//! ```sh
+//! cargo run -p gosd-reqwest --example server
+//! ```
+//!
+//! The registry is what `gosdDriver` says; unset, it is the file `gosd.db` in the working directory.
+#![expect(clippy::print_stdout, reason = "it is there to be watched")]
+
+use std::error::Error;
+
+use axum::Router;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = gosd::advertise(listener.local_addr()?)?;
+    let me = url.clone();
+    let app = Router::new().route("/name", get(async move || me));
+    let gosd = gosd::start("orders", &url).await?;
+    println!("registered at {url}");
+    axum::serve(listener, app).with_graceful_shutdown(gosd.shutdown_on_signal()).await?;
+    Ok(())
+}

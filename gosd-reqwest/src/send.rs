@@ -1,0 +1,165 @@
+//! Sends a request until an instance has answered it, or it must not be sent again.
+
+use std::error::Error as StdError;
+use std::time::Instant;
+
+use gosd_core::{Attempts, Client, Error, ErrorKind, Failure, Resend, Result, Turn};
+use reqwest::{Method, Request, Response, Url};
+use tokio::time;
+use tracing::{Instrument, Span, field, info_span};
+
+use crate::target::Target;
+
+/// What sends a request to where its URL says: a client, or what a middleware goes on with.
+pub(crate) trait Transport {
+    type Error;
+
+    fn send(
+        &mut self,
+        request: Request,
+    ) -> impl Future<Output = Result<Response, Self::Error>> + Send;
+
+    /// The error of an instance that nothing can be sent to.
+    fn unusable(error: Error) -> Self::Error;
+
+    /// What reqwest says of an error, if it is one of reqwest's.
+    fn error(error: &Self::Error) -> Option<&reqwest::Error>;
+}
+
+/// Takes a turn, waiting for the service to appear, but no longer than the request may take.
+pub(crate) async fn turn(gosd: &Client, target: &Target, request: &mut Request) -> Result<Turn> {
+    let service = &target.service;
+    let Some(timeout) = request.timeout().copied() else {
+        return gosd.turn(service).await;
+    };
+    let started = Instant::now();
+    let turn = time::timeout(timeout, gosd.turn(service)).await.map_err(|_| {
+        let message = format!(
+            "no instance of {service:?} appeared within the {timeout:?} that the request may take"
+        );
+        Error::new(ErrorKind::Timeout, message)
+    })?;
+    *request.timeout_mut() = Some(timeout.saturating_sub(started.elapsed()));
+    turn
+}
+
+pub(crate) async fn send<T: Transport>(
+    mut transport: T,
+    mut request: Request,
+    target: &Target,
+    turn: Turn,
+) -> Result<Response, T::Error> {
+    let started = Instant::now();
+    let timeout = request.timeout().copied();
+    let mut attempts = Attempts::new(turn, resend(&request));
+    // An answer is never swallowed, even if it refuses and nobody else answers at all.
+    let mut refusal = None;
+    loop {
+        let spare = request.try_clone();
+        let (failure, failed) = match target.at(attempts.instance()) {
+            Err(error) => (Failure::Unsent, Err(T::unusable(error))),
+            Ok(url) => {
+                let span = span(request.method(), &url, &attempts);
+                *request.url_mut() = url;
+                let sent = transport.send(request).instrument(span.clone()).await;
+                record::<T>(&span, &sent);
+                let failure = match &sent {
+                    Ok(response) => match Failure::of_http_status(response.status().as_u16()) {
+                        Some(failure) => failure,
+                        None => {
+                            attempts.succeeded();
+                            return sent;
+                        }
+                    },
+                    Err(error) => match T::error(error).and_then(failure_of) {
+                        Some(failure) => failure,
+                        None => return refusal.map_or(sent, Ok),
+                    },
+                };
+                (failure, sent)
+            }
+        };
+        match (attempts.failed(failure), spare, failed) {
+            (Some(next), Some(spare), failed) => {
+                (attempts, request) = (next, spare);
+                refusal = failed.ok().or(refusal);
+            }
+            (_, _, Err(error)) => return refusal.ok_or(error),
+            (_, _, answered) => return answered,
+        }
+        // The whole request is to take no longer, however often it is sent.
+        if let Some(timeout) = timeout {
+            *request.timeout_mut() = Some(timeout.saturating_sub(started.elapsed()));
+        }
+    }
+}
+
+fn resend(request: &Request) -> Resend {
+    if request.body().is_some_and(|body| body.as_bytes().is_none()) {
+        return Resend::Never;
+    }
+    let has_key = request.headers().contains_key("idempotency-key");
+    Resend::of_http(request.method().as_str(), has_key)
+}
+
+/// What an error says of the instance; nothing if it is the caller's, or took too long.
+fn failure_of(error: &reqwest::Error) -> Option<Failure> {
+    if error.is_connect() {
+        return Some(Failure::Unsent);
+    }
+    if error.is_timeout() || !error.is_request() {
+        return None;
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // The caller's own body broke off.
+        if cause.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_body) {
+            return None;
+        }
+        source = cause.source();
+    }
+    Some(Failure::Unanswered)
+}
+
+/// One attempt, by the names of OpenTelemetry's conventions.
+fn span(method: &Method, url: &Url, attempts: &Attempts) -> Span {
+    let resends = attempts.resends();
+    info_span!(
+        "request",
+        otel.name = method.as_str(),
+        otel.kind = "client",
+        otel.status_code = field::Empty,
+        http.request.method = method.as_str(),
+        http.request.resend_count = (resends > 0).then_some(resends),
+        http.response.status_code = field::Empty,
+        "error.type" = field::Empty,
+        url.scheme = url.scheme(),
+        server.address = url.host_str(),
+        server.port = url.port_or_known_default(),
+        gosd.service = attempts.instance().service(),
+        gosd.instance = attempts.instance().id().as_str(),
+    )
+}
+
+fn record<T: Transport>(span: &Span, sent: &Result<Response, T::Error>) {
+    match sent {
+        Ok(response) => {
+            let status = response.status();
+            span.record("http.response.status_code", status.as_u16());
+            if status.is_client_error() || status.is_server_error() {
+                span.record("error.type", status.as_str());
+                span.record("otel.status_code", "ERROR");
+            }
+        }
+        Err(error) => {
+            let kind = match T::error(error) {
+                Some(error) if error.is_connect() => "connect",
+                Some(error) if error.is_timeout() => "timeout",
+                Some(error) if error.is_request() => "request",
+                _ => "_OTHER",
+            };
+            span.record("error.type", kind);
+            span.record("otel.status_code", "ERROR");
+        }
+    }
+}

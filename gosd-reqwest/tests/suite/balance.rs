@@ -1,0 +1,97 @@
+//! The middleware: the same rules, and whatever comes after it in the stack sees each attempt.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gosd::ErrorKind;
+use gosd_reqwest::Balance;
+use http::Extensions;
+use reqwest::{Request, Response};
+use reqwest_middleware::{ClientBuilder, Error, Middleware, Next, Result};
+
+use crate::server::{Reply, Server};
+use crate::support::{http, knowing, nobody, with_settings};
+
+/// Counts the requests that pass it, and notes how long they may take.
+#[derive(Clone, Default)]
+struct Counting(Arc<AtomicUsize>, Arc<Mutex<Vec<Duration>>>);
+
+#[async_trait]
+impl Middleware for Counting {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        self.1.lock().unwrap().extend(request.timeout());
+        next.run(request, extensions).await
+    }
+}
+
+#[tokio::test]
+async fn a_request_goes_on_by_the_same_rules() {
+    let live = Server::start(Reply::Status(200)).await;
+    let settings = gosd::Settings::default().eject_after(0);
+    let gosd = with_settings(settings, [nobody(), live.url()]).await;
+    let (whole, each) = (Counting::default(), Counting::default());
+    let http = ClientBuilder::new(http())
+        .with(whole.clone())
+        .with(Balance::new(gosd))
+        .with(each.clone())
+        .build();
+    for _ in 0..10 {
+        http.post("gosd://orders/").body("order").send().await.unwrap();
+    }
+    assert_eq!(live.received(), 10);
+    assert_eq!(whole.0.load(Ordering::SeqCst), 10);
+    assert_eq!(each.0.load(Ordering::SeqCst), 15);
+}
+
+#[tokio::test]
+async fn a_post_that_nobody_answers_is_sent_once() {
+    let servers = [Server::start(Reply::Close).await, Server::start(Reply::Close).await];
+    let gosd = knowing(servers.iter().map(Server::url)).await;
+    let http = ClientBuilder::new(http()).with(Balance::new(gosd)).build();
+    let error = http.post("gosd://orders/").body("order").send().await.unwrap_err();
+    assert!(matches!(error, Error::Reqwest(_)));
+    assert_eq!(servers.iter().map(Server::received).sum::<usize>(), 1);
+}
+
+#[tokio::test]
+async fn other_requests_are_left_as_they_are() {
+    let server = Server::start(Reply::Status(200)).await;
+    let http = ClientBuilder::new(http()).with(Balance::new(knowing([]).await)).build();
+    http.get(server.url()).send().await.unwrap();
+    assert_eq!(server.received(), 1);
+}
+
+#[tokio::test]
+async fn an_error_of_the_lookup_says_what_it_is() {
+    let settings = gosd::Settings::default().try_find_service_amount(0);
+    let gosd = with_settings(settings, []).await;
+    let http = ClientBuilder::new(http()).with(Balance::new(gosd)).build();
+    let error = http.get("gosd://orders/").send().await.unwrap_err();
+    let Error::Middleware(error) = error else { panic!("{error}") };
+    let error = error.downcast_ref::<gosd::Error>().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_timeout_holds_for_all_attempts_together() {
+    const LONG: Duration = Duration::from_secs(600);
+    let servers = [Server::start(Reply::Close).await, Server::start(Reply::Status(200)).await];
+    let settings = gosd::Settings::default().eject_after(0);
+    let gosd = with_settings(settings, servers.iter().map(Server::url)).await;
+    let each = Counting::default();
+    let http = ClientBuilder::new(http()).with(Balance::new(gosd)).with(each.clone()).build();
+    while servers[0].received() == 0 {
+        each.1.lock().unwrap().clear();
+        http.get("gosd://orders/").timeout(LONG).send().await.unwrap();
+    }
+    let timeouts = each.1.lock().unwrap().clone();
+    assert!(timeouts.len() == 2 && LONG > timeouts[0] && timeouts[0] > timeouts[1], "{timeouts:?}");
+}
