@@ -122,6 +122,29 @@ pub(crate) struct GetArgs {
 pub(crate) struct WatchArgs {
     /// The service to watch; all of them if none is given
     pub(crate) service: Option<String>,
+    /// Run this by the shell with the list on its standard input, now and after each change: never two
+    /// at once, and always once more after the last change
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) exec: Option<String>,
+    /// What the command reads; instances that are drained are left out
+    #[arg(short, long, value_enum, default_value = "json", requires = "exec")]
+    pub(crate) output: Format,
+    /// For how long nothing may change before the command is run; it waits ten times that at most
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = span, requires = "exec")]
+    pub(crate) settle: Duration,
+}
+
+/// How a list of instances is written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// One object a line, as of `gosd get --json`
+    Json,
+    /// One variable for each service, for a shell: MAIL_URLS='http://a http://b'
+    Env,
+    /// One `upstream` for each service
+    Nginx,
+    /// One `backend` for each service
+    Haproxy,
 }
 
 /// The command runs in a process group of its own, without the terminal as its input. What asks to end

@@ -14,6 +14,7 @@ use crate::output::clean;
 pub(crate) struct Context {
     pub(crate) environment: Environment,
     /// The variables that flags stand for, and their values.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "what is run there is not told"))]
     own: Vec<(&'static str, String)>,
     /// Whether programs read the output.
     pub(crate) json: bool,

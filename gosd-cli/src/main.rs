@@ -8,7 +8,9 @@ mod failure;
 mod listing;
 mod output;
 mod record;
+mod render;
 mod spans;
+mod target;
 
 use std::process::ExitCode;
 
@@ -65,7 +67,10 @@ fn perform(context: &Context, command: Command) -> Outcome {
         match command {
             Command::Ls(args) => commands::ls::run(context, &args).await,
             Command::Get(args) => commands::get::run(context, args).await,
-            Command::Watch(args) => commands::watch::run(context, &args).await,
+            Command::Watch(args) => match &args.exec {
+                Some(command) => commands::exec::run(context, &args, command).await,
+                None => commands::watch::run(context, &args).await,
+            },
             #[cfg(unix)]
             Command::Run(args) => commands::run::run(context, &args).await,
             Command::Register(args) => commands::register::run(context, args).await,

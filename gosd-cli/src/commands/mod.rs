@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod deregister;
 pub(crate) mod drain;
+pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod ls;
 pub(crate) mod man;

@@ -2,9 +2,11 @@
 #![cfg(target_os = "linux")]
 
 mod commands;
+mod executing;
 mod exit_codes;
 mod holding;
 mod json;
+mod nginx;
 mod running;
 mod running_signals;
 mod support;

@@ -134,12 +134,24 @@ impl Process {
         panic!("{part:?} was expected, and came not: {others:?}")
     }
 
+    /// Whether a line that was read so far, and not waited for, has this in it.
+    pub(crate) fn has_said(&self, part: &str) -> bool {
+        let mut others = self.passed_over.borrow_mut();
+        others.extend(self.lines.try_iter());
+        others.iter().any(|line| line.contains(part))
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
         signal_to(self.id(), signal);
+    }
+
+    /// Waits for the end of the process alone, whatever still holds its output.
+    pub(crate) fn wait(&mut self) {
+        self.child.wait().unwrap();
     }
 
     /// Waits for the end; returns how it ended, and the lines that were not yet read.

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::failure::{Failure, USAGE};
+use crate::target::{Target, authority, target};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -97,40 +98,6 @@ impl Probe {
             None => authority(&self.hosts[0], self.port),
         }
     }
-}
-
-struct Target<'a> {
-    scheme: &'a str,
-    host: &'a str,
-    /// 0 if it is not known.
-    port: u16,
-    path: &'a str,
-}
-
-/// Takes a URL apart.
-fn target(url: &str) -> Option<Target<'_>> {
-    let (scheme, rest) = url.split_once("://")?;
-    let rest = rest.split('#').next()?;
-    let (authority, path) = match rest.find(['/', '?']) {
-        Some(at) if rest[at..].starts_with('/') => rest.split_at(at),
-        // It would take more than a slice of the text.
-        Some(_) => (rest.split('?').next()?, "/"),
-        None => (rest, "/"),
-    };
-    let authority = authority.rsplit('@').next()?;
-    let (host, port) = limits::split_host(authority).ok()?;
-    let port = port.unwrap_or(match scheme {
-        "http" => 80,
-        "https" => 443,
-        _ => 0,
-    });
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic());
-    is_plain.then_some(Target { scheme, host, port, path })
-}
-
-fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]

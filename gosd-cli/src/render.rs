@@ -1,0 +1,165 @@
+//! The list of instances as other programs read it.
+//!
+//! What others registered is no configuration: a host, port or name that is not plainly one is left
+//! out, and told.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use gosd::{Instance, limits};
+
+use crate::cli::Format;
+use crate::record::{InstanceLine, line};
+use crate::target::{authority, target};
+
+/// A list as text, and the instances that it cannot hold.
+pub(crate) struct Rendered<'a> {
+    pub(crate) text: String,
+    pub(crate) left_out: Vec<&'a Instance>,
+}
+
+/// Writes the instances; the service that is asked for is there even if it has none.
+pub(crate) fn render<'a>(
+    format: Format,
+    service: Option<&'a str>,
+    instances: &'a [Instance],
+) -> Rendered<'a> {
+    if format == Format::Json {
+        let text = instances.iter().map(|it| line(&InstanceLine::new(it))).collect();
+        return Rendered { text, left_out: Vec::new() };
+    }
+    let mut services: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let name_of = |service: &str| match format {
+        Format::Env => variable(service),
+        _ => service.to_owned(),
+    };
+    if let Some(service) = service.filter(|service| limits::check_service(service).is_ok()) {
+        services.entry(name_of(service)).or_default();
+    }
+    let mut left_out = Vec::new();
+    for instance in instances {
+        let entry = match format {
+            Format::Env => Some(instance.url()).filter(|url| is_one_word(url)).map(str::to_owned),
+            Format::Nginx => address(instance).map(|at| format!("    server {at};\n")),
+            _ => address(instance)
+                .map(|at| format!("    server {} {at} check\n", word(instance.id().as_str()))),
+        };
+        match entry.filter(|_| limits::check_service(instance.service()).is_ok()) {
+            Some(entry) => services.entry(name_of(instance.service())).or_default().push(entry),
+            None => left_out.push(instance),
+        }
+    }
+    let mut text = String::new();
+    for (name, entries) in services {
+        let _ = match format {
+            Format::Env => writeln!(text, "{name}={}", quoted(&entries.join(" "))),
+            // An upstream without a server is an error that nginx does not start with.
+            Format::Nginx if entries.is_empty() => {
+                writeln!(text, "upstream {name} {{\n    server 127.0.0.1:9 down;\n}}")
+            }
+            Format::Nginx => writeln!(text, "upstream {name} {{\n{}}}", entries.concat()),
+            _ => writeln!(text, "backend {name}\n{}", entries.concat()),
+        };
+    }
+    Rendered { text, left_out }
+}
+
+/// The host and port of an instance, if they are plainly that.
+fn address(instance: &Instance) -> Option<String> {
+    let target = target(instance.url())?;
+    let is_name = |host: &str| {
+        !host.is_empty()
+            && !host.starts_with('-')
+            && host
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+    };
+    let is_plain = is_name(target.host) || target.host.parse::<std::net::Ipv6Addr>().is_ok();
+    (is_plain && target.port != 0).then(|| authority(target.host, target.port))
+}
+
+fn is_one_word(url: &str) -> bool {
+    !url.contains(|char: char| char.is_whitespace() || char.is_control())
+}
+
+/// The variable of a service: `mail-out` is `MAIL_OUT_URLS`.
+fn variable(service: &str) -> String {
+    let word = word(service).replace(['.', '-'], "_").to_ascii_uppercase();
+    let digit = if word.starts_with(|first: char| first.is_ascii_digit()) { "_" } else { "" };
+    format!("{digit}{word}_URLS")
+}
+
+/// A text with nothing in it but letters, digits and `. _ -`.
+fn word(text: &str) -> String {
+    let is_fine = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-');
+    text.chars().map(|char| if is_fine(char) { char } else { '_' }).collect()
+}
+
+/// A text that a shell reads as it is.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use gosd::InstanceId;
+
+    use super::*;
+
+    fn instances() -> Vec<Instance> {
+        let of = |id: &str, service, url| {
+            Instance::from_parts(InstanceId::from(id), service, url, [].into())
+        };
+        vec![
+            of("mail-1", "mail", "http://10.0.0.7:25/api"),
+            of("mail 2;", "mail", "https://u:p@[fd00::1]"),
+            of("9-x-1", "9-x", "tcp://it's.a.trap:1"),
+            of("bad-1", "bad;name", "http://h"),
+            of("bad-2", "bad", "http://h;}:80"),
+            of("bad-3", "bad", "http://h:80\n}"),
+            of("bad-4", "bad", "amqp://h"),
+        ]
+    }
+
+    fn rendered(format: Format) -> (String, usize) {
+        let instances = instances();
+        let rendered = render(format, Some("none"), &instances);
+        (rendered.text, rendered.left_out.len())
+    }
+
+    #[test]
+    fn what_others_registered_is_no_configuration() {
+        assert_eq!(
+            rendered(Format::Nginx),
+            (
+                "upstream mail {\n    server 10.0.0.7:25;\n    server [fd00::1]:443;\n}\n\
+                 upstream none {\n    server 127.0.0.1:9 down;\n}\n"
+                    .into(),
+                5
+            )
+        );
+        assert_eq!(
+            rendered(Format::Haproxy),
+            (
+                "backend mail\n    server mail-1 10.0.0.7:25 check\n    \
+                 server mail_2_ [fd00::1]:443 check\n\nbackend none\n\n"
+                    .into(),
+                5
+            )
+        );
+    }
+
+    #[test]
+    fn variables_are_read_by_a_shell_as_they_are() {
+        assert_eq!(
+            rendered(Format::Env),
+            (
+                "BAD_URLS='http://h;}:80 amqp://h'\n\
+                 MAIL_URLS='http://10.0.0.7:25/api https://u:p@[fd00::1]'\n\
+                 NONE_URLS=''\n_9_X_URLS='tcp://it'\\''s.a.trap:1'\n"
+                    .into(),
+                2
+            )
+        );
+    }
+}

@@ -1,0 +1,40 @@
+//! Where a URL leads: its host, port and path.
+
+use gosd::limits;
+
+/// What a URL says of where to connect to.
+pub(crate) struct Target<'a> {
+    pub(crate) scheme: &'a str,
+    /// Without the brackets of an IPv6 address.
+    pub(crate) host: &'a str,
+    /// 0 if it is not known.
+    pub(crate) port: u16,
+    pub(crate) path: &'a str,
+}
+
+/// Takes a URL apart.
+pub(crate) fn target(url: &str) -> Option<Target<'_>> {
+    let (scheme, rest) = url.split_once("://")?;
+    let rest = rest.split('#').next()?;
+    let (authority, path) = match rest.find(['/', '?']) {
+        Some(at) if rest[at..].starts_with('/') => rest.split_at(at),
+        // It would take more than a slice of the text.
+        Some(_) => (rest.split('?').next()?, "/"),
+        None => (rest, "/"),
+    };
+    let authority = authority.rsplit('@').next()?;
+    let (host, port) = limits::split_host(authority).ok()?;
+    let port = port.unwrap_or(match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => 0,
+    });
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic());
+    is_plain.then_some(Target { scheme, host, port, path })
+}
+
+/// A host and a port, as in a URL.
+pub(crate) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}

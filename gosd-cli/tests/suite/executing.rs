@@ -1,0 +1,68 @@
+//! `gosd watch --exec`: what the command reads, and when it is run.
+
+use std::fs;
+
+use crate::support::{LEASE, Place, Process, fixed};
+
+#[tokio::test]
+async fn the_command_reads_the_list_now_and_after_each_change() {
+    for place in [Place::sqlite(), Place::redis().await] {
+        let driver = place.driver().await;
+        let [one, two] = [1, 2].map(|n| fixed("mail", n, &format!("http://10.0.0.{n}:25")));
+        driver.register(&one, LEASE).await.unwrap();
+        driver.register(&fixed("other", 1, "http://h"), LEASE).await.unwrap();
+        let exec = ["watch", "mail", "--exec", "cat", "-o", "env", "--settle", "10ms"];
+        let watch = place.start(&exec);
+        watch.wait_for("MAIL_URLS='http://10.0.0.1:25'");
+        driver.register(&two, LEASE).await.unwrap();
+        watch.wait_for("MAIL_URLS='http://10.0.0.1:25 http://10.0.0.2:25'");
+        place.out(&["drain", one.id().as_str()]);
+        watch.wait_for("MAIL_URLS='http://10.0.0.2:25'");
+        driver.deregister(two.id()).await.unwrap();
+        watch.wait_for("MAIL_URLS=''");
+    }
+}
+
+#[tokio::test]
+async fn never_two_at_once_and_once_more_after_the_last_change() {
+    let place = Place::sqlite();
+    let driver = place.driver().await;
+    // It ends when it is told to, and fails if another one is at it.
+    let script = "mkdir running || echo two at once; echo list $(wc -l); \
+                  while [ ! -e go ]; do read -r _ < gate; done; rmdir running";
+    let gate = place.directory.path().join("gate");
+    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let watch = place.start(&["watch", "mail", "--exec", script, "--settle", "1ms"]);
+    watch.wait_for("list 0");
+    // While the first one runs.
+    for n in 1..=50 {
+        driver.register(&fixed("mail", n, "http://h"), LEASE).await.unwrap();
+    }
+    fs::write(place.directory.path().join("go"), "").unwrap();
+    fs::write(&gate, "go\n").unwrap();
+    watch.wait_for("list 50");
+    driver.deregister(fixed("mail", 1, "http://h").id()).await.unwrap();
+    watch.wait_for("list 49");
+    assert!(!watch.has_said("two at once"));
+}
+
+#[tokio::test]
+async fn a_command_that_fails_is_run_again() {
+    let place = Place::sqlite();
+    let script = "mkdir second-run 2>/dev/null && exit 9; echo done";
+    let watch = place.start(&["watch", "mail", "--exec", script]);
+    watch.wait_for("exit status: 9");
+    watch.wait_for("done");
+}
+
+#[tokio::test]
+async fn nothing_is_run_before_anything_is_known() {
+    let port = gosd_testservers::free_port();
+    let place = Place::sqlite();
+    let mut command = place.command(&["watch", "mail", "--exec", "echo ran; cat", "-o", "env"]);
+    let watch = Process::start(command.env("gosdDriver", format!("redis://127.0.0.1:{port}")));
+    watch.wait_for("waiting for redis://127.0.0.1");
+    assert!(!watch.has_said("ran"));
+    let _server = gosd_testservers::RedisServer::start_at(port, &[]).await;
+    watch.wait_for("MAIL_URLS=''");
+}
