@@ -1,0 +1,242 @@
+//! The layer: each request goes to the next instance in turn, and on to another one where that is safe.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use gosd_core::{Attempts, BoxFuture, Client, Failure, Resend};
+use http::request::Parts;
+use http::{Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+use tracing::{Instrument, Span, field, info_span};
+
+use crate::target::Target;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A layer over whatever sends `http::Request`s: those to `gosd://NAME/path?query` go to the instances
+/// of that service in turn, and on to others by the rules on the
+/// [front page](crate#when-an-instance-fails).
+///
+/// It knows the errors of what it wraps by what it is told of them; see [`new`](Self::new). The error of the
+/// service that it makes is boxed: the wrapped one's own, or a [`gosd_core::Error`] of the lookup.
+#[derive(Clone)]
+pub struct BalanceLayer<C, F> {
+    rules: Rules<C, F>,
+}
+
+/// What a [`BalanceLayer`] makes of a service.
+#[derive(Clone)]
+pub struct Balance<S, C, F> {
+    inner: S,
+    rules: Rules<C, F>,
+}
+
+struct Rules<C, F> {
+    gosd: Client,
+    copy: Arc<C>,
+    failure: Arc<F>,
+}
+
+impl<C, F> Clone for Rules<C, F> {
+    fn clone(&self) -> Self {
+        let Self { gosd, copy, failure } = self;
+        Self { gosd: gosd.clone(), copy: Arc::clone(copy), failure: Arc::clone(failure) }
+    }
+}
+
+impl<C, F> BalanceLayer<C, F> {
+    /// Makes the layer over a client of gosd.
+    ///
+    /// `copy` copies a body, so that a request can be sent again, or says that it cannot be.
+    /// `failure` says what an error of the wrapped service means; with `None` it says nothing of the
+    /// instance, as a timeout does, and the request is not sent again.
+    /// [`Failure::Unsent`] has any request sent again, so nothing may have been sent.
+    ///
+    /// ```
+    /// # fn make(gosd: gosd_core::Client) {
+    /// use gosd_core::Failure;
+    /// use gosd_tower::BalanceLayer;
+    ///
+    /// # #[derive(Debug)] struct Error;
+    /// # impl Error { fn is_connect(&self) -> bool { true } }
+    /// let layer = BalanceLayer::new(
+    ///     gosd,
+    ///     |body: &String| Some(body.clone()),
+    ///     // Such as `hyper_util::client::legacy::Error`.
+    ///     |error: &Error| match error.is_connect() {
+    ///         true => Some(Failure::Unsent),
+    ///         false => Some(Failure::Unanswered),
+    ///     },
+    /// );
+    /// # }
+    /// ```
+    pub fn new<B, E>(gosd: Client, copy: C, failure: F) -> Self
+    where
+        C: Fn(&B) -> Option<B>,
+        F: Fn(&E) -> Option<Failure>,
+    {
+        Self { rules: Rules { gosd, copy: Arc::new(copy), failure: Arc::new(failure) } }
+    }
+}
+
+impl<S, C, F> Layer<S> for BalanceLayer<C, F> {
+    type Service = Balance<S, C, F>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Balance { inner, rules: self.rules.clone() }
+    }
+}
+
+impl<S, B, R, C, F> Service<Request<B>> for Balance<S, C, F>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError> + Send,
+    B: Send + 'static,
+    R: Send,
+    C: Fn(&B) -> Option<B> + Send + Sync + 'static,
+    F: Fn(&S::Error) -> Option<Failure> + Send + Sync + 'static,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        // Whether the wrapped service is ready may depend on where the request goes to.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (inner, rules) = (self.inner.clone(), self.rules.clone());
+        Box::pin(async move {
+            let target = Target::of(request.uri())?;
+            let turn = rules.gosd.turn(&target.service).await?;
+            let (parts, body) = request.into_parts();
+            let resend = match (rules.copy)(&body) {
+                None => Resend::Never,
+                Some(_) => {
+                    let has_key = parts.headers.contains_key("idempotency-key");
+                    Resend::of_http(parts.method.as_str(), has_key)
+                }
+            };
+            send(inner, &rules, &target, parts, body, Attempts::new(turn, resend)).await
+        })
+    }
+}
+
+async fn send<S, B, R, C, F>(
+    mut inner: S,
+    rules: &Rules<C, F>,
+    target: &Target,
+    parts: Parts,
+    mut body: B,
+    mut attempts: Attempts,
+) -> Result<Response<R>, BoxError>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+    C: Fn(&B) -> Option<B>,
+    F: Fn(&S::Error) -> Option<Failure>,
+{
+    // An answer is never swallowed, even if it refuses and nobody else answers at all.
+    let mut refusal = None;
+    loop {
+        let spare = (rules.copy)(&body);
+        let (failure, failed) = match target.at(attempts.instance()) {
+            Err(error) => (Failure::Unsent, Err(error.into())),
+            Ok(uri) => {
+                let span = span(&parts, &uri, &attempts);
+                let mut parts = parts.clone();
+                parts.uri = uri;
+                let request = Request::from_parts(parts, body);
+                let sent = attempt(&mut inner, request).instrument(span.clone()).await;
+                match sent {
+                    Ok(response) => {
+                        record(&span, response.status().as_u16());
+                        match Failure::of_http_status(response.status().as_u16()) {
+                            Some(failure) => (failure, Ok(response)),
+                            None => {
+                                attempts.succeeded();
+                                return Ok(response);
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        span.record("otel.status_code", "ERROR");
+                        let failure = (rules.failure)(&error);
+                        span.record("error.type", failure.map_or("_OTHER", name));
+                        match failure {
+                            Some(failure) => (failure, Err(error.into())),
+                            None => return refusal.ok_or_else(|| error.into()),
+                        }
+                    }
+                }
+            }
+        };
+        match (attempts.failed(failure), spare, failed) {
+            (Some(next), Some(spare), failed) => {
+                (attempts, body) = (next, spare);
+                refusal = failed.ok().or(refusal);
+            }
+            (_, _, Err(error)) => return refusal.ok_or(error),
+            (_, _, answered) => return answered,
+        }
+    }
+}
+
+async fn attempt<S, B>(inner: &mut S, request: Request<B>) -> Result<S::Response, S::Error>
+where
+    S: Service<Request<B>>,
+{
+    std::future::poll_fn(|context| inner.poll_ready(context)).await?;
+    inner.call(request).await
+}
+
+/// One attempt, by the names of OpenTelemetry's conventions.
+fn span(parts: &Parts, uri: &http::Uri, attempts: &Attempts) -> Span {
+    let resends = attempts.resends();
+    info_span!(
+        "request",
+        otel.name = parts.method.as_str(),
+        otel.kind = "client",
+        otel.status_code = field::Empty,
+        http.request.method = parts.method.as_str(),
+        http.request.resend_count = (resends > 0).then_some(resends),
+        http.response.status_code = field::Empty,
+        "error.type" = field::Empty,
+        url.scheme = uri.scheme_str(),
+        server.address = uri.host(),
+        server.port = uri.port_u16(),
+        gosd.service = attempts.instance().service(),
+        gosd.instance = attempts.instance().id().as_str(),
+    )
+}
+
+fn record(span: &Span, status: u16) {
+    span.record("http.response.status_code", status);
+    if status >= 400 {
+        span.record("error.type", status);
+        span.record("otel.status_code", "ERROR");
+    }
+}
+
+fn name(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Unsent => "connect",
+        _ => "request",
+    }
+}
+
+impl<C, F> fmt::Debug for BalanceLayer<C, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BalanceLayer").finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug, C, F> fmt::Debug for Balance<S, C, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Balance").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! What the URI of a service, `gosd://NAME/path?query`, asks for.
+
+use gosd_core::{Error, ErrorKind, Instance, Result};
+use http::Uri;
+
+/// The service that a URI names, and what is asked of it.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) service: String,
+    path_and_query: String,
+}
+
+impl Target {
+    pub(crate) fn of(uri: &Uri) -> Result<Self> {
+        let service = uri.host().filter(|_| uri.scheme_str() == Some("gosd"));
+        let Some(service) = service.filter(|name| !name.is_empty()) else {
+            let message = "the URI of a service is gosd://NAME/path, and this one is another";
+            return Err(Error::new(ErrorKind::Config, message));
+        };
+        if let Some(port) = uri.port() {
+            let message = format!(
+                "gosd://{service}:{port} has a port, but each instance has its own; leave it out"
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let path_and_query = uri.path_and_query().map_or("/", |it| it.as_str());
+        if path_and_query.split(['?', '#']).next().is_some_and(leads_out) {
+            let message = format!(
+                "the path of gosd://{service} has a segment `..`, which leads out of what an instance \
+                 serves; resolve it first"
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        Ok(Self { service: service.to_owned(), path_and_query: path_and_query.to_owned() })
+    }
+
+    /// The URI of an instance that the request is sent to.
+    pub(crate) fn at(&self, instance: &Instance) -> Result<Uri> {
+        instance.url_with(&self.path_and_query).parse().map_err(|error| {
+            let message =
+                format!("{} is registered with a URL that is none: {error}", instance.id());
+            Error::new(ErrorKind::Data, message)
+        })
+    }
+}
+
+/// Whether a path leads out of where it is put: nothing resolves its segments before it is sent.
+fn leads_out(path: &str) -> bool {
+    let path = path.to_ascii_lowercase().replace("%2e", ".");
+    path.split(['/', '\\']).any(|segment| segment == "..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(instance: &str, asked: &str) -> String {
+        let instance = Instance::new("orders", instance).unwrap();
+        Target::of(&asked.parse().unwrap()).unwrap().at(&instance).unwrap().to_string()
+    }
+
+    #[test]
+    fn what_is_asked_for_is_below_the_instances_own_path() {
+        let table = [
+            ("http://10.0.0.7:8885", "gosd://orders", "http://10.0.0.7:8885/"),
+            ("http://10.0.0.7:8885", "gosd://orders/7?a=b", "http://10.0.0.7:8885/7?a=b"),
+            ("https://host/api/", "gosd://Orders/7", "https://host/api/7"),
+            ("http://[::1]:1/api", "gosd://orders/7..8?..", "http://[::1]:1/api/7..8?.."),
+        ];
+        for (instance, asked, uri) in table {
+            assert_eq!(at(instance, asked), uri);
+        }
+    }
+
+    #[test]
+    fn other_uris_are_errors_that_say_what_to_do() {
+        for uri in [
+            "http://orders/7",
+            "/7",
+            "gosd://orders:80/7",
+            "gosd://orders/../admin",
+            "gosd://orders/a/%2E%2e/../admin",
+        ] {
+            let error = Target::of(&uri.parse().unwrap()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{uri}");
+            assert!(error.to_string().contains("gosd://"), "{error}");
+        }
+    }
+}
