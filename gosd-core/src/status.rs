@@ -1,3 +1,5 @@
+//! How a client stands: with its own registration, and with what it knows of others.
+
 use std::mem::discriminant;
 use std::time::Instant;
 

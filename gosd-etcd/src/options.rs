@@ -1,3 +1,5 @@
+//! What an etcd URL says.
+
 use gosd_core::{DriverUrl, Error, ErrorKind, Result, TlsFiles};
 
 const PORT: u16 = 2379;

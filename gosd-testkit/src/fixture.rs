@@ -1,3 +1,5 @@
+//! What an author writes so that the kit can test a driver.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The macro that makes a test function of each test of the kit.
+
 /// Makes one named test of each thing that the contract asks of a driver.
 ///
 /// The first argument is an expression, evaluated once in each test inside a runtime, so it may

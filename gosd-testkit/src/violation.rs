@@ -1,3 +1,5 @@
+//! How the kit says that a clause does not hold.
+
 use std::fmt;
 
 /// A clause of the driver contract that does not hold: what was expected, and what came.

@@ -1,3 +1,5 @@
+//! Certificates for tests of TLS.
+
 use std::fs;
 use std::path::PathBuf;
 

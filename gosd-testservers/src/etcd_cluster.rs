@@ -1,3 +1,5 @@
+//! An etcd cluster of three members.
+
 use std::array;
 use std::collections::BTreeSet;
 use std::time::Duration;

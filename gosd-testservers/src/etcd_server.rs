@@ -1,3 +1,5 @@
+//! One etcd server.
+
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;

@@ -1,3 +1,5 @@
+//! One memcached server.
+
 use crate::{Process, free_port};
 
 /// A memcached server.

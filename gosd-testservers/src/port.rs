@@ -1,3 +1,5 @@
+//! Free ports to start servers on.
+
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::sync::LazyLock;

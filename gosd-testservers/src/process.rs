@@ -1,3 +1,5 @@
+//! A child process that has said that it is ready, and ends with its owner.
+
 use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;

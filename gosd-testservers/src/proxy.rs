@@ -1,3 +1,5 @@
+//! A TCP proxy that can be cut off, to make a fault of the network.
+
 use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpStream};

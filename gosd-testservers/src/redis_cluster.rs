@@ -1,3 +1,5 @@
+//! A Redis Cluster of three nodes.
+
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;

@@ -1,3 +1,5 @@
+//! A Redis master and its replica under three sentinels.
+
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! One Redis server.
+
 use std::path::PathBuf;
 
 use redis::aio::MultiplexedConnection;

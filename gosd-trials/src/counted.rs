@@ -1,3 +1,5 @@
+//! A driver that records each attempt of its client to reach the backend.
+
 use std::sync::Arc;
 use std::time::Duration;
 

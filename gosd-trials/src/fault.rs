@@ -1,3 +1,5 @@
+//! The faults that a trial can make.
+
 use std::fmt;
 use std::str::FromStr;
 

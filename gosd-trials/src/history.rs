@@ -1,3 +1,5 @@
+//! What happened in a trial, event by event.
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

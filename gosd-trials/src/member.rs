@@ -1,3 +1,5 @@
+//! The processes and clients whose instances come and go in a trial.
+
 use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;

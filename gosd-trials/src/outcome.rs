@@ -1,3 +1,5 @@
+//! Runs a trial in a process of its own, and reads its verdict.
+
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Counts the tasks, sockets and memory of this process.
+
 use std::fs;
 
 use tokio::runtime::Handle;

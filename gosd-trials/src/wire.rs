@@ -1,3 +1,5 @@
+//! A network between clients and a server in which faults can be made.
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;

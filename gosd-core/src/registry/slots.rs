@@ -1,3 +1,5 @@
+//! A persistent vector: a change copies one path, and readers keep the vector that they hold.
+
 use std::sync::Arc;
 
 const BITS: usize = 6;

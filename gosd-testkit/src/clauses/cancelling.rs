@@ -1,3 +1,5 @@
+//! Clause 10: a call that is dropped, at each of the points where that can happen.
+
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;

@@ -1,3 +1,5 @@
+//! Clause 13: namespaces beside each other on one backend.
+
 use gosd_core::Event;
 use tokio::time::Instant;
 

@@ -1,3 +1,5 @@
+//! Clauses 1, 4 and 8: when a lease begins and ends, for `list` and for `watch`.
+
 use std::time::Duration;
 
 use futures_util::future::{try_join, try_join_all};

@@ -1,3 +1,5 @@
+//! Clauses 2, 7 and 11: thousands of records, and many calls at once.
+
 use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use gosd_core::Instance;
 use tokio::task::JoinSet;

@@ -1,3 +1,5 @@
+//! Clauses 6 and 9: a backend that cannot be reached for a while.
+
 use std::time::Duration;
 
 use futures_util::future::join3;

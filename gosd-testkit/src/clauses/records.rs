@@ -1,3 +1,5 @@
+//! Clauses 1, 2, 3 and 5: what becomes of a record when it is written, written again and removed.
+
 use std::collections::BTreeMap;
 
 use gosd_core::{Instance, InstanceId};

@@ -1,3 +1,5 @@
+//! Clause 15: a backend that takes no writes for a while.
+
 use std::time::Duration;
 
 use futures_util::future::join;

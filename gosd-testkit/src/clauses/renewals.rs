@@ -1,3 +1,5 @@
+//! Clause 5: instances that are renewed in time.
+
 use std::time::Duration;
 
 use futures_util::future::try_join3;

@@ -1,3 +1,5 @@
+//! Clause 12: odd but valid strings.
+
 use std::collections::BTreeMap;
 
 use gosd_core::{Instance, InstanceId};

@@ -1,3 +1,5 @@
+//! Clause 7: the snapshot and the changes that follow it.
+
 use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use gosd_core::Instance;

@@ -1,3 +1,5 @@
+//! What a `Faulty` driver was told to do, operation by operation, and how often it was called.
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 

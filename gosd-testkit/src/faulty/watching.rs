@@ -1,3 +1,5 @@
+//! The watch of a `Faulty` driver, which fails, hangs and ends as told.
+
 use std::pin::pin;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! etcd as a backend of trials: one server, or a cluster whose leader dies.
+
 use std::path::PathBuf;
 
 use gosd_core::async_trait;

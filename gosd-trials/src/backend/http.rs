@@ -1,3 +1,5 @@
+//! The registry server as a backend of trials.
+
 use std::fs;
 use std::future::pending;
 use std::io::Write;

@@ -1,3 +1,5 @@
+//! memcached as a backend of trials.
+
 use std::path::PathBuf;
 
 use gosd_core::async_trait;

@@ -1,3 +1,5 @@
+//! Redis as a backend of trials.
+
 use std::path::PathBuf;
 
 use gosd_core::async_trait;

@@ -1,3 +1,5 @@
+//! Redis under sentinels as a backend of trials.
+
 use gosd_core::async_trait;
 use gosd_testservers::RedisSentinels;
 use redis::Cmd;

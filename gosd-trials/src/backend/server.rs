@@ -1,3 +1,5 @@
+//! What all backends that are a server process have in common, and the faults made in them.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! SQLite as a backend of trials, on a disk that can be filled up.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

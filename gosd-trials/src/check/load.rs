@@ -1,3 +1,5 @@
+//! Checks what clients cost a backend that is down, and that they give back what they took.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Checks that lookups of a living service never fail.
+
 use super::Finding;
 use super::times::Times;
 use crate::history::{Event, History};

@@ -1,3 +1,5 @@
+//! Checks who is in the clients' views and in the backend.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! A history by instance and by fault, for the checks to ask.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
