@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
@@ -68,6 +69,12 @@ pub(crate) enum Command {
     Drain(DrainArgs),
     /// End a drain before its time
     Undrain(UndrainArgs),
+    /// Serve the database to other hosts and languages, by the HTTP API
+    Serve(ServeArgs),
+    /// Print all that is registered, one JSON object a line
+    Export,
+    /// Register what was exported, read from standard input, for one lease
+    Import(ImportArgs),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page
@@ -223,6 +230,36 @@ pub(crate) struct DrainArgs {
 pub(crate) struct UndrainArgs {
     /// The id of the instance
     pub(crate) id: String,
+}
+
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen; without tokens, on loopback alone
+    #[arg(default_value = "127.0.0.1:4673")]
+    pub(crate) address: String,
+    /// Listen on a Unix socket instead; its file lets in who may open it
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["address", "cert", "key"])]
+    pub(crate) unix: Option<PathBuf>,
+    /// A file of tokens, one a line: whoever bears one may read and write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// A file of tokens, one a line: whoever bears one may read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) read_only_token_file: Option<PathBuf>,
+    /// The chain of certificates, for TLS
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// How long they stay registered without anybody renewing them; gosdLeaseTTL unless given
+    #[arg(long = "for", id = "lease", value_name = "TIME", value_parser = lease)]
+    pub(crate) lease: Option<Duration>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

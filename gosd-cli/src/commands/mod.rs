@@ -4,10 +4,12 @@ pub(crate) mod completions;
 pub(crate) mod deregister;
 pub(crate) mod drain;
 pub(crate) mod exec;
+pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod register;
 #[cfg(unix)]
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod watch;

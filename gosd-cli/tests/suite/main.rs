@@ -9,6 +9,7 @@ mod json;
 mod nginx;
 mod running;
 mod running_signals;
+mod serving;
 mod support;
 mod terminal;
 mod watching;

@@ -1,0 +1,52 @@
+//! `gosd export` and `gosd import`: what is registered, as lines that another database can be given.
+
+use std::io::{Read, stdin};
+
+use gosd::{Error, Instance};
+
+use crate::cli::ImportArgs;
+use crate::context::Context;
+use crate::failure::{DONE, FAILED, Failure, Outcome};
+use crate::output::{age, print};
+
+pub(crate) async fn run(context: &Context) -> Outcome {
+    let backend = context.backend().await?;
+    let listing = backend.list().await?;
+    let text: String = listing.of(None).map(|it| it.to_json() + "\n").collect();
+    print(&text)?;
+    Ok(DONE)
+}
+
+pub(crate) async fn import(context: &Context, args: &ImportArgs) -> Outcome {
+    let mut text = String::new();
+    stdin().read_to_string(&mut text)?;
+    // All of them are judged before the first is written.
+    let instances: Vec<Instance> = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(at, line)| {
+            read(line).map_err(|error| Failure::Said(FAILED, format!("line {}: {error}", at + 1)))
+        })
+        .collect::<Result<_, _>>()?;
+    let backend = context.backend().await?;
+    let lease = args.lease.unwrap_or(backend.settings().lease_ttl);
+    for instance in &instances {
+        backend.register(instance, lease).await?;
+    }
+    context.note(format!(
+        "{} registered in {} for {}; nobody renews them unless their services use that database",
+        instances.len(),
+        backend.name(),
+        age(lease)
+    ));
+    Ok(DONE)
+}
+
+fn read(line: &str) -> Result<Instance, Error> {
+    let instance = Instance::from_json(line)?;
+    instance.check()?;
+    // Judges the name as one to register, which those of gosd itself are not.
+    Instance::new(instance.service(), instance.url())?;
+    Ok(instance)
+}

@@ -1,0 +1,68 @@
+//! `gosd serve`: the registry server, over any driver.
+
+use std::fmt::Display;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use gosd::{Drivers, Environment};
+use gosd_server::{Server, Settings};
+
+use crate::cli::ServeArgs;
+use crate::context::Context;
+use crate::failure::{DONE, Failure, Outcome, USAGE};
+use crate::output::print;
+
+pub(crate) async fn run(context: &Context, args: &ServeArgs) -> Outcome {
+    // Judged at once, though each namespace opens its own.
+    context.backend().await?;
+    let mut settings = Settings::new().namespaces(namespaces(context.environment.clone()));
+    for token in tokens(args.token_file.as_deref())? {
+        settings = settings.token(&token)?;
+    }
+    for token in tokens(args.read_only_token_file.as_deref())? {
+        settings = settings.read_only_token(&token)?;
+    }
+    if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
+        settings = settings.tls(cert, key);
+    }
+    #[cfg(unix)]
+    if let Some(path) = &args.unix {
+        let server = gosd_server::serve_unix(path, settings).await?;
+        return until_asked(server, format!("http+unix://{}", path.display())).await;
+    }
+    let server = gosd_server::serve(&*args.address, settings).await?;
+    let scheme = if args.cert.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", server.address());
+    until_asked(server, url).await
+}
+
+/// Opens the database for each namespace that clients ask for.
+fn namespaces(
+    environment: Environment,
+) -> impl Fn(&str) -> Option<Arc<dyn gosd::Driver>> + Send + Sync {
+    move |namespace| {
+        let environment = environment.clone().with("gosdNamespace", namespace).ok()?;
+        // An opener does no I/O, so that there is nothing to wait for.
+        environment.driver(&Drivers::compiled()).now_or_never()?.ok()
+    }
+}
+
+async fn until_asked<A>(server: Server<A>, url: impl Display) -> Outcome {
+    print(&format!("{url}\n"))?;
+    server.shutdown_on_signal().await?;
+    Ok(DONE)
+}
+
+/// The tokens of a file, one a line.
+fn tokens(file: Option<&Path>) -> Result<Vec<String>, Failure> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let shown = file.display();
+    let usage = |problem: &dyn Display| Failure::Said(USAGE, format!("{shown}: {problem}"));
+    let text = fs::read_to_string(file).map_err(|error| usage(&error))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let tokens: Vec<String> = lines.map(str::to_owned).collect();
+    // Without any, everybody on this host would be let in.
+    if tokens.is_empty() { Err(usage(&"there is no token in it")) } else { Ok(tokens) }
+}

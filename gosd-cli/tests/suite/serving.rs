@@ -1,0 +1,115 @@
+//! `gosd serve`, `gosd export` and `gosd import`: between one database and the next.
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use crate::support::{LEASE, Place, Process, fixed};
+
+#[test]
+fn a_database_is_served_with_all_its_namespaces() {
+    let place = Place::sqlite();
+    let server = place.start(&["serve", "127.0.0.1:0"]);
+    let url = server.wait_for("http://");
+    place.out(&["register", "mail", "http://10.0.0.7:25", "-d", &url]);
+    place.out(&["register", "mail", "http://10.0.0.8:25", "-d", &url, "-n", "blue"]);
+    // As those see it who use the file itself.
+    assert_eq!(place.out(&["get", "mail"]), "http://10.0.0.7:25\n");
+    assert_eq!(place.out(&["get", "mail", "-n", "blue"]), "http://10.0.0.8:25\n");
+    server.signal(Signal::TERM);
+    assert!(server.end().0.success());
+}
+
+#[test]
+fn who_has_no_token_is_not_let_in() {
+    let place = Place::sqlite();
+    let file = |name: &str, text: &str| {
+        let path = place.directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let write = file("write", "sesame-sesame-sesame\n\nsesame-number-two\n");
+    let read = file("read", "only-for-looking-at-it\n");
+    let server = place.start(&[
+        "serve",
+        "127.0.0.1:0",
+        "--token-file",
+        &write,
+        "--read-only-token-file",
+        &read,
+    ]);
+    let url = server.wait_for("http://");
+    let bearing = |token: &str| url.replace("//", &format!("//:{token}@"));
+    let register = |url: &str| place.run(&["register", "mail", "http://h", "-d", url]).code;
+    assert_eq!(register(&url), 1);
+    assert_eq!(register(&bearing("only-for-looking-at-it")), 1);
+    assert_eq!(register(&bearing("sesame-number-two")), 0);
+    place.out(&["ls", "-d", &bearing("only-for-looking-at-it")]);
+
+    for (args, what) in [
+        (&["serve", "127.0.0.1:0", "--token-file", &file("none", "\n")][..], "no token in it"),
+        (&["serve", "127.0.0.1:0", "--token-file", "missing"], "missing"),
+        (&["serve", "0.0.0.0:0"], "not on loopback"),
+        (&["serve", "127.0.0.1:0", "--cert", "cert.pem"], "--key"),
+        (&["serve", "127.0.0.1:0", "-d", "nats:x"], "compiled in are"),
+    ] {
+        let ran = place.run(args);
+        assert!(ran.code == 2 && ran.err.contains(what), "{args:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_unix_socket_serves_its_own_host() {
+    let place = Place::sqlite();
+    let path = place.directory.path().join("gosd.sock");
+    let server = place.start(&["serve", "--unix", path.to_str().unwrap()]);
+    let url = server.wait_for("http+unix://");
+    place.out(&["register", "mail", "http://10.0.0.7:25", "-d", &url]);
+    assert_eq!(place.out(&["get", "mail"]), "http://10.0.0.7:25\n");
+    server.signal(Signal::INT);
+    assert!(server.end().0.success());
+}
+
+/// Has the program read a text.
+fn import(place: &Place, text: &str) -> (Option<i32>, Vec<String>) {
+    let mut command = place.command(&["import", "--for", "1h"]);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let process = Process::start(command.stdin(Stdio::from(reader)));
+    // Its own end of the pipe, or the reader would wait for ever.
+    drop(command);
+    writer.write_all(text.as_bytes()).unwrap();
+    drop(writer);
+    let (status, said) = process.end();
+    (status.code(), said)
+}
+
+#[tokio::test]
+async fn what_is_exported_is_imported_elsewhere() {
+    let from = Place::sqlite();
+    let driver = from.driver().await;
+    let one = fixed("mail", 1, "http://10.0.0.7:25").with_metadata("zone", "ä \"b\"");
+    for instance in [&one, &fixed("orders", 2, "http://h"), &gosd::Instance::drain_of(one.id())] {
+        driver.register(instance, LEASE).await.unwrap();
+    }
+    let lines = from.out(&["export"]);
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    let to = Place::redis().await;
+    let (code, said) = import(&to, &lines);
+    assert!(code == Some(0) && said[0].contains("2 registered in redis://"), "{said:?}");
+    assert_eq!(to.out(&["export"]), lines);
+}
+
+#[test]
+fn one_bad_line_and_nothing_is_imported() {
+    let place = Place::sqlite();
+    let good = fixed("mail", 1, "http://10.0.0.7:25").to_json();
+    let reserved = good.replace(r#""service":"mail""#, r#""service":"gosd.drain""#);
+    let no_url = good.replace("http://", "");
+    for bad in ["{}", "no JSON", &reserved, &no_url] {
+        let (code, said) = import(&place, &format!("{good}\n\n{bad}\n"));
+        assert!(code == Some(1) && said[0].starts_with("gosd: line 3: "), "{bad}: {said:?}");
+        assert_eq!(place.run(&["ls"]).code, 3, "{bad}");
+    }
+}
