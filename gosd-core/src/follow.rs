@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::pace::Backoff;
 use crate::{Driver, Error, ErrorKind, Event, Result};
 
-/// How many events come together at most: under a flood of them, each by itself would have every
-/// reader load the view anew.
+/// How many events are applied together at most. They are batched because each publication of the
+/// view makes every reader load it again.
 pub(crate) const BATCH: usize = 1_024;
 
 /// Runs one call of a driver, bounded in time; its error says what was called.
@@ -49,16 +49,16 @@ pub struct Follow<'a> {
     driver: &'a dyn Driver,
     /// `None` after it ended, until it is opened again.
     stream: Option<BoxStream<'a, Result<Event>>>,
-    /// Until then the stream is left alone.
+    /// The stream is not polled before this.
     resume_at: Option<Instant>,
     /// Since when events come; `None` while it is down.
     up_since: Option<Instant>,
     backoff: Backoff,
-    /// A stream that was up for so long is not one that fails as soon as it is back.
+    /// A stream that stayed up for this long resets the backoff when it fails.
     settled: Duration,
-    /// A failure that came behind events that were ready with it.
+    /// A failure that was ready together with events, to be returned after them.
     failure: Option<Error>,
-    /// There may be more that is ready, and others want the thread, too.
+    /// The last batch was full, so more may be ready: other tasks get the thread first.
     is_full: bool,
 }
 

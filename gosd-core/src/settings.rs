@@ -68,13 +68,14 @@ pub struct Settings {
     /// How many times [`try_find_service_delay`](Self::try_find_service_delay) `next` waits for a
     /// service: 0 to 1,000,000, by default 5.
     pub try_find_service_amount: u32,
-    /// At most a day, by default 3 s. `next` waits this, times the amount, at most.
+    /// One wait of `next`: at most a day, by default 3 s. In all, `next` waits at most this times
+    /// [`try_find_service_amount`](Self::try_find_service_amount).
     pub try_find_service_delay: Duration,
     /// How long an instance outlives its last heartbeat: 2 s to a day, by default 15 s. All
     /// clients of a namespace use one value.
     pub lease_ttl: Duration,
-    /// How often `list` is polled for drivers without `watch`, and a twelfth of how often for the
-    /// others, as insurance: 10 ms to a day, by default 5 s.
+    /// How often `list` is polled for drivers without `watch`: 10 ms to a day, by default 5 s. Drivers
+    /// with `watch` are read twelve times less often, as an insurance.
     pub refresh_interval: Duration,
     /// Without contact for longer, lookups fail with [`Stale`](crate::ErrorKind::Stale): at most
     /// 366 days, by default never.

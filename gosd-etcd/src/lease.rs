@@ -40,7 +40,7 @@ pub(crate) struct Lease {
 #[derive(Debug)]
 pub(crate) struct Leases {
     known: HashMap<InstanceId, (Lease, Instant)>,
-    /// At so many it is time to forget some.
+    /// Leases that were not renewed are dropped when the map reaches this size.
     crowd: usize,
 }
 

@@ -104,7 +104,7 @@ async fn in_cluster(mut host: Host, options: &Options) -> Result<Connection> {
             None => return answer.map(|_| connection).map_err(|error| at(&host, &error)),
         }
     }
-    Err(Error::new(ErrorKind::Unavailable, "the nodes of the cluster send each to the other"))
+    Err(Error::new(ErrorKind::Unavailable, "the cluster redirects in a loop"))
 }
 
 async fn ask_sentinel(host: &Host, options: &Options, master: &str) -> Result<Host> {

@@ -104,7 +104,7 @@ impl Evidence {
         self.state().asked = Some(lease);
     }
 
-    /// The lease to give to an instance of which nobody knows it.
+    /// The lease for adopted instances: the one last used here, or else 15 s.
     pub(crate) fn lease(&self) -> Duration {
         self.state().asked.unwrap_or(USUAL_LEASE)
     }

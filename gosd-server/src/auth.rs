@@ -56,7 +56,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
-/// Without tokens: refuses all but the clients on this host that mean this host.
+/// Without tokens, accepts only clients on this host whose `Host` names this host (DNS rebinding).
 ///
 /// A page in a browser on this host can be made to send requests here: under a foreign name, which
 /// then stands in `Host`, or from a foreign origin, as browsers say in `Sec-Fetch-Site` or `Origin`.

@@ -81,7 +81,7 @@ async fn body(request: Request, limits: &Limits) -> Result<Bytes, Problem> {
     {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body is to be application/json, as it is",
+            "the body must be application/json, uncompressed",
         ));
     }
     let limit = limits.body;
@@ -89,7 +89,7 @@ async fn body(request: Request, limits: &Limits) -> Result<Bytes, Problem> {
         let detail = format!("a body has at most {limit} bytes");
         Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
     };
-    // Known beforehand, a client that asks whether to send it is spared that.
+    // Refused by its Content-Length, so that a client that sends `Expect: 100-continue` never sends it.
     if request.body().size_hint().lower() > limit as u64 {
         return too_long();
     }

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_is_slow_keeps_it_and_one_that_stops_breaks_it() {
+    async fn a_slow_reader_keeps_the_connection_and_one_that_stops_loses_it() {
         let (near, mut far) = duplex(4);
         let mut socket = Socket::new(near, Duration::from_secs(30));
         let reader = tokio::spawn(async move {

@@ -33,8 +33,8 @@ impl Client {
     /// `true` registers it again.
     ///
     /// For a server in maintenance, or whose own health check fails. Discovery goes on meanwhile, and
-    /// the status is [`Registration::Withdrawn`](crate::Registration::Withdrawn). Calling it again is harmless. If the caller stops
-    /// waiting, the backend is told all the same.
+    /// the status is [`Registration::Withdrawn`](crate::Registration::Withdrawn). Calling it again is
+    /// harmless. If the caller stops waiting, the backend is told all the same.
     ///
     /// # Errors
     ///

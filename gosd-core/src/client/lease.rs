@@ -48,7 +48,7 @@ pub(super) async fn run(
         };
         match asked {
             Some((Some(reply), asked_at)) => lease.answer(reply, asked_at).await,
-            // The client is no more.
+            // The last clone of the client was dropped.
             Some((None, _)) => return,
             None => {}
         }
@@ -75,7 +75,7 @@ impl Lease<'_> {
         loop {
             if !self.state.is_wanted() {
                 self.starting.succeeded();
-                // Replaced by another process, it is woken when that is gone.
+                // Another process has the id. The task is woken when that registration is gone.
                 self.state.own_gone.notified().await;
                 self.next_at = Instant::now() + self.pause_after_replacement();
                 continue;
@@ -93,7 +93,7 @@ impl Lease<'_> {
         }
     }
 
-    /// Sends a heartbeat; gives back what comes meanwhile, and when it came.
+    /// Sends a heartbeat; returns the request that arrived meanwhile, and when it arrived.
     async fn beat_unless<T>(&mut self, request: impl Future<Output = T>) -> Option<(T, Instant)> {
         if !self.state.is_wanted() {
             return None;
@@ -229,14 +229,15 @@ impl Lease<'_> {
     /// The most that a client waits before it repairs its registration, so that not all do at once.
     fn repair(&self) -> Duration {
         let most = REPAIR.min(self.state.settings.lease_ttl / 10);
-        // Where another process has the id, there are only two.
+        // Only two processes share an id, so there is no herd to spread.
         if self.state.own_is_taken() { most / 10 } else { most }
     }
 
     fn pause_after_replacement(&self) -> Duration {
         match self.state.own_is_gone() {
             true => up_to(self.repair()),
-            // A heartbeat that was under way has undone the replacement, which comes back soon.
+            // A heartbeat that was under way has overwritten the other process's record, which that
+            // process restores soon.
             false => jittered(self.state.settings.lease_ttl / 3),
         }
     }

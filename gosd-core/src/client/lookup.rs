@@ -25,7 +25,7 @@ pub(super) async fn wait<T>(
     tokio::pin!(bound);
     loop {
         let mut woken = pin!(waiter.notify.notified());
-        // From here on no news is missed.
+        // Subscribed before the pick, so that an instance that comes in between is not missed.
         woken.as_mut().enable();
         if let Some(picked) = pick() {
             return Ok(picked);
@@ -33,13 +33,13 @@ pub(super) async fn wait<T>(
         if let Some(stale) = state.too_stale() {
             return Err(stale);
         }
-        // After the pick, for other software may have registered anything under any name.
+        // Checked only after the pick, because other software may have registered any name.
         limits::check_service(service).map_err(|error| error.at(state.driver_name(), "next"))?;
         if state.is_closed() {
             return Err(Error::closed("next"));
         }
         tokio::select! {
-            // The end of the client is news: after it the clock may be gone, and panics.
+            // A shutdown wakes the lookup too, and its runtime's timer may be gone by then.
             biased;
             () = woken => {}
             () = &mut bound => return pick().ok_or_else(|| state.not_found(service)),
@@ -114,7 +114,7 @@ impl Lookups {
     }
 }
 
-/// A lookup that waits.
+/// One waiting lookup.
 struct Waiter<'a> {
     state: &'a State,
     service: Arc<str>,
@@ -132,7 +132,7 @@ impl<'a> Waiter<'a> {
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let mut lookups = lookups(self.state);
-        // This one and the map hold it, and nobody else: the last lookup for the service is over.
+        // Only this lookup and the map hold the entry, so this is the service's last lookup.
         if Arc::strong_count(&self.notify) == 2 {
             lookups.waiting.remove(&self.service);
         }

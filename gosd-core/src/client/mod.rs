@@ -82,12 +82,13 @@ pub struct Client {
 struct Inner {
     state: Arc<State>,
     id: Option<InstanceId>,
-    /// To the lease's task; absent for a client that only discovers.
+    /// Wakes the task that keeps the registration; `None` for a client that only discovers.
     lease: Option<mpsc::UnboundedSender<Reply>>,
-    /// To the task that keeps the view.
+    /// Requests for a read, to the task that keeps the view.
     reads: mpsc::UnboundedSender<Reply>,
     tasks: Vec<AbortHandle>,
-    /// Whether it leaves by itself when the process is asked to end, so that nobody may think of it.
+    /// Whether the client says goodbye by itself on a signal. Then a program that does not shut it
+    /// down need not be warned.
     handles_signals: AtomicBool,
 }
 

@@ -65,7 +65,7 @@ impl State {
         renewed_at.is_some_and(|at| at.elapsed() < self.settings.lease_ttl)
     }
 
-    /// Whether a heartbeat is needed at once, because the last one has come to nothing.
+    /// Whether a heartbeat is needed at once, because the record is gone or another process's.
     pub(crate) fn own_is_gone(&self) -> bool {
         let core = self.lock();
         core.registry.own_is_gone() || core.own_is_taken()
@@ -91,7 +91,7 @@ impl State {
         self.lock().own.clone()
     }
 
-    /// Changes the metadata of the own instance; its next heartbeat tells.
+    /// Changes the metadata of the own instance; the next heartbeat writes it.
     pub(crate) fn set_metadata(&self, metadata: BTreeMap<String, String>) -> Result<()> {
         self.step(|core, _| {
             let Some(own) = &core.own else {
@@ -202,7 +202,7 @@ impl Core {
             registration if is_taken && registration.is_wanted() => {
                 let since = self.registered_since.unwrap_or(now);
                 if self.took_back || now.duration_since(since) >= after {
-                    // Its heartbeats end, and no longer tell whether writes are taken.
+                    // Without heartbeats nothing shows any more whether writes are taken.
                     self.registry.disown(now);
                     self.set_status(|status| status.registration = Registration::Replaced);
                     self.outbox.push(News::Replaced);

@@ -30,8 +30,8 @@ pub fn panics_in_silence(probe: impl FnOnce()) -> bool {
     thread_local!(static IS_PROBING: Cell<bool> = const { Cell::new(false) });
     static HOOK: Once = Once::new();
 
-    // A process that a panic ends cannot be spared it, and the hook of a thread that panics cannot be
-    // changed. Both are left to what comes.
+    // With `panic = "abort"` the probe itself would end the process, and a thread that is panicking
+    // cannot change the hook: neither is probed.
     if cfg!(panic = "abort") || std::thread::panicking() {
         return false;
     }
@@ -39,7 +39,7 @@ pub fn panics_in_silence(probe: impl FnOnce()) -> bool {
     HOOK.call_once(|| {
         let print = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            // A thread that is ending has no such value any more, and probes nothing.
+            // A thread that is ending has no thread-locals any more, and probes nothing.
             if !IS_PROBING.try_with(Cell::get).unwrap_or_default() {
                 print(panic);
             }

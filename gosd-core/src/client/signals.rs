@@ -1,4 +1,4 @@
-//! Leaving when the process is asked to end. There is one of it in a process, as of signals.
+//! Says goodbye for every client of the process when a signal asks the process to end.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,12 +34,12 @@ struct Hub {
 
 #[derive(Default)]
 struct Progress {
-    /// How many have asked to end the process themselves.
+    /// How many callers wait for the signal in order to end the process themselves.
     claims: usize,
     has_come: bool,
 }
 
-/// That the end of the process is the program's, for as long as somebody waits for the signal.
+/// While one of these exists, a signal does not end the process: the program does so itself.
 struct Claim;
 
 /// Has a client leave when a signal comes.
@@ -95,7 +95,8 @@ fn listen() -> io::Result<()> {
             is_first = !progress.has_come;
             progress.has_come = true;
         });
-        // The thread that leaves may be at it for a while, and a second signal is heard meanwhile.
+        // On another thread, because saying goodbye takes a while, and a second signal has to be
+        // received meanwhile.
         if !is_first || first.send((signal, Instant::now())).is_err() {
             os::end(signal);
         }
@@ -131,7 +132,7 @@ fn leave_all(signal: os::Signal, came: Instant) {
         let _ = all_drained.recv_timeout(drain);
     }
     if !is_taken_over() && os::has_another_handler(signal) {
-        // The program may be ending itself, in a way that gosd knows nothing of: it has what is left.
+        // A handler of the program may be ending the process: it gets the rest of the grace period.
         info!("a handler of the program's own has the rest of {GRACE:?} to end the process");
         let (_never, rest) = mpsc::channel::<()>();
         let _ = rest.recv_timeout(GRACE.saturating_sub(came.elapsed()));

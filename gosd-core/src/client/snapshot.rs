@@ -48,7 +48,7 @@ pub(super) struct Snapshot {
     pub(super) age: Duration,
 }
 
-/// By what a writer knows the file again that it has written.
+/// How a writer recognizes the file that it has written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Mark {
     modified: SystemTime,
@@ -73,7 +73,7 @@ pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
         let written = spawn_blocking(move || match (news, saved) {
             (Some(instances), _) => save(&file, &owner, &instances).map(Some),
             (None, Some((_, mark))) => still_good(&file, mark),
-            // Without a view that was saved, all of it is news.
+            // Nothing was saved yet, so all of the view has to be.
             (None, None) => Ok(None),
         });
         match written.await {
@@ -89,7 +89,7 @@ pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
                 }
                 warned = true;
             }
-            // The runtime is going down.
+            // The runtime is shutting down.
             Err(_) => {}
         }
     }
@@ -109,20 +109,20 @@ pub(super) async fn load(state: &State, path: &Path) -> Option<Snapshot> {
             warn!(path = %path.display(), %error, "the snapshot file is ignored");
             None
         }
-        // The runtime is going down.
+        // The runtime is shutting down.
         Err(_) => None,
     }
 }
 
 fn read(path: &Path) -> io::Result<(String, Duration)> {
-    // A pipe could keep the start waiting for ever.
+    // Opening a pipe would keep the start waiting for ever.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a file"));
     }
     let mut file = File::open(path)?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
-    // With a date in the future, which a clock that was set back leaves, nobody knows.
+    // A date in the future says that the clock was set back: the age of the file is unknown.
     Ok((text, file.metadata()?.modified()?.elapsed().unwrap_or(UNKNOWN_AGE)))
 }
 
@@ -152,14 +152,14 @@ fn save(path: &Path, owner: &Owner, instances: &[Arc<Instance>]) -> io::Result<M
         Ok(mark)
     });
     if written.is_err() {
-        // The draft may never have been made.
+        // Fails if the draft was never made, which is no problem.
         let _ = fs::remove_file(&draft);
     }
     written
 }
 
 fn write(draft: &Path, owner: &Owner, instances: &[Arc<Instance>]) -> io::Result<Mark> {
-    // One that a process of the same number left behind, or a link that somebody put there.
+    // The draft of an earlier process with the same number, or a link that somebody put there.
     let _ = fs::remove_file(draft);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

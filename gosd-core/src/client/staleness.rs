@@ -23,7 +23,7 @@ impl Staleness {
     /// Notes since when the view may have aged; `None` while changes are pushed.
     pub(super) fn note(&self, since: Option<Instant>) {
         let since = since.map_or(IN_CONTACT, |since| self.since_start(since));
-        // Readers look at it with every pick: what does not change is not written.
+        // Every pick reads it, so it is written only if it changes.
         if self.since.load(Ordering::Relaxed) != since {
             self.since.store(since, Ordering::Relaxed);
         }

@@ -48,7 +48,7 @@ impl Starting {
         }
     }
 
-    /// Whether the client does not come to be, so that its tasks end.
+    /// Whether the start has failed, so that the tasks of the client have to end.
     pub(super) fn has_failed(&self) -> bool {
         self.has_failed
     }

@@ -30,7 +30,7 @@ pub(crate) struct State {
     pub(crate) settings: Settings,
     pub(crate) directory: Arc<Directory>,
     pub(crate) runtime: Handle,
-    /// Told when the own registration has to be made anew.
+    /// Notified when the own registration has to be made again.
     pub(super) own_gone: Notify,
     /// The waiting lookups, by the service.
     pub(super) lookups: Mutex<Lookups>,
@@ -48,7 +48,7 @@ pub(crate) struct State {
     pub(super) is_anybody_failing: AtomicBool,
 }
 
-/// What only one thread at a time may look at or change.
+/// The part of the state that is behind the lock.
 pub(super) struct Core {
     pub(super) registry: Registry,
     pub(super) status: Status,
@@ -213,7 +213,7 @@ impl State {
 
     /// Takes over a view from before, of this age.
     pub(crate) fn seed(&self, all: Vec<Instance>, age: Duration) {
-        // Where the clock does not reach back that far, from as long ago as it can tell.
+        // A monotonic clock may begin after that moment; its beginning then has to do.
         let ages = || std::iter::successors(Some(age), |age| Some(*age / 2));
         self.step_if_open(|registry, now| {
             let since = ages().find_map(|age| now.checked_sub(age)).unwrap_or(now);
@@ -322,7 +322,7 @@ impl State {
         }
     }
 
-    /// Runs a step of the background work, which may not have noticed yet that it is stopped.
+    /// Runs a step of the background work, unless the client was closed and its task has not noticed.
     pub(super) fn step_if_open<T>(
         &self,
         step: impl FnOnce(&mut Registry, Instant) -> (T, Effects),
@@ -345,7 +345,7 @@ impl State {
         core.note_replacement(now, self.replaced_after());
         self.staleness.note(core.registry.aging_since());
         let is_anybody_failing = core.registry.is_anybody_failing();
-        // Every report looks at it: what does not change is not written.
+        // Every report reads this flag, so it is written only if it changes.
         if self.is_anybody_failing.load(Ordering::Relaxed) != is_anybody_failing {
             self.is_anybody_failing.store(is_anybody_failing, Ordering::Relaxed);
         }

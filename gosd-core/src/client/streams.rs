@@ -9,7 +9,7 @@ use super::state::{Progress, State};
 use crate::{Change, Status};
 
 pub(super) fn status(state: &State) -> BoxStream<'static, Status> {
-    // Subscribed before the look, so that nothing is missed in between.
+    // Subscribed before the view is read, so that no change in between is missed.
     let progress = state.progress();
     let is_closed = progress.borrow().closed;
     let start = (Some(state.status()), (!is_closed).then_some(progress));

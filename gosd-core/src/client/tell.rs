@@ -46,7 +46,7 @@ impl Outbox {
     }
 }
 
-/// Lets somebody else take over, also if what was told panicked.
+/// Lets another thread take over, also if a subscriber panicked.
 struct Teller<'a> {
     state: &'a State,
     is_done: bool,

@@ -39,8 +39,9 @@ impl Instance {
     /// # Errors
     ///
     /// [`ErrorKind::Config`] if the name is not 1 to 128 characters of `A-Z a-z 0-9 . _ -` or starts
-    /// with `gosd.`, which is reserved, or the URL is not absolute with a scheme and a host, is longer than 2,048 bytes, or is one that nobody
-    /// else can reach: the hosts `0.0.0.0` and `[::]`, which stand for all addresses, and the port 0.
+    /// with `gosd.`, which is reserved; and if the URL is not absolute with a scheme and a host, is
+    /// longer than 2,048 bytes, or is one that nobody else can reach: the hosts `0.0.0.0` and `[::]`,
+    /// which stand for all addresses, and the port 0.
     pub fn new(service: &str, url: &str) -> Result<Self> {
         limits::check_service(service)?;
         limits::check_not_reserved(service)?;

@@ -39,7 +39,7 @@ pub struct Memory {
 #[derive(Default)]
 struct Shared {
     store: Mutex<Store>,
-    /// Told of every change of the store, for the watchers.
+    /// Wakes the watchers after every change of the store.
     changed: watch::Sender<()>,
 }
 
@@ -73,7 +73,7 @@ impl Memory {
         Self::default()
     }
 
-    /// Forgets everything without a word to anybody, as a database that lost its data does.
+    /// Drops all records and the log, as a database that lost its data does. Watchers get a `Reset`.
     pub fn wipe(&self) {
         let mut store = self.lock();
         store.records.clear();

@@ -33,7 +33,7 @@ pub(crate) enum Standing {
     Drained,
 }
 
-/// Whose turn it is, among so many.
+/// The shared counter of a service, with the offset and the length that map it to a slot.
 #[derive(Clone)]
 pub(crate) struct Turns {
     cursor: Arc<Cursor>,
@@ -44,7 +44,8 @@ pub(crate) struct Turns {
 
 /// The counter of a service's picks, for all handles and all that ever comes into rotation.
 ///
-/// Alone on its cache lines: what is read beside it would leave the other cores with every pick.
+/// Alone on its cache lines: otherwise each pick would evict its neighbours from the caches of the
+/// other cores (false sharing).
 #[repr(align(128))]
 struct Cursor(AtomicUsize);
 

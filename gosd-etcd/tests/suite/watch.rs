@@ -123,7 +123,7 @@ async fn a_silent_connection_is_an_error_within_ten_seconds() {
 
 /// Nothing that clients say arrives, no heartbeat either: what expires then may be alive.
 #[tokio::test]
-async fn changes_that_arrive_do_not_hide_that_questions_do_not() {
+async fn a_connection_that_delivers_changes_but_takes_no_requests_is_noticed() {
     let etcd = EtcdServer::start(&[]).await;
     let (port, deaf) = one_way(etcd.port()).await;
     let driver = open_at(port).await;
@@ -179,7 +179,7 @@ async fn one_way(server: u16) -> (u16, tokio::sync::watch::Sender<bool>) {
 }
 
 #[tokio::test]
-async fn a_quiet_connection_is_none() {
+async fn a_quiet_connection_is_not_taken_for_a_dead_one() {
     let etcd = EtcdServer::start(&[]).await;
     let driver = open_at(etcd.port()).await;
     let (mut watch, _) = Watch::start(&*driver).await;

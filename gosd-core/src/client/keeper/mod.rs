@@ -40,14 +40,14 @@ pub(super) async fn run(
         let wake_at = reasons.into_iter().flatten().min();
         let is_polled = follow.is_none();
         tokio::select! {
-            // In one order always, so that the simulation can play a seed again.
+            // Always in this order, so that a seed of the simulation gives the same run again.
             biased;
             request = requests.recv() => match request {
                 Some(request) => reader.ask(request),
                 None => return,
             },
             Some(followed) = OptionFuture::from(follow.as_mut().map(Follow::next)) => {
-                // Before what came meanwhile is judged, and not after it.
+                // A freeze has to be noticed before the events that arrived during it are applied.
                 look_up(&state, &mut awake, &mut reader);
                 match followed {
                     Followed::Events(events) => {

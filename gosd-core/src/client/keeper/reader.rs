@@ -17,7 +17,7 @@ use crate::{Driver, Instance, Result};
 /// While the watch is up, everything is read all the same every this many refresh intervals.
 const INSURANCE: u32 = 12;
 
-/// No limit of staleness has everything read more often than this.
+/// However small `max_stale` is, it makes no reads come more often than this.
 const LEAST: Duration = Duration::from_millis(100);
 
 pub(super) struct Reader<'a> {
@@ -36,9 +36,9 @@ pub(super) struct Reader<'a> {
 /// Those who wait for a read.
 #[derive(Default)]
 struct Asked {
-    /// For the one in flight, or the next attempt after it failed.
+    /// They wait for the read in flight, or for the next attempt if that fails.
     now: Vec<Reply>,
-    /// They asked after it began, and want one that began later.
+    /// They asked after the read in flight had begun, so they wait for the one after it.
     next: Vec<Reply>,
     attempts_left: u32,
 }
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads within a second: what was known may be long over.
+    /// Has everything read within a second, because the view may be long out of date.
     pub(super) fn look_soon(&mut self) {
         let second = Duration::from_secs(1).min(self.state.settings.lease_ttl / 10);
         self.next_by(up_to(second));
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
                     self.look_at_what_is_missing();
                     self.answer(&Ok(()));
                 } else if std::mem::replace(&mut self.was_superseded, true) {
-                    // The watch may begin anew all the time.
+                    // Not at once: a watch that begins again and again would cause endless reads.
                     self.next_at = Instant::now() + self.backoff.pause();
                 } else {
                     self.begin();

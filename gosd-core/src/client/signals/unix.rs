@@ -18,7 +18,7 @@ static HANDLED_BEFORE: AtomicU64 = AtomicU64::new(0);
 static LAST_OF_OURS: OnceLock<u128> = OnceLock::new();
 
 pub(super) fn listen(on_signal: impl Fn(Signal) + Send + 'static) -> io::Result<()> {
-    // A service that was started in the background, or by nohup, goes on ignoring what it was told to.
+    // A service that was started in the background, or by nohup, goes on ignoring these signals.
     let ignored = mask("SigIgn:");
     let handled: Vec<Signal> =
         [SIGINT, SIGTERM].into_iter().filter(|signal| ignored & bit(*signal) == 0).collect();
@@ -62,14 +62,15 @@ fn bit(signal: Signal) -> u64 {
     1 << (signal - 1)
 }
 
-/// A set of signals, as Linux tells it of a process; none elsewhere, where only unsafe code could ask.
+/// A set of signals of this process, from `/proc`. Other systems have no such file, and asking them
+/// would take unsafe code: there the set is empty.
 fn mask(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix(name));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
-/// Sets a handler that does nothing, and removes it again.
+/// Sets a handler that does nothing, removes it again, and returns the number that it had.
 ///
 /// All that handle signals by signal-hook, tokio among them, share one registry, which counts its
 /// handlers: others have set some in between if a number was left out. The number is not shown, but
