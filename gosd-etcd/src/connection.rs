@@ -93,7 +93,7 @@ impl Cluster {
         let all: Vec<String> =
             failures.iter().map(|(member, failure)| format!("{member}: {failure}")).collect();
         let all = all.join("; ");
-        // A refusal tells more than silence.
+        // A refusal says more than a timeout, so it is the error to report.
         Err(match failures.iter().find(|(_, failure)| !failure.is_retryable()) {
             Some((_, refusal)) => Error::new(refusal.kind(), all),
             None => Error::new(ErrorKind::Unavailable, format!("{all}; does etcd run there?")),
@@ -110,7 +110,7 @@ impl Cluster {
         let client = channel::open(member, tls, session).await?;
         let status = match client.maintenance_client().status().await {
             Ok(status) => status,
-            // It is alive, and wants to know first who asks.
+            // It is alive, and wants a token first.
             Err(error) if error::is_of_access(&error) => return Ok(client),
             Err(error) => return Err(error::from_etcd(&error, &self.options)),
         };

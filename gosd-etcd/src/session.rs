@@ -1,4 +1,4 @@
-//! Who a driver is to etcd: one token for all of its connections.
+//! Authentication: one token for all connections of a driver.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -81,7 +81,7 @@ impl Session {
     }
 }
 
-/// Ends when a member does not answer at all any more, a check or no check.
+/// Ends when a member no longer answers anything, even while it is checking a password.
 async fn until_silent(client: Client) -> Error {
     loop {
         sleep(ALIVE).await;

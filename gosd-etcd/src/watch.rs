@@ -36,7 +36,7 @@ pub(crate) fn follow(driver: &Etcd) -> BoxStream<'_, Result<Event>> {
 struct Watch<'a> {
     driver: &'a Etcd,
     follow: Option<Follow>,
-    /// What has been read and not yet been asked for.
+    /// Items that were read and not yet polled.
     queue: VecDeque<Event>,
 }
 
@@ -86,7 +86,7 @@ impl Follow {
         let client = Box::pin(cluster.open()).await?;
         let watch = async {
             if cluster.options.credentials.is_some() {
-                // Of a token that is out of date a watch is not told, only that it is not permitted.
+                // A watch whose token has expired is only told that it is not permitted.
                 let read = |client: Client| async move { majority(&client, prefix).await };
                 cluster.authorized(&client, read).await.map_err(Fault::into_error)?;
             }
@@ -144,14 +144,14 @@ impl Follow {
                 }
             };
             queue.push_back(match change.event_type() {
-                // Also when what a goodbye left is removed, which nobody misses.
+                // Also when the mark of a goodbye is removed, of which nobody has to hear.
                 EventType::Delete => Event::Expire(id),
                 EventType::Put => match layout::read(&id, record.value()) {
                     Ok(Some(instance)) => Event::Put(instance),
                     Ok(None) => Event::Remove(id),
                     Err(problem) => {
                         driver.skip_unreadable(&problem);
-                        // What it was is no longer listed.
+                        // A record that can no longer be read is no longer listed either.
                         Event::Expire(id)
                     }
                 },

@@ -61,7 +61,7 @@ impl Redis {
         self.connection.call_with_retry(open, call).await
     }
 
-    /// A server that forbids the question, or fails, is not asked again.
+    /// A server that refuses or fails to answer is not asked again.
     async fn warn_of_eviction(&self, connection: &Connection) {
         if self.eviction.is_completed() {
             return;

@@ -81,13 +81,13 @@ pub(crate) fn fault(error: &RedisError) -> Fault {
 /// Who it is to whom a server refuses a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It did not say: the connection broke.
+    /// Unknown: the connection broke before an answer came.
     None,
-    /// The user of this process, or whoever uses the namespace.
+    /// The user of this process, or everybody in this namespace.
     OfUser,
-    /// Whoever asks this server, which is a replica.
+    /// Every client of this server, because it is a replica.
     OfReplica,
-    /// Everybody.
+    /// Every client of the database.
     OfAll,
 }
 

@@ -9,7 +9,7 @@ use redis::{Cmd, FromRedisValue, RedisResult, Script, ServerErrorKind};
 use crate::evidence::Span;
 use crate::layout::{self, Keys};
 
-/// How many changes a watcher may be behind before it starts again with a snapshot; about.
+/// About how many changes a watcher may be behind before it starts again with a snapshot.
 const ENTRIES: usize = 10_000;
 /// How many instances one call removes or adopts at most, so that it never blocks the server for long.
 pub(crate) const BATCH: usize = 100;

@@ -62,7 +62,7 @@ pub(crate) async fn read(driver: &Redis, connection: &Connection) -> Result<Snap
 
     let socket = socket::open(&connection.host, options.tls.as_ref()).await?;
     let mut replies = Replies::to(socket, &packed(&[&greeting, &transaction])).await?;
-    // To the greeting, and to MULTI.
+    // The answers to the greeting and to `MULTI`.
     for _ in 0..greeting.len() + 1 {
         replies.ok().await?;
     }
@@ -74,7 +74,7 @@ pub(crate) async fn take(
     replies: &mut Replies,
     skip: impl Fn(&dyn fmt::Display),
 ) -> Result<Snapshot> {
-    // To each command, that it is taken in.
+    // The answer `QUEUED` to each command.
     for _ in 0..COMMANDS {
         replies.ok().await?;
     }

@@ -1,4 +1,5 @@
-//! What is changed without a word: by Go processes, by people, and by a server that loses a key.
+//! Notices changes that no entry of the stream announces: by Go processes, by people, and by a server
+//! that loses a key.
 //!
 //! The Go library changes the registry and tells nobody. What it does shows in a number, and in the
 //! few records that are not of gosd's form: fields without a lease are either known, or somebody
@@ -24,7 +25,7 @@ const SLICE: usize = 500;
 pub(crate) struct Unannounced {
     /// The instances that are not of gosd's form.
     others: HashMap<InstanceId, Other>,
-    /// How many leases without a field there are, as far as is known.
+    /// How many leases without a field are known.
     orphans: Orphans,
     /// How many fields without a lease there are that cannot be read, or cannot be given one.
     unreadable: i64,
@@ -60,7 +61,7 @@ enum Search {
     },
 }
 
-/// What a look, or a part of a search, brought to light.
+/// What a look, or a part of a search, has found.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) events: Vec<Result<Event>>,

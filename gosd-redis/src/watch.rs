@@ -49,11 +49,11 @@ pub(crate) fn watch(driver: &Redis) -> BoxStream<'_, Result<Event>> {
 struct Watch<'a> {
     driver: &'a Redis,
     connection: Option<Connection>,
-    /// Whether the connection has been of use.
+    /// Whether the connection has answered since it was made.
     worked: bool,
     /// Where the watch is, once it has read a snapshot. It survives the connection.
     place: Option<Place>,
-    /// What has been found and not yet been asked for.
+    /// Items that were found and not yet polled.
     queue: VecDeque<Result<Event>>,
     /// Whether the caller was told that contact is lost, and not yet that it is back.
     is_lost: bool,
@@ -199,7 +199,7 @@ impl Watch<'_> {
             }
         };
         self.worked = true;
-        // Soon again, unless all is quiet.
+        // Looks again at once, unless a later time is set below.
         self.look_at = Instant::now();
         let is_lost = !place.cursor.is_at(look.at_position.take())
             || (place.was_away && place.cursor.may_be_lost(&look.entries));
@@ -232,7 +232,7 @@ impl Watch<'_> {
             match evidence.wrote(purge, driver.options.is_of_master()) {
                 Ok(count) => purged = count,
                 Err(error) => {
-                    // After what could be read all the same.
+                    // Only after what could be read in spite of it.
                     self.queue.push_back(Err(error));
                     self.disconnect();
                     return Ok(());
@@ -269,7 +269,7 @@ impl Watch<'_> {
         let left = Duration::from_millis((end + millis(GRACE)).saturating_sub(look.now));
         let wait = match left.is_zero() {
             false => left + jitter,
-            // Over, but it does not count, or not yet.
+            // It has run out, but does not count, or not yet.
             true => self.driver.evidence.until_judged().map_or(LOOK, |wait| wait + jitter),
         };
         wait.clamp(SOON, LOOK)
@@ -327,7 +327,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Waits for changes, for a time at most.
+    /// Waits for changes, no longer than this.
     async fn read(&mut self, wait: Duration) -> Result<(), Failure> {
         let (Some(connection), Some(place)) = (&self.connection, &mut self.place) else {
             return Ok(());

@@ -76,9 +76,9 @@ impl Registry {
         self.publish(false)
     }
 
-    /// Draws from what has changed who is in rotation now.
+    /// Moves instances into and out of the rotation, as the changes since the last call require.
     ///
-    /// It costs nothing an instance while nobody is drained and no request fails.
+    /// While nobody is drained and no request fails, it does nothing for any instance.
     pub(super) fn settle(&mut self) {
         let drains_changed = self.known.has_draft(DRAIN);
         if !drains_changed && self.drained.is_empty() && self.ejection.is_idle() {
@@ -90,7 +90,7 @@ impl Registry {
         });
         let changed: Vec<Arc<Instance>> = changes.cloned().collect();
         for instance in &changed {
-            // Whatever it is now, it is not what was reported.
+            // The record has changed, so what was reported of the old one does not count any more.
             self.ejection.forget(instance.id());
             if let Some(target) = drains_changed.then(|| instance.id().drained()).flatten() {
                 match self.is_drain(instance.id()) {
@@ -104,11 +104,11 @@ impl Registry {
         if changed.is_empty() {
             return;
         }
-        // Not of the changed ones alone, for one that moved has left a service that it does not name.
+        // Of all services, because an instance that moved names only the service that it moved to.
         for service in self.ejection.services() {
             let places = self.known.places(&service);
             if places.in_rotation().len() == 0 {
-                // Where the last one has left, those who failed are better than nobody.
+                // If the last one in rotation has left, those that failed are better than nobody.
                 self.ejection.forget_service(&service);
                 for ejected in places.list(Standing::Ejected).iter() {
                     self.place(ejected.id());

@@ -33,7 +33,7 @@ impl Default for Directory {
 }
 
 impl Directory {
-    /// Which services these are: another number after every change. Handles look at nothing else while
+    /// A number that changes with every change of the services. Handles look at nothing else while
     /// it stays the same.
     #[inline]
     pub(crate) fn version(&self) -> u64 {
@@ -67,7 +67,7 @@ impl Directory {
         }
     }
 
-    /// The instances of all services that stand so.
+    /// The instances of all services with this standing.
     pub(crate) fn that_are(&self, standing: Standing) -> Vec<Arc<Instance>> {
         let services = self.services.load();
         let lists = services.values().map(|rotation| rotation.places().list(standing));
@@ -132,7 +132,7 @@ impl Directory {
             services.insert_mut(name, Arc::new(rotation));
         }
         if go_on.len() > 1 {
-            // All that time there were picks, which moved the turns on by the old lengths.
+            // Picks went on meanwhile and moved the turns, by the old lengths.
             for (name, before) in go_on {
                 if let Some(rotation) = services.get_mut(&name).and_then(Arc::get_mut) {
                     rotation.catch_up(before);

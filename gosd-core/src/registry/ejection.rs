@@ -30,7 +30,7 @@ pub enum Outcome {
 
 /// What is known of the instances with failures; of all others nothing.
 pub(super) struct Ejection {
-    /// So many failures in a row eject; 0 is never.
+    /// This many failures in a row eject an instance; 0 means never.
     after: u32,
     time: Duration,
     failing: HashMap<InstanceId, Failing>,
@@ -46,7 +46,7 @@ struct Failing {
     /// How often it has been ejected without an answer in between. If it has been, it is on probation
     /// while it is in rotation.
     ejections: u32,
-    /// It is out of rotation until then.
+    /// Until when it is out of rotation.
     until: Option<Instant>,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Census {
     pub(super) ejected: usize,
 }
 
-/// What a failure comes to.
+/// What follows from a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Stays,

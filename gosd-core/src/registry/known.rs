@@ -25,7 +25,7 @@ pub(super) struct Known {
 
 type Drafts = HashMap<Arc<str>, Draft, RandomState>;
 
-/// What a service is about to be.
+/// The next version of a service, not yet published.
 struct Draft {
     /// The name as its instances and the readers share it.
     name: Arc<str>,
@@ -87,7 +87,7 @@ impl Known {
             self.insert(&instance, place.slot, place.standing);
             self.changes.push(Change::Updated(instance));
         } else {
-            // It stands as it did, until that is changed and told.
+            // It keeps its standing until `settle` changes that.
             let standing = place.standing;
             let id = instance.id().clone();
             self.cut(&id);

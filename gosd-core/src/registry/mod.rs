@@ -114,7 +114,7 @@ impl Registry {
             Event::Expire(id) => {
                 let is_own = self.own.as_ref() == Some(&id);
                 if is_own {
-                    // This process lives, so it is the backend that could not be reached.
+                    // This process is alive: the lease ran out because the backend took no heartbeats.
                     self.contact.note_writes(false, now);
                 }
                 if !is_own && (self.contact.believes_expiry(now) || self.is_drain(&id)) {
@@ -144,13 +144,13 @@ impl Registry {
             self.contact.hear(Proof::Read, now);
         }
         if stood_still && self.own.is_some() {
-            // Its lease may be over.
+            // Its lease may have run out meanwhile.
             self.contact.note_writes(false, now);
         }
         stood_still
     }
 
-    /// Since when this process has not run as it should, if it does not.
+    /// Since when this process has stood still, if it does.
     pub(crate) fn idle_since(&self, now: Instant) -> Option<Instant> {
         self.contact.idle_since(now)
     }
@@ -184,7 +184,7 @@ impl Registry {
         self.publish(false)
     }
 
-    /// Notes that the own registration has succeeded, and shows it without waiting to be told.
+    /// Notes that the own registration has succeeded, and shows it without waiting for the event.
     pub(crate) fn registered(&mut self, instance: &Instance, now: Instant) -> Effects {
         self.contact.note_writes(true, now);
         self.own = Some(instance.id().clone());
@@ -203,7 +203,7 @@ impl Registry {
         self.contact.note_writes(true, now);
     }
 
-    /// Takes away an instance that this client has deregistered, without waiting to be told.
+    /// Removes an instance that this client has deregistered, without waiting for the event.
     pub(crate) fn deregistered(&mut self, id: &InstanceId) -> Effects {
         self.remove(id);
         let own_gone = self.own.as_ref() == Some(id);

@@ -67,7 +67,7 @@ impl Rotation {
 
     /// Takes the next turn, if anybody is in rotation: the number of a slot.
     pub(crate) fn take(&self) -> Option<usize> {
-        // Looked at first, because a pick that finds nobody is none.
+        // Checked first, because a pick that finds nobody must not move the counter.
         (self.turns.len > 0).then(|| self.turns.take())
     }
 

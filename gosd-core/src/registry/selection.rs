@@ -49,12 +49,12 @@ impl Selection {
         let chosen = match before {
             Some(chosen) if Arc::ptr_eq(&chosen.of, all) => chosen,
             before => {
-                // Drawn without the lock, for whether one matches is foreign code.
+                // Without the lock, because the predicate is foreign code.
                 let drawn = self.draw(all, before.as_ref().map(|chosen| &*chosen.rotation));
                 let drawn = Chosen { of: Arc::clone(all), rotation: Arc::new(drawn) };
                 let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
                 match &*last {
-                    // Somebody else was faster.
+                    // Another thread was faster.
                     Some(chosen) if Arc::ptr_eq(&chosen.of, all) => chosen.clone(),
                     _ => last.insert(drawn).clone(),
                 }
@@ -73,7 +73,7 @@ impl Selection {
         };
         let mut chosen = matching(Standing::InRotation);
         if chosen.is_empty() && !self.or_else_all {
-            // Those that failed are better than nobody.
+            // Instances that failed are better than none.
             chosen = matching(Standing::Ejected);
         }
         let slots = before.map(|before| before.slots().clone()).unwrap_or_default();

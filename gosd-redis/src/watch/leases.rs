@@ -59,7 +59,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Tells this process's own consumer of the dead, where it must not remove them.
+    /// Yields the expiries of instances that this process must not remove, to its own consumer only.
     pub(super) async fn announce(
         &mut self,
         redis: &mut Answers,
