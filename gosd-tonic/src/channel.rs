@@ -1,0 +1,95 @@
+//! What a generated client takes: a channel that looks for an instance at each call.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use gosd_core::{BoxFuture, Client};
+use http::{Request, Response};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::transport::Endpoint;
+use tower_service::Service;
+
+use crate::call::call;
+use crate::senders::Senders;
+
+/// A gRPC channel over all instances of a service, for any generated client; see [`channel`].
+///
+/// Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Channel {
+    gosd: Client,
+    service: Arc<str>,
+    senders: Arc<Senders>,
+}
+
+/// A gRPC channel over all instances of a service: each call takes the next turn.
+///
+/// A call waits for the service as [`Client::next`] does, and then fails as `UNAVAILABLE`. An instance
+/// that cannot be reached within three seconds is passed over before anything is sent; the rest is on the
+/// [front page](crate#when-an-instance-fails). It keeps the client's background work going.
+///
+/// ```
+/// # async fn find() -> Result<(), Box<dyn std::error::Error>> {
+/// # let driver = std::sync::Arc::new(gosd_core::Memory::new());
+/// use tonic_health::pb::health_client::HealthClient;
+///
+/// let gosd = gosd_core::Client::builder(driver).start().await?;
+/// let mail = HealthClient::new(gosd_tonic::channel(&gosd, "mail"));
+/// # Ok(())
+/// # }
+/// ```
+pub fn channel(gosd: &Client, service: &str) -> Channel {
+    let senders = Arc::new(Senders::new(Arc::new(|endpoint| endpoint)));
+    Channel { gosd: gosd.clone(), service: service.into(), senders }
+}
+
+impl Channel {
+    /// Has each instance's endpoint made as this says: TLS, timeouts, keep-alive. The connections are
+    /// the channel's own from here on.
+    ///
+    /// A certificate that names the service is judged by `ClientTlsConfig::domain_name`. The scheme of
+    /// the instance's URL says whether TLS is used.
+    ///
+    /// ```
+    /// # fn make(gosd: gosd_core::Client) {
+    /// use std::time::Duration;
+    ///
+    /// let mail = gosd_tonic::channel(&gosd, "mail")
+    ///     .endpoint(|endpoint| endpoint.http2_keep_alive_interval(Duration::from_secs(10)));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn endpoint(
+        mut self,
+        configure: impl Fn(Endpoint) -> Endpoint + Send + Sync + 'static,
+    ) -> Self {
+        let before = Arc::clone(self.senders.configure());
+        let configure = move |endpoint| configure(before(endpoint));
+        self.senders = Arc::new(Senders::new(Arc::new(configure)));
+        self
+    }
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        // Who is asked is known only with the call.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let Self { gosd, service, senders } = self.clone();
+        Box::pin(async move { call(&gosd, &service, &senders, request).await })
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("service", &self.service).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,236 @@
+//! Calls against real servers: who gets them, and what the caller hears.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gosd::{Client, Drivers, Memory, Settings};
+use gosd_testservers::{Process, free_port};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::body::Body;
+use tonic::codegen::{Service, StdError, http};
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A server that counts its calls, and may refuse them.
+struct Mail {
+    url: String,
+    received: Arc<AtomicUsize>,
+    reporter: HealthReporter,
+    task: JoinHandle<()>,
+}
+
+impl Mail {
+    async fn start(refusal: Option<Code>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let received = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&received);
+        let reporter = HealthReporter::new();
+        let health = HealthService::from_health_reporter(reporter.clone());
+        let health = HealthServer::with_interceptor(health, move |request: Request<()>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            refusal.map_or(Ok(request), |code| Err(Status::new(code, "told so")))
+        });
+        let server = Server::builder().add_service(health);
+        let task = tokio::spawn(async move {
+            server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+        });
+        Self { url, received, reporter, task }
+    }
+
+    fn received(&self) -> usize {
+        self.received.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Mail {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn knowing(settings: Settings, urls: impl IntoIterator<Item = String>) -> Client {
+    let builder = Client::builder(Arc::new(Memory::new())).settings(settings);
+    let gosd = builder.start().await.unwrap();
+    for url in urls {
+        gosd.add_local("mail", &url).unwrap();
+    }
+    gosd
+}
+
+fn nobody() -> String {
+    format!("http://127.0.0.1:{}", free_port())
+}
+
+async fn check<T>(channel: T) -> Result<(), Status>
+where
+    T: Service<http::Request<Body>, Response = http::Response<Body>, Error: Into<StdError>>,
+{
+    let request = HealthCheckRequest { service: String::new() };
+    HealthClient::new(channel).check(request).await.map(drop)
+}
+
+/// How many of 300 calls one after the other fail.
+async fn failed<T>(channel: T) -> usize
+where
+    T: Service<http::Request<Body>, Response = http::Response<Body>, Error: Into<StdError>> + Clone,
+{
+    let mut failed = 0;
+    for _ in 0..300 {
+        failed += usize::from(check(channel.clone()).await.is_err());
+    }
+    failed
+}
+
+#[tokio::test]
+async fn calls_go_to_all_in_turn() {
+    let servers = [Mail::start(None).await, Mail::start(None).await, Mail::start(None).await];
+    let gosd = knowing(Settings::default(), servers.iter().map(|it| it.url.clone())).await;
+    let channel = gosd_tonic::channel(&gosd, "mail");
+    let mut tasks = JoinSet::new();
+    for _ in 0..30 {
+        let channel = channel.clone();
+        tasks.spawn(async move {
+            for _ in 0..100 {
+                check(channel.clone()).await.unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(servers.each_ref().map(Mail::received), [1_000; 3]);
+}
+
+#[tokio::test]
+async fn whoever_is_dead_is_passed_over() {
+    let servers = [Mail::start(None).await, Mail::start(None).await];
+    let urls = || servers.iter().map(|it| it.url.clone()).chain([nobody()]);
+    let gosd = knowing(Settings::default().eject_after(0), urls()).await;
+    assert_eq!(failed(gosd_tonic::channel(&gosd, "mail")).await, 0);
+    assert_eq!(servers.iter().map(Mail::received).sum::<usize>(), 300);
+
+    // tonic's own balancer takes a dead endpoint for a ready one.
+    let endpoints = urls().map(|url| Endpoint::from_shared(url).unwrap());
+    assert!(failed(Channel::balance_list(endpoints)).await > 0);
+}
+
+#[tokio::test]
+async fn without_an_instance_a_call_waits_and_then_says_so() {
+    let gosd = knowing(Settings::default(), []).await;
+    let server = Mail::start(None).await;
+    let calling = check(gosd_tonic::channel(&gosd, "mail"));
+    let appearing = async { gosd.add_local("mail", &server.url).unwrap() };
+    let (called, _) = timeout(LONG, async { tokio::join!(calling, appearing) }).await.unwrap();
+    called.unwrap();
+
+    let settings = Settings::default().try_find_service_delay(Duration::from_millis(1));
+    let gosd = knowing(settings, []).await;
+    let status = check(gosd_tonic::channel(&gosd, "mail")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("no instance of \"mail\" is registered"), "{status}");
+
+    // tonic's own balancer is still waiting.
+    let none: [Endpoint; 0] = [];
+    let waiting = check(Channel::balance_list(none.into_iter()));
+    timeout(Duration::from_millis(200), waiting).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_error_of_the_service_is_an_answer_and_a_refusal_is_not_sent_again() {
+    for code in [Code::Internal, Code::Unavailable] {
+        let servers = [Mail::start(Some(code)).await, Mail::start(Some(code)).await];
+        let gosd = knowing(Settings::default(), servers.iter().map(|it| it.url.clone())).await;
+        for _ in 0..20 {
+            let status = check(gosd_tonic::channel(&gosd, "mail")).await.unwrap_err();
+            assert_eq!((status.code(), status.message()), (code, "told so"));
+        }
+        assert_eq!(servers.iter().map(Mail::received).sum::<usize>(), 20);
+        assert!(gosd.ejected().is_empty());
+    }
+    // One of two that refuses is left out.
+    let servers = [Mail::start(Some(Code::Unavailable)).await, Mail::start(None).await];
+    let settings = Settings::default().eject_for(Duration::from_secs(600));
+    let gosd = knowing(settings, servers.iter().map(|it| it.url.clone())).await;
+    let channel = gosd_tonic::channel(&gosd, "mail");
+    assert_eq!(failed(channel).await, 3);
+}
+
+#[tokio::test]
+async fn a_stream_outlives_the_goodbye_of_its_server() {
+    let server = Mail::start(None).await;
+    let gosd = knowing(Settings::default(), []).await;
+    let id = gosd.add_local("mail", &server.url).unwrap();
+    let channel = gosd_tonic::channel(&gosd, "mail");
+    let mut mail = HealthClient::new(channel.clone());
+    let request = HealthCheckRequest { service: String::new() };
+    let mut watched = mail.watch(request).await.unwrap().into_inner();
+    watched.message().await.unwrap().unwrap();
+    assert!(gosd.remove_local(&id));
+    // With the first call to another one at the latest, the connection is given up.
+    let other = Mail::start(None).await;
+    gosd.add_local("mail", &other.url).unwrap();
+    check(channel.clone()).await.unwrap();
+    server.reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    let said = timeout(LONG, watched.message()).await.unwrap().unwrap().unwrap();
+    assert_eq!(said.status, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_fails_only_the_calls_under_way() {
+    const TASKS: usize = 12;
+    let folder = TempDir::new().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("gosd.db").display());
+    let driver = Drivers::compiled().open(&url).await.unwrap();
+    let settings = Settings::default().eject_for(Duration::from_secs(600));
+    let gosd = Client::builder(driver).settings(settings).start().await.unwrap();
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.parent().unwrap().with_file_name("examples").join("grpc_server");
+    let mut servers = Vec::new();
+    for _ in 0..3 {
+        let environment = [("gosdDriver", url.clone())];
+        let none: [&str; 0] = [];
+        let program = program.to_str().unwrap();
+        let package = "gosd-tonic: cargo build --examples";
+        servers
+            .push(Process::start_in(&environment, program, package, none, "registered at").await);
+    }
+    gosd.refresh().await.unwrap();
+    let channel = gosd_tonic::channel(&gosd, "mail");
+    let (sent, failed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let is_time = Arc::new(Notify::new());
+    let mut tasks = JoinSet::new();
+    for _ in 0..TASKS {
+        let (channel, sent, failed) = (channel.clone(), Arc::clone(&sent), Arc::clone(&failed));
+        let is_time = Arc::clone(&is_time);
+        tasks.spawn(async move {
+            while sent.fetch_add(1, Ordering::SeqCst) < 3_000 {
+                if sent.load(Ordering::SeqCst) >= 500 {
+                    is_time.notify_one();
+                }
+                failed.fetch_add(
+                    usize::from(check(channel.clone()).await.is_err()),
+                    Ordering::SeqCst,
+                );
+            }
+        });
+    }
+    is_time.notified().await;
+    servers.remove(0).kill().await;
+    tasks.join_all().await;
+    assert!(failed.load(Ordering::SeqCst) <= TASKS, "{failed:?}");
+    assert_eq!(gosd.ejected().len(), 1);
+    for _ in 0..300 {
+        check(channel.clone()).await.unwrap();
+    }
+}
