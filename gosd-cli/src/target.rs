@@ -3,6 +3,7 @@
 use gosd::limits;
 
 /// What a URL says of where to connect to.
+#[cfg_attr(not(unix), allow(dead_code, reason = "only `gosd run` needs all of it"))]
 pub(crate) struct Target<'a> {
     pub(crate) scheme: &'a str,
     /// Without the brackets of an IPv6 address.
