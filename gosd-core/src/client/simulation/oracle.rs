@@ -22,6 +22,7 @@ pub(super) struct Oracle {
     lives: Vec<Life>,
     /// What touches everybody alike.
     outage: Trouble,
+    outages: Vec<Period>,
     /// When a database that had just lost its data was away once more.
     relapses: Vec<Period>,
     /// How long the dead stay while contact flaps, which goes on all the time.
@@ -59,8 +60,8 @@ struct Life {
     seen: BTreeSet<Number>,
     /// When the database said what this process has taken notice of since the last check.
     heard: Vec<Instant>,
-    /// When the last of what it took notice of before was said.
-    heard_before: Option<Instant>,
+    /// When all was said that it has ever taken notice of.
+    ever_heard: Vec<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -71,7 +72,12 @@ struct Period {
 
 impl Period {
     fn has(self, at: Instant) -> bool {
-        self.from <= at && self.until.is_none_or(|until| at <= until)
+        self.meets(at, at)
+    }
+
+    /// Whether it has a part of the time between these two in common.
+    fn meets(self, from: Instant, to: Instant) -> bool {
+        self.from <= to && self.until.is_none_or(|until| from <= until)
     }
 }
 
@@ -83,6 +89,7 @@ impl Oracle {
             origin: now,
             lives: Vec::new(),
             outage: Trouble { depth: 0, quiet_since: now },
+            outages: Vec::new(),
             relapses: Vec::new(),
             flap_bound,
             failure: None,
@@ -105,7 +112,7 @@ impl Oracle {
             late: Vec::new(),
             seen: BTreeSet::new(),
             heard: Vec::new(),
-            heard_before: None,
+            ever_heard: Vec::new(),
         });
     }
 
@@ -116,6 +123,7 @@ impl Oracle {
 
     pub(super) fn begin_outage(&mut self, now: Instant) {
         self.outage.depth += 1;
+        self.outages.push(Period { from: now, until: None });
         // Who had lost a heartbeat has less time than the others.
         for number in 0..self.lives.len() {
             if self.lives[number].losses > 0 {
@@ -127,6 +135,9 @@ impl Oracle {
     pub(super) fn end_outage(&mut self, at: Instant) {
         self.outage.depth -= 1;
         self.outage.quiet_since = self.outage.quiet_since.max(at);
+        if let Some(outage) = self.outages.last_mut() {
+            outage.until = Some(at);
+        }
     }
 
     /// Begins another outage, just after the database has lost its data.
@@ -222,6 +233,7 @@ impl Oracle {
             format!("{number} hears what was said at {:?}", said_at - self.origin)
         });
         self.lives[number].heard.push(said_at);
+        self.lives[number].ever_heard.push(said_at);
     }
 
     /// Notes that a process asks for everything.
@@ -269,8 +281,7 @@ impl Oracle {
         }
         let life = &mut self.lives[number];
         life.seen = view;
-        let last = life.heard.drain(..).max();
-        life.heard_before = life.heard_before.max(last);
+        life.heard.clear();
     }
 
     /// Judges what everybody shows when all has been well for long.
@@ -294,7 +305,7 @@ impl Oracle {
                 let knows = !viewer.slept_at(*said_at, self.lease / 3);
                 told(&other.deletions)
                     || knows && told(&other.excuses)
-                    || viewer.has_not_been_told(other)
+                    || self.was_not_told(viewer, other)
                     || self.missed_the_relapse(viewer, other, *said_at)
             })
     }
@@ -310,6 +321,25 @@ impl Oracle {
                     && !viewer.questions.iter().any(|at| relapse.has(*at))
                     && other.renewals.iter().find(came_back).is_none()
             })
+    }
+
+    /// Whether the process missed the other while that was away by its own fault or had been
+    /// deleted, and has heard nothing from when it was back: it cannot know that it was, and that
+    /// it is the database's fault if it is away once more.
+    fn was_not_told(&self, viewer: &Life, other: &Life) -> bool {
+        other.absences.iter().chain(&other.deletions).any(|absence| {
+            let Some(until) = absence.until else { return false };
+            viewer.ever_heard.iter().any(|at| absence.has(*at))
+                && !viewer.ever_heard.iter().any(|at| *at >= until && self.was_there(other, *at))
+        })
+    }
+
+    /// Whether the database certainly held the record of a process at that time.
+    fn was_there(&self, life: &Life, at: Instant) -> bool {
+        life.renewals.iter().any(|renewed_at| {
+            let holds = *renewed_at <= at && at < *renewed_at + self.lease;
+            holds && !self.outages.iter().any(|outage| outage.meets(*renewed_at, at))
+        })
     }
 
     /// When the view of a process has to be without another, which is over; `None` if not yet.
@@ -346,12 +376,6 @@ impl Oracle {
 }
 
 impl Life {
-    /// Whether the last that this process heard before is from when the other was away by its own
-    /// fault: it cannot know that the other was back meanwhile.
-    fn has_not_been_told(&self, other: &Self) -> bool {
-        self.heard_before.is_some_and(|at| other.absences.iter().any(|it| it.has(at)))
-    }
-
     /// Whether the process stood still at that time, for long enough to notice it.
     fn slept_at(&self, at: Instant, least: Duration) -> bool {
         self.freezes.iter().any(|freeze| {
