@@ -133,6 +133,9 @@ impl Lease<'_> {
         let bound = match self.state.lease_runs() {
             true if Rule::HeartbeatsAreBounded.holds() => ttl / 5,
             true => self.state.settings.timeout,
+            // With the pause before the next attempt this is less than the half lease for which
+            // others keep an instance that is missing.
+            false if self.state.was_registered() => ttl * 3 / 10,
             false => (ttl / 3).max(Duration::from_secs(1)),
         };
         let bound = bound.min(self.state.settings.timeout);
