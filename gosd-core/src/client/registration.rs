@@ -19,7 +19,9 @@ impl State {
                 return ((), Effects::default());
             }
             core.renewed_at = Some(sent_at);
-            core.took_back |= core.registered_since.is_some() && core.own_is_taken();
+            if core.contest == Contest::Lost {
+                core.contest = Contest::TakenBack;
+            }
             core.registered_since.get_or_insert(now);
             core.goodbye = None;
             let status = Registration::Registered;
@@ -104,16 +106,6 @@ impl State {
         })
     }
 
-    /// How long after its registration a client may find the id taken by a heartbeat that another
-    /// process had sent before it, and may have to look for that.
-    pub(super) fn replaced_after(&self) -> Duration {
-        let under_way = self.settings.lease_ttl / 5;
-        match self.is_polled() {
-            true => under_way + 2 * self.settings.refresh_interval,
-            false => under_way,
-        }
-    }
-
     /// From now on nothing registers the client, for good.
     pub(crate) fn leave(&self) {
         self.step(|core, now| {
@@ -167,7 +159,8 @@ impl State {
             if result.is_ok() && core.registered_since.is_some() {
                 core.left_at = Some(now);
             }
-            (core.renewed_at, core.registered_since, core.took_back) = (None, None, false);
+            (core.renewed_at, core.registered_since) = (None, None);
+            core.contest = Contest::None;
             let gone = result.is_ok().then(|| core.registry.deregistered(id));
             ((), gone.unwrap_or_default())
         });
@@ -177,6 +170,16 @@ impl State {
     pub(crate) fn goodbye(&self) -> Option<Result<()>> {
         self.lock().goodbye.clone()
     }
+}
+
+/// A contest of two processes for one id.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Contest {
+    None,
+    /// The other has registered last.
+    Lost,
+    /// This one has registered again after that.
+    TakenBack,
 }
 
 impl Core {
@@ -190,23 +193,32 @@ impl Core {
     /// The other gives way, and says no goodbye for it. The later one takes the id back from a
     /// heartbeat of the other that was under way, and does so once: of two that have both just
     /// registered, the earlier one is the first that has to do it again, and gives way.
-    pub(super) fn note_replacement(&mut self, now: Instant, after: Duration) {
+    ///
+    /// Where changes are polled, neither sees each time that the id changes hands: both go on for a
+    /// lease, which is over for the earlier one before.
+    pub(super) fn note_replacement(&mut self, now: Instant, lease: Duration, is_polled: bool) {
+        // So long a heartbeat can be under way.
+        let after = if is_polled { lease } else { lease / 5 };
         let is_taken = self.own_is_taken();
         match &self.status.registration {
             Registration::Replaced if !is_taken => {
                 let registration = Registration::beginning(now.into_std());
-                self.took_back = false;
+                self.contest = Contest::None;
                 self.set_status(|status| status.registration = registration);
                 self.outbox.push(News::OwnGone);
             }
             registration if is_taken && registration.is_wanted() => {
                 let since = self.registered_since.unwrap_or(now);
-                if self.took_back || now.duration_since(since) >= after {
+                let gives_way = self.contest == Contest::TakenBack && !is_polled;
+                if gives_way || now.duration_since(since) >= after {
                     // Without heartbeats nothing shows any more whether writes are taken.
                     self.registry.disown(now);
                     self.set_status(|status| status.registration = Registration::Replaced);
                     self.outbox.push(News::Replaced);
                 } else {
+                    if self.registered_since.is_some() {
+                        self.contest = Contest::Lost;
+                    }
                     self.outbox.push(News::OwnGone);
                 }
             }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::lookup::Lookups;
+use super::registration::Contest;
 use super::staleness::Staleness;
 use super::stats::Tally;
 use super::tell::{News, Outbox};
@@ -59,8 +60,8 @@ pub(super) struct Core {
     version: u64,
     /// Since when the client is registered, however often that was lost and mended.
     pub(super) registered_since: Option<Instant>,
-    /// Whether the client has taken its id back from another process since then.
-    pub(super) took_back: bool,
+    /// What has come since then of a contest with another process for the id.
+    pub(super) contest: Contest,
     /// When the last heartbeat was sent that was answered.
     pub(super) renewed_at: Option<Instant>,
     /// When the last goodbye was said to a backend that held the registration.
@@ -97,7 +98,7 @@ impl State {
             own,
             version: 0,
             registered_since: None,
-            took_back: false,
+            contest: Contest::None,
             renewed_at: None,
             left_at: None,
             goodbye: None,
@@ -342,7 +343,7 @@ impl State {
         let mut core = self.lock();
         let (result, effects) = step(&mut core, now);
         core.note(effects);
-        core.note_replacement(now, self.replaced_after());
+        core.note_replacement(now, self.settings.lease_ttl, self.is_polled());
         self.staleness.note(core.registry.aging_since());
         let is_anybody_failing = core.registry.is_anybody_failing();
         // Every report reads this flag, so it is written only if it changes.
