@@ -1,0 +1,44 @@
+//! What a client knows of itself, for Prometheus: `Client::stats` at `/metrics`.
+//!
+//! ```sh
+//! cargo run --example metrics --features sqlite
+//! curl localhost:9464/metrics
+//! ```
+#![expect(clippy::print_stdout, reason = "it is there to be watched")]
+
+use std::error::Error;
+
+use axum::Router;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+/// Pulled, so that no pick pays for it. The names are those that OpenTelemetry's become.
+fn metrics(gosd: &gosd::Client) -> String {
+    let stats = gosd.stats();
+    let (beats, reads, up) = (stats.heartbeats, stats.reads, u8::from(stats.registered));
+    let mut text = format!("gosd_client_registration_up {up}\n");
+    text += &format!("gosd_client_heartbeats_total{{result=\"ok\"}} {}\n", beats.ok);
+    text += &format!("gosd_client_heartbeats_total{{result=\"failed\"}} {}\n", beats.failed);
+    text += &format!("gosd_client_reads_total{{result=\"ok\"}} {}\n", reads.ok);
+    text += &format!("gosd_client_reads_total{{result=\"failed\"}} {}\n", reads.failed);
+    text += &format!("gosd_client_ejections_total {}\n", stats.ejections);
+    if let Some(age) = stats.view_age {
+        text += &format!("gosd_client_view_age_seconds {}\n", age.as_secs_f64());
+    }
+    for it in stats.services {
+        text += &format!("gosd_client_instances{{service={:?}}} {}\n", it.name, it.instances);
+        text += &format!("gosd_client_picks_total{{service={:?}}} {}\n", it.name, it.picks);
+    }
+    text
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let gosd = gosd::connect().await?;
+    let listener = TcpListener::bind("127.0.0.1:9464").await?;
+    println!("serving http://{}/metrics", listener.local_addr()?);
+    let client = gosd.clone();
+    let app = Router::new().route("/metrics", get(async move || metrics(&client)));
+    axum::serve(listener, app).with_graceful_shutdown(gosd.shutdown_on_signal()).await?;
+    Ok(())
+}
