@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Client, runtime};
+use super::{Client, runtime, signals, snapshot};
 use crate::{Driver, Error, Instance, Registration, Result, Settings, View, limits};
 
 /// What a [`Client`] is made from; see [`Client::builder`].
@@ -117,7 +118,8 @@ impl ClientBuilder {
         let (client, started) =
             Client::spawn(self.driver, self.settings, instance, registration, runtime);
         if self.handle_signals {
-            client.handle_signals();
+            client.inner.handles_signals.store(true, Ordering::Relaxed);
+            signals::enlist(&client.inner);
         }
         if let Err(error) = started.await {
             // The registration may have been made before the other half failed.
@@ -128,13 +130,13 @@ impl ClientBuilder {
         if matches!(status.registration, Registration::Standalone { .. })
             || matches!(status.view, View::Unknown)
         {
-            let error = client.last_error().map(|error| error.to_string());
+            let error = client.inner.state.last_error().map(|error| error.to_string());
             warn!(%driver, error, "the backend cannot be reached: standalone until it can");
         }
         if self.succeeds {
             client.inner.state.succeed_at_the_address().await;
         }
-        client.seed().await;
+        snapshot::seed(&client.inner.state).await;
         Ok(client)
     }
 

@@ -28,7 +28,7 @@ mod turn;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use futures_util::Stream;
 use tokio::runtime::Handle;
@@ -268,26 +268,6 @@ impl Client {
     /// A reader that falls behind gets another `Reset`.
     pub fn changes(&self) -> impl Stream<Item = Change> + Send + Unpin + use<> {
         streams::changes(Arc::clone(&self.inner.state))
-    }
-
-    /// Serves the view that the snapshot file kept, if nothing better is there.
-    async fn seed(&self) {
-        let state = &self.inner.state;
-        if let Some(path) = &state.settings.snapshot_path
-            && matches!(state.status().view, View::Unknown)
-            && let Some(snapshot) = snapshot::load(state, path).await
-        {
-            state.seed(snapshot.instances, snapshot.age);
-        }
-    }
-
-    fn handle_signals(&self) {
-        self.inner.handles_signals.store(true, Ordering::Relaxed);
-        signals::enlist(&self.inner);
-    }
-
-    fn last_error(&self) -> Option<Error> {
-        self.inner.state.last_error()
     }
 }
 
