@@ -38,6 +38,7 @@ impl MakeWriter<'_> for Log {
 async fn they_hold_no_token() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
         .with_max_level(tracing::Level::TRACE)
         .with_writer(log.clone())
         .finish();
