@@ -90,6 +90,23 @@ async fn a_heartbeat_without_an_answer_is_given_up_and_retried() {
     assert_eq!((error.driver(), error.operation()), (Some("memory"), Some("register")));
 }
 
+/// Or others drop it, who keep what is missing for half a lease.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_over_is_asked_for_again_within_half_a_lease() {
+    for lease in [2, 3, 15] {
+        let backend = Backend::new();
+        let lease = Duration::from_secs(lease);
+        let settings = Settings::default().lease_ttl(lease);
+        let builder = backend.builder().register("mail", "http://10.0.0.7").settings(settings);
+        let _client = builder.start().await.unwrap();
+        backend.link.on(Operation::Register, Fault::Hang);
+        sleep(2 * lease).await;
+        for pause in pauses(&backend.times(Operation::Register, 50).await) {
+            assert!(pause < lease / 2, "{pause:?} of {lease:?}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn there_is_one_register_call_at_a_time() {
     let backend = Backend::new();
