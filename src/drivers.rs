@@ -271,7 +271,7 @@ mod tests {
         error
     }
 
-    pub(crate) async fn choose(drivers: &Drivers, env: &[(&str, &str)]) -> Result<Arc<dyn Driver>> {
+    async fn choose(drivers: &Drivers, env: &[(&str, &str)]) -> Result<Arc<dyn Driver>> {
         let env: BTreeMap<String, OsString> =
             env.iter().map(|&(name, value)| (name.into(), value.into())).collect();
         drivers.choose(&|name: &str| env.get(name).cloned()).await
