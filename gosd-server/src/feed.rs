@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gosd_core::{Driver, Error, ErrorKind, Event, InstanceId, Result};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use crate::call::CALL;
@@ -25,6 +25,10 @@ const BREAK: Duration = Duration::from_secs(1);
 /// How long a change that was made waits for the watch to tell of it, before it is answered.
 const ECHO: Duration = Duration::from_secs(1);
 
+/// How long after a start a registry in memory may lack instances that live: the default lease, within
+/// which each of them registers again.
+const SETTLING: Duration = Duration::from_secs(15);
+
 /// What all namespaces of a server share.
 #[derive(Clone, Default)]
 pub(crate) struct Common {
@@ -40,6 +44,7 @@ pub(crate) struct Feed {
     state: Arc<State>,
     lists: Lists,
     task: OnceLock<Task>,
+    opened_at: Instant,
 }
 
 /// Whether the backend is in contact.
@@ -75,6 +80,7 @@ impl Feed {
             state: Arc::new(state),
             lists: Lists::new(),
             task: OnceLock::new(),
+            opened_at: Instant::now(),
         }
     }
 
@@ -106,6 +112,17 @@ impl Feed {
             Ok(Ok(_)) => Ok(listing),
             _ => Err(out_of_contact()),
         }
+    }
+
+    /// Reads as [`list`](Self::list) does, for who forgets all that is not in the list: fails unless
+    /// what is missing is known to be gone.
+    pub(crate) async fn complete_list(&self) -> Result<Arc<Listing>> {
+        if self.driver.name() == "memory" && self.opened_at.elapsed() < SETTLING {
+            let message = "the registry has just started, and not everybody is back yet";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        self.contact().await?;
+        self.list().await
     }
 
     /// Lets an instance in, unless it would be one too many; who is there may stay.

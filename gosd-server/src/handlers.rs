@@ -58,6 +58,18 @@ pub(crate) async fn list(
     Ok(([JSON, (CACHE_CONTROL, "no-cache")], [(ETAG, tag)], body).into_response())
 }
 
+pub(crate) async fn prometheus(
+    State(shared): State<Arc<Shared>>,
+    path: InPath<String>,
+    uri: Uri,
+) -> Answer {
+    let feed = shared.namespaces.feed(&part(path)?, Access::Read)?;
+    let service = service(uri.query())?;
+    let listing = backend("list", feed.complete_list().await)?;
+    let body = Body::new(ListBody(backend("list", listing.targets(service.as_deref()).await)?));
+    Ok(([JSON, (CACHE_CONTROL, "no-cache")], body).into_response())
+}
+
 pub(crate) async fn one(
     State(shared): State<Arc<Shared>>,
     path: InPath<(String, String)>,

@@ -105,6 +105,7 @@ mod shared;
 mod signals;
 mod snapshot;
 mod socket;
+mod targets;
 mod task;
 mod tls;
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::call::{CALL, bounded};
 use crate::snapshot::{Items, Reader, Superseded};
+use crate::targets::group;
 use crate::task::Task;
 
 /// A list of so many instances takes long enough to serialise that other tasks would notice.
@@ -22,47 +23,104 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// All instances of a namespace as a list shows them: by service, and then by id.
 #[derive(Default)]
 pub(crate) struct Listing {
+    all: Grouped,
+    ids: HashMap<InstanceId, Range<usize>>,
+    /// Made for the first who asks.
+    targets: OnceLock<Grouped>,
+}
+
+/// JSON with commas between its items, which are sorted by service.
+#[derive(Default)]
+struct Grouped {
     items: Items,
     services: BTreeMap<Box<str>, Range<usize>>,
-    ids: HashMap<InstanceId, Range<usize>>,
+}
+
+impl Grouped {
+    /// Also says where each of the items is.
+    fn new<'a>(all: impl Iterator<Item = (&'a str, String)>) -> (Self, Vec<Range<usize>>) {
+        let mut items = Vec::new();
+        let mut services = BTreeMap::<Box<str>, Range<usize>>::new();
+        let mut parts = Vec::new();
+        for (service, json) in all {
+            if !items.is_empty() {
+                items.push(b',');
+            }
+            let start = items.len();
+            items.extend_from_slice(json.as_bytes());
+            let end = items.len();
+            match services.get_mut(service) {
+                Some(part) => part.end = end,
+                None => drop(services.insert(service.into(), start..end)),
+            }
+            parts.push(start..end);
+        }
+        (Self { items: Arc::new(items), services }, parts)
+    }
+
+    /// Where the items of one service are, or all of them.
+    fn part(&self, service: Option<&str>) -> Range<usize> {
+        match service {
+            None => 0..self.items.len(),
+            Some(service) => self.services.get(service).cloned().unwrap_or_default(),
+        }
+    }
 }
 
 impl Listing {
     fn new(mut instances: Vec<Instance>) -> Self {
         instances.sort_unstable_by(|a, b| (a.service(), a.id()).cmp(&(b.service(), b.id())));
-        let mut items = Vec::new();
-        let mut services = BTreeMap::<Box<str>, Range<usize>>::new();
-        let mut ids = HashMap::with_capacity(instances.len());
-        for instance in instances {
-            if !items.is_empty() {
-                items.push(b',');
-            }
-            let start = items.len();
-            items.extend_from_slice(instance.to_json().as_bytes());
-            let end = items.len();
-            match services.get_mut(instance.service()) {
-                Some(part) => part.end = end,
-                None => drop(services.insert(instance.service().into(), start..end)),
-            }
-            ids.insert(instance.id().clone(), start..end);
-        }
-        Self { items: Arc::new(items), services, ids }
+        let (all, parts) = Grouped::new(instances.iter().map(|one| (one.service(), one.to_json())));
+        let ids = instances.iter().map(|one| one.id().clone()).zip(parts).collect();
+        Self { all, ids, targets: OnceLock::new() }
     }
 
     /// The JSON of one instance.
     pub(crate) fn one(&self, id: &InstanceId) -> Option<Vec<u8>> {
-        self.ids.get(id).map(|part| self.items[part.clone()].to_vec())
+        self.ids.get(id).map(|part| self.all.items[part.clone()].to_vec())
     }
 
     /// The list of one service, or of all; and the tag by which a client knows it again.
     pub(crate) fn list(&self, service: Option<&str>, tags: &RandomState) -> (Reader, String) {
-        let part = match service {
-            None => 0..self.items.len(),
-            Some(service) => self.services.get(service).cloned().unwrap_or_default(),
-        };
+        let (items, part) = (&self.all.items, self.all.part(service));
         // Nobody can make two lists with one tag who does not know the keys.
-        let tag = format!("\"{:016x}{:x}\"", tags.hash_one(&self.items[part.clone()]), part.len());
-        (Reader::new(&self.items, part, "{\"instances\":[".into(), "]}"), tag)
+        let tag = format!("\"{:016x}{:x}\"", tags.hash_one(&items[part.clone()]), part.len());
+        (Reader::new(items, part, "{\"instances\":[".into(), "]}"), tag)
+    }
+
+    /// What there is to scrape of one service, or of all.
+    pub(crate) async fn targets(self: Arc<Self>, service: Option<&str>) -> Result<Reader> {
+        let listing = if self.targets.get().is_none() && self.ids.len() >= LARGE {
+            blocking(move || {
+                self.make_targets();
+                self
+            })
+            .await?
+        } else {
+            self
+        };
+        let targets = listing.make_targets();
+        Ok(Reader::new(&targets.items, targets.part(service), "[".into(), "]"))
+    }
+
+    fn make_targets(&self) -> &Grouped {
+        self.targets.get_or_init(|| {
+            let mut parts: Vec<_> = self.ids.values().cloned().collect();
+            parts.sort_unstable_by_key(|part| part.start);
+            let read = |part| str::from_utf8(&self.all.items[part]).ok().map(Instance::from_json);
+            // What this has written it can read.
+            let instances: Vec<_> = parts.into_iter().filter_map(read).flatten().collect();
+            let groups = instances.iter().filter_map(|one| Some((one.service(), group(one)?)));
+            Grouped::new(groups).0
+        })
+    }
+
+    /// Keeps what somebody may still read of a list that is no longer current.
+    fn supersede(&self, superseded: &Superseded) {
+        superseded.keep(Arc::clone(&self.all.items));
+        if let Some(targets) = self.targets.get() {
+            superseded.keep(Arc::clone(&targets.items));
+        }
     }
 }
 
@@ -130,9 +188,8 @@ async fn serve(
             Err(error) => Err(error),
         };
         let result = result.map(|new| {
-            if new.items != last.items {
-                let old = std::mem::replace(&mut last, Arc::new(new));
-                superseded.keep(Arc::clone(&old.items));
+            if new.all.items != last.all.items {
+                std::mem::replace(&mut last, Arc::new(new)).supersede(&superseded);
             }
             Arc::clone(&last)
         });
@@ -145,7 +202,11 @@ async fn listing(instances: Vec<Instance>) -> Result<Listing> {
     if instances.len() < LARGE {
         return Ok(Listing::new(instances));
     }
-    tokio::task::spawn_blocking(move || Listing::new(instances)).await.map_err(|ended| {
+    blocking(move || Listing::new(instances)).await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|ended| {
         Error::new(ErrorKind::Unavailable, "the runtime is ending").caused_by(ended)
     })
 }

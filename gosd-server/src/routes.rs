@@ -92,6 +92,7 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
             get(handlers::one).put(handlers::register).delete(handlers::deregister),
         )
         .route("/v1/{namespace}/events", get(handlers::events))
+        .route("/v1/{namespace}/prometheus", get(handlers::prometheus))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such path"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "see the header Allow")

@@ -11,6 +11,7 @@ mod load;
 mod load_in_small;
 mod mounted;
 mod outages;
+mod prometheus;
 mod restart;
 mod signals;
 mod support;
