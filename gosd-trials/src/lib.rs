@@ -14,5 +14,6 @@ pub mod outcome;
 mod resources;
 pub mod rolling;
 pub mod runs;
+pub mod soak;
 pub mod trial;
 pub mod wire;

@@ -11,12 +11,13 @@ use gosd_trials::backend::serve;
 use gosd_trials::check::check;
 use gosd_trials::member::live;
 use gosd_trials::rolling;
-use gosd_trials::runs::{DRAIN, page, rolling as restarts, soak, table};
+use gosd_trials::runs::{DRAIN, page, rolling as restarts, table};
+use gosd_trials::soak::Soak;
 use gosd_trials::trial::Plan;
 
 const USAGE: &str = "\
 usage: gosd-trials table [--only DRIVER] [--markdown FILE]
-       gosd-trials soak --minutes N [--seed N]
+       gosd-trials soak --minutes N [--seed N] [--markdown FILE]
        gosd-trials again SEED
        gosd-trials rolling [--only DRIVER] [--drain SECONDS]
 ";
@@ -34,18 +35,27 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
             let (rows, held) = table(&program, only, &mut out).await?;
             let (restarts, none_failed) = restarts(&program, only, DRAIN, &mut out).await?;
             if let Some(file) = file {
-                fs::write(file, page(&rows, &restarts))?;
+                let before = fs::read_to_string(file).unwrap_or_default();
+                fs::write(file, page(&rows, &restarts, &before))?;
             }
             held && none_failed
         }
         ["soak", ref options @ ..] => {
-            let [minutes, seed] = parse(options, ["--minutes", "--seed"])?;
+            let [minutes, seed, file] = parse(options, ["--minutes", "--seed", "--markdown"])?;
             let minutes: f64 = minutes.ok_or(USAGE)?.parse()?;
             let seed = seed.map_or_else(|| Ok(fastrand::u64(..1 << 32)), str::parse)?;
             writeln!(out, "soak of {minutes} min from seed {seed}")?;
-            soak(&program, Duration::from_secs_f64(minutes * 60.0), seed, &mut out).await?
+            let lasting = Duration::from_secs_f64(minutes * 60.0);
+            let soak = Soak::run(&program, lasting, seed, &mut out).await?;
+            write!(out, "{}", soak.table())?;
+            if let Some(file) = file {
+                fs::write(file, soak.write_into(&fs::read_to_string(file)?))?;
+            }
+            soak.held()
         }
-        ["again", seed] => soak(&program, Duration::ZERO, seed.parse()?, &mut out).await?,
+        ["again", seed] => {
+            Soak::run(&program, Duration::ZERO, seed.parse()?, &mut out).await?.held()
+        }
         ["rolling", ref options @ ..] => {
             let [only, drain] = parse(options, ["--only", "--drain"])?;
             let drain = drain.map_or(Ok(DRAIN), |it| it.parse().map(Duration::from_secs_f64))?;

@@ -1,4 +1,4 @@
-//! Many trials: the table, and the soak.
+//! Many trials: the table of the faults, and the rolling restarts.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use tokio::time::Instant;
 
 use crate::backend::Kind;
 use crate::outcome::Outcome;
 use crate::rolling::{Registry, Rolled, roll};
+use crate::soak::{soak_in, with_soak};
 use crate::trial::Plan;
 
 /// So many trials at a time: they wait more than they work.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 /// What is said around the table.
 const PAGE: &str = include_str!("page.md");
 /// How long servers serve on after their goodbye: the default.
@@ -22,9 +22,11 @@ pub const DRAIN: Duration = Duration::from_secs(1);
 /// How long a fault of the table lasts: longer than a lease.
 const LASTING: Duration = Duration::from_secs(20);
 
-/// The page that tells of the rows of a table and of a rolling restart.
-pub fn page(table: &str, rolling: &str) -> String {
-    PAGE.replace("{table}\n", table).replace("{rolling}\n", rolling)
+/// The page that tells of the rows of a table and of a rolling restart, and of the soak that the
+/// page before it tells of.
+pub fn page(table: &str, rolling: &str, before: &str) -> String {
+    let page = PAGE.replace("{table}\n", table).replace("{rolling}\n", rolling);
+    soak_in(before).map_or_else(|| page.clone(), |soak| with_soak(&page, soak))
 }
 
 /// Makes each fault on each backend, and returns the rows that tell of it, and whether all held.
@@ -101,39 +103,4 @@ fn row(outcome: &Outcome) -> String {
         row += &format!(" {mark}{}{mark} |", finding.figure);
     }
     row + "\n"
-}
-
-/// Makes trials at random for a time, and returns whether all held.
-///
-/// Each has a seed, with which it can be made again; the first one's is `seed`.
-///
-/// # Errors
-///
-/// If nothing can be written.
-pub async fn soak(
-    program: &Path,
-    lasting: Duration,
-    seed: u64,
-    out: &mut dyn Write,
-) -> io::Result<bool> {
-    let end = Instant::now() + lasting;
-    let later = stream::iter(seed + 1..).take_while(|_| async { Instant::now() < end });
-    let seeds = stream::iter([seed]).chain(later);
-    let mut outcomes = Box::pin(
-        seeds.map(|seed| Outcome::of(Plan::random(seed), program)).buffer_unordered(AT_ONCE),
-    );
-    let mut all_held = true;
-    while let Some(outcome) = outcomes.next().await {
-        write!(out, "{}{}", line(&outcome), outcome.complaints())?;
-        out.flush()?;
-        all_held &= outcome.held();
-    }
-    Ok(all_held)
-}
-
-fn line(outcome: &Outcome) -> String {
-    let Plan { kind, faults, seed, .. } = &outcome.plan;
-    let word = if outcome.held() { "held" } else { "BROKEN" };
-    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    format!("seed {seed}: {word}: {kind}: {}\n", faults.join(", "))
 }

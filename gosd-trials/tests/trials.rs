@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use gosd_trials::runs::{soak, table};
+use gosd_trials::runs::table;
+use gosd_trials::soak::Soak;
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_gosd-trials"))
@@ -20,8 +21,8 @@ const FIRST_SEED: u64 = 1;
 async fn what_broke_once_holds() {
     let trials = BROKEN_ONCE.map(|seed| async move {
         let mut report = Vec::new();
-        let held = soak(program(), Duration::ZERO, seed, &mut report).await.unwrap();
-        assert!(held, "{}", String::from_utf8_lossy(&report));
+        let soak = Soak::run(program(), Duration::ZERO, seed, &mut report).await.unwrap();
+        assert!(soak.held(), "{}", String::from_utf8_lossy(&report));
     });
     join_all(trials).await;
 }
@@ -34,6 +35,7 @@ async fn promises_hold() {
     assert!(held, "{}", String::from_utf8_lossy(&report));
 
     let mut report = Vec::new();
-    let held = soak(program(), Duration::from_secs(60), FIRST_SEED, &mut report).await.unwrap();
-    assert!(held, "{}", String::from_utf8_lossy(&report));
+    let minute = Duration::from_secs(60);
+    let soak = Soak::run(program(), minute, FIRST_SEED, &mut report).await.unwrap();
+    assert!(soak.held(), "{}", String::from_utf8_lossy(&report));
 }
