@@ -46,7 +46,9 @@ pub async fn call<T, F: Future<Output = Result<T>>>(
 ///
 /// It waits between attempts, longer each time, and opens a stream again that ended or panicked.
 pub struct Follow<'a> {
-    driver: &'a dyn Driver,
+    /// The driver's, for errors.
+    name: &'a str,
+    open: Open<'a>,
     /// `None` after it ended, until it is opened again.
     stream: Option<BoxStream<'a, Result<Event>>>,
     /// The stream is not polled before this.
@@ -62,6 +64,9 @@ pub struct Follow<'a> {
     is_full: bool,
 }
 
+/// Makes a watch, or nothing where the driver has to be polled.
+type Open<'a> = Box<dyn Fn() -> Option<BoxStream<'a, Result<Event>>> + Send + 'a>;
+
 /// What [`Follow::next`] comes back with.
 #[derive(Debug)]
 pub enum Followed {
@@ -76,7 +81,20 @@ impl<'a> Follow<'a> {
     ///
     /// No pause between two attempts is longer than a sixth of the lease, or 5 s.
     pub fn new(driver: &'a dyn Driver, lease: Duration) -> Option<Self> {
-        let stream = match open(driver) {
+        Self::watches(driver.name(), move || driver.watch(), lease)
+    }
+
+    /// Begins to follow the watches that a function makes, for who puts something in the place of a
+    /// driver's own; `None` if it makes none.
+    ///
+    /// `name` is the driver's, for errors. The pauses are as for [`new`](Self::new).
+    pub fn watches(
+        name: &'a str,
+        open: impl Fn() -> Option<BoxStream<'a, Result<Event>>> + Send + 'a,
+        lease: Duration,
+    ) -> Option<Self> {
+        let open: Open<'a> = Box::new(open);
+        let stream = match opened(&open) {
             Ok(Some(stream)) => Some(stream),
             Ok(None) => return None,
             Err(_) => None,
@@ -84,7 +102,8 @@ impl<'a> Follow<'a> {
         // One that panicked at once is opened again after a pause.
         let failure = stream.is_none().then(panicked);
         Some(Self {
-            driver,
+            name,
+            open,
             stream,
             resume_at: None,
             up_since: None,
@@ -114,7 +133,7 @@ impl<'a> Follow<'a> {
         }
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            none => match open(self.driver) {
+            none => match opened(&self.open) {
                 Ok(Some(stream)) => none.insert(stream),
                 Ok(None) => return self.lost(ended()),
                 Err(error) => return self.lost(error),
@@ -162,21 +181,21 @@ impl<'a> Follow<'a> {
             self.backoff.reset();
         }
         self.resume_at = Some(Instant::now() + self.backoff.pause());
-        Followed::Lost(error.at(self.driver.name(), "watch"))
+        Followed::Lost(error.at(self.name, "watch"))
     }
 }
 
 impl fmt::Debug for Follow<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Follow")
-            .field("driver", &self.driver.name())
+            .field("driver", &self.name)
             .field("up_since", &self.up_since)
             .finish_non_exhaustive()
     }
 }
 
-fn open(driver: &dyn Driver) -> Result<Option<BoxStream<'_, Result<Event>>>> {
-    catch_unwind(AssertUnwindSafe(|| driver.watch())).map_err(|_| panicked())
+fn opened<'a>(open: &Open<'a>) -> Result<Option<BoxStream<'a, Result<Event>>>> {
+    catch_unwind(AssertUnwindSafe(open)).map_err(|_| panicked())
 }
 
 /// The next item; an error if the stream panicked, which must not be polled again.

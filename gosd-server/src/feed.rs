@@ -5,13 +5,13 @@ use std::hash::RandomState;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use gosd_core::follow::{Follow, Followed};
 use gosd_core::{Driver, Error, ErrorKind, Event, InstanceId, Result};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use crate::call::CALL;
-use crate::follow::follow;
 use crate::listing::{Listing, Lists};
 use crate::log::Log;
 use crate::places::Places;
@@ -28,6 +28,10 @@ const ECHO: Duration = Duration::from_secs(1);
 /// How long after a start a registry in memory may lack instances that live: the default lease, within
 /// which each of them registers again.
 const SETTLING: Duration = Duration::from_secs(15);
+
+/// The watch is opened again within a sixth of this. The server does not know which leases its clients
+/// have; it is the default.
+const LEASE: Duration = Duration::from_secs(15);
 
 /// What all namespaces of a server share.
 #[derive(Clone, Default)]
@@ -189,25 +193,23 @@ impl State {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what the watch yields.
-    fn hear(&self, driver: &str, item: Result<Event>) {
-        let event = match item {
-            Ok(event) => event,
-            Err(error) if self.turn_to(Contact::Lost, false) != Contact::Lost => {
-                warn!(driver, %error, "the backend is not in contact");
-                return;
-            }
-            Err(error) => {
-                debug!(driver, %error, "watch");
-                return;
-            }
-        };
+    /// Takes in a change that the watch tells of.
+    fn hear(&self, driver: &str, event: Event) {
         let mut log = self.log();
         self.places().give_back(&event);
         let has_changed = log.apply(event);
         drop(log);
         if self.turn_to(Contact::Made, has_changed) == Contact::Lost {
             info!(driver, "the backend is back");
+        }
+    }
+
+    /// Takes in that the watch is down.
+    fn lose(&self, driver: &str, error: &Error) {
+        if self.turn_to(Contact::Lost, false) == Contact::Lost {
+            debug!(driver, %error, "watch");
+        } else {
+            warn!(driver, %error, "the backend is not in contact");
         }
     }
 
@@ -223,8 +225,18 @@ impl State {
 }
 
 async fn watch_backend(driver: Arc<dyn Driver>, state: Arc<State>) {
-    let open = || driver.watch().unwrap_or_else(|| state.poll.watch(&*driver));
-    follow(open, |item| state.hear(driver.name(), item)).await;
+    let open = || Some(driver.watch().unwrap_or_else(|| state.poll.watch(&*driver)));
+    let Some(mut follow) = Follow::watches(driver.name(), open, LEASE) else {
+        return; // There is a watch always: who has none is polled.
+    };
+    loop {
+        match follow.next().await {
+            Followed::Events(events) => {
+                events.into_iter().for_each(|event| state.hear(driver.name(), event));
+            }
+            Followed::Lost(error) => state.lose(driver.name(), &error),
+        }
+    }
 }
 
 async fn is_made(mut contact: watch::Receiver<Contact>) -> bool {

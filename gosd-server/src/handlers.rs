@@ -110,7 +110,7 @@ pub(crate) async fn register(
         ));
     }
     let driver = feed.driver();
-    backend("register", bounded(driver, "register", driver.register(&instance, lease)).await)?;
+    backend("register", bounded(driver, "register", || driver.register(&instance, lease)).await)?;
     feed.echo(instance.id(), Some(&instance.to_json())).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -124,7 +124,7 @@ pub(crate) async fn deregister(
     let feed = shared.namespaces.feed(&namespace, Access::Read)?;
     no_query(&uri)?;
     let (driver, id) = (feed.driver(), InstanceId::from(id));
-    backend("deregister", bounded(driver, "deregister", driver.deregister(&id)).await)?;
+    backend("deregister", bounded(driver, "deregister", || driver.deregister(&id)).await)?;
     feed.echo(&id, None).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -83,7 +83,6 @@ mod call;
 mod connections;
 mod events;
 mod feed;
-mod follow;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

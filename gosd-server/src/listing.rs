@@ -183,7 +183,7 @@ async fn serve(
     while let Ok(now) = asked.wait_for(|asked| *asked > ticket).await.map(|asked| *asked) {
         ticket = now;
         let started_at = Instant::now();
-        let result = match bounded(&*driver, "list", driver.list()).await {
+        let result = match bounded(&*driver, "list", || driver.list()).await {
             Ok(instances) => listing(instances).await,
             Err(error) => Err(error),
         };

@@ -84,7 +84,7 @@ impl Reader<'_> {
             self.serves = *self.asked.borrow_and_update();
             // After a failure, all that is known of is told anew.
             let known = self.known.take();
-            let all = bounded(self.driver, "list", self.driver.list()).await?;
+            let all = bounded(self.driver, "list", || self.driver.list()).await?;
             (self.known, self.events) = changes(known, all);
         }
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use gosd_core::{
-    BoxStream, Driver, ErrorKind, Event, Instance, InstanceId, Memory, Result, async_trait,
+    BoxFuture, BoxStream, Driver, ErrorKind, Event, Instance, InstanceId, Memory, Result,
+    async_trait,
 };
 use gosd_server::Settings;
 use gosd_testkit::{Fault, Faulty, Operation};
@@ -151,7 +152,51 @@ async fn a_call_that_panics_is_an_answer() {
         }
     }
 
-    let server = start(serving(Arc::new(Broken))).await;
-    assert_eq!(ask(http().get(url(&server, "/v1/gosd/instances"))).await.status, 503);
-    assert_eq!(ask(http().delete(url(&server, "/v1/gosd/instances/a-1"))).await.status, 503);
+    answers_503(Arc::new(Broken)).await;
+}
+
+#[tokio::test]
+async fn a_panic_before_a_call_has_begun_is_an_answer() {
+    /// As a driver without `#[async_trait]` may.
+    struct Abrupt;
+
+    impl Driver for Abrupt {
+        fn register<'a, 'b, 'c>(&'a self, _: &'b Instance, _: Duration) -> BoxFuture<'c, Result<()>>
+        where
+            'a: 'c,
+            'b: 'c,
+            Self: 'c,
+        {
+            panic!("a bug of the driver")
+        }
+
+        fn deregister<'a, 'b, 'c>(&'a self, _: &'b InstanceId) -> BoxFuture<'c, Result<()>>
+        where
+            'a: 'c,
+            'b: 'c,
+            Self: 'c,
+        {
+            panic!("a bug of the driver")
+        }
+
+        fn list<'a, 'c>(&'a self) -> BoxFuture<'c, Result<Vec<Instance>>>
+        where
+            'a: 'c,
+            Self: 'c,
+        {
+            panic!("a bug of the driver")
+        }
+    }
+
+    answers_503(Arc::new(Abrupt)).await;
+}
+
+async fn answers_503(driver: Arc<dyn Driver>) {
+    let server = start(serving(driver)).await;
+    let instances = url(&server, "/v1/gosd/instances");
+    // The second asks whoever is left after the first.
+    for _ in 0..2 {
+        assert_eq!(ask(http().get(&instances)).await.status, 503);
+        assert_eq!(ask(http().delete(format!("{instances}/a-1"))).await.status, 503);
+    }
 }
