@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::auth::{Access, check_local};
 use crate::connections::Status;
 use crate::limits::Kind;
 use crate::peer::Peer;
-use crate::problem::Problem;
+use crate::problem::{Problem, Refusal};
 use crate::shared::Shared;
 
 /// Lets a request through if its client may make it, and logs what came of it.
@@ -22,10 +23,12 @@ pub(crate) async fn admit(
     next: Next,
 ) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (matched, started_at) = (request.extensions().get().cloned(), Instant::now());
     let response = match check(&shared, &request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
+    shared.metrics.count(matched.as_ref(), &method, &response, started_at.elapsed());
     debug!(%method, path, status = response.status().as_u16(), "request");
     response
 }
@@ -61,7 +64,7 @@ fn authorize(shared: &Shared, peer: Peer, request: &Request) -> Result<Kind, Pro
     };
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if !reads && access < Access::Write {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "this token may only read"));
+        return Err(Problem::refused(Refusal::ReadOnlyToken, "this token may only read"));
     }
     Ok(Kind::Served)
 }

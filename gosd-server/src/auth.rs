@@ -3,11 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use subtle::ConstantTimeEq;
 
 use crate::peer::Peer;
-use crate::problem::Problem;
+use crate::problem::{Problem, Refusal};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -34,10 +34,8 @@ impl Tokens {
     /// What the bearer of the token in the headers may do.
     pub(crate) fn access(&self, headers: &HeaderMap) -> Result<Access, Problem> {
         let Some(token) = bearer(headers) else {
-            return Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "a token is needed: Authorization: Bearer TOKEN",
-            ));
+            let detail = "a token is needed: Authorization: Bearer TOKEN";
+            return Err(Problem::refused(Refusal::NoToken, detail));
         };
         // All are compared, each in constant time, so that the time tells nothing but a length.
         let mut granted = None;
@@ -46,7 +44,7 @@ impl Tokens {
                 granted = granted.max(Some(*access));
             }
         }
-        granted.ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "the token is not valid"))
+        granted.ok_or_else(|| Problem::refused(Refusal::BadToken, "the token is not valid"))
     }
 }
 
@@ -62,7 +60,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 /// then stands in `Host`, or from a foreign origin, as browsers say in `Sec-Fetch-Site` or `Origin`.
 /// None reaches a Unix socket, whose clients the permissions of its file have let in.
 pub(crate) fn check_local(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
-    let refuse = |detail| Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    let refuse = |detail| Err(Problem::refused(Refusal::NotLocal, detail));
     match peer {
         Peer::Unknown => refuse("no token is configured, and the client's address is not known"),
         Peer::Address(ip) if !ip.is_loopback() => {

@@ -34,6 +34,16 @@ struct Table {
     all: BTreeMap<u64, (Peer, Arc<Status>)>,
     of_client: HashMap<Peer, usize>,
     next: u64,
+    refused: u64,
+    evicted: u64,
+}
+
+/// How many there are, may be, and had to go.
+pub(crate) struct Counts {
+    pub(crate) open: usize,
+    pub(crate) most: usize,
+    pub(crate) refused: u64,
+    pub(crate) evicted: u64,
 }
 
 /// What is known of a connection; the requests that come by it have it with them.
@@ -106,8 +116,22 @@ impl Connections {
             // Unless somebody proved to be worth its place just now.
             match self.try_enter(peer) {
                 Err(Full::ForAll) => {}
-                entered => return entered.ok(),
+                Ok(place) => return Some(place),
+                Err(Full::ForClient) => {
+                    self.table().refused += 1;
+                    return None;
+                }
             }
+        }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let table = self.table();
+        Counts {
+            open: table.all.len(),
+            most: self.0.most,
+            refused: table.refused,
+            evicted: table.evicted,
         }
     }
 
@@ -151,6 +175,7 @@ impl Table {
             self.all.iter().filter(|(_, (peer, status))| is_of(*peer) && !status.is_proven());
         let number = unproven.next().map(|(number, _)| *number)?;
         let status = self.remove(number)?;
+        self.evicted += 1;
         status.evicted.notify_one();
         Some(())
     }

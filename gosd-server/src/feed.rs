@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::call::CALL;
 use crate::listing::{Listing, Lists};
-use crate::log::Log;
+use crate::log::{Counts, Log};
 use crate::places::Places;
 use crate::poll::Poll;
 use crate::snapshot::Superseded;
@@ -68,6 +68,23 @@ struct State {
     poll: Poll,
     /// Told of every change of the log, too.
     contact: watch::Sender<Contact>,
+    since: Mutex<Since>,
+}
+
+/// When contact was made or lost for the last time, and how often it was lost.
+struct Since {
+    at: Instant,
+    losses: u64,
+}
+
+/// How a namespace fares.
+pub(crate) struct Vitals {
+    pub(crate) is_in_contact: bool,
+    /// For how long it has been without contact.
+    pub(crate) without_contact: Duration,
+    pub(crate) losses: u64,
+    pub(crate) instances: usize,
+    pub(crate) changes: Counts,
 }
 
 impl Feed {
@@ -77,6 +94,7 @@ impl Feed {
             places: Mutex::default(),
             poll: Poll::new(),
             contact: watch::Sender::new(Contact::Unknown),
+            since: Mutex::new(Since { at: Instant::now(), losses: 0 }),
         };
         Self {
             driver,
@@ -173,6 +191,28 @@ impl Feed {
         self.state.contact.subscribe()
     }
 
+    /// Waits, but not for long, until something has been heard of the backend, be it a failure.
+    pub(crate) async fn first_contact(&self) {
+        let mut contact = self.subscribe();
+        let _ = timeout(BREAK, contact.wait_for(|contact| *contact != Contact::Unknown)).await;
+    }
+
+    pub(crate) fn vitals(&self) -> Vitals {
+        let is_in_contact = *self.state.contact.borrow() == Contact::Made;
+        let (at, losses) = {
+            let since = self.state.since();
+            (since.at, since.losses)
+        };
+        let log = self.log();
+        Vitals {
+            is_in_contact,
+            without_contact: if is_in_contact { Duration::ZERO } else { at.elapsed() },
+            losses,
+            instances: log.len(),
+            changes: log.counts(),
+        }
+    }
+
     /// Waits, but not for long, until the log is what the backend has.
     pub(crate) async fn contact(&self) -> Result<()> {
         let contact = self.subscribe();
@@ -191,6 +231,10 @@ impl State {
 
     fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn since(&self) -> MutexGuard<'_, Since> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in a change that the watch tells of.
@@ -220,6 +264,16 @@ impl State {
             before = std::mem::replace(current, contact);
             before != contact || is_news
         });
+        if before != contact {
+            let mut since = self.since();
+            // That nothing is heard at first is no loss, and not later than the start.
+            if before == Contact::Made {
+                since.losses += 1;
+            }
+            if before != Contact::Unknown || contact == Contact::Made {
+                since.at = Instant::now();
+            }
+        }
         before
     }
 }

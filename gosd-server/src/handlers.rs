@@ -12,7 +12,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use gosd_core::InstanceId;
 use hyper::body::{Frame, SizeHint};
 use percent_encoding::percent_decode_str;
@@ -21,8 +21,9 @@ use tracing::debug;
 use crate::auth::Access;
 use crate::call::bounded;
 use crate::events::{Closing, Watcher};
+use crate::metrics::CONTENT_TYPE as CONTENT_TYPE_OF_METRICS;
 use crate::peer::Peer;
-use crate::problem::Problem;
+use crate::problem::{Problem, Refusal};
 use crate::registration;
 use crate::shared::Shared;
 use crate::snapshot::Reader;
@@ -34,9 +35,21 @@ type InPath<T> = Result<Path<T>, PathRejection>;
 
 pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> Answer {
     let feeds = shared.namespaces.vital();
-    let contacts = try_join_all(feeds.iter().map(|feed| feed.contact())).await;
+    let contacts = try_join_all(feeds.iter().map(|(_, feed)| feed.contact())).await;
     backend("watch", contacts)?;
     Ok(([JSON], r#"{"status":"ok"}"#).into_response())
+}
+
+pub(crate) async fn metrics(State(shared): State<Arc<Shared>>, uri: Uri) -> Answer {
+    no_query(&uri)?;
+    // A server that was never asked for anything knows nothing of its databases yet.
+    let feeds = shared.namespaces.vital();
+    join_all(feeds.iter().map(|(_, feed)| feed.first_contact())).await;
+    let text = shared.metrics.text(&shared).map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written")
+    })?;
+    Ok(([(CONTENT_TYPE, CONTENT_TYPE_OF_METRICS), (CACHE_CONTROL, "no-store")], text)
+        .into_response())
 }
 
 pub(crate) async fn list(
@@ -104,10 +117,8 @@ pub(crate) async fn register(
     let feed = shared.namespaces.feed(&namespace, Access::Write)?;
     let admitted = feed.admit(limits.instances, instance.id(), lease).await;
     if !backend("watch", admitted)? {
-        return Err(Problem::new(
-            StatusCode::INSUFFICIENT_STORAGE,
-            "the namespace has as many instances as it may",
-        ));
+        let detail = "the namespace has as many instances as it may";
+        return Err(Problem::refused(Refusal::Instances, detail));
     }
     let driver = feed.driver();
     backend("register", bounded(driver, "register", || driver.register(&instance, lease)).await)?;

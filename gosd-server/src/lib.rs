@@ -91,6 +91,7 @@ mod limits;
 mod listener;
 mod listing;
 mod log;
+mod metrics;
 mod namespaces;
 mod peer;
 mod places;

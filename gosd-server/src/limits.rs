@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use tokio::time::Instant;
 
 use crate::peer::Peer;
-use crate::problem::Problem;
+use crate::problem::{Problem, Refusal};
 
 /// How many clients' counts are kept, at the least, before those are dropped that say nothing.
 const CLIENTS: usize = 4_096;
@@ -153,7 +152,7 @@ impl Clients {
         let (per_second, burst) = counts.rate(kind);
         match counts.client(peer).buckets[kind as usize].take(per_second, burst) {
             true => Ok(()),
-            false => Err(too_many("requests")),
+            false => Err(too_many(Refusal::Requests, "requests")),
         }
     }
 
@@ -163,7 +162,7 @@ impl Clients {
         let (limits, watchers) = (counts.limits.clone(), counts.watchers);
         let client = counts.client(peer);
         if watchers >= limits.watchers || client.watchers >= limits.watchers_per_client {
-            return Err(too_many("watchers"));
+            return Err(too_many(Refusal::Watchers, "watchers"));
         }
         client.watchers += 1;
         counts.watchers += 1;
@@ -176,8 +175,8 @@ impl Clients {
     }
 }
 
-fn too_many(what: &str) -> Problem {
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, format!("too many {what}; come again later"))
+fn too_many(refusal: Refusal, what: &str) -> Problem {
+    Problem::refused(refusal, format!("too many {what}; come again later"))
 }
 
 /// A watcher's place.

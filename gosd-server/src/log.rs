@@ -51,9 +51,13 @@ pub(crate) struct Log {
     size: usize,
     /// What there is has been told once.
     begun: bool,
+    counts: Counts,
     snapshot: Option<Snapshot>,
     superseded: Arc<Superseded>,
 }
+
+/// How many changes there were, by the names of their events.
+pub(crate) type Counts = [(&'static str, u64); 4];
 
 /// The view at a position, serialised.
 struct Snapshot {
@@ -76,6 +80,7 @@ impl Log {
             changes: VecDeque::new(),
             size: 0,
             begun: false,
+            counts: ["put", "remove", "expire", "reset"].map(|event| (event, 0)),
             snapshot: None,
             superseded,
         }
@@ -91,6 +96,16 @@ impl Log {
 
     pub(crate) fn len(&self) -> usize {
         self.view.len()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn count(&mut self, name: &str) {
+        for (event, count) in &mut self.counts {
+            *count += u64::from(*event == name);
+        }
     }
 
     /// Whether the view has an instance as this JSON says, or with `None`, whether it lacks it.
@@ -131,6 +146,7 @@ impl Log {
                 self.at = Self::begin();
                 self.changes.clear();
                 self.size = 0;
+                self.count("reset");
             }
             _ => return false,
         }
@@ -138,6 +154,7 @@ impl Log {
     }
 
     fn push(&mut self, name: &str, data: &[u8]) {
+        self.count(name);
         self.at.n += 1;
         let head = format!("event: {name}\nid: {}\ndata: ", self.at);
         let change = Bytes::from([head.as_bytes(), data, b"\n\n"].concat());

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::auth::Access;
 use crate::feed::{Common, Feed};
-use crate::problem::Problem;
+use crate::problem::{Problem, Refusal};
 use crate::settings::{Make, Settings, check_namespace};
 
 /// How long a made namespace that nobody uses stays open, for who comes back.
@@ -91,10 +91,17 @@ impl Namespaces {
     }
 
     /// Those that the server's health depends on: where somebody registers, or is meant to.
-    pub(crate) fn vital(&self) -> Vec<Arc<Feed>> {
+    pub(crate) fn vital(&self) -> Vec<(String, Arc<Feed>)> {
         let made = self.made();
-        let written = made.values().filter(|one| one.access == Access::Write).map(|one| &one.feed);
-        self.fixed.values().chain(written).cloned().collect()
+        let written = made.iter().filter(|(_, one)| one.access == Access::Write);
+        let written = written.map(|(name, one)| (name, &one.feed));
+        let all = self.fixed.iter().chain(written);
+        all.map(|(name, feed)| (name.clone(), Arc::clone(feed))).collect()
+    }
+
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        self.fixed.len() + self.made().len()
     }
 
     fn made(&self) -> MutexGuard<'_, HashMap<String, Made>> {
@@ -116,10 +123,8 @@ impl Namespaces {
         match unneeded.min_by_key(|(_, one)| one.used_at).map(|(name, _)| name.clone()) {
             Some(name) => drop(made.remove(&name)),
             None => {
-                return Err(Problem::new(
-                    StatusCode::INSUFFICIENT_STORAGE,
-                    "there are too many namespaces",
-                ));
+                let detail = "there are too many namespaces";
+                return Err(Problem::refused(Refusal::Namespaces, detail));
             }
         }
         Ok(())

@@ -13,11 +13,66 @@ pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     detail: String,
     closes: bool,
+    refusal: Option<Refusal>,
+}
+
+/// Why a request is refused that is well-formed, and that the server could serve. The answer has it
+/// with it, to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Refusal {
+    NoToken,
+    BadToken,
+    ReadOnlyToken,
+    NotLocal,
+    Requests,
+    Watchers,
+    Instances,
+    Namespaces,
+}
+
+impl Refusal {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::NoToken,
+        Self::BadToken,
+        Self::ReadOnlyToken,
+        Self::NotLocal,
+        Self::Requests,
+        Self::Watchers,
+        Self::Instances,
+        Self::Namespaces,
+    ];
+
+    /// As the metrics have it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::BadToken => "bad_token",
+            Self::ReadOnlyToken => "read_only_token",
+            Self::NotLocal => "not_local",
+            Self::Requests => "too_many_requests",
+            Self::Watchers => "too_many_watchers",
+            Self::Instances => "too_many_instances",
+            Self::Namespaces => "too_many_namespaces",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::NoToken | Self::BadToken => StatusCode::UNAUTHORIZED,
+            Self::ReadOnlyToken | Self::NotLocal => StatusCode::FORBIDDEN,
+            Self::Requests | Self::Watchers => StatusCode::TOO_MANY_REQUESTS,
+            Self::Instances | Self::Namespaces => StatusCode::INSUFFICIENT_STORAGE,
+        }
+    }
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), closes: false }
+        Self { status, detail: detail.into(), closes: false, refusal: None }
+    }
+
+    pub(crate) fn refused(refusal: Refusal, detail: impl Into<String>) -> Self {
+        Self { refusal: Some(refusal), ..Self::new(refusal.status(), detail) }
     }
 
     /// Has the connection closed, so that the next such answer costs the client another one.
@@ -47,6 +102,9 @@ impl IntoResponse for Problem {
         });
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = self.status;
+        if let Some(refusal) = self.refusal {
+            response.extensions_mut().insert(refusal);
+        }
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.closes {

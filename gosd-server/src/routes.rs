@@ -86,6 +86,7 @@ impl fmt::Debug for Streams {
 pub(crate) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/health", get(handlers::health))
+        .route("/metrics", get(handlers::metrics))
         .route("/v1/{namespace}/instances", get(handlers::list))
         .route(
             "/v1/{namespace}/instances/{id}",

@@ -133,12 +133,11 @@ impl<A> Server<A> {
         tls: Option<Arc<tls::Acceptor>>,
     ) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let acceptor = Acceptor {
-            limits: settings.limits.clone(),
-            connections: Connections::new(&settings.limits),
-            shared: Arc::new(Shared::new(settings)),
-            tls,
-        };
+        let limits = settings.limits.clone();
+        let connections = Connections::new(&limits);
+        let shared = Arc::new(Shared::new(settings));
+        shared.connections.get_or_init(|| connections.clone());
+        let acceptor = Acceptor { limits, connections, shared, tls };
         let task = tokio::spawn(acceptor.run(listener, stopped));
         Self { address, stop: Some(stop), task }
     }

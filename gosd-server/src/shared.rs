@@ -1,11 +1,14 @@
 //! What all requests of a server share.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::connections::Connections;
 use crate::events::Closing;
 use crate::limits::Clients;
+use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
 use crate::settings::Settings;
 
@@ -16,6 +19,9 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) namespaces: Namespaces,
     pub(crate) clients: Clients,
+    pub(crate) metrics: Metrics,
+    /// Those of a server of its own; mounted routes have none.
+    pub(crate) connections: OnceLock<Connections>,
     closing: watch::Sender<Closing>,
 }
 
@@ -24,6 +30,8 @@ impl Shared {
         Self {
             namespaces: Namespaces::new(&settings),
             clients: Clients::new(settings.limits.clone()),
+            metrics: Metrics::new(),
+            connections: OnceLock::new(),
             closing: watch::Sender::new(Closing::No),
             settings,
         }

@@ -9,6 +9,7 @@ mod limits;
 #[path = "../load/mod.rs"]
 mod load;
 mod load_in_small;
+mod metrics;
 mod mounted;
 mod outages;
 mod prometheus;
