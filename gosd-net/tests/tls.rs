@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use gosd_core::DriverUrl;
 use gosd_net::{ServerTls, Tls, tls};
-use gosd_testservers::{Certificates, free_port, tls_cases};
+use gosd_testservers::{Certificates, free_port, strict_tls, tls_cases};
+use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -48,14 +45,7 @@ where
 
 /// A server that asks for certificates of the authority.
 async fn strict(certificates: &Certificates) -> (u16, JoinSet<()>) {
-    let _ = ring::default_provider().install_default();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(certificates.path("ca.pem")).unwrap()).unwrap();
-    let chain = vec![CertificateDer::from_pem_file(certificates.path("server.pem")).unwrap()];
-    let key = PrivateKeyDer::from_pem_file(certificates.path("server.key")).unwrap();
-    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
-    let config = ServerConfig::builder().with_client_cert_verifier(verifier);
-    let config = Arc::new(config.with_single_cert(chain, key).unwrap());
+    let config = strict_tls(certificates);
     serve(move || std::future::ready(config.clone())).await
 }
 

@@ -14,6 +14,7 @@ mod redis_cluster;
 mod redis_sentinels;
 mod redis_server;
 mod tls_cases;
+mod tls_front;
 mod wall_clock;
 
 pub use certificates::Certificates;
@@ -27,4 +28,5 @@ pub use redis_cluster::RedisCluster;
 pub use redis_sentinels::RedisSentinels;
 pub use redis_server::RedisServer;
 pub use tls_cases::{TlsCase, tls_cases};
+pub use tls_front::{TlsFront, strict_tls};
 pub use wall_clock::WallClock;

@@ -6,4 +6,5 @@ mod dead_peers;
 mod fixture;
 mod python;
 mod support;
+mod tls;
 mod unix_socket;
