@@ -12,8 +12,8 @@ use crate::file::{self, Identity, beside};
 
 /// The one-byte file beside the database that is written after each change, for watchers to wake.
 ///
-/// The file system tells of a write to it once, after the change is visible; of the database's own
-/// files it tells many times, and before. It only saves time: watchers also look by themselves.
+/// The file system reports one write to the bell, after the change is visible; it reports many writes to
+/// the database's own files, and too early. The bell only saves time: watchers also read once a second.
 pub(crate) struct Bell {
     database: PathBuf,
     path: PathBuf,
@@ -44,7 +44,7 @@ impl Bell {
         }
     }
 
-    /// Sees to it that a ring is heard from now on.
+    /// Subscribes to writes of the bell, so that every later ring is noticed.
     pub(crate) fn listen(&mut self) {
         let there = Identity::of(&self.path).ok().flatten();
         if there.is_some() && self.listening.as_ref().map(|(_, on)| *on) == there {
@@ -73,11 +73,11 @@ impl Bell {
     }
 
     fn try_listen(&mut self) -> Result<(), Box<dyn std::error::Error>> {
-        // Whoever may only read can hear it all the same.
+        // A user who may only read the folder can still watch the bell.
         let identity = Identity::of_open(&self.open(false)?)?;
         let heard = self.heard.clone();
         let on_event = move |event: notify::Result<notify::Event>| {
-            // Not of opening and closing it. An error may stand for events that were lost.
+            // Opening and closing the bell is no ring. An error may stand for events that were lost.
             if event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
                 return;
             }
@@ -98,7 +98,7 @@ impl Bell {
             }
             match file::make_bell(&self.path, &self.database) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                // Made, by us or by somebody else just now.
+                // The bell exists now: this process made it, or another one did a moment ago.
                 _ => {}
             }
         }
@@ -120,7 +120,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// Whether the bell is heard; not by looking at the database, as watchers also do.
+    /// Whether a ring arrives, without reading the database as watchers also do.
     async fn expect_ring(ears: &mut watch::Receiver<()>) {
         timeout(LONG, ears.changed()).await.expect("a ring").expect("the bell is there");
     }
@@ -160,7 +160,7 @@ mod tests {
         for _ in 0..5 {
             fs::remove_file(folder.path().join("gosd.db-bell")).unwrap();
             expect_ring(&mut ears).await;
-            // Makes another, which `bell` does not know of.
+            // This makes a new bell, which the old handle does not watch.
             other.ring();
             bell.listen();
             ears.borrow_and_update();

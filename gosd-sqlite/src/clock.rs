@@ -1,11 +1,11 @@
-//! The wall clock of the host, by which leases are judged, and whether somebody has set it.
+//! The wall clock of the host, by which leases expire, and whether somebody has set it.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// By how much the clocks may differ between two looks before the wall clock counts as set.
 pub(crate) const TOLERANCE: Duration = Duration::from_secs(1);
 
-/// The wall clock, and where it stood beside the steady one when it was last looked at.
+/// The wall clock, and what it showed when it was last compared with the monotonic clock.
 pub(crate) struct Clock {
     wall: fn() -> SystemTime,
     last: Option<(SystemTime, Instant)>,
@@ -21,8 +21,8 @@ impl Clock {
         since_1970((self.wall)())
     }
 
-    /// What the time would be, in ms since 1970, had nobody set the clock since it was last
-    /// believed; `None` if nobody did.
+    /// What the wall clock would show, in ms since 1970, if it had not been set since it was last
+    /// accepted; `None` if it was not set.
     pub(crate) fn set_from(&self) -> Option<i64> {
         let last = self.last?;
         let now = ((self.wall)(), Instant::now());
@@ -30,7 +30,7 @@ impl Clock {
         (distance(expected, now.0) > TOLERANCE).then(|| since_1970(expected))
     }
 
-    /// Takes the time that it is now for right.
+    /// Accepts what the wall clock shows now.
     pub(crate) fn believe(&mut self) {
         self.last = Some(((self.wall)(), Instant::now()));
     }
@@ -57,7 +57,7 @@ mod tests {
         fn wall() -> SystemTime {
             UNIX_EPOCH + Duration::from_secs(OFF.load(Ordering::Relaxed).unsigned_abs())
         }
-        // A wall clock that stands still: the tolerance is for a busy machine.
+        // The wall clock of this test stands still, and the tolerance allows for a busy machine.
         let mut clock = Clock::new(wall);
         assert_eq!(clock.set_from(), None, "there is nothing to compare with");
         for set_to in [10_800, 3600] {

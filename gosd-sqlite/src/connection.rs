@@ -15,7 +15,7 @@ use crate::error::from_sqlite;
 use crate::file::{self, Identity, beside};
 use crate::layout::{self, Judged, Owner};
 
-/// How long a locked database is waited for: less than core waits for a heartbeat of a usual lease.
+/// How long a call waits for a locked database: less than core waits for a heartbeat of the default lease.
 pub(crate) const BUSY: Duration = Duration::from_millis(2500);
 /// How long a file that looks damaged, or empty all of a sudden, may be in the middle of being
 /// written by somebody who copies a backup over it.
@@ -28,7 +28,7 @@ pub(crate) struct Database {
     /// The file that was opened last, and how many others before it.
     identity: Option<Identity>,
     generation: u64,
-    /// A file that may be damaged, and since when.
+    /// A file that may be damaged, and when that was first seen.
     doubt: Option<Doubt>,
 }
 
@@ -37,7 +37,7 @@ impl Database {
         Self { path, open: None, identity: None, generation: 0, doubt: None }
     }
 
-    /// Changes when another file has come to stand at the path.
+    /// A number that changes when the path leads to another file.
     pub(crate) fn generation(&mut self) -> Result<u64> {
         self.open()?;
         Ok(self.generation)
@@ -59,8 +59,8 @@ impl Database {
 
     fn open(&mut self) -> Result<&mut Connection> {
         let there = identity(&self.path);
-        // SQLite would wait for ever for who writes to a pipe; and it takes to a log that lies
-        // there, with the shared memory that `use_journal` keeps it from.
+        // SQLite would wait for ever for somebody to write to a pipe. It would also use a write-ahead log
+        // that lies there, with the shared memory that `use_journal` avoids.
         let journal = beside(&self.path, "-journal");
         if file::is_odd(&journal) {
             self.open = None;
@@ -93,13 +93,13 @@ impl Database {
         let opened = identity(&self.path);
         let owner = prepare(&mut db, !is_known).map_err(|judged| self.explain(judged))?;
         if owner == Owner::Nobody {
-            // It has just been emptied, or is about to be filled again.
+            // The file has just been emptied, or somebody is about to fill it.
             if is_known && !has_settled {
                 return Err(self.doubted());
             }
             layout::create(&mut db).map_err(|judged| self.explain(judged))?;
         }
-        // All this may have waited for others. What they write beside another file is not ours.
+        // All this may have waited for other processes, and the path may lead to another file by now.
         match identity(&self.path) {
             Some(file) if opened == Some(file) && there.is_none_or(|there| there == file) => {
                 Ok((db, file))
@@ -147,7 +147,7 @@ impl Database {
         }
         match self.doubt {
             Some(_) => self.doubted().caused_by(error),
-            // It may be another program's.
+            // The file may belong to another program.
             None => from_sqlite(error, &self.path),
         }
     }
@@ -214,12 +214,12 @@ fn make(real: &Path) -> io::Result<Result<Connection, Judged>> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let db = Connection::open_with_flags(uri, flags);
-    // The file is there once it was opened. Whoever may make files here may remove them.
+    // The file exists once it has been opened, and a user who may create files here may remove them.
     let _ = fs::remove_file(sample);
     Ok(db.and_then(|db| db.busy_timeout(BUSY).map(|()| db)).map_err(Judged::from))
 }
 
-/// Judges the file, and sets the connection up for it.
+/// Checks that the file is gosd's, and sets the connection up for it.
 fn prepare(db: &mut Connection, is_new_here: bool) -> Result<Owner, Judged> {
     // Closing a file that is not ours must not write to it what its owner left in the log.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -245,7 +245,7 @@ fn prepare(db: &mut Connection, is_new_here: bool) -> Result<Owner, Judged> {
 /// do all processes of the host, whose leases these are; a file that is damaged then is noticed.
 fn use_journal(db: &Connection) -> Result<(), Judged> {
     db.pragma_update(None, "mmap_size", 0)?;
-    // Fails while others have a file open that is in another mode; it is used as it is meanwhile.
+    // This fails while others have the file open in another mode; until they close it, that mode is used.
     db.busy_timeout(Duration::ZERO)?;
     let switched = db.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()));
     db.busy_timeout(BUSY)?;

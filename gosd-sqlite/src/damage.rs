@@ -1,8 +1,8 @@
-//! A damaged database: found out, and moved aside so that everybody can register anew.
+//! Detects a damaged database, and moves it aside so that all instances can register again.
 //!
 //! The registry is a list of leases, which the living renew: what a damaged file still holds is
-//! worth less than a registry that works. Only a file that is gosd's own is moved, and only if it
-//! is damaged still when nobody writes to it; it is kept beside the new one, for who wants to know.
+//! worth less than a registry that works. Only a file that is gosd's own is moved, and only if it is
+//! still damaged when nobody writes to it. It is kept beside the new one for inspection.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -43,7 +43,7 @@ impl Doubt {
         Ok(Self { file: Identity::of_open(&held)?, since: Instant::now(), held })
     }
 
-    /// Whether the file, sound or not, is a database of gosd.
+    /// Whether the file, damaged or not, is a database of gosd.
     pub(crate) fn is_ours(&self) -> bool {
         let mut header = [0; HEADER_ID + 4];
         let mut file = &self.held;
@@ -72,27 +72,27 @@ pub(crate) fn look(db: &Connection, table: Option<&str>) -> rusqlite::Result<()>
 pub(crate) fn set_aside(path: &Path, doubt: Doubt) -> Result<(), Judged> {
     let Doubt { file, held, .. } = doubt;
     let real = file::resolve(path).map_err(|error| Judged::from_io(path, error))?;
-    // Others come to the same conclusion at the same time: one of them does it.
+    // Other processes find the damage at the same time, and one of them moves the file.
     let is_held = held.try_lock().is_ok();
     if !is_held || Identity::of(path).ok().flatten() != Some(file) {
         return Ok(());
     }
     let db = connection::open_as_it_is(&real)?;
-    // Nobody writes to it meanwhile, and nobody's journal is left for the next file to take.
+    // Nobody writes to the file meanwhile, and no journal is left that the next file would adopt.
     let found = db.execute_batch("BEGIN EXCLUSIVE").and_then(|()| look(&db, None));
     let set_aside = match found {
         Ok(()) => Ok(()),
         Err(error) if is_damage(&error) => rename(&real),
         Err(error) => return Err(error.into()),
     };
-    // While nobody else can have a lock of it.
+    // No other process can hold a lock of the file at this point.
     drop(held);
     set_aside.map_err(|error| Judged::from_io(path, error))
 }
 
 fn rename(database: &Path) -> io::Result<()> {
     let aside = beside(database, "-damaged");
-    // First what may lie beside it, which the next file would take for its own.
+    // First the files beside it, which SQLite would otherwise apply to the next file.
     for suffix in ["-journal", "-wal", "-shm"] {
         let _ = fs::rename(beside(database, suffix), beside(&aside, suffix));
     }

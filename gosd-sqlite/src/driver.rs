@@ -23,7 +23,7 @@ pub(crate) struct Sqlite {
     options: Options,
     wall: fn() -> SystemTime,
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
-    /// Told when the bell was heard.
+    /// Notified when the bell was rung.
     pub(crate) heard: watch::Sender<()>,
 }
 
@@ -34,7 +34,7 @@ impl Sqlite {
         Self { options, wall, jobs: Mutex::new(None), heard: watch::Sender::new(()) }
     }
 
-    /// Has the thread do something. If the caller stops waiting before it began, it is not done.
+    /// Runs a job on the thread. A job whose caller stops waiting before the job began is dropped.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Store) -> Result<T> + Send + 'static,
@@ -42,7 +42,7 @@ impl Sqlite {
         let (reply, result) = oneshot::channel();
         let job = move |store: &mut Store| {
             if !reply.is_closed() {
-                // Fails only if the caller has stopped waiting.
+                // This fails only if the caller has stopped waiting for the answer.
                 let _ = reply.send(work(store));
             }
         };
@@ -51,7 +51,7 @@ impl Sqlite {
         result.await.map_err(|_| gone())?
     }
 
-    /// The way to the thread, which is started if there is none.
+    /// The queue of the thread; starts the thread if there is none.
     fn jobs(&self) -> Result<mpsc::Sender<Job>> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(jobs) = jobs.as_ref().filter(|jobs| !jobs.is_closed()) {

@@ -1,4 +1,4 @@
-//! What SQLite says, as kinds of errors.
+//! The errors of SQLite, mapped to kinds of gosd's errors.
 
 use std::fs::File;
 use std::io;
@@ -75,7 +75,7 @@ pub(crate) fn from_io(error: io::Error, path: &Path) -> Error {
     Error::new(judged.kind(), format!("{}: {judged}", path.display())).caused_by(error)
 }
 
-/// Why a path cannot be opened: the folder may be missing, or not be ours. SQLite does not say.
+/// Why a path cannot be opened, which SQLite does not say: the folder may be missing, or another user's.
 fn cannot_open(path: &Path) -> Error {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -54,8 +54,8 @@ pub(crate) fn is_odd(path: &Path) -> bool {
 
 /// The path without links.
 ///
-/// A link to a database is followed, as its operator wants it. One that leads to nothing or to an
-/// empty file is refused: whoever may write in the folder could have a database made anywhere.
+/// A link to an existing database is followed, because its operator put it there. A link to nothing or to
+/// an empty file is refused: with it, anybody who may write in the folder could have a database made anywhere.
 pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
     match path.symlink_metadata() {
         Ok(there) => {
@@ -76,8 +76,8 @@ pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
 
 /// Opens a file that was made with [`make_bell`], without following a link and without blocking.
 ///
-/// Whoever may write in the folder chooses what stands there, so it must be a plain file of one
-/// byte at most and of one name only, of this user, of root, or of the owner of the database.
+/// Anybody who may write in the folder chooses what stands at the path. So it has to be a plain file of at
+/// most one byte, with one name, that belongs to this user, to root, or to the owner of the database.
 pub(crate) fn open_bell(path: &Path, database: &Path, for_writing: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(!for_writing).write(for_writing);
@@ -91,7 +91,7 @@ pub(crate) fn open_bell(path: &Path, database: &Path, for_writing: bool) -> io::
              remove it",
         ));
     }
-    // Its owner keeps it in step; anybody else gets an error that says nothing new.
+    // Only the owner can set the mode; for everybody else this fails, and the owner has set it before.
     let _ = as_database(&file, database);
     Ok(file)
 }
@@ -172,7 +172,7 @@ fn as_database(_: &File, _: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whose a file and its folder are, who asks, and what would let it.
+/// Says who owns a file and its folder, which user this process is, and what would give it access.
 #[cfg(unix)]
 pub(crate) fn whose(path: &Path) -> String {
     use std::os::unix::fs::MetadataExt;

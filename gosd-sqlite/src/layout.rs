@@ -11,7 +11,7 @@ use crate::clock::TOLERANCE;
 use crate::connection::BUSY;
 use crate::error::from_io;
 
-/// `gosd` in ASCII: tells the file from other programs' databases.
+/// `gosd` in ASCII, by which the file differs from other programs' databases.
 pub(crate) const APPLICATION_ID: i32 = 0x676f_7364;
 const VERSION: i32 = 1;
 const LAYOUT: &str = include_str!("layout.sql");
@@ -49,7 +49,7 @@ pub(crate) enum Owner {
     Gosd,
 }
 
-/// Judges the file before anything is written to it.
+/// Checks that the file is gosd's, before anything is written to it.
 pub(crate) fn owner(db: &Connection) -> Result<Owner, Judged> {
     let application: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -89,7 +89,7 @@ impl From<rusqlite::Error> for Judged {
     }
 }
 
-/// Makes the layout, unless another process has been faster.
+/// Creates the tables, unless another process has done so.
 pub(crate) fn create(db: &mut Connection) -> Result<(), Judged> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if owner(&transaction)? == Owner::Nobody {
@@ -194,9 +194,9 @@ pub(crate) fn is_due(db: &Connection, namespace: &str, now: i64) -> Sql<bool> {
 
 /// Removes some of the instances whose lease ran out by `now`, and what is old in the log.
 ///
-/// Leases that end later than they can are cut: the clock that they were written by ran ahead.
+/// A lease that ends later than any lease can is shortened: it was written while the clock was ahead.
 pub(crate) fn purge(db: &Connection, namespace: &str, now: i64) -> Sql<()> {
-    // Looked at again in the transaction: what had expired may have been renewed meanwhile.
+    // Checked once more inside the transaction, because an expired instance may have been renewed meanwhile.
     let transaction = begin(db)?;
     transaction
         .prepare_cached(
@@ -216,8 +216,8 @@ pub(crate) fn purge(db: &Connection, namespace: &str, now: i64) -> Sql<()> {
     transaction.commit()
 }
 
-/// Gives a whole lease to whoever had one by the time that it would be had nobody set the clock.
-/// Who has renewed since has one already.
+/// Gives a whole lease to every instance that would have one if nobody had set the clock.
+/// An instance that has renewed since then has one already.
 pub(crate) fn restart(db: &Connection, namespace: &str, set_from: i64, now: i64) -> Sql<()> {
     let transaction = begin(db)?;
     transaction
@@ -229,7 +229,7 @@ pub(crate) fn restart(db: &Connection, namespace: &str, set_from: i64, now: i64)
     transaction.commit()
 }
 
-/// Gives at least half a lease to whoever had one when writes were last taken.
+/// Gives at least half a lease to every instance that had one when writes last succeeded.
 pub(crate) fn extend(db: &Connection, namespace: &str, taken_at: i64, now: i64) -> Sql<()> {
     let transaction = begin(db)?;
     transaction
@@ -241,7 +241,7 @@ pub(crate) fn extend(db: &Connection, namespace: &str, taken_at: i64, now: i64) 
     transaction.commit()
 }
 
-/// Finds out whether an instance could be registered, and leaves everything as it is.
+/// Tries whether an instance could be registered, and rolls the attempt back.
 ///
 /// The pages that an insert changes go to the journal before they are changed, so that this fails
 /// on a full disk, too.
@@ -256,7 +256,7 @@ pub(crate) fn probe(db: &Connection, namespace: &str, now: i64) -> Sql<()> {
     transaction.rollback()
 }
 
-/// When somebody was last seen to renew a lease, in ms since 1970.
+/// When a lease was last renewed, as far as the table shows, in ms since 1970.
 pub(crate) fn last_renewal(db: &Connection, namespace: &str) -> Sql<i64> {
     let sql =
         "SELECT CAST(max(expires_at - lease_ms) AS INTEGER) FROM instances WHERE namespace = ?1";
@@ -269,7 +269,7 @@ pub(crate) fn data_version(db: &Connection) -> Sql<i64> {
     db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
-/// Begins to write, without a long wait: nobody asked for it.
+/// Begins a write that no caller has asked for, and so does not wait long for the lock.
 fn begin(db: &Connection) -> Sql<Transaction<'_>> {
     db.busy_timeout(OTHERS)?;
     let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate);
@@ -277,7 +277,7 @@ fn begin(db: &Connection) -> Sql<Transaction<'_>> {
     transaction
 }
 
-/// A moment later: others may have renewed after `now` was read.
+/// The time a moment after `now`, since others may have renewed after `now` was read.
 fn ahead(now: i64) -> i64 {
     now + i64::try_from(TOLERANCE.as_millis()).unwrap_or_default()
 }

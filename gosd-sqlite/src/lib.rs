@@ -19,7 +19,7 @@
 //! # What it promises
 //!
 //! Any number of processes of one host use one file, opened and made by whoever comes first, on a local
-//! file system: leases are judged by the clock of the host. Calls wait up to 2.5 s for a locked database.
+//! file system: leases expire by the clock of the host. Calls wait up to 2.5 s for a locked database.
 //! A change wakes the watchers of other processes through the file system, by a one-byte file beside the
 //! database (`gosd.db-bell`); they also look once a second, so whoever writes without ringing is noticed
 //! within that time. A file that was removed or replaced is noticed just as fast, and everybody registers
@@ -92,7 +92,7 @@ use std::time::SystemTime;
 
 use gosd_core::{BoxFuture, Driver, Result};
 
-/// Opens the driver for a URL. Judges the URL, and touches no file yet.
+/// Opens the driver for a URL. Checks the URL, and touches no file yet.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What a URL says.
+//! The options of a driver URL.
 
 use std::path::{PathBuf, absolute};
 
@@ -6,7 +6,7 @@ use gosd_core::{DriverUrl, Error, ErrorKind, Result};
 
 const DEFAULT_PATH: &str = "gosd.db";
 
-/// What a URL says, with the path made absolute: a program may change its working directory.
+/// The options of a driver URL, with the path made absolute: a program may change its working directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) path: PathBuf,
@@ -30,7 +30,7 @@ impl Options {
         if !url.hosts().is_empty() || url.user().is_some() || url.password().is_some() {
             return bad("after sqlite:// stands a host, and a file has none: write sqlite:path");
         }
-        // What stands after `sqlite:///` is a path from the root.
+        // After `sqlite:///` comes a path from the root.
         let root = if url.has_authority() { "/" } else { "" };
         let path: PathBuf = match url.path() {
             "" if url.has_authority() => {

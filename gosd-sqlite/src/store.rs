@@ -14,8 +14,8 @@ use crate::layout::{self, Changes, Position, Read};
 use crate::options::Options;
 use crate::writes::Writes;
 
-/// How long who has just begun removes nothing: the clock may have been set a moment before, and
-/// those who know look once a second.
+/// For how long a process that has just started removes nothing. The clock may have been set a moment
+/// before its start, and the processes that know of it look once a second.
 const BEGINS: Duration = Duration::from_millis(1200);
 
 /// The registry of one namespace in one file.
@@ -103,12 +103,12 @@ impl Store {
         Ok(News { events, mark: Mark { position, generation }, is_partial: false })
     }
 
-    /// Sees to it that leases can be judged, and removes some of what has expired, as whoever
-    /// only reads does, too. Returns the time to judge by.
+    /// Makes sure that the times of the leases can be trusted, and removes some expired instances, which a
+    /// process that only discovers does as well. Returns the time by which leases expire.
     ///
     /// # Errors
     ///
-    /// If nobody can write now: those who are alive could not renew, so nothing can be judged.
+    /// If no process can write now: a live instance could not renew, so an expired lease means nothing.
     fn look(&mut self) -> Result<i64> {
         let version = self.query(|db, _| layout::data_version(db))?;
         self.writes.see(version);
@@ -116,7 +116,8 @@ impl Store {
         if let Some(set_from) = self.clock.set_from() {
             let restart = |db: &Connection, ns: &str| layout::restart(db, ns, set_from, now);
             if !self.write(restart)? {
-                // Those who can write see to it, as soon as they look: as if this had just begun.
+                // The processes that can write correct the leases when they next look. Until then this process
+                // removes nothing, as if it had just started.
                 self.begun = None;
             }
         }
@@ -132,7 +133,7 @@ impl Store {
         let has_just_begun = self.has_just_begun();
         let could_write = if is_due && !has_just_begun {
             let could = self.write(|db, namespace| layout::purge(db, namespace, now))?;
-            // Watchers wake, this one too, and the next of them goes on.
+            // All watchers wake, this one as well, and the next of them removes more.
             if could {
                 self.bell.ring();
             }
@@ -145,7 +146,7 @@ impl Store {
         if could_write {
             return Ok(now);
         }
-        // One cannot tell whether others can write, unless one of them is seen to renew.
+        // Whether other processes can write is unknown unless one of them is seen to renew.
         let seen = self.query(|db, namespace| layout::last_renewal(db, namespace))?;
         Ok(if has_just_begun { i64::MIN } else { now.min(seen) })
     }
@@ -154,7 +155,7 @@ impl Store {
         self.begun.get_or_insert_with(Instant::now).elapsed() < BEGINS
     }
 
-    /// Writes what nobody asked for; returns whether that could be done.
+    /// Makes a write that no caller has asked for; returns whether it succeeded.
     fn write(
         &mut self,
         write: impl FnOnce(&Connection, &str) -> rusqlite::Result<()>,
@@ -182,7 +183,8 @@ impl Store {
         let changed = self.database.run(|db| {
             let before = db.total_changes();
             let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            // Read only now: a lease begins when it is written, and not when that was asked for.
+            // The time is read only now, because a lease begins when it is written and not when the call
+            // was made.
             let rows = change(&transaction, &self.namespace, clock.now())?;
             transaction.commit()?;
             // What the triggers wrote to the log counts here.
@@ -197,7 +199,7 @@ impl Store {
                 Ok(())
             }
             Err(error) => {
-                // Whether others can write or not, this has failed.
+                // Whether other processes can write or not, this call has failed.
                 let outage = self.writes.failed(error.clone());
                 Err(outage.unwrap_or_else(|| self.writes.as_outage(error)))
             }
@@ -265,13 +267,13 @@ mod tests {
             let renewed = Instant::now();
             store.register(other, LEASE).unwrap();
             let news = store.follow(Some(&mark)).unwrap().unwrap();
-            // The triggers go by the true clock, and may take the end of a lease for a goodbye.
+            // The triggers use the true clock, and may take the end of a lease for a goodbye.
             let expired = |it: &Instance| {
                 let id = it.id().clone();
                 news.events.contains(&Event::Expire(id.clone()))
                     || news.events.contains(&Event::Remove(id))
             };
-            // Unless this thread was held up for a lease.
+            // This holds unless the thread was held up for as long as a lease.
             assert!(!expired(other) || renewed.elapsed() >= LEASE);
             if expired(gone) {
                 return;
@@ -331,7 +333,7 @@ mod tests {
             let options = Options { path: path.clone(), namespace: "gosd".into() };
             Store::new(options, watch::Sender::new(()), wall)
         };
-        // Before anybody has noticed: it is not listed, and not removed either.
+        // Before any process has noticed the clock, the instance is neither listed nor removed.
         assert_eq!(start().list().unwrap(), []);
         for store in [&mut store, &mut start()] {
             assert_eq!(store.list().unwrap(), std::slice::from_ref(&alive));

@@ -1,4 +1,4 @@
-//! The watch: reads on in the log when the bell was heard, and once a second.
+//! The watch: reads on in the log of changes when the bell was rung, and once a second.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -66,8 +66,8 @@ impl Follower<'_> {
         let news = self.driver.run(move |store| store.follow(mark.as_ref())).await;
         self.has_lost = !matches!(news, Ok(Some(_)));
         let Some(News { events, mark, is_partial }) = news? else {
-            // A loss of contact, and not a `Reset` alone: clients then give every live instance a
-            // lease to register again in.
+            // This is a loss of contact and not a `Reset` alone, so that clients give every live instance
+            // the time to register again.
             self.mark = None;
             let message = "the file or its log is another than it was: reading all again";
             return Err(Error::new(ErrorKind::Unavailable, message));

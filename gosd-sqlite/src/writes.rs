@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use gosd_core::{Error, ErrorKind};
 
-/// How long a write that was taken vouches for the next; then it is tried whether they still are.
+/// For how long one successful write shows that writes are accepted; after that a write is tried.
 const VOUCHES: Duration = Duration::from_secs(4);
 
-/// What this driver knows of it.
+/// What this driver knows about whether the database takes writes.
 #[derive(Default)]
 pub(crate) struct Writes {
-    /// When a write was last taken, of this driver or of somebody else.
+    /// When a write, by this driver or by another process, last succeeded.
     taken: Option<Instant>,
-    /// By which the writes of others are noticed.
+    /// The version of the data, which changes with every write by another connection.
     version: Option<i64>,
     /// When somebody else's write was last noticed.
     others: Option<Instant>,
@@ -23,20 +23,20 @@ pub(crate) struct Writes {
     refused: Option<Refused>,
 }
 
-/// Since when writes are refused: the time of the last that was taken, if there was one.
+/// Since when writes are refused: the time of the last write that succeeded, if there was one.
 #[derive(Clone, Copy)]
 pub(crate) struct Refused(Option<Instant>);
 
 impl Refused {
-    /// By the wall clock, whose time is `now`, in ms since 1970.
+    /// The same as a time of the wall clock, in ms since 1970, which shows `now`.
     pub(crate) fn at(self, now: i64) -> i64 {
         let passed = self.0.map(|since| i64::try_from(since.elapsed().as_millis()));
-        // Who has just begun does not know who had a lease before.
+        // A process that has just started does not know who had a lease before.
         passed.map_or(i64::MIN, |passed| now - passed.unwrap_or(i64::MAX / 2))
     }
 }
 
-/// What caused an error, without the error itself, of which another says the same.
+/// The cause of an error, without the outer text that another error repeats.
 #[derive(Debug)]
 struct Cause(Error);
 
@@ -53,7 +53,7 @@ impl StdError for Cause {
 }
 
 impl Writes {
-    /// Takes in the version of the data, which changes when another connection has written.
+    /// Notes the version of the data, which changes when another connection has written.
     pub(crate) fn see(&mut self, version: i64) {
         if self.version.replace(version).is_some_and(|before| before != version) {
             self.others = Some(Instant::now());
@@ -61,18 +61,18 @@ impl Writes {
         }
     }
 
-    /// A write of this driver was taken.
+    /// Notes that a write of this driver succeeded.
     pub(crate) fn taken(&mut self) {
         self.own = true;
         self.taken = Some(Instant::now());
     }
 
-    /// Takes in an error of a write.
+    /// Notes that a write failed.
     ///
     /// `None` if others can write all the same, or this process never could: it may only read.
     /// Otherwise the error, as that of an outage.
     pub(crate) fn failed(&mut self, error: Error) -> Option<Error> {
-        // The next connection counts anew.
+        // The next connection numbers its versions anew.
         self.version = None;
         let may_only_read = error.kind() == ErrorKind::Denied && !self.own;
         let is_about_us = matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unavailable)
@@ -84,7 +84,7 @@ impl Writes {
         Some(self.as_outage(error))
     }
 
-    /// What was possible once and is not now passes, whatever kind of error it is.
+    /// A write that was possible before is taken to become possible again, whatever the kind of the error.
     pub(crate) fn as_outage(&self, error: Error) -> Error {
         if !self.own || error.is_retryable() {
             return error;
@@ -105,7 +105,7 @@ impl Writes {
         self.refused = None;
     }
 
-    /// Whether it has to be tried if writes are taken.
+    /// Whether it is time to try a write.
     pub(crate) fn are_in_doubt(&self) -> bool {
         self.taken.is_none_or(|at| at.elapsed() >= VOUCHES)
     }
