@@ -22,20 +22,20 @@ pub(crate) const EVENTS: &str = "text/event-stream";
 /// The most bytes that a list, or an event, may have.
 pub(crate) const LARGEST: usize = 128 * 1_024 * 1_024;
 
-/// The end of an idle connection, sooner than that of the registry server and of common proxies.
+/// How long an idle connection is kept: shorter than the registry server and common proxies keep it.
 ///
-/// After an outage several calls at once have opened several: soon there is one again.
+/// How many idle connections are kept. Calls that run at once after an outage may open more.
 const IDLE: Duration = Duration::from_secs(8);
-/// The most that is read of what a server says about an error.
+/// How many bytes of the body of an error are read.
 const PROBLEM: usize = 16 * 1_024;
 
-/// The way to the server: connections that are made when they are needed, and kept for the next call.
+/// The connections to the server: opened when they are needed, and kept for the next call.
 pub(crate) struct Connection {
     options: Options,
     authorization: Option<HeaderValue>,
     tls: Option<Arc<Tls>>,
-    /// A request that fails, or is dropped before it is answered, may have done so because the idle
-    /// connections are dead: the next one begins with new ones.
+    /// A request that fails, or is dropped before its answer, may have used a dead idle connection. So the
+    /// next request opens a new one.
     connections: Lazy<Connections>,
 }
 
@@ -58,14 +58,14 @@ impl Connection {
         &self.options
     }
 
-    /// Has the next request begin with new connections; those under way go on with theirs.
+    /// Makes the next request open a new connection; requests under way keep theirs.
     pub(crate) fn forget(&self) {
         self.connections.forget();
     }
 
-    /// Asks for something below the namespace; what comes is a success, or says 304.
+    /// Sends a request for a path below the namespace; the answer that it returns is a success, or a 304.
     ///
-    /// Only the beginning of the answer is waited for.
+    /// It waits for the head of the answer only.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -78,10 +78,10 @@ impl Connection {
         self.judge(response, accept).await
     }
 
-    /// Finds out whether what is sent arrives: any answer says so.
+    /// Checks that requests arrive at the server: any answer shows that.
     pub(crate) async fn is_heard(&self) -> Result<()> {
         let response = self.exchange(Method::OPTIONS, "events", None, JSON, None).await?;
-        // To the end, so that the connection can be used again; what it says does not matter.
+        // The body is read to its end so that the connection can be used again; its content does not matter.
         let _ = read(response, PROBLEM).await;
         Ok(())
     }
@@ -110,7 +110,7 @@ impl Connection {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         }
         let request = request.map(|body| Full::from(body.unwrap_or_default()));
-        // All requests are the same when they come twice.
+        // Every request of the API is idempotent.
         let send = async |connections: Connections| {
             let sent = connections.request(request.clone()).await;
             match sent {
@@ -133,7 +133,7 @@ impl Connection {
     /// Why there is no answer.
     async fn failure(&self, problem: &hyper_util::client::legacy::Error) -> Error {
         let error = error::from_hyper(problem);
-        // A server that refuses the client's certificate says so when the connection counts as made.
+        // A server refuses a client's certificate only after the client takes the handshake for complete.
         if let (Some(tls), Target::Host(host, port)) = (&self.tls, &*self.options.target)
             && self.options.tls.identity.is_some()
             && !problem.is_connect()
@@ -164,11 +164,11 @@ impl Connection {
         }
         let mut detail = None;
         if is_problem {
-            // Without its text the status has to do.
+            // Without a body there is only the status.
             let body = read(response, PROBLEM).await.unwrap_or_default();
             detail = wire::problem_detail(&body);
         }
-        // A server may repeat what it was sent.
+        // A server may repeat in its error what it was sent, and so a secret.
         let token = self.options.token.as_deref();
         let detail = detail.filter(|text| token.is_none_or(|token| !text.contains(token)));
         Err(error::from_status(status, detail.as_deref()))

@@ -18,10 +18,10 @@ use tower_service::Service;
 
 use crate::options::Target;
 
-/// How long it may take to connect, the handshake of TLS included.
+/// How long connecting may take, the handshake of TLS included.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// Connects to where the URL says.
+/// Connects to the address in the URL.
 #[derive(Clone)]
 pub(crate) struct Connector {
     target: Arc<Target>,

@@ -36,7 +36,7 @@ impl Http {
         })
     }
 
-    /// Says once that something which the server sends cannot be read.
+    /// Warns once about records of the server that cannot be read.
     pub(crate) fn skip_unreadable(&self, error: &Error) {
         self.unreadable.skipped("http", &self.connection.options().namespace, error);
     }
@@ -55,13 +55,13 @@ impl Driver for Http {
         let connection = Arc::clone(&self.connection);
         let call =
             Box::pin(async move { change(&connection, Method::PUT, &path, Some(body)).await });
-        // Who waits no longer has to get on without the connections it waited for.
+        // A call whose caller has stopped waiting gives up the connections that it waited for.
         self.given_up.finish(call, || self.connection.forget()).await
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
         let Some(path) = wire::instance_path(id) else {
-            // Nobody can have registered it by this API, but elsewhere.
+            // An id like this cannot have been registered by this API, so there is nothing to remove.
             let is_there = self.list().await?.iter().any(|instance| instance.id() == id);
             return if is_there { Err(unaddressable(id)) } else { Ok(()) };
         };
@@ -102,7 +102,7 @@ impl Driver for Http {
     }
 }
 
-/// Asks for a change, which only a success confirms.
+/// Sends a request for a change; only a status of success confirms it.
 async fn change(
     connection: &Connection,
     method: Method,

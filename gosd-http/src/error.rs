@@ -1,4 +1,4 @@
-//! What failures and refusals mean.
+//! Failures and refusals, mapped to kinds of errors.
 
 use std::error::Error as StdError;
 
@@ -6,7 +6,7 @@ use gosd_core::{Error, ErrorKind};
 use gosd_net::connection_error;
 use http::StatusCode;
 
-/// A request that came to no answer, or to a part of one.
+/// The error of a request that had no answer, or a part of one.
 pub(crate) fn from_hyper(error: &(dyn StdError + 'static)) -> Error {
     let mut next = Some(error);
     while let Some(cause) = next {
@@ -26,10 +26,10 @@ pub(crate) fn from_hyper(error: &(dyn StdError + 'static)) -> Error {
     connection_error(error)
 }
 
-/// An answer that the API of gosd does not give, so that somebody else gave it.
+/// The error of an answer that the API of gosd does not give, so that a proxy must have given it.
 ///
 /// A proxy or an ingress answers in its own words while the registry behind it restarts, so this is an
-/// outage, which passes. The exceptions are what somebody has to decide on: a redirect, and a refusal.
+/// outage, which passes. A redirect and a refusal are the exceptions: they last until somebody acts.
 pub(crate) fn from_elsewhere(status: StatusCode, media_type: &str) -> Error {
     if status.is_redirection() || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
     {
@@ -45,7 +45,7 @@ pub(crate) fn from_elsewhere(status: StatusCode, media_type: &str) -> Error {
     )
 }
 
-/// A status of the API that is not a success, and what the server said of it.
+/// The error of a status of the API that is not a success, with the server's description.
 pub(crate) fn from_status(status: StatusCode, detail: Option<&str>) -> Error {
     let (kind, advice) = match status.as_u16() {
         300..=399 => (ErrorKind::Config, "put the final address into the URL"),

@@ -1,4 +1,4 @@
-//! Registrations that their callers gave up: each goes on to its answer, so that a goodbye comes after it.
+//! Registrations whose callers stopped waiting: each runs on to its answer, so that a goodbye comes after it.
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
@@ -15,11 +15,11 @@ use tokio::time::timeout;
 /// that answers at all.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The registrations that go on; dropping this ends them.
+/// The registrations that run on; dropping this ends them.
 ///
 /// A connection that is closed does not take back what was sent on it: the server reads its sockets in
 /// any order, and a registration that is read after the goodbye of the same instance would bring it back
-/// for a lease. Only the answer says that it is over.
+/// for a lease. Only the answer shows that the server has handled it.
 pub(crate) struct GivenUp {
     tasks: Mutex<JoinSet<()>>,
     count: watch::Sender<usize>,
@@ -30,7 +30,7 @@ impl GivenUp {
         Self { tasks: Mutex::default(), count: watch::Sender::new(0) }
     }
 
-    /// Makes a call that goes on for a while when it is dropped; `on_drop` is called then.
+    /// Wraps a call so that it runs on for a while when it is dropped; `on_drop` is called then.
     pub(crate) async fn finish(
         &self,
         call: BoxFuture<'static, Result<()>>,
@@ -39,10 +39,10 @@ impl GivenUp {
         Finishing { given_up: self, begun: None, call: Some(call), on_drop: Some(on_drop) }.await
     }
 
-    /// Waits until nothing goes on that was given up before.
+    /// Waits for the registrations that were given up before this call.
     pub(crate) async fn settled(&self) {
         let mut count = self.count.subscribe();
-        // After that time it has ended, whatever was given up since.
+        // After that time each of them has ended, whatever was given up since.
         let _ = timeout(PATIENCE, count.wait_for(|count| *count == 0)).await;
     }
 
@@ -52,14 +52,14 @@ impl GivenUp {
         while tasks.try_join_next().is_some() {}
         let task = async move {
             let _counted = counted;
-            // Nobody is left to hear how it went.
+            // No caller is left who would want the result.
             let _ = timeout(PATIENCE, call).await;
         };
         tasks.spawn_on(task, runtime);
     }
 }
 
-/// One of those that go on.
+/// A registration that runs on.
 struct Counted(watch::Sender<usize>);
 
 impl Counted {
@@ -75,10 +75,10 @@ impl Drop for Counted {
     }
 }
 
-/// A call, until it is done or dropped.
+/// A call until it is complete or dropped.
 struct Finishing<'a, D: FnOnce()> {
     given_up: &'a GivenUp,
-    /// Where it was polled first, from when on something may have been sent.
+    /// The runtime on which it was first polled; from then on the request may have been sent.
     begun: Option<Handle>,
     call: Option<BoxFuture<'static, Result<()>>>,
     on_drop: Option<D>,

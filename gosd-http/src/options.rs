@@ -1,4 +1,4 @@
-//! What the driver's URL says.
+//! The options of a driver URL.
 
 use std::net::Ipv4Addr;
 #[cfg(unix)]
@@ -14,7 +14,7 @@ use crate::wire::PATH;
 /// The port of the registry server, for a URL that names no host; else the scheme's own counts.
 const PORT: u16 = 4673;
 
-/// What the driver's URL says. No `Debug`: it holds the token.
+/// The options of a driver URL. It has no `Debug`, because it holds the token.
 pub(crate) struct Options {
     /// Scheme, host, port and path prefix, without a `/` at the end.
     pub(crate) base: String,
@@ -95,7 +95,7 @@ impl Options {
             }
             base.extend(["/", &utf8_percent_encode(segment, PATH).to_string()]);
         }
-        // A name whose last label is a number is an address, or else none.
+        // A host whose last label is a number has to be an address, or it is invalid.
         let last = host.rsplit('.').next().unwrap_or_default();
         let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
         if base.parse::<Uri>().is_err() || (is_number && host.parse::<Ipv4Addr>().is_err()) {
@@ -125,7 +125,7 @@ impl Options {
             ));
         }
         Ok(Self {
-            // The server takes the host for a name of its own.
+            // The server checks that the host is one of its names.
             base: "http://localhost".to_owned(),
             target: Arc::new(Target::Socket(path.into())),
             is_encrypted: false,

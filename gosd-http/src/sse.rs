@@ -1,8 +1,8 @@
-//! Server-sent events, taken out of the bytes that carry them.
+//! A parser of server-sent events.
 
 use gosd_core::{Error, ErrorKind, Result};
 
-/// One event that came whole.
+/// One complete event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     /// `message` if the server gave it none.
@@ -12,12 +12,12 @@ pub(crate) struct Message {
     pub(crate) id: String,
 }
 
-/// Reads a stream piece by piece, however it is cut.
+/// Parses a stream from pieces of any size.
 pub(crate) struct Parser {
     /// The most bytes that one event may have.
     limit: usize,
     buffer: Vec<u8>,
-    /// Up to where the buffer has been read, and up to where it has been searched for a line's end.
+    /// How much of the buffer has been parsed, and how much of it has been searched for the end of a line.
     read: usize,
     searched: usize,
     /// The last line ended with a carriage return: a line feed right after it belongs to it.
@@ -48,7 +48,7 @@ impl Parser {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next event that is there in whole.
+    /// The next complete event, if there is one.
     pub(crate) fn next(&mut self) -> Result<Option<Message>> {
         while let Some(line) = self.line() {
             if let Some(message) = self.take(&line) {
@@ -87,7 +87,7 @@ impl Parser {
         Some(line)
     }
 
-    /// Takes a line in; an empty one ends an event, which counts only if it has data.
+    /// Adds a line. An empty line ends an event, which counts only if it has data.
     fn take(&mut self, line: &str) -> Option<Message> {
         if line.is_empty() {
             let name = std::mem::take(&mut self.name);
@@ -103,7 +103,7 @@ impl Parser {
             "event" => value.clone_into(&mut self.name),
             "data" => self.data.extend([value, "\n"]),
             "id" if !value.contains('\0') => value.clone_into(&mut self.id),
-            // A comment, or a field of no use here.
+            // A comment, or a field that this parser does not need.
             _ => {}
         }
         None

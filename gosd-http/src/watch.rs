@@ -1,4 +1,4 @@
-//! The watch: an event stream that is opened again where it broke off.
+//! The watch: an event stream that is opened again at the position at which it broke off.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::driver::Http;
 use crate::sse::{Message, Parser};
 use crate::wire;
 
-/// How long a stream may be silent, which sends a comment every 3 s when there is nothing else.
+/// How long a stream may be silent: the server sends a comment every 3 s when there is no event.
 const SILENCE: Duration = Duration::from_secs(8);
-/// How long a client that hears events waits before it asks whether it is heard, and for the answer.
+/// How often a client checks that its own requests arrive, and how long it waits for the answer.
 const ASK: Duration = Duration::from_secs(4);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -29,13 +29,13 @@ pub(crate) fn watch(driver: &Http) -> BoxStream<'_, Result<Event>> {
 struct Watch<'a> {
     driver: &'a Http,
     stream: Option<EventStream<'a>>,
-    /// The id of the last event that was handed on. It survives the connection.
+    /// The id of the last event that was yielded. It outlives the connection.
     last_id: Option<HeaderValue>,
 }
 
 struct EventStream<'a> {
     response: Response<Incoming>,
-    /// Ends when requests are no longer answered, although events may come.
+    /// Resolves when requests are no longer answered, even if events still come.
     unheard: BoxFuture<'a, Error>,
     parser: Parser,
     /// The first event says where the stream begins.

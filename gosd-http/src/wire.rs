@@ -39,7 +39,7 @@ pub(crate) fn registration(instance: &Instance, lease: Duration) -> String {
     format!("{{\"instance\":{},\"lease_ms\":{}}}", instance.to_json(), lease.as_millis())
 }
 
-/// The instances of a list; those that cannot be read are told of and left out.
+/// The instances of a list; those that cannot be read are reported and left out.
 pub(crate) fn list(json: &str, mut skip: impl FnMut(&Error)) -> Result<Vec<Instance>> {
     let not_a_list = |problem: &dyn fmt::Display| {
         Error::new(ErrorKind::Data, format!("the answer is not a list of instances: {problem}"))
@@ -62,7 +62,7 @@ pub(crate) fn event(name: &str, data: &str, mut skip: impl FnMut(&Error)) -> Res
         "resumed" => Ok(Event::Resumed),
         "put" => Instance::from_json(data).map(Event::Put).or_else(|error| {
             skip(&error);
-            // What it was is no longer so.
+            // What was known of the instance no longer holds.
             gone(data).map(Event::Expire)
         }),
         "remove" => gone(data).map(Event::Remove),
@@ -78,7 +78,7 @@ fn gone(json: &str) -> Result<InstanceId> {
     Ok(gone.id.into())
 }
 
-/// What a problem document (RFC 9457) says of its problem, cut to a readable length.
+/// The description in a problem document (RFC 9457), cut to a readable length.
 pub(crate) fn problem_detail(json: &[u8]) -> Option<String> {
     const MAX: usize = 300;
     let problem: Problem = serde_json::from_slice(json).ok()?;
