@@ -10,29 +10,29 @@ use tokio::runtime::{self, Handle};
 
 /// A connection that all calls share: made by the first, and replaced after one that broke it.
 ///
-/// A call breaks it by a [`Fault::Connection`], or by being dropped before it is done: the connection
-/// may be dead, which is why nobody wanted to wait any longer. Making a connection is not given up
-/// with the call that began it: the next call goes on with it, since what has been paid for it (a
-/// handshake, the check of a password) would be paid again. So what makes the connection bounds itself
-/// in time. It belongs to the runtime on which it began, which drives its socket and its time: a call on
-/// another runtime does not wait for it, since that one may have ended or be at rest.
+/// A [`Fault::Connection`] marks the connection as broken. So does a call that is dropped before it is
+/// complete, because a dead connection may be why its caller stopped waiting. An attempt to connect
+/// outlives the call that began it, and the next call waits for the same attempt: a handshake or the
+/// check of a password would otherwise be paid for again. So `open` has to bound itself in time. An attempt
+/// belongs to the runtime on which it began; a call on another runtime makes a new one, since the first
+/// runtime may have ended or be idle.
 ///
 /// `T` is a handle that is cheap to clone, such as an [`Arc`](std::sync::Arc).
 pub struct Lazy<T: Clone> {
     slot: Mutex<Option<Begun<T>>>,
 }
 
-/// A connection that is there or being made.
+/// A connection that is open or being opened.
 struct Begun<T: Clone> {
     opening: Opening<T>,
-    /// Where it was begun; `None` outside of any.
+    /// The runtime on which the attempt began; `None` outside of any.
     runtime: Option<runtime::Id>,
 }
 
-/// Resolves to the connection for everybody who asks, now or later.
+/// Resolves to the connection, for every call that waits for it.
 type Opening<T> = Shared<BoxFuture<'static, Result<T>>>;
 
-/// The failure of a call, and what it says of the connection.
+/// The failure of a call, and whether the connection is to blame.
 #[derive(Debug)]
 pub enum Fault {
     /// The server has answered, with a refusal: the connection is good.
@@ -50,7 +50,7 @@ impl Fault {
     }
 }
 
-/// For drivers that need not tell exactly: what is worth another try is worth another connection.
+/// For drivers that do not need the distinction: an error that is worth another try gets a new connection.
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         if error.is_retryable() { Self::Connection(error) } else { Self::Server(error) }
@@ -67,9 +67,9 @@ impl<T: Clone + Send + Sync + 'static> Lazy<T> {
     ///
     /// # Errors
     ///
-    /// Those of `open`, to all who waited for it; whoever asks next begins anew.
+    /// Those of `open`, for all calls that waited for it; the next call tries again.
     ///
-    /// Cancel-safe: what `open` began goes on with the next call.
+    /// Cancel-safe: the next call waits for the attempt that this one began.
     pub async fn get<F>(&self, open: impl FnOnce() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send + 'static,
@@ -77,7 +77,7 @@ impl<T: Clone + Send + Sync + 'static> Lazy<T> {
         self.opened(open).await.map(|opened| opened.connection)
     }
 
-    /// Gives the connection up, if there is one: the next call makes a new one.
+    /// Closes the connection, if there is one: the next call opens a new one.
     pub fn forget(&self) {
         *self.slot() = None;
     }
@@ -104,10 +104,10 @@ impl<T: Clone + Send + Sync + 'static> Lazy<T> {
 
     /// Makes a call on the connection; once more on a new one, if that one has broken.
     ///
-    /// A server, or a proxy before it, closes what is idle, and whoever writes to it then learns of it
-    /// only by the failure. So a call that fails on a connection made before it is repeated at once,
-    /// and nobody hears of the failure; one that fails on its own connection is not. What `call` does
-    /// has to be the same when it is done twice, as all of a driver's methods are.
+    /// A server, or a proxy in front of it, closes idle connections, and a client learns of that only when
+    /// its next write fails. So a call that fails on an older connection is repeated at once on a new
+    /// one, and its caller sees no failure. A call that fails on a connection opened for it is not
+    /// repeated. `call` has to be idempotent, as all methods of a driver are.
     ///
     /// # Errors
     ///
@@ -168,7 +168,7 @@ impl<T: Clone + Send + Sync + 'static> Lazy<T> {
 }
 
 impl<T: Clone> Lazy<T> {
-    /// Takes a connection away, unless another is in its place already.
+    /// Removes a connection, unless a newer one has replaced it already.
     fn replace(&self, opening: &Opening<T>) {
         let mut slot = self.slot();
         if slot.as_ref().is_some_and(|current| current.opening.ptr_eq(opening)) {
@@ -190,11 +190,11 @@ impl<T: Clone> Begun<T> {
 struct Opened<T: Clone> {
     connection: T,
     opening: Opening<T>,
-    /// Made for this call, so that it cannot have become stale before.
+    /// Whether it was opened for this call, so that it cannot have been idle before.
     is_ours: bool,
 }
 
-/// A connection in use by a call, which gives it up unless the call says that it is good.
+/// A connection in use by a call; it is closed unless the call reports that it is good.
 struct Lent<'a, T: Clone> {
     lazy: &'a Lazy<T>,
     opening: &'a Opening<T>,

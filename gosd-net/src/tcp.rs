@@ -18,14 +18,14 @@ const STAGGER: Duration = Duration::from_millis(250);
 
 /// Connects to a host by the first of its addresses that answers.
 ///
-/// An address that is silent holds the others up for a quarter of a second only, and one that refuses
-/// not at all; IPv6 and IPv4 take turns (RFC 8305). What is sent is sent at once (`TCP_NODELAY`).
-/// The caller bounds it in time. Dropping it closes what is half open.
+/// A silent address delays the others by a quarter of a second only, and an address that refuses does not
+/// delay them at all; IPv6 and IPv4 take turns (RFC 8305). The connection has `TCP_NODELAY`. The caller sets a
+/// bound in time. Dropping the future closes connections that are half open.
 ///
 /// # Errors
 ///
-/// The last address's, if none answers; what the resolver says, if there is none.
-/// [`connection_error`] translates it.
+/// The error of the last address if none answers, or the resolver's if there is no address.
+/// [`connection_error`] makes it an error of gosd.
 pub async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let addresses = lookup_host((host, port)).await?.collect();
     let socket = race(addresses, TcpStream::connect).await?;
@@ -33,9 +33,8 @@ pub async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     Ok(socket)
 }
 
-/// What the failure of a connection means: TLS's own, or else that there is no contact.
-///
-/// `error` is looked through to its last cause.
+/// Makes the failure of a connection an error of gosd: one of TLS if TLS is among its causes, or else
+/// [`Unavailable`](gosd_core::ErrorKind::Unavailable).
 pub fn connection_error(error: &(dyn StdError + 'static)) -> Error {
     if let Some(error) = tls::error(error) {
         return error;
@@ -82,7 +81,7 @@ where
     }
 }
 
-/// The addresses with the families by turns, beginning with the one that the resolver prefers.
+/// The addresses with the two families in turn, beginning with the resolver's preference.
 fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =

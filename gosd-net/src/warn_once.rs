@@ -1,11 +1,11 @@
-//! A warning for the first of many like it.
+//! A warning that is logged once for many records of a kind.
 
 use std::fmt;
 use std::sync::Once;
 
 use tracing::{debug, warn};
 
-/// Tells of records that cannot be read: of each on the level debug, and of the first as a warning.
+/// Logs records that cannot be read: each on the level debug, and the first as a warning.
 #[derive(Debug)]
 pub struct WarnOnce(Once);
 
@@ -15,7 +15,7 @@ impl WarnOnce {
         Self(Once::new())
     }
 
-    /// Says that a record of a namespace was skipped, and why.
+    /// Logs that a record of a namespace was skipped, and why.
     pub fn skipped(&self, driver: &str, namespace: &str, problem: &dyn fmt::Display) {
         debug!(driver, namespace, "skipped: {problem}");
         self.0.call_once(|| {

@@ -38,7 +38,7 @@ struct Material {
 }
 
 impl Tls {
-    /// Goes by the files, and offers the protocols of `alpn` (such as `b"h2"`; none is none). Does no
+    /// Uses these files, and offers the protocols in `alpn`, such as `b"h2"`, if there are any. Does no
     /// I/O.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Tls {
         Ok(Self { files, alpn, last: Mutex::new(None) })
     }
 
-    /// The configuration by what the files hold now; the same as before if they hold the same.
+    /// The configuration of the files as they are now; the same `Arc` while their content is the same.
     ///
     /// # Errors
     ///
@@ -91,11 +91,11 @@ impl Tls {
         handshake.await.map_err(|error| connection_error(&error))
     }
 
-    /// Finds out whether TLS is why a connection broke: the verdict on a certificate, if there is one.
+    /// Finds out whether a connection broke because of TLS, such as a certificate that the server refuses.
     ///
-    /// A server says that it refuses a client's certificate when the client takes the connection for
-    /// made, so that what is sent meanwhile may fail without a reason. This connects, sends nothing,
-    /// and waits for a second at most.
+    /// A server refuses a client's certificate only after the client takes the handshake for complete, so
+    /// that a request sent meanwhile may fail without a reason. This connects, sends nothing, and waits
+    /// for the server's verdict for a second at most.
     pub async fn refusal(&self, host: &str, port: u16) -> Option<Error> {
         let verdict = async {
             let mut socket = match self.connect(host, port).await {

@@ -1,4 +1,4 @@
-//! Certificates and keys, as they lie in files.
+//! Certificates and keys, read from files.
 
 use std::fmt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::task::spawn_blocking;
 use tracing::debug;
 
-/// A certificate, those that vouch for it, and its key.
+/// A certificate, its chain, and its key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     chain: Vec<CertificateDer<'static>>,
@@ -36,7 +36,7 @@ impl Identity {
 
 /// The certificates to trust: those of a file, or else those of the system.
 ///
-/// One that cannot be used is left out, for it does not make the others less trusted.
+/// A certificate that cannot be parsed is left out; the others are trusted all the same.
 pub(super) fn roots(ca: Option<&Path>) -> Result<Vec<CertificateDer<'static>>> {
     let mut certificates: Vec<_> = match ca {
         Some(ca) => {
@@ -63,7 +63,7 @@ pub(super) fn roots(ca: Option<&Path>) -> Result<Vec<CertificateDer<'static>>> {
     }
 }
 
-/// Runs what reads files where it holds nobody up.
+/// Reads files on a thread for blocking work.
 pub(super) async fn off_the_runtime<T: Send + 'static>(
     read: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

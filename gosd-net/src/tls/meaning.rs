@@ -1,4 +1,4 @@
-//! What a failure of TLS means, the same for every driver.
+//! Failures of TLS as errors of gosd, the same for every driver.
 
 use std::error::Error as StdError;
 use std::io;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 use gosd_core::{Error, ErrorKind};
 use rustls::AlertDescription as Alert;
 
-/// Looks for a failure of TLS among the causes of an error, and says what it means.
+/// Finds a failure of TLS among the causes of an error, and makes it an error of gosd.
 ///
-/// `None` if it is none, or only that the peer has hung up.
+/// `None` if there is none, or if the peer has only closed the connection.
 pub fn error(error: &(dyn StdError + 'static)) -> Option<Error> {
     let mut next = Some(error);
     while let Some(cause) = next {
@@ -139,7 +139,7 @@ mod tests {
                 let found = error(way).unwrap_or_else(|| panic!("{way:?} is not understood"));
                 assert_eq!(found.kind(), kind, "{way:?}: {found}");
             }
-            // What is known already is said as it was.
+            // An error of gosd stays as it is.
             assert_eq!(error(&io::Error::other(wrapped)).unwrap().to_string(), "a driver's own");
         }
         assert!(error(&io::Error::from(io::ErrorKind::ConnectionReset)).is_none());

@@ -1,4 +1,4 @@
-//! TLS for drivers and servers: certificates from files, and what its failures mean.
+//! TLS for drivers and servers: certificates from files, and the errors of its failures.
 
 mod client;
 mod files;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::files::{Identity, off_the_runtime};
 use super::provider;
 
-/// How long a configuration counts before the files are looked at again.
+/// How long a configuration is used before the files are read again.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// A server's certificate and key, from files that may be renewed while it runs.
@@ -29,7 +29,7 @@ struct Last {
 }
 
 impl ServerTls {
-    /// Goes by the files (PEM). Does no I/O.
+    /// Uses these files (PEM). Does no I/O.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Whether a server speaks TLS at all.
+//! Finds out whether a server speaks TLS at all.
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ const HELLO: &[u8] = &{
 /// The records that may come for an answer: an alert, or a handshake.
 const RECORDS: [u8; 2] = [21, 22];
 
-/// Whether the server at a host speaks TLS, to tell somebody who speaks to it without. It says no as
-/// well if there is no server, and if it takes longer than a second.
+/// Whether the server at a host speaks TLS, for the error of a client that does not. The answer is also no
+/// if there is no server, or if it takes longer than a second.
 pub async fn is_spoken_by(host: &str, port: u16) -> bool {
     let answer = async {
         let mut socket = connect(host, port).await?;
