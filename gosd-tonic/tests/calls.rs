@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gosd::{Client, Drivers, Memory, Settings};
-use gosd_testservers::{Process, free_port};
+use gosd_testservers::{Process, collect_spans, free_port, spans_to};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -184,6 +184,34 @@ async fn a_stream_outlives_the_goodbye_of_its_server() {
     server.reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     let said = timeout(LONG, watched.message()).await.unwrap().unwrap().unwrap();
     assert_eq!(said.status, 2);
+}
+
+#[tokio::test]
+async fn each_attempt_is_a_span() {
+    collect_spans();
+    let (dead, live) = (nobody(), Mail::start(Some(Code::NotFound)).await);
+    let gosd = knowing(Settings::default().eject_after(0), [dead.clone(), live.url.clone()]).await;
+    let port = |url: &str| url.parse::<http::Uri>().unwrap().port_u16().unwrap();
+    let channel = gosd_tonic::channel(&gosd, "mail");
+    while spans_to(port(&dead)).is_empty() {
+        check(channel.clone()).await.unwrap_err();
+    }
+    let (failed, answered) = (&spans_to(port(&dead))[0], spans_to(port(&live.url)).pop().unwrap());
+    for (name, value) in [
+        ("otel.kind", "client"),
+        ("otel.name", "grpc.health.v1.Health/Check"),
+        ("rpc.system", "grpc"),
+        ("rpc.method", "grpc.health.v1.Health/Check"),
+        ("server.address", "127.0.0.1"),
+        ("gosd.service", "mail"),
+        ("rpc.grpc.status_code", "14"),
+        ("otel.status_code", "ERROR"),
+    ] {
+        assert_eq!(failed.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    assert_eq!(failed.get("gosd.resend_count"), None);
+    assert_eq!(answered["gosd.resend_count"], "1");
+    assert_eq!(answered["rpc.grpc.status_code"], "5");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gosd_core::{Client, ErrorKind, Failure, Memory, Settings};
-use gosd_testservers::free_port;
+use gosd_testservers::{collect_spans, free_port, spans_to};
 use gosd_tower::BalanceLayer;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -156,4 +156,32 @@ async fn an_error_of_the_lookup_says_what_it_is() {
     let other = Request::get("http://orders/7").body(Body::default()).unwrap();
     let error = http(&gosd, true).oneshot(other).await.unwrap_err();
     assert_eq!(error.downcast_ref::<gosd_core::Error>().unwrap().kind(), ErrorKind::Config);
+}
+
+#[tokio::test]
+async fn each_attempt_is_a_span() {
+    collect_spans();
+    let (dead, live) = (nobody(), Server::start(Some(404)).await);
+    let gosd = knowing([dead.clone(), live.url.clone()]).await;
+    let port = |url: &str| url.parse::<http::Uri>().unwrap().port_u16().unwrap();
+    while spans_to(port(&dead)).is_empty() {
+        http(&gosd, true).oneshot(request(Method::GET)).await.unwrap();
+    }
+    let (failed, answered) = (&spans_to(port(&dead))[0], spans_to(port(&live.url)).pop().unwrap());
+    for (name, value) in [
+        ("otel.kind", "client"),
+        ("otel.name", "GET"),
+        ("http.request.method", "GET"),
+        ("server.address", "127.0.0.1"),
+        ("url.scheme", "http"),
+        ("gosd.service", "orders"),
+        ("error.type", "connect"),
+        ("otel.status_code", "ERROR"),
+    ] {
+        assert_eq!(failed.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    assert_eq!(failed.get("http.request.resend_count"), None);
+    assert_eq!(answered["http.request.resend_count"], "1");
+    assert_eq!(answered["http.response.status_code"], "404");
+    assert_eq!(answered["error.type"], "404");
 }

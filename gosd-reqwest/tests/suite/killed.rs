@@ -28,7 +28,7 @@ struct Fleet {
 impl Fleet {
     /// Starts three of the example's servers, and a client that knows them.
     async fn start() -> Self {
-        crate::spans::collect();
+        gosd_testservers::collect_spans();
         let folder = TempDir::new().unwrap();
         let url = format!("sqlite:{}", folder.path().join("gosd.db").display());
         let driver = Drivers::compiled().open(&url).await.unwrap();
