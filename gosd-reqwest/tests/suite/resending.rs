@@ -1,7 +1,7 @@
 //! What is sent again, and what is not.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream;
 use gosd::{Client, Settings};
@@ -112,13 +112,16 @@ async fn an_error_of_the_service_is_an_answer() {
 #[tokio::test]
 async fn when_all_refuse_the_caller_hears_it_and_nobody_is_left_out() {
     let (servers, gosd) = servers(&[Reply::Status(503); 2]).await;
+    let began = Instant::now();
     for _ in 0..100 {
         let answer = http().get("gosd://orders/").send_by(&gosd).await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
     assert!(gosd.ejected().is_empty());
-    // A fifth of them was sent again, and ten more.
-    assert_eq!(received(&servers), 100 + 20 + 10);
+    // A fifth of them was sent again, and ten more, which a slow machine earns anew every ten seconds.
+    let windows = 1 + began.elapsed().as_secs() as usize / 10;
+    let sent = received(&servers);
+    assert!((100 + 20 + 10..=100 + 20 + 10 * windows).contains(&sent), "{sent}");
 }
 
 #[tokio::test]
