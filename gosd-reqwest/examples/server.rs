@@ -2,8 +2,10 @@
 //!
 //! ```sh
 //! cargo run -p gosd-reqwest --example server
+//! cargo run -p gosd-reqwest --example server -- zone=b version=2
 //! ```
 //!
+//! Arguments are its metadata.
 //! The registry is what `gosdDriver` says; unset, it is the file `gosd.db` in the working directory.
 #![expect(clippy::print_stdout, reason = "it is there to be watched")]
 
@@ -11,6 +13,7 @@ use std::error::Error;
 
 use axum::Router;
 use axum::routing::get;
+use gosd::{Client, Drivers, Instance};
 use tokio::net::TcpListener;
 
 #[tokio::main]
@@ -19,7 +22,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let url = gosd::advertise(listener.local_addr()?)?;
     let me = url.clone();
     let app = Router::new().route("/name", get(async move || me));
-    let gosd = gosd::start("orders", &url).await?;
+    let mut instance = Instance::new("orders", &url)?;
+    for pair in std::env::args().skip(1) {
+        let (key, value) = pair.split_once('=').ok_or("usage: server [KEY=VALUE]..")?;
+        instance = instance.with_metadata(key, value);
+    }
+    // With no metadata this is `gosd::start("orders", &url)`.
+    let driver = Drivers::compiled().from_env().await?;
+    let builder = Client::builder(driver).settings(gosd::settings()?);
+    let gosd = builder.register_instance(instance).start().await?;
     println!("registered at {url}");
     axum::serve(listener, app).with_graceful_shutdown(gosd.shutdown_on_signal()).await?;
     Ok(())

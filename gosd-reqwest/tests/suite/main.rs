@@ -3,6 +3,7 @@
 #[cfg(feature = "middleware")]
 mod balance;
 mod cut_off;
+mod examples;
 mod killed;
 mod names;
 mod resending;
