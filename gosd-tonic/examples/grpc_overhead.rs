@@ -1,0 +1,63 @@
+//! What the channel adds to a call on the loopback interface, beside tonic's own in one run.
+//!
+//! ```sh
+//! cargo run --release -p gosd-tonic --example grpc_overhead
+//! ```
+//!
+//! The two take turns, call by call, so that what else the machine does hits both alike.
+#![expect(clippy::print_stdout, reason = "it is there to be read")]
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gosd::{Client, Memory};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Endpoint, Server};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+const CALLS: usize = 20_000;
+const WARM_UP: usize = 1_000;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let (_, health) = tonic_health::server::health_reporter();
+    let server = Server::builder().add_service(health);
+    let server = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    let gosd = Client::builder(Arc::new(Memory::new())).start().await?;
+    gosd.add_local("mail", &url)?;
+    let mut bare = HealthClient::new(Endpoint::from_shared(url)?.connect().await?);
+    let mut by_name = HealthClient::new(gosd_tonic::channel(&gosd, "mail"));
+    let request = || HealthCheckRequest { service: String::new() };
+    let (mut bares, mut by_names) = (Vec::new(), Vec::new());
+    for call in 0..CALLS + WARM_UP {
+        let start = Instant::now();
+        bare.check(request()).await?;
+        let middle = Instant::now();
+        by_name.check(request()).await?;
+        let end = Instant::now();
+        if call >= WARM_UP {
+            bares.push(middle - start);
+            by_names.push(end - middle);
+        }
+    }
+    server.abort();
+    bares.sort_unstable();
+    by_names.sort_unstable();
+    let at = |all: &[Duration], percent: usize| all[all.len() * percent / 100].as_secs_f64() * 1e6;
+    println!("of {CALLS} calls each, in us:");
+    for (name, percent) in [("median", 50), ("p99", 99)] {
+        let (bare, by_name) = (at(&bares, percent), at(&by_names, percent));
+        let added = by_name - bare;
+        let share = 100.0 * added / bare;
+        println!(
+            "{name:6}  bare {bare:7.1}  by name {by_name:7.1}  added {added:5.1} ({share:.1} %)"
+        );
+    }
+    Ok(())
+}
