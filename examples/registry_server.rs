@@ -11,6 +11,8 @@
 //! curl -X DELETE localhost:4673/v1/gosd/instances/mail-1
 //! ```
 //!
+//! <http://127.0.0.1:4673/> is a page that shows what is registered.
+//!
 //! For other hosts, add a token and a certificate: see `gosd_server::Settings`.
 #![expect(clippy::print_stdout, reason = "it says where it serves")]
 

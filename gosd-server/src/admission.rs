@@ -12,6 +12,8 @@ use tracing::debug;
 use crate::auth::{Access, check_local};
 use crate::connections::Status;
 use crate::limits::Kind;
+#[cfg(feature = "page")]
+use crate::page::is_asked_for as is_of_page;
 use crate::peer::Peer;
 use crate::problem::{Problem, Refusal};
 use crate::shared::Shared;
@@ -40,7 +42,7 @@ fn check(shared: &Shared, request: &Request) -> Result<(), Problem> {
     let kind = verdict.as_ref().map_or(Kind::Refused, |kind| *kind);
     shared.clients.request(peer, kind).map_err(|problem| match kind {
         Kind::Refused => problem.closing(),
-        Kind::Served | Kind::Health => problem,
+        Kind::Served | Kind::Open => problem,
     })?;
     if verdict? == Kind::Served
         && let Some(status) = request.extensions().get::<Arc<Status>>()
@@ -53,13 +55,15 @@ fn check(shared: &Shared, request: &Request) -> Result<(), Problem> {
 fn authorize(shared: &Shared, peer: Peer, request: &Request) -> Result<Kind, Problem> {
     let (settings, headers) = (&shared.settings, request.headers());
     if settings.is_local() {
-        return check_local(peer, headers).map(|()| Kind::Served);
+        return check_local(peer, headers, is_of_page(request)).map(|()| Kind::Served);
     }
     if settings.tokens.is_empty() {
         return Ok(Kind::Served);
     }
     let access = match settings.tokens.access(headers) {
-        Err(_) if request.uri().path() == "/health" => return Ok(Kind::Health),
+        Err(_) if request.uri().path() == "/health" || is_of_page(request) => {
+            return Ok(Kind::Open);
+        }
         access => access?,
     };
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
@@ -67,4 +71,10 @@ fn authorize(shared: &Shared, peer: Peer, request: &Request) -> Result<Kind, Pro
         return Err(Problem::refused(Refusal::ReadOnlyToken, "this token may only read"));
     }
     Ok(Kind::Served)
+}
+
+/// There is no page without the feature.
+#[cfg(not(feature = "page"))]
+fn is_of_page(_: &Request) -> bool {
+    false
 }

@@ -9,6 +9,8 @@ use subtle::ConstantTimeEq;
 use crate::peer::Peer;
 use crate::problem::{Problem, Refusal};
 
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a client may do.
@@ -59,7 +61,16 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 /// A page in a browser on this host can be made to send requests here: under a foreign name, which
 /// then stands in `Host`, or from a foreign origin, as browsers say in `Sec-Fetch-Site` or `Origin`.
 /// None reaches a Unix socket, whose clients the permissions of its file have let in.
-pub(crate) fn check_local(peer: Peer, headers: &HeaderMap) -> Result<(), Problem> {
+///
+/// What may be linked to shows nothing to the page that has the link.
+pub(crate) fn check_local(
+    peer: Peer,
+    headers: &HeaderMap,
+    may_be_linked_to: bool,
+) -> Result<(), Problem> {
+    let is_visit = may_be_linked_to
+        && headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate")
+        && headers.get(SEC_FETCH_DEST).is_some_and(|dest| dest == "document");
     let refuse = |detail| Err(Problem::refused(Refusal::NotLocal, detail));
     match peer {
         Peer::Unknown => refuse("no token is configured, and the client's address is not known"),
@@ -69,7 +80,7 @@ pub(crate) fn check_local(peer: Peer, headers: &HeaderMap) -> Result<(), Problem
         Peer::Address(_) if !headers.get(HOST).is_some_and(|host| is_local(host.as_bytes())) => {
             refuse("no token is configured, so Host must be localhost or a loopback address")
         }
-        Peer::Address(_) if is_of_foreign_page(headers) => {
+        Peer::Address(_) if !is_visit && is_of_foreign_page(headers) => {
             refuse("no token is configured, so pages of other origins are not let in")
         }
         Peer::Address(_) | Peer::User(_) => Ok(()),
@@ -134,7 +145,7 @@ mod tests {
     fn without_tokens_only_this_host() {
         let peer = |text: &str| Peer::from(text.parse::<SocketAddr>().unwrap());
         let check = |address: Option<&str>, host: &str| {
-            check_local(address.map_or(Peer::Unknown, peer), &headers(HOST, host)).is_ok()
+            check_local(address.map_or(Peer::Unknown, peer), &headers(HOST, host), false).is_ok()
         };
         for host in ["localhost", "LOCALHOST:80", "127.0.0.1:4673", "127.0.0.2", "[::1]", "[::1]:1"]
         {
@@ -148,8 +159,8 @@ mod tests {
         {
             assert!(!check(Some("[::1]:5000"), host), "{host}");
         }
-        assert!(check_local(peer("[::1]:5"), &HeaderMap::new()).is_err());
-        assert!(check_local(Peer::User(1_000), &HeaderMap::new()).is_ok());
+        assert!(check_local(peer("[::1]:5"), &HeaderMap::new(), false).is_err());
+        assert!(check_local(Peer::User(1_000), &HeaderMap::new(), false).is_ok());
     }
 
     #[test]
@@ -166,7 +177,7 @@ mod tests {
         ] {
             let mut headers = headers(name.clone(), value);
             headers.insert(HOST, "localhost".parse().unwrap());
-            assert_eq!(check_local(local, &headers).is_ok(), is_let_in, "{name}: {value}");
+            assert_eq!(check_local(local, &headers, false).is_ok(), is_let_in, "{name}: {value}");
         }
     }
 }

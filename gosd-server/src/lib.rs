@@ -39,11 +39,21 @@
 //! - Without, clients on the same host, and only if `Host` says that they mean this host, so that no
 //!   web page can send a browser here. [`serve`] refuses to bind anything but loopback then. A
 //!   proxy on the host makes all its clients local ones: behind one, configure a token.
-//! - `/health` needs no token where there are tokens.
+//! - `/health` needs no token where there are tokens, and the page's files need none.
 //!
 //! Several tokens are valid at once: to rotate, add the new one, move the clients, drop the old one.
 //! Tokens and bodies are in no log. What the database says of its failures goes to the log (`debug`),
 //! and only its kind to clients.
+//!
+//! # For operators
+//!
+//! With the feature `page`, `/` is a page that shows what is registered, live, who came and went, and drains
+//! instances with a token that may write. `/metrics` is how the server fares, in the text format of
+//! Prometheus: `gosd_server_requests_total` by route, method and status, `_request_duration_seconds` by route,
+//! `_refusals_total` by reason, `_watchers` and `_connections` with their limits, and for each namespace that
+//! somebody registers in, `_instances`, `_events_total`, `_backend_up`, `_backend_losses_total` and
+//! `_backend_contact_age_seconds`, which grows while its database is out of contact: that is what to be woken
+//! by. `/v1/{namespace}/prometheus` is what there is to scrape, for `http_sd_configs`.
 //!
 //! # What clients can take
 //!
@@ -93,6 +103,8 @@ mod listing;
 mod log;
 mod metrics;
 mod namespaces;
+#[cfg(feature = "page")]
+mod page;
 mod peer;
 mod places;
 mod poll;

@@ -91,8 +91,8 @@ pub(crate) enum Kind {
     Served,
     /// From who is not.
     Refused,
-    /// For the server's health, without a token.
-    Health,
+    /// For what takes no token, without one: the server's health, and the files of the page.
+    Open,
 }
 
 /// Counts what each client does. Clones share the counts.
@@ -198,7 +198,7 @@ impl Counts {
     fn rate(&self, kind: Kind) -> (f64, f64) {
         match kind {
             Kind::Served => (self.limits.requests_per_second.into(), self.limits.burst.into()),
-            Kind::Refused | Kind::Health => WITHOUT_TOKEN,
+            Kind::Refused | Kind::Open => WITHOUT_TOKEN,
         }
     }
 
@@ -253,7 +253,7 @@ mod tests {
         for _ in 0..1_000 {
             assert!(clients.request(one, Kind::Served).is_ok());
         }
-        assert!(clients.request(one, Kind::Health).is_ok());
+        assert!(clients.request(one, Kind::Open).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

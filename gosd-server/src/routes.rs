@@ -84,7 +84,10 @@ impl fmt::Debug for Streams {
 }
 
 pub(crate) fn routes(shared: Arc<Shared>) -> Router {
-    Router::new()
+    let router = Router::new();
+    #[cfg(feature = "page")]
+    let router = crate::page::add(router);
+    router
         .route("/health", get(handlers::health))
         .route("/metrics", get(handlers::metrics))
         .route("/v1/{namespace}/instances", get(handlers::list))

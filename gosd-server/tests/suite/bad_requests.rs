@@ -92,7 +92,10 @@ async fn bodies_that_are_none() {
 async fn paths_queries_and_methods() {
     let (server, _) = memory(Settings::new()).await;
     for (method, path, status) in [
-        (Method::GET, "/", 404),
+        (Method::GET, "/v1", 404),
+        (Method::GET, "/metrics?x=y", 400),
+        (Method::GET, "/v1/other/prometheus", 404),
+        (Method::POST, "/v1/gosd/prometheus", 405),
         (Method::GET, "/v1/other/instances", 404),
         (Method::PUT, "/v1/other/instances/mail-1", 404),
         (Method::GET, "/v1/other/events", 404),

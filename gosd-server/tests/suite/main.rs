@@ -12,6 +12,8 @@ mod load_in_small;
 mod metrics;
 mod mounted;
 mod outages;
+#[cfg(feature = "page")]
+mod page;
 mod prometheus;
 mod restart;
 mod signals;
