@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
+use gosd_testservers::Certificates;
 use rustix::process::Signal;
 
 use crate::support::{LEASE, Place, Process, fixed};
@@ -58,6 +59,25 @@ fn who_has_no_token_is_not_let_in() {
         let ran = place.run(args);
         assert!(ran.code == 2 && ran.err.contains(what), "{args:?}: {ran:?}");
     }
+}
+
+#[test]
+fn with_a_certificate_it_speaks_tls() {
+    let (place, ours, others) = (Place::sqlite(), Certificates::new(), Certificates::new());
+    let (cert, key) = (ours.text("server.pem"), ours.text("server.key"));
+    let server = place.start(&["serve", "127.0.0.1:0", "--cert", &cert, "--key", &key]);
+    let url = server.wait_for("https://");
+    let trusting = |ca: &Certificates| format!("{url}?ca={}", ca.text("ca.pem"));
+    place.out(&["register", "mail", "http://10.0.0.7:25", "-d", &trusting(&ours)]);
+    assert_eq!(place.out(&["get", "mail", "-d", &trusting(&ours)]), "http://10.0.0.7:25\n");
+    assert_eq!(place.out(&["get", "mail"]), "http://10.0.0.7:25\n");
+    for untrusting in [trusting(&others), url.clone(), url.replace("https", "http")] {
+        let ran = place.run(&["ls", "-d", &untrusting]);
+        assert!(ran.code != 0 && ran.out.is_empty(), "{untrusting}: {ran:?}");
+    }
+    let of_another = others.text("server.key");
+    let ran = place.run(&["serve", "127.0.0.1:0", "--cert", &cert, "--key", &of_another]);
+    assert_eq!(ran.code, 2, "{ran:?}");
 }
 
 #[test]
