@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What goes wrong with a backend for a while.
+/// What goes wrong for a while: with the backend, the network, or this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// `kill -9`, and a start with what was kept.
@@ -48,6 +48,8 @@ pub enum Fault {
     Cut,
     /// All connections break, again and again.
     Flap,
+    /// All clients and members are stopped, and go on; the backend is well.
+    Freeze,
 }
 
 impl Fault {
@@ -72,7 +74,7 @@ impl Fault {
     /// Those of a file.
     pub const FILE: [Self; 4] = [Self::Wipe, Self::Rewind, Self::Lock, Self::Fill];
 
-    const NAMES: [(Self, &'static str); 21] = [
+    const NAMES: [(Self, &'static str); 22] = [
         (Self::Kill, "kill"),
         (Self::Pause, "pause"),
         (Self::Wipe, "wipe"),
@@ -94,6 +96,7 @@ impl Fault {
         (Self::Trickle, "trickle"),
         (Self::Cut, "cut"),
         (Self::Flap, "flap"),
+        (Self::Freeze, "freeze"),
     ];
 }
 

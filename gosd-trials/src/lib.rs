@@ -8,6 +8,7 @@ pub mod backend;
 pub mod check;
 mod counted;
 pub mod fault;
+mod freeze;
 pub mod history;
 pub mod member;
 pub mod outcome;

@@ -15,6 +15,7 @@ use crate::backend::{Kind, open};
 use crate::check::Terms;
 use crate::counted::Counted;
 use crate::fault::Fault;
+use crate::freeze::freeze;
 use crate::history::{Event, History, Ids, Recorder, Resources, When};
 use crate::member::{self, End, Home, Member};
 
@@ -145,9 +146,13 @@ impl Plan {
                 sleep(WARM / 4).await;
             }
             recorder.record(Event::FaultBegan);
-            backend.begin(fault).await;
-            sleep(self.lasting).await;
-            backend.end(fault).await;
+            if fault == Fault::Freeze {
+                freeze(self.lasting).await;
+            } else {
+                backend.begin(fault).await;
+                sleep(self.lasting).await;
+                backend.end(fault).await;
+            }
             recorder.record(Event::FaultEnded);
         }
         disturb.send_replace(false);

@@ -4,25 +4,31 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use gosd_trials::outcome::Outcome;
 use gosd_trials::runs::table;
 use gosd_trials::soak::Soak;
+use gosd_trials::trial::Plan;
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_gosd-trials"))
 }
 
-/// Seeds of soaks in which something broke once.
-const BROKEN_ONCE: [u64; 3] = [5000, 5033, 5044];
+/// Trials of soaks in which something broke once: the driver, the faults, how many milliseconds each
+/// lasts, and the seed.
+const BROKEN_ONCE: [[&str; 4]; 3] = [
+    ["sqlite", "rewind,wipe", "2128", "5000"],
+    ["sqlite", "rewind,wipe", "4764", "5033"],
+    ["http-polled", "kill,delay", "3183", "5044"],
+];
 
 /// The same for every change; `gosd-trials soak` takes another each time.
 const FIRST_SEED: u64 = 1;
 
 #[tokio::test]
 async fn what_broke_once_holds() {
-    let trials = BROKEN_ONCE.map(|seed| async move {
-        let mut report = Vec::new();
-        let soak = Soak::run(program(), Duration::ZERO, seed, &mut report).await.unwrap();
-        assert!(soak.held(), "{}", String::from_utf8_lossy(&report));
+    let trials = BROKEN_ONCE.map(|plan| async move {
+        let outcome = Outcome::of(Plan::from_args(plan).unwrap(), program()).await;
+        assert!(outcome.held(), "{plan:?}: {}", outcome.complaints());
     });
     join_all(trials).await;
 }

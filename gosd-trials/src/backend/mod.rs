@@ -73,14 +73,15 @@ impl Kind {
 
     /// The faults that it can have.
     pub fn faults(self) -> Vec<Fault> {
-        match self {
+        let of_backend = match self {
             Self::Sqlite => Fault::FILE.into(),
             Self::Redis => [&Fault::SERVER[..], &Fault::NETWORK, &Fault::REDIS].concat(),
             Self::Etcd => [&Fault::SERVER[..], &Fault::NETWORK, &[Fault::Quota]].concat(),
             Self::Http | Self::Poll => [&Fault::SERVER[..], &Fault::NETWORK].concat(),
             Self::Memcached => [&Fault::FORGETFUL[..], &Fault::NETWORK].concat(),
             Self::Sentinel | Self::Cluster => vec![Fault::Failover],
-        }
+        };
+        [of_backend, vec![Fault::Freeze]].concat()
     }
 
     /// How many faults it can have one after the other: a replica takes over once.

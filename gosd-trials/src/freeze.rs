@@ -1,0 +1,32 @@
+//! Stops all clients and members of a trial at once, as a suspended machine or a paused container does.
+
+use std::fs;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+/// Stops this process and its members (`SIGSTOP`) for a time, and lets them go on (`SIGCONT`).
+///
+/// The servers of the backend go on meanwhile.
+pub(crate) async fn freeze(lasting: Duration) {
+    let own = std::process::id();
+    let processes = members(own).chain([own]).map(|id| id.to_string());
+    let processes = processes.collect::<Vec<_>>().join(" ");
+    // Only a process that is not stopped itself can say when the time is over.
+    let seconds = lasting.as_secs_f64();
+    let script = format!("kill -STOP {processes}; sleep {seconds}; kill -CONT {processes}");
+    let status = Command::new("sh").args(["-c", &script]).status().await;
+    assert!(status.expect("there is a shell").success(), "a process has gone: {script}");
+}
+
+/// The processes of members that this process has started.
+fn members(own: u32) -> impl Iterator<Item = u32> {
+    let all = fs::read_dir("/proc").expect("this is Linux").flatten();
+    all.filter_map(move |entry| {
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        let status = fs::read_to_string(entry.path().join("status")).ok()?;
+        let command = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let is_child = status.lines().any(|line| line == format!("PPid:\t{own}"));
+        (is_child && command.split('\0').nth(1) == Some("member")).then_some(id)
+    })
+}
