@@ -36,7 +36,7 @@ pub async fn call<T, F: Future<Output = Result<T>>>(
     let caught = AssertUnwindSafe(called).catch_unwind();
     let result = match timeout(bound, caught).await {
         Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(panicked()),
+        Ok(Err(_)) => Err(Error::panicked()),
         Err(_) => Err(Error::new(ErrorKind::Timeout, format!("no answer within {bound:?}"))),
     };
     result.map_err(|error| error.at(driver.name(), operation))
@@ -100,7 +100,7 @@ impl<'a> Follow<'a> {
             Err(_) => None,
         };
         // One that panicked at once is opened again after a pause.
-        let failure = stream.is_none().then(panicked);
+        let failure = stream.is_none().then(Error::panicked);
         Some(Self {
             name,
             open,
@@ -117,6 +117,14 @@ impl<'a> Follow<'a> {
     /// Whether events come, as far as known.
     pub fn is_up(&self) -> bool {
         self.up_since.is_some()
+    }
+
+    /// Whether a failure came right behind the events that [`next`](Follow::next) returned last.
+    ///
+    /// A driver of several databases tells in this way that one of them is heard and another is not: its
+    /// events count, and are no proof of contact.
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// Waits for what comes next. Cancel-safe.
@@ -195,18 +203,14 @@ impl fmt::Debug for Follow<'_> {
 }
 
 fn opened<'a>(open: &Open<'a>) -> Result<Option<BoxStream<'a, Result<Event>>>> {
-    catch_unwind(AssertUnwindSafe(open)).map_err(|_| panicked())
+    catch_unwind(AssertUnwindSafe(open)).map_err(|_| Error::panicked())
 }
 
 /// The next item; an error if the stream panicked, which must not be polled again.
 async fn polled(stream: &mut BoxStream<'_, Result<Event>>) -> Result<Option<Result<Event>>> {
-    AssertUnwindSafe(stream.next()).catch_unwind().await.map_err(|_| panicked())
+    AssertUnwindSafe(stream.next()).catch_unwind().await.map_err(|_| Error::panicked())
 }
 
 fn ended() -> Error {
     Error::new(ErrorKind::Unavailable, "the watch ended")
-}
-
-fn panicked() -> Error {
-    Error::new(ErrorKind::Unavailable, "the driver panicked, which is a bug in it; see its output")
 }

@@ -47,7 +47,7 @@
 //! # For maintainers
 //!
 //! ```text
-//!   contract/   Driver, Instance, Event, Error, DriverUrl, limits, Memory; imports nothing of the rest
+//!   contract/   Driver, Instance, Event, Error, DriverUrl, limits, Memory, Both; imports nothing of the rest
 //!      |
 //!   follow      calls a driver, and follows its watch: bounded, retried, unharmed by a panic
 //!      |
@@ -95,8 +95,8 @@ pub use futures_util::future::BoxFuture;
 pub use futures_util::stream::BoxStream;
 
 pub use contract::{
-    Driver, DriverUrl, Error, ErrorKind, Event, Instance, InstanceId, Memory, Result, TlsFiles,
-    limits,
+    Both, Driver, DriverUrl, Error, ErrorKind, Event, Instance, InstanceId, Memory, Result,
+    TlsFiles, limits,
 };
 
 #[cfg(feature = "client")]

@@ -153,7 +153,8 @@ impl State {
         follow::call(driver, operation, self.settings.timeout, make)
     }
 
-    pub(crate) fn apply(&self, events: Vec<Event>) {
+    /// Applies what a watch yielded; in part, if a failure follows that says that this is not all.
+    pub(crate) fn apply(&self, events: Vec<Event>, is_in_part: bool) {
         for event in &events {
             let driver = self.driver_name();
             match event {
@@ -161,7 +162,10 @@ impl State {
                 event => debug!(driver, ?event, "watch"),
             }
         }
-        self.step_if_open(|registry, now| ((), registry.apply(events, now)));
+        self.step_if_open(|registry, now| match is_in_part {
+            true => ((), registry.apply_in_part(events, now)),
+            false => ((), registry.apply(events, now)),
+        });
     }
 
     pub(crate) fn begin_read(&self) {

@@ -113,6 +113,12 @@ impl Error {
     pub(crate) fn config(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Config, message)
     }
+
+    /// What a panic in a driver is taken for, so that the call is made again.
+    pub(crate) fn panicked() -> Self {
+        let message = "the driver panicked, which is a bug in it; see its output";
+        Self::new(ErrorKind::Unavailable, message)
+    }
 }
 
 /// What the engine alone asks of an error.

@@ -9,6 +9,7 @@
 //! not break with it. `scripts/test` checks that. The few items that carry `cfg(feature = "client")`
 //! need the private fields of a type of this folder, and only the engine calls them.
 
+mod both;
 mod driver;
 mod driver_url;
 mod error;
@@ -17,6 +18,7 @@ mod instance;
 pub mod limits;
 mod memory;
 
+pub use both::Both;
 pub use driver::{Driver, Event};
 pub use driver_url::{DriverUrl, TlsFiles};
 pub use error::{Error, ErrorKind, Result};

@@ -96,6 +96,14 @@ impl Contact {
         self.proven_at = Some(now);
     }
 
+    /// Notes that a part of the backend was heard, and another is not.
+    pub(super) fn hear_in_part(&mut self, now: Instant) {
+        if let State::Never { seeded, .. } = &mut self.state {
+            seeded.get_or_insert(now);
+        }
+        self.interrupt();
+    }
+
     /// Notes that the backend is not heard any more.
     pub(super) fn lose(&mut self, error: Error, now: Instant) {
         self.state = match self.state {

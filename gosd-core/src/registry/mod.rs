@@ -82,6 +82,21 @@ impl Registry {
     pub(crate) fn apply(&mut self, events: Vec<Event>, now: Instant) -> Effects {
         let mut own_gone = false;
         for event in events {
+            self.contact.hear(Proof::Item, now);
+            if let Event::Reset(_) = event {
+                self.contact.begin_anew(now);
+            }
+            own_gone |= self.step(event, now);
+        }
+        self.publish(own_gone)
+    }
+
+    /// Applies what a watch yielded right before it failed, as one of two databases does while the
+    /// other is away: what it says counts, and is no proof of contact.
+    pub(crate) fn apply_in_part(&mut self, events: Vec<Event>, now: Instant) -> Effects {
+        let mut own_gone = false;
+        self.contact.hear_in_part(now);
+        for event in events {
             own_gone |= self.step(event, now);
         }
         self.publish(own_gone)
@@ -89,13 +104,11 @@ impl Registry {
 
     /// Returns whether the own registration is gone by the event.
     fn step(&mut self, event: Event, now: Instant) -> bool {
-        self.contact.hear(Proof::Item, now);
         match event {
             Event::Reset(all) => {
                 if let Some(reading) = &mut self.reading {
                     reading.supersede();
                 }
-                self.contact.begin_anew(now);
                 let own = self.own.clone();
                 let told_at = self.contact.good_time();
                 self.replace(all, &HashSet::new(), own.as_ref(), told_at, now)

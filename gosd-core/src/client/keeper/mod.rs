@@ -50,8 +50,11 @@ pub(super) async fn run(
                 // A freeze has to be noticed before the events that arrived during it are applied.
                 look_up(&state, &mut awake, &mut reader);
                 match followed {
+                    Followed::Events(events) if follow.as_ref().is_some_and(Follow::has_failed) => {
+                        state.apply(events, true);
+                    }
                     Followed::Events(events) => {
-                        state.apply(events);
+                        state.apply(events, false);
                         reader.watch_is_up();
                         starting.succeeded();
                     }

@@ -1,0 +1,64 @@
+//! One side of a watch over two: its stream, opened again when it ends, and how it stands.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+
+use super::polled;
+use crate::contract::{Driver, Error, ErrorKind, Event, Result};
+
+pub(super) struct Side<'a> {
+    driver: &'a dyn Driver,
+    refresh_interval: Duration,
+    /// `None` before it is first polled, and after it ended, until it is opened again.
+    stream: Option<BoxStream<'a, Result<Event>>>,
+    pub(super) standing: Standing,
+}
+
+/// Whether a side is heard.
+pub(super) enum Standing {
+    Unheard,
+    Up,
+    Lost(Error),
+}
+
+impl<'a> Side<'a> {
+    pub(super) fn new(driver: &'a dyn Driver, refresh_interval: Duration) -> Self {
+        Self { driver, refresh_interval, stream: None, standing: Standing::Unheard }
+    }
+
+    pub(super) fn is_unheard(&self) -> bool {
+        matches!(self.standing, Standing::Unheard)
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.standing, Standing::Up)
+    }
+
+    /// Notes a loss of contact.
+    pub(super) fn lose(&mut self, error: Error) {
+        self.standing = Standing::Lost(error.at(self.driver.name(), "watch"));
+    }
+
+    /// The next item. A stream that ends or panics is an error, and opened again at the next poll.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Event>> {
+        // One that panics says nothing of the other side, which goes on.
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let (driver, interval) = (self.driver, self.refresh_interval);
+            let open = || driver.watch().unwrap_or_else(|| polled::watch(driver, interval));
+            self.stream.get_or_insert_with(open).as_mut().poll_next(context)
+        }));
+        let ended = match polled {
+            Ok(polled) => match ready!(polled) {
+                Some(item) => return Poll::Ready(item),
+                None => Error::new(ErrorKind::Unavailable, "the watch ended"),
+            },
+            Err(_) => Error::panicked(),
+        };
+        // Its destructor is the driver's code, too.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.stream = None));
+        Poll::Ready(Err(ended))
+    }
+}

@@ -1,0 +1,114 @@
+//! Who is registered on which of two sides, and what is to be said when that changes.
+
+use std::collections::BTreeMap;
+
+use crate::contract::{Event, Instance, InstanceId};
+
+/// Everybody whom at least one side has.
+#[derive(Default)]
+pub(super) struct Table {
+    rows: BTreeMap<InstanceId, [Cell; 2]>,
+}
+
+/// What one side has said of an instance.
+#[derive(Clone, Default)]
+enum Cell {
+    /// Nothing yet.
+    #[default]
+    Unheard,
+    Here(Instance),
+    /// A goodbye, or somebody's deliberate deletion.
+    Left,
+    /// It is not there any more, for whatever reason.
+    Vanished,
+}
+
+impl Cell {
+    fn instance(&self) -> Option<&Instance> {
+        match self {
+            Self::Here(instance) => Some(instance),
+            _ => None,
+        }
+    }
+}
+
+/// The record that counts: the primary's, if it has one.
+fn chosen(row: &[Cell; 2]) -> Option<&Instance> {
+    row.iter().find_map(Cell::instance)
+}
+
+impl Table {
+    /// Everybody, once each.
+    pub(super) fn union(&self) -> Vec<Instance> {
+        self.rows.values().filter_map(chosen).cloned().collect()
+    }
+
+    /// Notes an instance of one side; returns what is to be shown of it.
+    pub(super) fn put(&mut self, side: usize, instance: Instance) -> Option<Event> {
+        let row = self.rows.entry(instance.id().clone()).or_default();
+        row[side] = Cell::Here(instance);
+        chosen(row).cloned().map(Event::Put)
+    }
+
+    /// Notes that an instance left one side; returns what that is to everybody, if it is anything.
+    pub(super) fn leave(&mut self, side: usize, id: InstanceId) -> Option<Event> {
+        self.lose(side, id, Cell::Left)
+    }
+
+    /// Notes that an instance expired on one side, as `leave` does for a goodbye.
+    pub(super) fn expire(&mut self, side: usize, id: InstanceId) -> Option<Event> {
+        self.lose(side, id, Cell::Vanished)
+    }
+
+    fn lose(&mut self, side: usize, id: InstanceId, now: Cell) -> Option<Event> {
+        let Some(row) = self.rows.get_mut(&id) else {
+            return Some(gone(id, &now, &Cell::Unheard));
+        };
+        let before = chosen(row).cloned();
+        row[side] = now;
+        match chosen(row) {
+            // The record that counts from now on may be another one.
+            Some(rest) => (before.as_ref() != Some(rest)).then(|| Event::Put(rest.clone())),
+            None => {
+                let event = gone(id.clone(), &row[side], &row[1 - side]);
+                self.rows.remove(&id);
+                Some(event)
+            }
+        }
+    }
+
+    /// Takes over all that one side has. What that side lacks, and the other one, too, is gone.
+    pub(super) fn reset(&mut self, side: usize, all: Vec<Instance>) {
+        let mut before = std::mem::take(&mut self.rows);
+        for instance in all {
+            let mut row = before.remove(instance.id()).unwrap_or_default();
+            let id = instance.id().clone();
+            row[side] = Cell::Here(instance);
+            self.rows.insert(id, row);
+        }
+        for (id, mut row) in before {
+            if row[side].instance().is_some() {
+                row[side] = Cell::Vanished;
+            }
+            if chosen(&row).is_some() {
+                self.rows.insert(id, row);
+            }
+        }
+    }
+}
+
+/// How an instance went that neither side has any more: as a goodbye only if nothing else was heard,
+/// because a side that merely lacks it may have lost it.
+fn gone(id: InstanceId, now: &Cell, other: &Cell) -> Event {
+    match (now, other) {
+        (Cell::Left, Cell::Left | Cell::Unheard) => Event::Remove(id),
+        _ => Event::Expire(id),
+    }
+}
+
+/// What two lists have together, once each; where they differ, the first counts.
+pub(super) fn union_of(primary: Vec<Instance>, also: Vec<Instance>) -> Vec<Instance> {
+    let all = also.into_iter().chain(primary);
+    let by_id: BTreeMap<_, _> = all.map(|instance| (instance.id().clone(), instance)).collect();
+    by_id.into_values().collect()
+}

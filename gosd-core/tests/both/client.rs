@@ -1,0 +1,148 @@
+//! What a client makes of two databases, of which one is away.
+
+use std::sync::Arc;
+
+use gosd_core::{Client, Driver, ErrorKind, Registration, Settings, View};
+use gosd_testkit::{Fault, Operation};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::{DOWN, LEASE, LONG, SECOND, both, mail, places};
+
+fn is_fresh(client: &Client) -> bool {
+    matches!(client.status().view, View::Fresh)
+}
+
+/// Waits until the client sees so many instances of the service.
+async fn until_seen(client: &Client, count: usize) {
+    while client.instances("mail").len() != count {
+        sleep(SECOND / 10).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_starts_while_one_is_away_and_is_found_in_the_other() {
+    for fault in [DOWN, Fault::Hang] {
+        let (away, up) = places();
+        let there = mail("mail-1");
+        up.put(&there).await;
+        away.link.on_all(fault);
+        let builder = Client::builder(Arc::new(both(&away, &up)));
+        let client = builder.register("orders", "http://10.0.0.9:80").start().await.unwrap();
+        let begun = Instant::now();
+        assert_eq!(client.next("mail").await.unwrap().id(), there.id());
+        assert!(begun.elapsed() < 10 * SECOND);
+        let listed = up.memory.list().await.unwrap();
+        assert!(listed.iter().any(|it| it.service() == "orders"), "{fault:?}");
+        assert!(matches!(client.status().registration, Registration::Standalone { .. }));
+        // It may be there, and nobody has said that it is not.
+        let error = client.next("user").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        away.link.clear_all();
+        while !matches!(client.status().registration, Registration::Registered) {
+            sleep(SECOND / 10).await;
+        }
+        assert_eq!(away.memory.list().await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_typo_in_either_is_an_error_of_the_start() {
+    for denied_is_first in [true, false] {
+        let (denied, up) = places();
+        denied.link.on_all(Fault::Fail(ErrorKind::Denied));
+        let two = if denied_is_first { both(&denied, &up) } else { both(&up, &denied) };
+        let error = Client::builder(Arc::new(two)).start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_one_is_away_no_lease_in_the_other_ends() {
+    for fault in [DOWN, Fault::Hang] {
+        let (away, up) = places();
+        let builder = Client::builder(Arc::new(both(&up, &away)));
+        let client = builder.register("mail", "http://10.0.0.7:25").start().await.unwrap();
+        away.link.on_all(fault);
+        let end = Instant::now() + 10 * LEASE;
+        while Instant::now() < end {
+            assert_eq!(up.memory.list().await.unwrap().len(), 1, "{fault:?}");
+            sleep(SECOND / 2).await;
+        }
+        drop(client);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_one_is_away_the_view_is_stale_and_the_others_changes_count() {
+    let (away, up) = places();
+    let [first, late] = ["mail-1", "mail-2"].map(mail);
+    for place in [&away, &up] {
+        place.put(&first).await;
+    }
+    let client = Client::builder(Arc::new(both(&away, &up))).start().await.unwrap();
+    until_seen(&client, 1).await;
+    assert!(is_fresh(&client));
+    away.link.on_all(DOWN);
+    sleep(LEASE).await;
+    let View::Stale { since, .. } = client.status().view else { panic!("it is not all") };
+    // However often the other one is heard, contact with both was last before.
+    let mut statuses = client.status_changes();
+    for n in 0..20 {
+        up.put(&mail(&format!("mail-1{n}"))).await;
+        until_seen(&client, 2 + n).await;
+        assert!(matches!(client.status().view, View::Stale { since: now, .. } if now == since));
+    }
+    use futures_util::{FutureExt, StreamExt};
+    while let Some(Some(status)) = statuses.next().now_or_never() {
+        assert!(matches!(status.view, View::Stale { .. }), "it was never fresh in between");
+    }
+    up.put(&late).await;
+    until_seen(&client, 22).await;
+    up.memory.deregister(late.id()).await.unwrap();
+    until_seen(&client, 21).await;
+    away.link.clear_all();
+    while !is_fresh(&client) {
+        sleep(SECOND / 10).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_one_is_away_an_expiry_in_the_other_is_not_believed() {
+    let (away, up) = places();
+    let client = Client::builder(Arc::new(both(&up, &away))).start().await.unwrap();
+    let [walks, dies] = ["mail-1", "mail-2"].map(mail);
+    for it in [&walks, &dies] {
+        up.memory.register(it, LEASE).await.unwrap();
+    }
+    until_seen(&client, 2).await;
+    sleep(LEASE * 2 / 3).await;
+    away.link.on_all(DOWN);
+    // It lives on in the other one, where nobody sees it at present.
+    away.put(&walks).await;
+    sleep(4 * LEASE).await;
+    assert_eq!(client.instances("mail").len(), 2);
+    away.link.clear_all();
+    until_seen(&client, 1).await;
+    assert_eq!(client.instances("mail")[0].id(), walks.id());
+    assert!(is_fresh(&client));
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_one_that_is_gone_takes_no_longer_than_a_call_may() {
+    let (away, up) = places();
+    let settings = Settings::default();
+    let builder = Client::builder(Arc::new(both(&away, &up))).settings(settings);
+    let client = builder.register("mail", "http://10.0.0.7:25").start().await.unwrap();
+    away.link.on_all(Fault::Hang);
+    let begun = Instant::now();
+    let error = timeout(LONG, client.shutdown()).await.expect("it ends").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    // What is under way has its own bound before that.
+    assert!(begun.elapsed() <= 2 * settings_timeout(), "{:?}", begun.elapsed());
+    assert_eq!(up.memory.list().await.unwrap(), [], "the other one was told");
+    assert_eq!(up.link.under_way(Operation::Register), 0);
+}
+
+fn settings_timeout() -> std::time::Duration {
+    Settings::default().timeout
+}
