@@ -237,13 +237,17 @@ impl State {
         self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in a change that the watch tells of.
-    fn hear(&self, driver: &str, event: Event) {
+    /// Takes in a change that the watch tells of; in part, if it is not all there is to hear, and no
+    /// proof of contact.
+    fn hear(&self, driver: &str, event: Event, is_in_part: bool) {
         let mut log = self.log();
         self.places().give_back(&event);
         let has_changed = log.apply(event);
         drop(log);
-        if self.turn_to(Contact::Made, has_changed) == Contact::Lost {
+        if is_in_part {
+            let contact = *self.contact.borrow();
+            self.turn_to(contact, has_changed);
+        } else if self.turn_to(Contact::Made, has_changed) == Contact::Lost {
             info!(driver, "the backend is back");
         }
     }
@@ -286,7 +290,9 @@ async fn watch_backend(driver: Arc<dyn Driver>, state: Arc<State>) {
     loop {
         match follow.next().await {
             Followed::Events(events) => {
-                events.into_iter().for_each(|event| state.hear(driver.name(), event));
+                let is_in_part = follow.has_failed();
+                let hear = |event| state.hear(driver.name(), event, is_in_part);
+                events.into_iter().for_each(hear);
             }
             Followed::Lost(error) => state.lose(driver.name(), &error),
         }
