@@ -63,7 +63,8 @@ fn decide(
             "{bound} is no address of a listener: bind it first, and give what `local_addr` says"
         )));
     }
-    let database = env::driver_url(lookup, default)?.and_then(|(_, url)| database(&url));
+    // Of two, the first that is on a host: whoever shares the registry reaches that.
+    let database = env::databases(lookup, default)?.iter().find_map(|(_, url)| database(url));
     // Without a host of its own the database is a file or a socket, and everybody is here.
     let seen_from_there = || match &database {
         None if bound.is_ipv4() => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),

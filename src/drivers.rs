@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use gosd_core::limits::is_scheme;
-use gosd_core::{BoxFuture, Client, ClientBuilder, Driver, Error, ErrorKind, Result};
+use gosd_core::{Both, BoxFuture, Client, ClientBuilder, Driver, Error, ErrorKind, Result};
 
 use crate::identity::{Identified, identity};
 #[cfg(any(feature = "redis", feature = "etcd", feature = "http"))]
@@ -115,14 +115,14 @@ impl Drivers {
     /// [`ErrorKind::Config`] if the scheme is not in the table (the message lists what is, and names
     /// the feature that would add it), or the driver refuses the URL.
     pub async fn open(&self, url: &str) -> Result<Arc<dyn Driver>> {
-        self.open_for(None, url).await
+        Ok(Arc::new(self.open_for(None, url).await?))
     }
 
     /// Opens the driver that the environment chooses.
     ///
     /// That is the one of `gosdDriver`; or else `redis`, if one of `gosdRedisAddr`, `gosdRedisDB` and
-    /// `gosdRedisPassword` is set; or else `sqlite`, if it is in the table. `gosdNamespace` counts
-    /// unless the URL has a `namespace` of its own.
+    /// `gosdRedisPassword` is set; or else `sqlite`, if it is in the table. With `gosdDriverAlso` it is
+    /// [`Both`] that one and the other. `gosdNamespace` counts unless a URL has a `namespace` of its own.
     ///
     /// # Errors
     ///
@@ -139,7 +139,7 @@ impl Drivers {
     /// As for [`gosd::start`](crate::start).
     pub async fn start(&self, service: &str, url: &str) -> Result<Client> {
         let client = self.builder().await?;
-        if let Some((_, database)) = env::driver_url(&env::process, self.default_scheme())? {
+        for (_, database) in env::databases(&env::process, self.default_scheme())? {
             advertise::check(url, &env::process, &database)?;
         }
         let client = client.register(service, url).handle_signals(true);
@@ -167,18 +167,40 @@ impl Drivers {
     }
 
     pub(crate) async fn choose(&self, lookup: env::Lookup<'_>) -> Result<Arc<dyn Driver>> {
-        match env::driver_url(lookup, self.default_scheme())? {
-            Some((variable, url)) => self.open_for(Some(variable), &url).await,
-            None => Err(config(format!(
+        let (primary, also) = self.databases(lookup).await?;
+        let Some(also) = also else { return Ok(primary) };
+        let interval = env::settings(lookup)?.refresh_interval;
+        Ok(Arc::new(Both::new(primary, also).refresh_interval(interval)))
+    }
+
+    /// Opens the database that is chosen, and the one beside it if there is one.
+    pub(crate) async fn databases(
+        &self,
+        lookup: env::Lookup<'_>,
+    ) -> Result<(Arc<dyn Driver>, Option<Arc<dyn Driver>>)> {
+        let chosen = env::databases(lookup, self.default_scheme())?;
+        let Some((variable, url)) = chosen.first().filter(|(variable, _)| *variable != env::ALSO)
+        else {
+            return Err(config(format!(
                 "no driver is chosen: set {} to a driver's URL; {}",
                 env::DRIVER,
                 self.offer()
-            ))),
+            )));
+        };
+        let mut primary = self.open_for(Some(variable), url).await?;
+        let Some((beside, url)) = chosen.get(1) else { return Ok((Arc::new(primary), None)) };
+        let mut also = self.open_for(Some(beside), url).await?;
+        if primary.identity() == also.identity() {
+            return Err(config(format!("{variable} and {beside} are the same database")));
         }
+        for (driver, variable) in [(&mut primary, variable), (&mut also, beside)] {
+            driver.name = Some(format!("{} ({variable})", driver.driver.name()));
+        }
+        Ok((Arc::new(primary), Some(Arc::new(also))))
     }
 
     /// Opens a URL that the caller gave, or that is owed to a variable.
-    async fn open_for(&self, variable: Option<&str>, url: &str) -> Result<Arc<dyn Driver>> {
+    async fn open_for(&self, variable: Option<&str>, url: &str) -> Result<Identified> {
         if let Some(bad) = self.openers.keys().find(|scheme| !is_scheme(scheme)) {
             return Err(config(format!("Drivers::with was given {bad:?}, which is not a scheme")));
         }
@@ -209,7 +231,7 @@ impl Drivers {
         let operation = variable.map_or_else(|| "open".into(), |name| format!("open {name}"));
         let driver = open(url).await.map_err(|error| error.at(&scheme, &operation))?;
         let is_compiled_in = FEATURES.iter().any(|(_, schemes)| schemes.contains(&scheme.as_str()));
-        Ok(Arc::new(Identified { driver, identity: identity(url, is_compiled_in) }))
+        Ok(Identified { driver, identity: identity(url, is_compiled_in), name: None })
     }
 
     /// What there is to choose from.
@@ -236,156 +258,4 @@ impl fmt::Debug for Drivers {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::ffi::OsString;
-    use std::sync::Mutex;
-
-    use gosd_core::Memory;
-
-    use super::*;
-
-    /// A table without any driver.
-    fn none() -> Drivers {
-        Drivers { openers: BTreeMap::new() }
-    }
-
-    /// An opener that notes the URLs it gets.
-    fn noting(
-        urls: &Arc<Mutex<Vec<String>>>,
-    ) -> impl for<'a> Fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>> + Send + Sync + 'static
-    {
-        let urls = Arc::clone(urls);
-        move |url| {
-            urls.lock().unwrap().push(url.to_owned());
-            Box::pin(async { Ok(Arc::new(Memory::new()) as Arc<dyn Driver>) })
-        }
-    }
-
-    fn refusing(_: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
-        Box::pin(async { Err(config("no such place")) })
-    }
-
-    fn error(result: Result<Arc<dyn Driver>>) -> Error {
-        let error = result.err().expect("it must be refused");
-        assert_eq!(error.kind(), ErrorKind::Config);
-        error
-    }
-
-    async fn choose(drivers: &Drivers, env: &[(&str, &str)]) -> Result<Arc<dyn Driver>> {
-        let env: BTreeMap<String, OsString> =
-            env.iter().map(|&(name, value)| (name.into(), value.into())).collect();
-        drivers.choose(&|name: &str| env.get(name).cloned()).await
-    }
-
-    #[tokio::test]
-    async fn a_driver_gets_the_url_as_it_was_given() {
-        let urls = Arc::default();
-        let drivers = none().with("Mine+x", noting(&urls));
-        for url in ["mine+x", "MINE+X:any thing|at all", "mine+x://u:p@h/?a#b"] {
-            drivers.open(url).await.unwrap();
-            choose(&drivers, &[("gosdDriver", url)]).await.unwrap();
-            assert_eq!(std::mem::take(&mut *urls.lock().unwrap()), [url, url]);
-        }
-    }
-
-    #[tokio::test]
-    async fn the_driver_given_last_wins() {
-        let urls = Arc::default();
-        let drivers = Drivers::compiled().with("sqlite", refusing).with("SQLite", noting(&urls));
-        drivers.open("sqlite:x").await.unwrap();
-        assert_eq!(*urls.lock().unwrap(), ["sqlite:x"]);
-    }
-
-    #[tokio::test]
-    async fn the_environment_chooses() {
-        let (redis, sqlite) = (Arc::default(), Arc::default());
-        let drivers = none().with("redis", noting(&redis)).with("sqlite", noting(&sqlite));
-        choose(&drivers, &[]).await.unwrap();
-        choose(&drivers, &[("gosdDriver", ""), ("gosdNamespace", "n")]).await.unwrap();
-        choose(&drivers, &[("gosdDriver", ""), ("gosdRedisPassword", "a@b")]).await.unwrap();
-        choose(&drivers, &[("gosdDriver", "redis"), ("gosdNamespace", "n")]).await.unwrap();
-        assert_eq!(*sqlite.lock().unwrap(), ["sqlite", "sqlite:?namespace=n"]);
-        assert_eq!(
-            *redis.lock().unwrap(),
-            ["redis://:a%40b@localhost:6379/0", "redis:?namespace=n"]
-        );
-    }
-
-    #[tokio::test]
-    async fn an_unknown_scheme_is_told_what_there_is() {
-        let drivers = none().with("b", refusing).with("a", refusing);
-        let text = error(drivers.open("postgres://u:sesame@h").await).to_string();
-        assert_eq!(text, r#"the URL asks for "postgres", which is unknown; compiled in are: a, b"#);
-        let text = error(choose(&drivers, &[("gosdDriver", "nats")]).await).to_string();
-        assert_eq!(text, r#"gosdDriver asks for "nats", which is unknown; compiled in are: a, b"#);
-    }
-
-    #[tokio::test]
-    async fn a_known_scheme_is_told_its_feature() {
-        for (feature, schemes) in FEATURES {
-            for scheme in *schemes {
-                let text = error(none().open(&format!("{scheme}:x")).await).to_string();
-                assert!(text.contains(&format!("enable the feature {feature:?}")), "{text}");
-            }
-        }
-        let text = error(choose(&none(), &[("gosdRedisDB", "1")]).await).to_string();
-        assert!(text.starts_with(r#"gosdRedisDB asks for "redis", which is not"#), "{text}");
-    }
-
-    #[tokio::test]
-    async fn a_scheme_of_other_libraries_is_told_what_to_write() {
-        for (schemes, advice) in MISTAKEN {
-            for scheme in *schemes {
-                let error = error(none().open(&format!("{scheme}://:sesame@h/x")).await);
-                let text = error.to_string();
-                assert!(text.contains(advice) && !text.contains("sesame"), "{text}");
-                let known = FEATURES.iter().any(|(_, all)| all.contains(scheme));
-                assert!(!known, "{scheme} would never be looked up");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn with_nothing_chosen_it_is_told_how() {
-        let text = error(choose(&none(), &[]).await).to_string();
-        assert!(text.contains("set gosdDriver") && text.contains("(sqlite, redis"), "{text}");
-        let text = error(choose(&none().with("mine", refusing), &[]).await).to_string();
-        assert!(text.contains("set gosdDriver") && text.contains("are: mine"), "{text}");
-    }
-
-    #[tokio::test]
-    async fn a_refused_url_is_told_with_its_driver_and_variable() {
-        let drivers = none().with("mine", refusing);
-        let refused = error(drivers.open("mine:x").await);
-        assert_eq!(refused.to_string(), "mine: open: no such place");
-        let refused = error(choose(&drivers, &[("gosdDriver", "mine:x")]).await);
-        assert_eq!(refused.to_string(), "mine: open gosdDriver: no such place");
-    }
-
-    #[tokio::test]
-    async fn what_has_no_scheme_is_refused_without_its_secrets() {
-        let drivers = none().with("mine", refusing);
-        for url in [
-            "",
-            " ",
-            "1a://h",
-            "/var/x.db",
-            "//u:sesame@h",
-            ":sesame@h",
-            "u@sesame:1",
-            "a b:sesame",
-        ] {
-            let text = error(drivers.open(url).await).to_string();
-            assert!(text.starts_with("the URL begins with ") && !text.contains("sesame"), "{text}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_scheme_that_no_url_has_fails_every_use() {
-        for scheme in ["", "my driver", "mine:", "mine://", "1a"] {
-            let drivers = none().with(scheme, refusing).with("b", noting(&Arc::default()));
-            let text = error(drivers.open("b").await).to_string();
-            assert!(text.contains(&format!("{scheme:?}, which is not a scheme")), "{text}");
-        }
-    }
-}
+mod tests;

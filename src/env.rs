@@ -1,13 +1,17 @@
 //! The environment. Nothing else in gosd reads it, and here only [`process`] does.
 
+mod database;
+
 use std::ffi::OsString;
 use std::time::Duration;
 
 use gosd_core::limits::{self, shown};
 use gosd_core::{Error, ErrorKind, Result, Settings};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+pub(crate) use self::database::databases;
 
 pub(crate) const DRIVER: &str = "gosdDriver";
+pub(crate) const ALSO: &str = "gosdDriverAlso";
 pub(crate) const NAMESPACE: &str = "gosdNamespace";
 const SNAPSHOT_PATH: &str = "gosdSnapshotPath";
 const ADVERTISE: &str = "gosdAdvertise";
@@ -64,8 +68,8 @@ const NUMBERS: [Number; 9] = numbers! {
 };
 
 /// The variables that are not numbers.
-const OTHERS: [&str; 7] =
-    [DRIVER, NAMESPACE, SNAPSHOT_PATH, ADVERTISE, REDIS_ADDR, REDIS_DB, REDIS_PASSWORD];
+const OTHERS: [&str; 8] =
+    [DRIVER, ALSO, NAMESPACE, SNAPSHOT_PATH, ADVERTISE, REDIS_ADDR, REDIS_DB, REDIS_PASSWORD];
 
 /// Every variable that gosd reads.
 pub(crate) fn known() -> impl Iterator<Item = &'static str> + Clone {
@@ -98,49 +102,6 @@ pub(crate) fn settings(lookup: Lookup<'_>) -> Result<Settings> {
     Ok(settings)
 }
 
-/// The driver URL that the environment asks for, and the variable that is to blame for it.
-pub(crate) fn driver_url(
-    lookup: Lookup<'_>,
-    default: Option<&str>,
-) -> Result<Option<(&'static str, String)>> {
-    let driver = text(lookup, DRIVER, "a driver's URL, such as sqlite:gosd.db")?;
-    let chosen = match driver.filter(|url| !url.is_empty()) {
-        Some(url) if !url.eq_ignore_ascii_case("redis") => Some((DRIVER, url)),
-        bare => redis_url(lookup)?.or(bare.map(|scheme| (DRIVER, scheme))),
-    };
-    let namespace = namespace(lookup)?;
-    let chosen = chosen.or_else(|| Some((DRIVER, default?.to_owned())));
-    Ok(chosen.map(|(variable, url)| (variable, with_namespace(url, namespace.as_deref()))))
-}
-
-/// The URL that the variables of the Go library amount to, and the first of them that is set.
-fn redis_url(lookup: Lookup<'_>) -> Result<Option<(&'static str, String)>> {
-    let expected = "host[:port], such as localhost:6379";
-    let addr = text(lookup, REDIS_ADDR, expected)?;
-    if let Some(addr) = addr.as_deref().filter(|addr| !is_address(addr)) {
-        return Err(bad(REDIS_ADDR, &shown(addr), expected));
-    }
-    let expected = "the number of a database, such as 0";
-    let db = text(lookup, REDIS_DB, expected)?;
-    if let Some(db) = db.as_deref().filter(|db| number(db).is_none()) {
-        return Err(bad(REDIS_DB, &shown(db), expected));
-    }
-    let password = text(lookup, REDIS_PASSWORD, "text")?.filter(|password| !password.is_empty());
-
-    let variable = match (&addr, &db, &password) {
-        (Some(_), _, _) => REDIS_ADDR,
-        (_, Some(_), _) => REDIS_DB,
-        (_, _, Some(_)) => REDIS_PASSWORD,
-        (None, None, None) => return Ok(None),
-    };
-    let login = password.map_or_else(String::new, |password| {
-        format!(":{}@", utf8_percent_encode(&password, NON_ALPHANUMERIC))
-    });
-    let addr = addr.as_deref().unwrap_or("localhost:6379");
-    let db = db.as_deref().unwrap_or("0");
-    Ok(Some((variable, format!("redis://{login}{addr}/{db}"))))
-}
-
 /// The host or URL under which others reach this service, with its placeholders.
 pub(crate) fn advertise(lookup: Lookup<'_>) -> Result<Option<String>> {
     let expected = "a host or a URL, with {ip}, {port} and {hostname} if need be";
@@ -150,31 +111,6 @@ pub(crate) fn advertise(lookup: Lookup<'_>) -> Result<Option<String>> {
         true => Err(bad(ADVERTISE, &shown(&text), expected)),
         false => Ok(Some(text).filter(|text| !text.is_empty())),
     }
-}
-
-fn namespace(lookup: Lookup<'_>) -> Result<Option<String>> {
-    let expected = "1 to 64 characters of A-Z a-z 0-9 . _ -";
-    let Some(namespace) = text(lookup, NAMESPACE, expected)? else { return Ok(None) };
-    match limits::check_namespace(&namespace) {
-        Ok(()) => Ok(Some(namespace)),
-        Err(_) => Err(bad(NAMESPACE, &shown(&namespace), expected)),
-    }
-}
-
-/// The URL with the namespace as a query key, unless it has one; otherwise it stays as it is.
-fn with_namespace(url: String, namespace: Option<&str>) -> String {
-    let Some(namespace) = namespace else { return url };
-    let query = url.split_once('?').map(|(_, query)| query);
-    if query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("namespace="))) {
-        return url;
-    }
-    let separator = match query {
-        None if url.contains(':') => "?",
-        None => ":?",
-        Some(query) if query.is_empty() || query.ends_with('&') => "",
-        Some(_) => "&",
-    };
-    format!("{url}{separator}namespace={namespace}")
 }
 
 fn text(lookup: Lookup<'_>, name: &str, expected: &str) -> Result<Option<String>> {
@@ -199,8 +135,6 @@ fn bad(name: &str, is: &str, expected: &str) -> Error {
 mod tests {
     use std::collections::HashMap;
 
-    use gosd_core::DriverUrl;
-
     use super::*;
 
     type Env<'a> = &'a [(&'a str, &'a str)];
@@ -215,22 +149,15 @@ mod tests {
         settings(&lookup(env))
     }
 
-    fn url_of(env: Env<'_>) -> Option<String> {
-        driver_url(&lookup(env), None).unwrap().map(|(_, url)| url)
-    }
-
     /// Both readers, of which every variable concerns one.
     fn error_of(lookup: Lookup<'_>) -> Error {
-        let error = settings(lookup).err().or(driver_url(lookup, None).err());
+        let error = settings(lookup).err().or(databases(lookup, None).err());
         error.expect("a bad value must be an error")
     }
 
     #[test]
     fn the_defaults() {
         assert_eq!(settings_of(&[]).unwrap(), Settings::default());
-        assert_eq!(driver_url(&lookup(&[]), None).unwrap(), None);
-        let chosen = driver_url(&lookup(&[("gosdDriver", "")]), Some("sqlite")).unwrap();
-        assert_eq!(chosen, Some(("gosdDriver", "sqlite".into())));
     }
 
     #[test]
@@ -323,6 +250,7 @@ mod tests {
 
         let others = [
             "gosdDriver",
+            "gosdDriverAlso",
             "gosdNamespace",
             "gosdSnapshotPath",
             "gosdRedisAddr",
@@ -344,54 +272,5 @@ mod tests {
                 assert!(error.starts_with(name) && !error.contains("sesame"), "{error}");
             }
         }
-    }
-
-    #[test]
-    fn the_variables_of_the_go_library_make_a_url() {
-        for (env, expected) in [
-            (&[("gosdRedisAddr", "h:7000")] as Env<'_>, "redis://h:7000/0"),
-            (&[("gosdRedisAddr", "[::1]")], "redis://[::1]/0"),
-            (&[("gosdRedisDB", "3")], "redis://localhost:6379/3"),
-            (&[("gosdRedisDB", "3"), ("gosdRedisPassword", "")], "redis://localhost:6379/3"),
-            (&[("gosdRedisDB", "3"), ("gosdDriver", "Redis")], "redis://localhost:6379/3"),
-            (&[("gosdDriver", "redis")], "redis"),
-            (&[("gosdDriver", "redis://h"), ("gosdRedisDB", "x")], "redis://h"),
-            (&[("gosdDriver", "sqlite:a"), ("gosdRedisAddr", "h")], "sqlite:a"),
-        ] {
-            assert_eq!(url_of(env).as_deref(), Some(expected), "{env:?}");
-        }
-        assert_eq!(url_of(&[("gosdRedisPassword", "")]), None);
-    }
-
-    #[test]
-    fn any_password_survives() {
-        let password = "p@s/s:w?o&r%41d#ä \"";
-        let url = url_of(&[("gosdRedisPassword", password)]).unwrap();
-        assert_eq!(DriverUrl::parse(&url).unwrap().password(), Some(password));
-    }
-
-    #[test]
-    fn the_namespace_joins_a_url_that_has_none() {
-        for (url, expected) in [
-            ("mine", "mine:?namespace=n"),
-            ("redis", "redis:?namespace=n"),
-            ("sqlite:a.db", "sqlite:a.db?namespace=n"),
-            ("sqlite:a.db?", "sqlite:a.db?namespace=n"),
-            ("redis://h/0?ca=x", "redis://h/0?ca=x&namespace=n"),
-            ("redis://h/0?ca=x&", "redis://h/0?ca=x&namespace=n"),
-            ("redis://h?namespace=own", "redis://h?namespace=own"),
-            ("redis://h?ca=x&namespace=own", "redis://h?ca=x&namespace=own"),
-            ("mine://h?my-namespace=own", "mine://h?my-namespace=own&namespace=n"),
-            ("mine:any thing|at all", "mine:any thing|at all?namespace=n"),
-        ] {
-            let url = url_of(&[("gosdDriver", url), ("gosdNamespace", "n")]).unwrap();
-            assert_eq!(url, expected);
-        }
-        let chosen = driver_url(&lookup(&[("gosdNamespace", "n")]), Some("sqlite")).unwrap();
-        assert_eq!(chosen.unwrap().1, "sqlite:?namespace=n");
-        assert_eq!(
-            url_of(&[("gosdDriver", "mine:any thing|at all")]).unwrap(),
-            "mine:any thing|at all"
-        );
     }
 }

@@ -75,18 +75,40 @@ impl Environment {
     /// As there; and [`Config`](crate::ErrorKind::Config) if `gosdNamespace` was given
     /// [here](Self::with) while the driver's URL has another namespace, which would win.
     pub async fn driver(&self, drivers: &Drivers) -> Result<Arc<dyn Driver>> {
+        self.check_namespace(drivers)?;
+        drivers.choose(&self.lookup()).await
+    }
+
+    /// Opens the databases that these variables choose, each by itself: the one of `gosdDriver`, and the
+    /// one of `gosdDriverAlso` if that is set.
+    ///
+    /// # Errors
+    ///
+    /// As for [`driver`](Self::driver).
+    pub async fn databases(
+        &self,
+        drivers: &Drivers,
+    ) -> Result<(Arc<dyn Driver>, Option<Arc<dyn Driver>>)> {
+        self.check_namespace(drivers)?;
+        drivers.databases(&self.lookup()).await
+    }
+
+    /// An error if a namespace that was given here would not count.
+    fn check_namespace(&self, drivers: &Drivers) -> Result<()> {
         let lookup = self.lookup();
-        if let Some(namespace) = self.own.get(env::NAMESPACE)
-            && let Some((_, url)) = env::driver_url(&lookup, drivers.default_scheme())?
-            && let Ok(url) = DriverUrl::parse(&url)
-            && url.namespace()? != *namespace
-        {
-            let (namespace, of_url) = (namespace.display(), url.namespace()?);
-            return Err(config(format!(
-                "the namespace {namespace} is asked for, and the driver's URL says {of_url}: leave one away"
-            )));
+        if let Some(namespace) = self.own.get(env::NAMESPACE) {
+            for (variable, url) in env::databases(&lookup, drivers.default_scheme())? {
+                let Ok(url) = DriverUrl::parse(&url) else { continue };
+                if url.namespace()? != *namespace {
+                    let (namespace, of_url) = (namespace.display(), url.namespace()?);
+                    return Err(config(format!(
+                        "the namespace {namespace} is asked for, and the URL of {variable} says \
+                         {of_url}: leave one away"
+                    )));
+                }
+            }
         }
-        drivers.choose(&lookup).await
+        Ok(())
     }
 
     /// As [`gosd::advertise`](crate::advertise).
@@ -107,10 +129,8 @@ impl Environment {
     /// `gosdAdvertise` does not ask for it.
     pub fn check_reachable(&self, url: &str) -> Result<()> {
         let lookup = self.lookup();
-        match env::driver_url(&lookup, Drivers::compiled().default_scheme())? {
-            Some((_, database)) => advertise::check(url, &lookup, &database),
-            None => Ok(()),
-        }
+        let databases = env::databases(&lookup, Drivers::compiled().default_scheme())?;
+        databases.iter().try_for_each(|(_, database)| advertise::check(url, &lookup, database))
     }
 
     /// The variables of the process that look like gosd's and are none of them, each with the one that

@@ -15,6 +15,8 @@ const SQLITE_FILE: &str = "gosd.db";
 pub(crate) struct Identified {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) identity: String,
+    /// What errors call it, instead of the driver's own name.
+    pub(crate) name: Option<String>,
 }
 
 #[async_trait]
@@ -36,7 +38,7 @@ impl Driver for Identified {
     }
 
     fn name(&self) -> &str {
-        self.driver.name()
+        self.name.as_deref().unwrap_or_else(|| self.driver.name())
     }
 
     fn identity(&self) -> Option<&str> {

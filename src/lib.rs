@@ -40,6 +40,7 @@
 //! | variable | default | meaning |
 //! | --- | --- | --- |
 //! | `gosdDriver` | see above | which database |
+//! | `gosdDriverAlso` | none | another database beside it: [`Both`] |
 //! | `gosdRedisAddr`, `gosdRedisDB`, `gosdRedisPassword` | `localhost:6379`, `0`, none | for `redis`, when `gosdDriver` is unset or the bare `redis` |
 //! | `gosdNamespace` | `gosd` | keeps environments on one database apart |
 //! | `gosdTryRefreshAmount` | 3 | [`try_refresh_amount`](field@Settings::try_refresh_amount) |

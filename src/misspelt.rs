@@ -1,5 +1,6 @@
 //! Variables that look like gosd's and are none of them: whoever set one believes that it counts.
 
+use std::cmp::Reverse;
 use std::sync::Once;
 
 use tracing::warn;
@@ -26,7 +27,9 @@ pub(crate) fn misspelt(names: &[String]) -> Vec<(&str, &'static str)> {
         .iter()
         .filter(|name| bare(name).starts_with("gosd") && known().all(|known| known != *name))
         .filter_map(|name| {
-            let meant = known().max_by_key(|known| in_common(name, known))?;
+            // Of two that are as like, the shorter: the other is it and something else.
+            let meant =
+                known().max_by_key(|known| (in_common(name, known), Reverse(known.len())))?;
             // Something more than the prefix, or it may be another program's.
             (in_common(name, meant) > "gosd".len() + 1).then_some((name.as_str(), meant))
         })
@@ -55,12 +58,16 @@ mod tests {
             "PATH",
             "gosd",
             "gosdTryFindService",
+            "gosdDriverAlsoo",
+            "GOSD_DRIVER_ALSO",
         ];
         assert_eq!(
             misspelt(&names.map(String::from)),
             [
                 ("GOSDDRIVER", "gosdDriver"),
                 ("GOSD_DRIVER", "gosdDriver"),
+                ("GOSD_DRIVER_ALSO", "gosdDriverAlso"),
+                ("gosdDriverAlsoo", "gosdDriverAlso"),
                 ("gosdDriverr", "gosdDriver"),
                 ("gosdLeaseTtl", "gosdLeaseTTL"),
                 ("gosdRedisAddress", "gosdRedisAddr"),
