@@ -7,33 +7,34 @@ use std::sync::Arc;
 use gosd_core::limits::is_scheme;
 use gosd_core::{Both, BoxFuture, Client, ClientBuilder, Driver, Error, ErrorKind, Result};
 
+use crate::diagnosis::Diagnose;
 use crate::identity::{Identified, identity};
 #[cfg(any(feature = "redis", feature = "etcd", feature = "http"))]
 use crate::network;
 use crate::{advertise, env, misspelt};
 
 /// Makes the two tables of what there is: a line is a feature, how the driver of the crate that it
-/// compiles in is opened, and the schemes that this adds.
+/// compiles in is opened and its database looked into, and the schemes that this adds.
 macro_rules! drivers {
-    ($($feature:literal $open:path, [$($scheme:literal)*])*) => {
+    ($($feature:literal $open:path, $diagnose:path, [$($scheme:literal)*])*) => {
         /// The features of this crate, and the schemes that each of them adds.
-        const FEATURES: &[(&str, &[&str])] = &[$(($feature, &[$($scheme),*])),*];
+        pub(crate) const FEATURES: &[(&str, &[&str])] = &[$(($feature, &[$($scheme),*])),*];
 
         /// The drivers whose features are on.
-        const COMPILED: &[(&str, Open)] = &[$(
+        pub(crate) const COMPILED: &[(&str, Open, Diagnose)] = &[$(
             #[cfg(feature = $feature)]
-            ($feature, $open),
+            ($feature, $open, $diagnose),
         )*];
     };
 }
 
 drivers! {
-    "sqlite" gosd_sqlite::open, ["sqlite"]
-    "redis" network::redis, [
+    "sqlite" gosd_sqlite::open, gosd_sqlite::diagnose, ["sqlite"]
+    "redis" network::redis, gosd_redis::diagnose, [
         "redis" "redis+cluster" "redis+sentinel" "rediss" "rediss+cluster" "rediss+sentinel"
     ]
-    "etcd" network::etcd, ["etcd" "etcds"]
-    "http" network::http, ["http" "https" "http+unix"]
+    "etcd" network::etcd, gosd_etcd::diagnose, ["etcd" "etcds"]
+    "http" network::http, gosd_http::diagnose, ["http" "https" "http+unix"]
 }
 
 /// Schemes that other libraries have, and what to write here.
@@ -49,7 +50,7 @@ const MISTAKEN: &[(&[&str], &str)] = &[
     (&["https+unix"], "a Unix socket needs no TLS: write http+unix:///path/of/the.sock"),
 ];
 
-type Open = for<'a> fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>>;
+pub(crate) type Open = for<'a> fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>>;
 
 type Opener = Box<dyn for<'a> Fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>> + Send + Sync>;
 
@@ -81,8 +82,8 @@ impl Drivers {
     pub fn compiled() -> Self {
         let mut drivers = Self { openers: BTreeMap::new() };
         for (feature, schemes) in FEATURES {
-            let compiled = COMPILED.iter().find(|(name, _)| name == feature);
-            let Some((_, open)) = compiled else { continue };
+            let compiled = COMPILED.iter().find(|(name, ..)| name == feature);
+            let Some((_, open, _)) = compiled else { continue };
             for scheme in *schemes {
                 drivers = drivers.with(scheme, open);
             }

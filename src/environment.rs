@@ -6,8 +6,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use gosd_core::{Driver, DriverUrl, Result, Settings};
+use gosd_core::{Driver, DriverUrl, Fact, Result, Settings};
 
+use crate::diagnosis::diagnose;
 use crate::drivers::config;
 use crate::{Drivers, advertise, env, misspelt};
 
@@ -109,6 +110,25 @@ impl Environment {
             }
         }
         Ok(())
+    }
+
+    /// What the driver that these variables choose finds out about its database, for an operator who
+    /// looks for what is wrong; what both do, if there are two. A driver that is not compiled in finds
+    /// out nothing.
+    ///
+    /// It takes as many calls as it needs, and for Redis up to a third of `gosdLeaseTTL`: bound it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`driver`](Self::driver), and as of the driver's methods.
+    pub async fn diagnose(&self) -> Result<Vec<Fact>> {
+        let lookup = self.lookup();
+        let lease = self.settings()?.lease_ttl;
+        let mut facts = Vec::new();
+        for (_, url) in env::databases(&lookup, Drivers::compiled().default_scheme())? {
+            facts.extend(diagnose(&url, lease).await?);
+        }
+        Ok(facts)
     }
 
     /// As [`gosd::advertise`](crate::advertise).

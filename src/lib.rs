@@ -73,6 +73,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod advertise;
+mod diagnosis;
 mod drivers;
 mod env;
 mod environment;

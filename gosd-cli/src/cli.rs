@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Drain(DrainArgs),
     /// End a drain before its time
     Undrain(UndrainArgs),
+    /// Find out what is wrong, and what to do about it: exits with 1 if there is something
+    Doctor(DoctorArgs),
     /// Serve the database to other hosts and languages, by the HTTP API
     Serve(ServeArgs),
     /// Print all that is registered, one JSON object a line
@@ -230,6 +232,15 @@ pub(crate) struct DrainArgs {
 pub(crate) struct UndrainArgs {
     /// The id of the instance
     pub(crate) id: String,
+}
+
+/// Looks at the variables, the database, what is registered there, and the rights of this user: it
+/// registers a record of its own for a moment, which no client shows.
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    /// Try to connect to each instance's URL, too, for a minute at most
+    #[arg(long)]
+    pub(crate) dial: bool,
 }
 
 #[derive(Args)]

@@ -72,7 +72,8 @@ pub(crate) fn with_causes(error: &Error) -> String {
     text
 }
 
-fn code_of(kind: ErrorKind) -> u8 {
+/// The exit code for an error.
+pub(crate) fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Config => USAGE,
         ErrorKind::NotFound => NOTHING_FOUND,

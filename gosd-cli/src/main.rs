@@ -77,6 +77,7 @@ fn perform(context: &Context, command: Command) -> Outcome {
             Command::Deregister(args) => commands::deregister::run(context, &args).await,
             Command::Drain(args) => commands::drain::run(context, &args).await,
             Command::Undrain(args) => commands::drain::undo(context, &args).await,
+            Command::Doctor(args) => commands::doctor::run(context, &args).await,
             Command::Serve(args) => commands::serve::run(context, &args).await,
             Command::Export => commands::export::run(context).await,
             Command::Import(args) => commands::export::import(context, &args).await,

@@ -41,8 +41,7 @@ pub(crate) fn render<'a>(
         let entry = match format {
             Format::Env => Some(instance.url()).filter(|url| is_one_word(url)).map(str::to_owned),
             Format::Nginx => address(instance).map(|at| format!("    server {at};\n")),
-            _ => address(instance)
-                .map(|at| format!("    server {} {at} check\n", word(instance.id().as_str()))),
+            _ => address(instance).map(|at| haproxy_server(instance, &at)),
         };
         match entry.filter(|_| limits::check_service(instance.service()).is_ok()) {
             Some(entry) => services.entry(name_of(instance.service())).or_default().push(entry),
@@ -76,6 +75,13 @@ fn address(instance: &Instance) -> Option<String> {
     };
     let is_plain = is_name(target.host) || target.host.parse::<std::net::Ipv6Addr>().is_ok();
     (is_plain && target.port != 0).then(|| authority(target.host, target.port))
+}
+
+/// A server of haproxy, which would not start for a name that cannot be looked up: it is out then.
+fn haproxy_server(instance: &Instance, address: &str) -> String {
+    let is_literal = address.parse::<std::net::SocketAddr>().is_ok();
+    let lookup = if is_literal { "" } else { " init-addr last,libc,none" };
+    format!("    server {} {address} check{lookup}\n", word(instance.id().as_str()))
 }
 
 fn is_one_word(url: &str) -> bool {

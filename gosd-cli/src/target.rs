@@ -1,6 +1,9 @@
-//! Where a URL leads: its host, port and path.
+//! Where a URL leads: its host, port and path, and whether somebody takes connections there.
+
+use std::io;
 
 use gosd::limits;
+use tokio::net::TcpStream;
 
 /// What a URL says of where to connect to.
 #[cfg_attr(not(unix), allow(dead_code, reason = "only `gosd run` needs all of it"))]
@@ -38,4 +41,18 @@ pub(crate) fn target(url: &str) -> Option<Target<'_>> {
 /// A host and a port, as in a URL.
 pub(crate) fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// Connects to a host and a port.
+///
+/// # Errors
+///
+/// Also if the connection leads to itself: where nobody listens, it can be given the very port that it
+/// goes to.
+pub(crate) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    match stream.local_addr()? == stream.peer_addr()? {
+        true => Err(io::ErrorKind::ConnectionRefused.into()),
+        false => Ok(stream),
+    }
 }

@@ -95,7 +95,7 @@ pub use futures_util::future::BoxFuture;
 pub use futures_util::stream::BoxStream;
 
 pub use contract::{
-    Both, Driver, DriverUrl, Error, ErrorKind, Event, Instance, InstanceId, Memory, Result,
+    Both, Driver, DriverUrl, Error, ErrorKind, Event, Fact, Instance, InstanceId, Memory, Result,
     TlsFiles, limits,
 };
 

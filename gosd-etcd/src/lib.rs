@@ -103,6 +103,7 @@
 
 mod channel;
 mod connection;
+mod doctor;
 mod driver;
 mod error;
 #[cfg(fuzzing)]
@@ -117,6 +118,8 @@ mod watch;
 use std::sync::Arc;
 
 use gosd_core::{BoxFuture, Driver, Result};
+
+pub use doctor::diagnose;
 
 /// Makes a driver of a [URL](crate#urls). It connects when it is first used.
 ///

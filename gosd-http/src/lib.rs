@@ -53,6 +53,7 @@
 
 mod connection;
 mod connector;
+mod doctor;
 mod driver;
 mod error;
 #[cfg(fuzzing)]
@@ -67,6 +68,8 @@ mod wire;
 use std::sync::Arc;
 
 use gosd_core::{BoxFuture, Driver, Result};
+
+pub use doctor::diagnose;
 
 /// The specification of the API, in OpenAPI 3.1 (YAML).
 ///

@@ -125,6 +125,7 @@
 mod answers;
 mod connection;
 mod cursor;
+mod doctor;
 mod driver;
 mod error;
 mod evidence;
@@ -144,6 +145,8 @@ mod watch;
 use std::sync::Arc;
 
 use gosd_core::{BoxFuture, Driver, Result};
+
+pub use doctor::diagnose;
 
 /// Makes a driver of a [URL](crate#urls). It connects when it is first used.
 ///

@@ -301,12 +301,12 @@ fn event(row: &Row<'_>) -> Read<Option<Event>> {
     })
 }
 
-fn readable_id(row: &Row<'_>, column: usize) -> Read<InstanceId> {
+pub(crate) fn readable_id(row: &Row<'_>, column: usize) -> Read<InstanceId> {
     let id: Sql<String> = row.get(column);
     id.map(InstanceId::from).map_err(|error| format!("an instance without a readable id: {error}"))
 }
 
-fn instance(id: InstanceId, row: &Row<'_>, columns: [usize; 3]) -> Read<Instance> {
+pub(crate) fn instance(id: InstanceId, row: &Row<'_>, columns: [usize; 3]) -> Read<Instance> {
     let read = || {
         let [service, url, metadata]: [String; 3] = match columns.map(|column| row.get(column)) {
             [Ok(service), Ok(url), Ok(metadata)] => [service, url, metadata],

@@ -78,6 +78,7 @@ mod bell;
 mod clock;
 mod connection;
 mod damage;
+mod doctor;
 mod driver;
 mod error;
 mod file;
@@ -91,6 +92,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use gosd_core::{BoxFuture, Driver, Result};
+
+pub use doctor::diagnose;
 
 /// Opens the driver for a URL. Checks the URL, and touches no file yet.
 ///

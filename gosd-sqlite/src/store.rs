@@ -206,7 +206,7 @@ impl Store {
         }
     }
 
-    fn query<T>(
+    pub(crate) fn query<T>(
         &mut self,
         query: impl FnOnce(&mut Connection, &str) -> rusqlite::Result<T>,
     ) -> Result<T> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod deregister;
+pub(crate) mod doctor;
 pub(crate) mod drain;
 pub(crate) mod exec;
 pub(crate) mod export;

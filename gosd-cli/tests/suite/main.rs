@@ -2,11 +2,13 @@
 #![cfg(target_os = "linux")]
 
 mod commands;
+mod doctor;
+mod doctor_of_servers;
 mod executing;
 mod exit_codes;
 mod holding;
 mod json;
-mod nginx;
+mod proxies;
 mod running;
 mod running_signals;
 mod serving;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gosd::{Driver, Drivers, Instance, InstanceId};
 use gosd_testservers::RedisServer;
@@ -46,6 +46,11 @@ impl Place {
         let server = RedisServer::start(&[]).await;
         let (directory, url) = (TempDir::new().unwrap(), server.url());
         Self { directory, url, _server: Some(server) }
+    }
+
+    /// A database of which the test has the server.
+    pub(crate) fn at(url: impl Into<String>) -> Self {
+        Self { directory: TempDir::new().unwrap(), url: url.into(), _server: None }
     }
 
     /// The database as services see it.
@@ -125,7 +130,9 @@ impl Process {
         if let Some(at) = others.iter().position(|line| line.contains(part)) {
             return others.remove(at).unwrap();
         }
-        while let Ok(line) = self.lines.recv_timeout(LONG) {
+        let until = Instant::now() + LONG;
+        // However many other lines come.
+        while let Ok(line) = self.lines.recv_timeout(until - Instant::now().min(until)) {
             if line.contains(part) {
                 return line;
             }

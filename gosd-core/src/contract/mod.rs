@@ -13,6 +13,7 @@ mod both;
 mod driver;
 mod driver_url;
 mod error;
+mod fact;
 mod id;
 mod instance;
 pub mod limits;
@@ -22,6 +23,7 @@ pub use both::Both;
 pub use driver::{Driver, Event};
 pub use driver_url::{DriverUrl, TlsFiles};
 pub use error::{Error, ErrorKind, Result};
+pub use fact::Fact;
 #[cfg(feature = "client")]
 pub(crate) use id::DRAIN;
 pub use id::InstanceId;

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use gosd::limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::failure::{Failure, USAGE};
-use crate::target::{Target, authority, target};
+use crate::target::{Target, authority, connect, target};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -75,12 +74,7 @@ impl Probe {
     }
 
     async fn ask(&self, host: &str) -> io::Result<bool> {
-        let mut stream = TcpStream::connect((host, self.port)).await?;
-        // Where nobody listens, a connection can be given the very port that it goes to, and reach
-        // itself.
-        if stream.local_addr()? == stream.peer_addr()? {
-            return Ok(false);
-        }
+        let mut stream = connect(host, self.port).await?;
         let Some((authority, path)) = &self.request else { return Ok(true) };
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: gosd\r\nConnection: close\r\n\r\n"

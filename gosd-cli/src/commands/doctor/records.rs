@@ -1,0 +1,117 @@
+//! What is registered: URLs that nobody else can reach, that two instances have, or that are none.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+
+use gosd::Instance;
+use gosd::limits::shown;
+
+use super::report::{Finding, Report, some_of};
+use crate::context::Context;
+use crate::listing::Listing;
+use crate::target::target;
+
+/// Instances by what they have in common.
+type Groups<K> = BTreeMap<K, Vec<String>>;
+
+pub(super) fn check(
+    context: &Context,
+    listing: &Listing,
+    report: &mut Report<'_>,
+) -> io::Result<()> {
+    let mut at_one_url: Groups<(&str, &str)> = Groups::new();
+    let mut wildcards: Groups<&str> = Groups::new();
+    let mut loopbacks: Groups<&str> = Groups::new();
+    for instance in listing.of(None) {
+        let (id, url) = (instance.id().as_str().to_owned(), instance.url());
+        let bare = url.strip_suffix('/').unwrap_or(url);
+        at_one_url.entry((instance.service(), bare)).or_default().push(id.clone());
+        match host_of(instance) {
+            Some(host) if is_wildcard(host) => wildcards.entry(host).or_default().push(id),
+            Some(host) if is_loopback(host) => loopbacks.entry(host).or_default().push(id),
+            _ => invalid(instance, report)?,
+        }
+    }
+    for (host, ids) in wildcards {
+        let what =
+            format!("{host} is every address of a host and none to connect to: {}", some_of(&ids));
+        let advice = "have the service register the address that others reach, such as \
+                      gosd::advertise gives and gosdAdvertise sets";
+        report.add(Finding::new("wildcard-url", what, advice.into()).about(ids))?;
+    }
+    for (host, ids) in loopbacks {
+        // Where everybody is on this host, or said to be, it is an address like any other.
+        if context.environment.check_reachable(&format!("http://{}", in_url(host))).is_ok() {
+            continue;
+        }
+        let what = format!(
+            "{host} is reached from the instance's own host alone, and the database is shared with \
+             others: {}",
+            some_of(&ids)
+        );
+        let advice = "have the service register the address that others reach, by gosdAdvertise; if \
+                      everybody is on one host, set it to this one";
+        report.add(Finding::new("loopback-url", what, advice.into()).about(ids))?;
+    }
+    for ((service, url), ids) in at_one_url.into_iter().filter(|(_, ids)| ids.len() > 1) {
+        let what =
+            format!("{} of {service} have one URL, {}: {}", ids.len(), shown(url), some_of(&ids));
+        let advice = "one of them may have been killed, and goes with its lease: gosd deregister \
+                      removes it now; if they live, they have the same address by mistake";
+        report.add(Finding::new("same-url", what, advice.into()).about(ids))?;
+    }
+    Ok(())
+}
+
+fn invalid(instance: &Instance, report: &mut Report<'_>) -> io::Result<()> {
+    let Err(error) = instance.check() else { return Ok(()) };
+    let id = instance.id().as_str().to_owned();
+    let advice = "gosd would not have registered it, and libraries that send requests may refuse it: \
+                  correct what wrote it";
+    let what = format!("{id} is served as it is: {error}");
+    report.add(Finding::new("invalid-record", what, advice.into()).about(vec![id]))
+}
+
+fn host_of(instance: &Instance) -> Option<&str> {
+    target(instance.url()).map(|target| target.host)
+}
+
+fn is_wildcard(host: &str) -> bool {
+    matches!(host, "*" | "0") || address(host).is_some_and(|address| address.is_unspecified())
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || address(host).is_some_and(|address| address.is_loopback())
+}
+
+fn address(host: &str) -> Option<IpAddr> {
+    host.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+}
+
+fn in_url(host: &str) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(_) => format!("[{host}]"),
+        Err(_) => host.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_else_reaches() {
+        for host in ["*", "0", "0.0.0.0", "::", "0:0::0", "::ffff:0.0.0.0"] {
+            assert!(is_wildcard(host) && !is_loopback(host), "{host}");
+        }
+        for host in ["localhost", "LocalHost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"]
+        {
+            assert!(is_loopback(host) && !is_wildcard(host), "{host}");
+        }
+        for host in ["10.0.0.7", "h", "fd00::1", "00", "localhost.example"] {
+            assert!(!is_loopback(host) && !is_wildcard(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The findings: told as they come, for people or for programs, and the exit code that they make.
+
+use std::fmt::Write as _;
+use std::io;
+
+use gosd::{Error, ErrorKind};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::failure::{DONE, FAILED, code_of, with_causes};
+use crate::output::{BAD, clean, print};
+use crate::record::line;
+
+/// How many ids a text holds; all are in the list of a line of JSON.
+const SHOWN: usize = 3;
+
+/// What is wrong, and what to do about it. Its fields are a promise, which README.md has.
+#[derive(Serialize)]
+pub(super) struct Finding {
+    finding: &'static str,
+    what: String,
+    advice: String,
+    /// The instances that it is about.
+    ids: Vec<String>,
+}
+
+impl Finding {
+    pub(super) fn new(finding: &'static str, what: String, advice: String) -> Self {
+        Self { finding, what, advice, ids: Vec::new() }
+    }
+
+    pub(super) fn about(self, ids: Vec<String>) -> Self {
+        Self { ids, ..self }
+    }
+}
+
+/// What was found so far.
+pub(super) struct Report<'a> {
+    context: &'a Context,
+    count: usize,
+    code: u8,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(context: &'a Context) -> Self {
+        Self { context, count: 0, code: DONE }
+    }
+
+    /// Tells a finding.
+    pub(super) fn add(&mut self, finding: Finding) -> io::Result<()> {
+        self.count += 1;
+        self.code = self.code.max(FAILED);
+        print(&match self.context.json {
+            true => line(&finding),
+            false => {
+                let Finding { finding: name, what, advice, ids: _ } = finding;
+                format!("{BAD}{name}{BAD:#}: {}\n    {}\n", clean(&what), clean(&advice))
+            }
+        })
+    }
+
+    /// Tells why nothing more can be found out.
+    pub(super) fn fatal(&mut self, error: &Error) -> io::Result<()> {
+        let (name, advice) = match error.kind() {
+            ErrorKind::Config => ("settings", "correct the variable, the flag or the URL"),
+            ErrorKind::Denied => ("no-rights", "give the user of gosd the right to read"),
+            ErrorKind::Unavailable | ErrorKind::Timeout => (
+                "no-contact",
+                "see that the database runs, at this address, and that this host may reach it; \
+                 services keep what they know meanwhile",
+            ),
+            _ => ("unusable", "use another database or namespace, or see to what is there"),
+        };
+        self.code = code_of(error.kind());
+        self.add(Finding::new(name, with_causes(error), advice.into()))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+/// Some of the ids, for a text.
+pub(super) fn some_of(ids: &[String]) -> String {
+    let mut text = ids[..ids.len().min(SHOWN)].join(", ");
+    if ids.len() > SHOWN {
+        let _ = write!(text, " and {} more", ids.len() - SHOWN);
+    }
+    text
+}
