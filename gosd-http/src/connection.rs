@@ -23,8 +23,6 @@ pub(crate) const EVENTS: &str = "text/event-stream";
 pub(crate) const LARGEST: usize = 128 * 1_024 * 1_024;
 
 /// How long an idle connection is kept: shorter than the registry server and common proxies keep it.
-///
-/// How many idle connections are kept. Calls that run at once after an outage may open more.
 const IDLE: Duration = Duration::from_secs(8);
 /// How many bytes of the body of an error are read.
 const PROBLEM: usize = 16 * 1_024;
@@ -127,6 +125,8 @@ impl Connection {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
+            // Calls that run at once, as after an outage, open more: those end with their calls.
+            .pool_max_idle_per_host(1)
             .build(Connector::new(target, self.tls.clone()))
     }
 

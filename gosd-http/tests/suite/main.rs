@@ -2,6 +2,7 @@
 
 mod bad_servers;
 mod conformance;
+mod connections;
 mod dead_peers;
 mod fixture;
 mod python;
