@@ -131,6 +131,19 @@ impl Environment {
         Ok(facts)
     }
 
+    /// The namespace that the driver works in that these variables choose.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config) if a variable or the driver's URL cannot be read.
+    pub fn namespace(&self, drivers: &Drivers) -> Result<String> {
+        let databases = env::databases(&self.lookup(), drivers.default_scheme())?;
+        match databases.into_iter().next() {
+            Some((_, url)) => Ok(DriverUrl::parse(&url)?.namespace()?.to_owned()),
+            None => Err(config("there is no driver to choose: gosdDriver is not set".to_owned())),
+        }
+    }
+
     /// As [`gosd::advertise`](crate::advertise).
     ///
     /// # Errors
@@ -194,6 +207,22 @@ mod tests {
                 Err(error) => assert!(!fine && error.kind() == ErrorKind::Config, "{url}: {error}"),
             }
         }
+    }
+
+    #[test]
+    fn the_namespace_is_that_of_the_url_or_of_the_variable() {
+        let namespace = |url: &str, own: Option<&str>| {
+            let environment = Environment::process().with("gosdDriver", url).unwrap();
+            let environment = match own {
+                Some(own) => environment.with("gosdNamespace", own).unwrap(),
+                None => environment,
+            };
+            environment.namespace(&Drivers::compiled())
+        };
+        assert_eq!(namespace("sqlite", None).unwrap(), "gosd");
+        assert_eq!(namespace("redis://h", Some("blue")).unwrap(), "blue");
+        assert_eq!(namespace("sqlite:x.db?namespace=green", None).unwrap(), "green");
+        assert!(namespace("sqlite:x.db", Some("a/b")).is_err());
     }
 
     #[test]

@@ -45,7 +45,7 @@ class Place:
         self.server = self.serve()
 
     def start(self, *args):
-        environment = {"gosdDriver": self.database, "gosdLeaseTTL": "2", "PATH": os.environ["PATH"]}
+        environment = {"gosdDriver": self.database, "gosdLeaseTTL": "2", "gosdNamespace": "shop", "PATH": os.environ["PATH"]}
         child = subprocess.Popen(
             [self.program, *args], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True,
@@ -74,10 +74,10 @@ class Place:
 
     def put(self, id, service, url, **metadata):
         instance = {"id": id, "service": service, "url": url, "metadata": metadata}
-        self.ask("PUT", f"/v1/gosd/instances/{id}", {"instance": instance, "lease_ms": 3_600_000})
+        self.ask("PUT", f"/v1/shop/instances/{id}", {"instance": instance, "lease_ms": 3_600_000})
 
     def remove(self, id):
-        self.ask("DELETE", f"/v1/gosd/instances/{id}")
+        self.ask("DELETE", f"/v1/shop/instances/{id}")
 
     def watchers(self):
         return int(re.search(r"^gosd_server_watchers (\d+)$", self.ask("GET", "/metrics"), re.M)[1])
@@ -153,7 +153,8 @@ def comes_and_goes(browser, place):
     it.page.keyboard.type(READ)
     it.page.keyboard.press("Enter")
     it.is_live()
-    expect(it.page.locator("#empty")).to_have_text("Nobody is registered in the namespace gosd.")
+    # The server's own namespace, without being asked for it.
+    expect(it.page.locator("#empty")).to_have_text("Nobody is registered in the namespace shop.")
     assert READ not in it.page.url
 
     id = id_of("mail")
@@ -276,7 +277,7 @@ def drains(browser, place):
     expect(it.entry(id, "drained")).to_be_visible()
     # As others see it.
     listed = subprocess.run(
-        [place.program, "-d", place.database, "ls", "mail", "--json"], capture_output=True, text=True, check=True
+        [place.program, "-d", place.database, "-n", "shop", "ls", "mail", "--json"], capture_output=True, text=True, check=True
     ).stdout
     lines = {line["id"]: line for line in map(json.loads, listed.splitlines())}
     assert lines[id]["drained"] and not lines[other].get("drained"), listed

@@ -52,6 +52,12 @@ pub(crate) async fn metrics(State(shared): State<Arc<Shared>>, uri: Uri) -> Answ
         .into_response())
 }
 
+pub(crate) async fn namespaces(State(shared): State<Arc<Shared>>, uri: Uri) -> Answer {
+    no_query(&uri)?;
+    let text = serde_json::json!({ "namespaces": shared.namespaces.names() }).to_string();
+    Ok(([JSON, (CACHE_CONTROL, "no-store")], text).into_response())
+}
+
 pub(crate) async fn list(
     State(shared): State<Arc<Shared>>,
     path: InPath<String>,

@@ -24,9 +24,10 @@ use crate::shared::Shared;
 pub(crate) use prometheus_text::CONTENT_TYPE;
 
 /// The routes that are told apart; a mounted router has more before them.
-const ROUTES: [&str; 6] = [
+const ROUTES: [&str; 7] = [
     "/health",
     "/metrics",
+    "/v1/namespaces",
     "/v1/{namespace}/events",
     "/v1/{namespace}/instances",
     "/v1/{namespace}/instances/{id}",

@@ -99,6 +99,13 @@ impl Namespaces {
         all.map(|(name, feed)| (name.clone(), Arc::clone(feed))).collect()
     }
 
+    /// The names of those that somebody registers in, or is meant to: the server's own first.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.vital().into_iter().map(|(name, _)| name).collect();
+        names.sort_unstable_by_key(|name| (!self.fixed.contains_key(name), name.clone()));
+        names
+    }
+
     /// How many are open.
     pub(crate) fn count(&self) -> usize {
         self.fixed.len() + self.made().len()
@@ -152,7 +159,7 @@ mod tests {
     }
 
     impl Namespaces {
-        fn names(&self) -> Vec<String> {
+        fn made_names(&self) -> Vec<String> {
             let mut names: Vec<String> = self.made().keys().cloned().collect();
             names.sort_unstable();
             names
@@ -166,17 +173,18 @@ mod tests {
             namespaces.feed(&format!("x{n}"), Access::Read).unwrap();
             tokio::time::advance(Duration::from_millis(1)).await;
         }
-        assert_eq!(namespaces.names(), ["x98", "x99"]);
+        assert_eq!(namespaces.made_names(), ["x98", "x99"]);
         let read = [
             namespaces.feed("a", Access::Read).unwrap(),
             namespaces.feed("b", Access::Read).unwrap(),
         ];
         assert!(namespaces.feed("c", Access::Read).is_err(), "both are being read");
+        assert_eq!(namespaces.names(), [""; 0], "nobody is meant to register there");
         assert_eq!(namespaces.vital().len(), 0);
         namespaces.feed("c", Access::Write).unwrap();
         let written = namespaces.feed("a", Access::Write).unwrap();
         assert!(Arc::ptr_eq(&written, &read[0]), "it is one namespace for all");
-        assert_eq!(namespaces.vital().len(), 2);
+        assert_eq!(namespaces.names(), ["a", "c"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -188,15 +196,15 @@ mod tests {
         drop(full);
         namespaces.feed("empty", Access::Write).unwrap();
         namespaces.feed("next", Access::Write).unwrap();
-        assert_eq!(namespaces.names(), ["full", "next"]);
+        assert_eq!(namespaces.made_names(), ["full", "next"]);
         let next = namespaces.feed("next", Access::Write).unwrap();
         assert!(namespaces.feed("one-more", Access::Write).is_err());
         drop(next);
         tokio::time::advance(IDLE).await;
         namespaces.feed("read", Access::Read).unwrap();
-        assert_eq!(namespaces.names(), ["full", "read"]);
+        assert_eq!(namespaces.made_names(), ["full", "read"]);
         tokio::time::advance(LEASE).await;
         namespaces.feed("other", Access::Read).unwrap();
-        assert_eq!(namespaces.names(), ["other"]);
+        assert_eq!(namespaces.made_names(), ["other"]);
     }
 }

@@ -90,6 +90,7 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
     router
         .route("/health", get(handlers::health))
         .route("/metrics", get(handlers::metrics))
+        .route("/v1/namespaces", get(handlers::namespaces))
         .route("/v1/{namespace}/instances", get(handlers::list))
         .route(
             "/v1/{namespace}/instances/{id}",

@@ -15,9 +15,11 @@ use crate::failure::{DONE, Failure, Outcome, USAGE};
 use crate::output::print;
 
 pub(crate) async fn run(context: &Context, args: &ServeArgs) -> Outcome {
-    // Judged at once, though each namespace opens its own.
-    context.backend().await?;
-    let mut settings = Settings::new().namespaces(namespaces(context.environment.clone()));
+    let own = context.backend().await?.driver();
+    let namespace = context.environment.namespace(&Drivers::compiled())?;
+    let mut settings = Settings::new()
+        .namespace(&namespace, own)?
+        .namespaces(namespaces(context.environment.clone()));
     for token in tokens(args.token_file.as_deref())? {
         settings = settings.token(&token)?;
     }
@@ -38,7 +40,7 @@ pub(crate) async fn run(context: &Context, args: &ServeArgs) -> Outcome {
     until_asked(server, url).await
 }
 
-/// Opens the database for each namespace that clients ask for.
+/// Opens the database for each further namespace that clients ask for.
 fn namespaces(
     environment: Environment,
 ) -> impl Fn(&str) -> Option<Arc<dyn gosd::Driver>> + Send + Sync {

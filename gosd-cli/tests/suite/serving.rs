@@ -1,7 +1,8 @@
 //! `gosd serve`, `gosd export` and `gosd import`: between one database and the next.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Stdio;
 
 use gosd_testservers::Certificates;
@@ -12,13 +13,20 @@ use crate::support::{LEASE, Place, Process, fixed};
 #[test]
 fn a_database_is_served_with_all_its_namespaces() {
     let place = Place::sqlite();
-    let server = place.start(&["serve", "127.0.0.1:0"]);
+    let server = place.start(&["serve", "127.0.0.1:0", "-n", "shop"]);
     let url = server.wait_for("http://");
-    place.out(&["register", "mail", "http://10.0.0.7:25", "-d", &url]);
+    place.out(&["register", "mail", "http://10.0.0.7:25", "-d", &url, "-n", "shop"]);
     place.out(&["register", "mail", "http://10.0.0.8:25", "-d", &url, "-n", "blue"]);
     // As those see it who use the file itself.
-    assert_eq!(place.out(&["get", "mail"]), "http://10.0.0.7:25\n");
+    assert_eq!(place.out(&["get", "mail", "-n", "shop"]), "http://10.0.0.7:25\n");
     assert_eq!(place.out(&["get", "mail", "-n", "blue"]), "http://10.0.0.8:25\n");
+    // The one that it was started with is its own: its health depends on it, and its page begins there.
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    let request = "GET /v1/namespaces HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(r#"{"namespaces":["shop","blue"]}"#), "{answer}");
     server.signal(Signal::TERM);
     assert!(server.end().0.success());
 }

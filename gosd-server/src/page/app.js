@@ -2,7 +2,7 @@
 //
 // What it shows is other people's text: it gets into the page as text alone (textContent, append).
 
-import { KINDS, drain, follow, registry, stop } from "./registry.js";
+import { KINDS, drain, follow, namespaces, registry, stop } from "./registry.js";
 
 /** How many rows are drawn at most. */
 const ROWS = 200;
@@ -203,7 +203,7 @@ async function copy(text, button) {
 function readHash() {
   const said = new URLSearchParams(location.hash.slice(1));
   $("filter").value = said.get("q") ?? "";
-  $("namespace").value = said.get("ns") ?? "gosd";
+  $("namespace").value = said.get("ns") ?? home ?? "gosd";
   setWords();
   connect();
 }
@@ -211,11 +211,23 @@ function readHash() {
 function writeHash() {
   const said = new URLSearchParams();
   if ($("filter").value.trim()) said.set("q", $("filter").value.trim());
-  if (namespace() !== "gosd") said.set("ns", namespace());
+  if (namespace() !== (home ?? "gosd")) said.set("ns", namespace());
   history.replaceState(null, "", said.size > 0 ? `#${said}` : location.pathname);
 }
 
-const namespace = () => $("namespace").value.trim() || "gosd";
+const namespace = () => $("namespace").value.trim() || home || "gosd";
+
+/** The server's own namespace, once it has said which. */
+let home = null;
+
+async function askForNamespaces() {
+  const names = await namespaces();
+  $("namespaces").replaceChildren(...names.map((name) => Object.assign(make("option"), { value: name })));
+  if (home !== null || names.length === 0) return;
+  home = names[0];
+  // Unless another one is asked for already.
+  if (!new URLSearchParams(location.hash.slice(1)).has("ns")) $("namespace").value = home;
+}
 
 function setWords() {
   words = $("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -236,9 +248,12 @@ function onState(state, text, error) {
 }
 
 /** A browser has six connections to a server: a page that nobody sees keeps none of them. */
-function connect() {
-  if (document.hidden) stop();
-  else follow(namespace(), { onChange: draw, onState });
+async function connect() {
+  stop();
+  if (document.hidden) return;
+  onState("connecting", "Connecting");
+  await askForNamespaces();
+  if (!document.hidden) follow(namespace(), { onChange: draw, onState });
 }
 
 function askForToken(why) {

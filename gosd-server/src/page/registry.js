@@ -135,6 +135,13 @@ class Refused extends Error {
   }
 }
 
+/** The namespaces that the server has open, its own first; none if it does not say. */
+export async function namespaces() {
+  const options = { headers: headers(), cache: "no-store", signal: AbortSignal.timeout(5_000) };
+  const response = await fetch(new URL("v1/namespaces", import.meta.url), options).catch(() => null);
+  return response?.ok ? (await response.json()).namespaces : [];
+}
+
 /** Takes an instance out of everybody's rotation for a time (ms); back in, without one. */
 export async function drain(target, time) {
   const id = `${DRAIN}-${target}`;

@@ -45,6 +45,21 @@ async fn the_instances_of_one_service() {
 }
 
 #[tokio::test]
+async fn the_namespaces_that_somebody_may_register_in() {
+    let settings =
+        Settings::new().namespaces(|_| Some(std::sync::Arc::new(gosd_core::Memory::new())));
+    let (server, _) = memory(settings).await;
+    let names = || ask(http().get(url(&server, "/v1/namespaces")));
+    // Reading makes none.
+    assert_eq!(ask(http().get(url(&server, "/v1/blue/instances"))).await.status, 200);
+    assert_eq!(names().await.body, json!({"namespaces": ["gosd"]}));
+    let path = url(&server, "/v1/blue/instances/mail-1");
+    assert_eq!(ask(http().put(path).json(&registration())).await.status, 204);
+    // The server's own is the first.
+    assert_eq!(names().await.body, json!({"namespaces": ["gosd", "blue"]}));
+}
+
+#[tokio::test]
 async fn an_unchanged_list_is_spared() {
     let (server, registry) = memory(Settings::new()).await;
     registry.register(&instance("mail"), LEASE).await.unwrap();
