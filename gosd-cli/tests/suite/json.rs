@@ -2,6 +2,8 @@
 
 use crate::support::{LEASE, Place, fixed};
 
+const MAIL: &str = "mail-0199f3a0c5b07abc8def012345678901";
+
 async fn filled() -> Place {
     let place = Place::sqlite();
     let driver = place.driver().await;
@@ -24,9 +26,19 @@ async fn the_lines_are_as_documented() {
         (&["ls", "mail"], include_str!("../golden/ls_service.jsonl")),
         (&["get", "mail"], include_str!("../golden/get.jsonl")),
         (&["ls", "orders"], include_str!("../golden/ls_odd.jsonl")),
+        (&["export"], include_str!("../golden/export.jsonl")),
+        (&["drain", MAIL], include_str!("../golden/drain.jsonl")),
+        (&["deregister", MAIL], include_str!("../golden/deregister.jsonl")),
     ] {
         assert_eq!(place.out(&[args, &["--json"][..]].concat()), expected, "{args:?}");
     }
+}
+
+#[test]
+fn what_is_registered_is_told_as_it_is_found() {
+    let place = Place::sqlite();
+    let registered = place.out(&["register", "mail", "http://10.0.0.7:25", "-m", "a=b", "--json"]);
+    assert_eq!(registered, place.out(&["get", "mail", "--json"]));
 }
 
 #[tokio::test]
