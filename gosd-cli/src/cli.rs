@@ -77,6 +77,9 @@ pub(crate) enum Command {
     Export,
     /// Register what was exported, read from standard input, for one lease
     Import(ImportArgs),
+    /// See how far the services are on their way from one database to another
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page
@@ -271,6 +274,21 @@ pub(crate) struct ImportArgs {
     /// How long they stay registered without anybody renewing them; gosdLeaseTTL unless given
     #[arg(long = "for", id = "lease", value_name = "TIME", value_parser = lease)]
     pub(crate) lease: Option<Duration>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// List who is only in the old database; the exit code is 1 until nobody is
+    Status(StatusArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct StatusArgs {
+    /// The old database; without the two, those of gosdDriver and gosdDriverAlso
+    #[arg(requires = "new")]
+    pub(crate) old: Option<String>,
+    /// The new database
+    pub(crate) new: Option<String>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -23,7 +23,13 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(global: Global) -> std::result::Result<Self, Failure> {
-        let own = [("gosdDriver", global.driver), ("gosdNamespace", global.namespace)];
+        // Who names a database means that one alone.
+        let also = global.driver.is_some().then(String::new);
+        let own = [
+            ("gosdDriver", global.driver),
+            ("gosdDriverAlso", also),
+            ("gosdNamespace", global.namespace),
+        ];
         let own: Vec<_> =
             own.into_iter().filter_map(|(variable, value)| Some((variable, value?))).collect();
         let mut environment = Environment::process();

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing::Level;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, MigrateCommand};
 use crate::context::Context;
 use crate::failure::{FAILED, Outcome};
 
@@ -81,6 +81,9 @@ fn perform(context: &Context, command: Command) -> Outcome {
             Command::Serve(args) => commands::serve::run(context, &args).await,
             Command::Export => commands::export::run(context).await,
             Command::Import(args) => commands::export::import(context, &args).await,
+            Command::Migrate(MigrateCommand::Status(args)) => {
+                commands::migrate::status(context, &args).await
+            }
             Command::Completions(_) | Command::Man => Ok(FAILED),
         }
     });

@@ -9,6 +9,7 @@ pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod migrate;
 pub(crate) mod register;
 #[cfg(unix)]
 pub(crate) mod run;

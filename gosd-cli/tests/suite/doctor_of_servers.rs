@@ -8,7 +8,7 @@ use std::thread;
 use gosd_testservers::{RedisServer, WallClock};
 
 use crate::doctor::{USUAL, examine, examined, is_well};
-use crate::support::{LEASE, Place, Process, fixed};
+use crate::support::{Place, Process, fixed};
 
 /// Gives a Redis server a command, as an operator or another program does.
 fn redis(server: &RedisServer, args: &[&str]) -> String {
@@ -172,6 +172,7 @@ mod etcd {
     use gosd_testservers::EtcdServer;
 
     use super::*;
+    use crate::support::LEASE;
 
     #[tokio::test]
     async fn a_healthy_etcd() {

@@ -8,6 +8,8 @@ mod executing;
 mod exit_codes;
 mod holding;
 mod json;
+mod migrating;
+mod migrating_page;
 mod proxies;
 mod running;
 mod running_signals;
