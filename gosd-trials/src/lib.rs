@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod check;
+pub mod cost;
 mod counted;
 pub mod fault;
 mod freeze;
@@ -17,4 +18,5 @@ pub mod rolling;
 pub mod runs;
 pub mod soak;
 pub mod trial;
+pub mod walking;
 pub mod wire;

@@ -9,17 +9,21 @@ use std::time::Duration;
 
 use gosd_trials::backend::serve;
 use gosd_trials::check::check;
+use gosd_trials::cost::cost;
 use gosd_trials::member::live;
 use gosd_trials::rolling;
 use gosd_trials::runs::{DRAIN, page, rolling as restarts, table};
 use gosd_trials::soak::Soak;
 use gosd_trials::trial::Plan;
+use gosd_trials::walking;
 
 const USAGE: &str = "\
 usage: gosd-trials table [--only DRIVER] [--markdown FILE]
        gosd-trials soak --minutes N [--seed N] [--markdown FILE]
        gosd-trials again SEED
        gosd-trials rolling [--only DRIVER] [--drain SECONDS]
+       gosd-trials cost [--old DRIVER] [--new DRIVER]
+       gosd-trials walk [--old DRIVER] [--new DRIVER] [--seed N] [--mutant mix|first-remove]
 ";
 
 #[tokio::main]
@@ -60,6 +64,25 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
             let [only, drain] = parse(options, ["--only", "--drain"])?;
             let drain = drain.map_or(Ok(DRAIN), |it| it.parse().map(Duration::from_secs_f64))?;
             restarts(&program, only.map(str::parse).transpose()?, drain, &mut out).await?.1
+        }
+        ["cost", ref options @ ..] => {
+            let [old, new] = parse(options, ["--old", "--new"])?;
+            let (old, new) = (old.unwrap_or("sqlite").parse()?, new.unwrap_or("redis").parse()?);
+            write!(out, "{}", cost(old, new).await)?;
+            true
+        }
+        ["walk", ref options @ ..] => {
+            let [old, new, seed, mutant] =
+                parse(options, ["--old", "--new", "--seed", "--mutant"])?;
+            let plan = walking::Plan {
+                old: old.unwrap_or("redis").parse()?,
+                new: new.unwrap_or("redis").parse()?,
+                seed: seed.map_or_else(|| Ok(fastrand::u64(..1 << 32)), str::parse)?,
+                mutant: mutant.map(str::parse).transpose()?,
+            };
+            let walked = walking::walk(plan).await;
+            writeln!(out, "{walked}")?;
+            walked.failed.is_empty() && walked.lookups > 0
         }
         ["orders", url, drain] => {
             rolling::serve(url, Duration::from_millis(drain.parse()?)).await?;
