@@ -264,3 +264,36 @@ async fn two_without_a_watch_are_polled_both() {
     sleep(10 * SECOND).await;
     assert_eq!(watch.event().await, Event::Put(it));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_other_says_is_no_sign_of_one_that_was_lost_and_is_silent() {
+    let (lost, up) = places();
+    let both = both(&lost, &up);
+    let mut watch = Watch::begun(&both).await;
+    lost.link.once(Operation::Watch, DOWN);
+    watch.loss().await;
+    lost.link.on(Operation::Watch, Fault::Hang);
+    let late = mail("mail-1");
+    up.put(&late).await;
+    assert_eq!(watch.event().await, Event::Put(late));
+    assert_eq!(watch.loss().await.kind(), ErrorKind::Unavailable);
+    watch.says_nothing().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_changes_that_are_none_to_both_hold_up_none_that_is() {
+    let (one, other) = places();
+    let many: Vec<_> = (0..600).map(|n| mail(&format!("mail-{n}"))).collect();
+    for instance in &many {
+        one.put(instance).await;
+        other.put(instance).await;
+    }
+    let both = both(&one, &other);
+    let mut watch = Watch::begun(&both).await;
+    for instance in &many {
+        one.memory.deregister(instance.id()).await.unwrap();
+    }
+    let late = mail("mail-late");
+    one.put(&late).await;
+    assert_eq!(watch.event().await, Event::Put(late));
+}

@@ -311,3 +311,31 @@ fn a_watch_that_was_up_was_in_contact_until_ten_seconds_before_its_failure() {
     let last = bench.now - Duration::from_secs(10);
     assert_eq!(bench.registry.aging_since(), Some(last));
 }
+
+#[test]
+fn what_comes_with_a_failure_counts_and_is_no_sign_of_contact() {
+    let mut bench = Bench::settled(&["a-1", "a-2"]);
+    let events = vec![Event::Put(of("a-3")), Event::Remove(id("a-2")), Event::Expire(id("a-1"))];
+    bench.registry.apply_in_part(events, bench.now);
+    assert_eq!(bench.view(), ["a-1", "a-3"], "it may live where nothing is heard");
+    bench.lose_contact();
+    bench.pass(LEASE);
+    let since = match bench.registry.view() {
+        View::Stale { since, .. } => since,
+        view => panic!("{view:?}"),
+    };
+    bench.registry.apply_in_part(vec![Event::Reset(all_of(&["a-3"]))], bench.now);
+    bench.lose_contact();
+    assert_eq!(bench.view(), ["a-1", "a-3"]);
+    assert!(matches!(bench.registry.view(), View::Stale { since: now, .. } if now == since));
+}
+
+#[test]
+fn a_part_that_is_heard_first_is_shown_and_is_not_all() {
+    let mut bench = Bench::new();
+    bench.registry.apply_in_part(vec![Event::Reset(all_of(&["a-1"]))], bench.now);
+    bench.lose_contact();
+    assert_eq!(bench.view(), ["a-1"]);
+    assert!(matches!(bench.registry.view(), View::Stale { .. }));
+    assert!(bench.registry.never_reached().is_some(), "who is not in it may be in the rest");
+}
