@@ -31,15 +31,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     gosd.add_local("orders", &url)?;
     let http = reqwest::Client::builder().no_proxy().build()?;
     let (mut bare, mut by_name) = (Vec::new(), Vec::new());
-    for request in 0..REQUESTS + WARM_UP {
+    for request in 0..2 * (REQUESTS + WARM_UP) {
+        // Each of them goes first in every other pair.
+        let is_bare = request % 4 == 0 || request % 4 == 3;
         let start = Instant::now();
-        http.get(format!("{url}/7")).send().await?.bytes().await?;
-        let middle = Instant::now();
-        http.get("gosd://orders/7").send_by(&gosd).await?.bytes().await?;
-        let end = Instant::now();
-        if request >= WARM_UP {
-            bare.push(middle - start);
-            by_name.push(end - middle);
+        if is_bare {
+            http.get(format!("{url}/7")).send().await?.bytes().await?;
+        } else {
+            http.get("gosd://orders/7").send_by(&gosd).await?.bytes().await?;
+        }
+        let took = start.elapsed();
+        if request >= 2 * WARM_UP {
+            if is_bare { &mut bare } else { &mut by_name }.push(took);
         }
     }
     server.abort();
