@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use support::{Cast, LONG};
+use support::{Cast, LATE};
 
 /// What a process that goes on has until everybody finds it.
 const BACK: Duration = Duration::from_secs(3);
@@ -39,7 +39,7 @@ async fn until_found(viewer: &Client, count: usize) {
             changes.next().await.expect("the client is open");
         }
     };
-    timeout(LONG, seen).await.unwrap_or_else(|_| panic!("{count} were expected: {viewer:?}"));
+    timeout(LATE, seen).await.unwrap_or_else(|_| panic!("{count} were expected: {viewer:?}"));
 }
 
 async fn is_found_again_soon(cast: &Cast, url: &str) {

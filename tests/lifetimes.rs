@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 /// A bound for what takes well under a second on an idle machine.
-const LONG: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(60);
 
 async fn open(url: &str) -> Arc<dyn Driver> {
     Drivers::compiled().open(url).await.unwrap()
@@ -21,7 +21,7 @@ async fn open(url: &str) -> Arc<dyn Driver> {
 
 async fn start(driver: Arc<dyn Driver>, service: &str) -> Client {
     let client = Client::builder(driver).register(service, "http://127.0.0.1:1").start();
-    let client = timeout(LONG, client).await.expect("a start is bounded").unwrap();
+    let client = timeout(LATE, client).await.expect("a start is bounded").unwrap();
     until_well(&client).await;
     client
 }
@@ -36,7 +36,7 @@ async fn until_well(client: &Client) {
             }
         }
     };
-    timeout(LONG, well).await.unwrap_or_else(|_| panic!("{client:?}"));
+    timeout(LATE, well).await.unwrap_or_else(|_| panic!("{client:?}"));
 }
 
 /// Two services in one process, with a driver each or with one for both.
@@ -54,7 +54,7 @@ async fn two_services(url: &str) {
         let mut changes = web.changes();
         let gone =
             async { while !web.instances("mail").is_empty() && changes.next().await.is_some() {} };
-        timeout(LONG, gone).await.expect("it has left");
+        timeout(LATE, gone).await.expect("it has left");
         web.refresh().await.unwrap();
         assert_eq!(web.services(), ["web"]);
         drop(mail);
@@ -99,8 +99,8 @@ fn runtime_ends(url: &str) {
         // On the runtime that ends, a task that uses the client for as long as it is polled.
         let own = client.clone();
         one.spawn(async move { while own.refresh().await.is_ok() {} });
-        one.block_on(async { timeout(LONG, client.refresh()).await.unwrap().unwrap() });
-        one.shutdown_timeout(LONG);
+        one.block_on(async { timeout(LATE, client.refresh()).await.unwrap().unwrap() });
+        one.shutdown_timeout(LATE);
 
         let after = async {
             assert_eq!(waiting.await.unwrap().kind(), ErrorKind::Closed);
@@ -117,7 +117,7 @@ fn runtime_ends(url: &str) {
             next.shutdown().await.unwrap();
             driver.deregister(&orphan(&*driver).await).await.unwrap();
         };
-        other.block_on(async { timeout(LONG, after).await.expect("nothing hangs") });
+        other.block_on(async { timeout(LATE, after).await.expect("nothing hangs") });
     }
 }
 

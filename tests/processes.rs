@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use gosd::{Client, Drivers, ErrorKind, Settings};
 use rustix::process::Signal;
-use support::{Cast, LONG, Process, hear, tell};
+use support::{Cast, LATE, Process, hear, tell};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -71,7 +71,7 @@ async fn seen(client: &Client, expected: &[&str]) {
             changes.next().await;
         }
     };
-    let seen = timeout(LONG, until).await;
+    let seen = timeout(LATE, until).await;
     seen.unwrap_or_else(|_| panic!("{expected:?} expected: {:?}", urls(client)));
 }
 
@@ -110,7 +110,7 @@ fn services_come_and_go() {
 
         // From here on until nobody is left, no lookup fails. Another client's: this one's turns are
         // counted.
-        let other = registry.connect(LONG).await;
+        let other = registry.connect(LATE).await;
         let lookups = tokio::spawn(async move {
             let mut mail = other.service("mail");
             let mut count = 0_u64;
@@ -127,7 +127,7 @@ fn services_come_and_go() {
         a.signal(Signal::TERM);
         assert_eq!(a.end().0.signal(), Some(Signal::TERM.as_raw()));
         // It said goodbye: nobody had to wait for its lease to run out.
-        assert_eq!(urls(&registry.connect(LONG).await), [B, C]);
+        assert_eq!(urls(&registry.connect(LATE).await), [B, C]);
         seen(&client, &[B, C]).await;
         b.signal(Signal::KILL);
         seen(&client, &[C]).await;
@@ -140,7 +140,7 @@ fn services_come_and_go() {
         b.signal(Signal::KILL);
         c.signal(Signal::TERM);
         seen(&client, &[]).await;
-        let count = timeout(LONG, lookups).await.unwrap().unwrap();
+        let count = timeout(LATE, lookups).await.unwrap().unwrap();
         assert!(count > 0);
         assert_eq!(client.next("mail").await.unwrap_err().kind(), ErrorKind::NotFound);
     });
@@ -150,7 +150,7 @@ fn services_come_and_go() {
 fn a_lookup_waits_for_a_service_that_starts_later() {
     let registry = Registry::new("a_lookup_waits_for_a_service_that_starts_later");
     Runtime::new().unwrap().block_on(async {
-        let client = Arc::new(registry.connect(LONG).await);
+        let client = Arc::new(registry.connect(LATE).await);
         let lookup = tokio::spawn({
             let client = Arc::clone(&client);
             async move { client.next("mail").await }
@@ -167,7 +167,7 @@ fn all_that_start_at_once_find_each_other() {
         let urls: Vec<String> = (10..18).map(|port| format!("http://127.0.0.1:{port}")).collect();
         let started: Vec<Process> = urls.iter().map(|url| registry.start(url)).collect();
         started.iter().for_each(|process| drop(process.wait_for("ready")));
-        let client = registry.connect(LONG).await;
+        let client = registry.connect(LATE).await;
         let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
         seen(&client, &urls).await;
         drop(started);

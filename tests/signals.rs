@@ -203,7 +203,7 @@ fn a_server_finishes_the_request_under_way() {
     let cast = Cast::new("a_server_finishes_the_request_under_way", &[("server", server)]);
     let mut process = cast.start("server", &SIMPLE);
     let mut request = TcpStream::connect(process.wait_for("ready at ")).unwrap();
-    request.set_read_timeout(Some(support::LONG)).unwrap();
+    request.set_read_timeout(Some(support::LATE)).unwrap();
     request.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
     process.wait_for("asked");
     process.signal(Signal::TERM);

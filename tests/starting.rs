@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use gosd::{Client, Drivers, Memory, Registration, View};
 use gosd_server as server;
 use gosd_testservers::{EtcdServer, RedisServer, free_port};
-use support::{Cast, LONG, Process, hear, tell};
+use support::{Cast, LATE, Process, hear, tell};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -61,7 +61,7 @@ async fn registered(client: &Client) {
             }
         }
     };
-    timeout(LONG, is_well).await.expect("it registers by itself");
+    timeout(LATE, is_well).await.expect("it registers by itself");
 }
 
 /// Tells the warnings of this process.

@@ -118,11 +118,12 @@ mod tests {
     use crate::options::Options;
     use crate::store::Store;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LATE: Duration = Duration::from_secs(60);
+    const LONG_LEASE: Duration = Duration::from_secs(600);
 
     /// Whether a ring arrives, without reading the database as watchers also do.
     async fn expect_ring(ears: &mut watch::Receiver<()>) {
-        timeout(LONG, ears.changed()).await.expect("a ring").expect("the bell is there");
+        timeout(LATE, ears.changed()).await.expect("a ring").expect("the bell is there");
     }
 
     fn listener(database: &Path) -> (Bell, watch::Receiver<()>) {
@@ -141,10 +142,10 @@ mod tests {
         let mut store = Store::new(options, watch::Sender::new(()), std::time::SystemTime::now);
         let mail = Instance::new("mail", "http://10.0.0.7:25").unwrap();
         let byte = || fs::metadata(folder.path().join("gosd.db-bell")).unwrap().modified().unwrap();
-        store.register(&mail, LONG).unwrap();
+        store.register(&mail, LONG_LEASE).unwrap();
         expect_ring(&mut ears).await;
         let rung = byte();
-        store.register(&mail, LONG).unwrap();
+        store.register(&mail, LONG_LEASE).unwrap();
         store.deregister(&InstanceId::from("absent")).unwrap();
         assert_eq!(byte(), rung, "a renewal is no change");
         store.deregister(mail.id()).unwrap();

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use gosd_core::{Driver, ErrorKind, Event, Instance};
 use tokio::time::interval;
 
-use support::{LONG, Place, instance, next, open};
+use support::{LATE, LONG_LEASE, Place, instance, next, open};
 
 /// Registers as core does, again and again, until it succeeds; returns the errors.
 async fn until_registered(driver: &dyn Driver, instance: &Instance) -> Vec<gosd_core::Error> {
     let mut pause = interval(Duration::from_millis(50));
-    let end = Instant::now() + LONG;
+    let end = Instant::now() + LATE;
     let mut errors = Vec::new();
-    while let Err(error) = driver.register(instance, LONG).await {
+    while let Err(error) = driver.register(instance, LONG_LEASE).await {
         assert!(Instant::now() < end, "{error}");
         errors.push(error);
         pause.tick().await;
@@ -54,7 +54,7 @@ async fn comes_back(place: &Place, driver: &dyn Driver) {
 async fn a_file_that_is_damaged_under_a_driver() {
     let place = Place::new();
     let driver = place.driver("gosd").await;
-    driver.register(&instance("mail"), LONG).await.unwrap();
+    driver.register(&instance("mail"), LONG_LEASE).await.unwrap();
     damage(&place);
     comes_back(&place, &*driver).await;
 }
@@ -63,7 +63,7 @@ async fn a_file_that_is_damaged_under_a_driver() {
 #[tokio::test]
 async fn a_file_that_is_found_damaged() {
     let place = Place::new();
-    place.driver("gosd").await.register(&instance("mail"), LONG).await.unwrap();
+    place.driver("gosd").await.register(&instance("mail"), LONG_LEASE).await.unwrap();
     damage(&place);
     comes_back(&place, &*place.driver("gosd").await).await;
 }
@@ -72,7 +72,7 @@ async fn a_file_that_is_found_damaged() {
 #[tokio::test]
 async fn an_index_that_lacks_a_row() {
     let place = Place::new();
-    place.driver("gosd").await.register(&instance("mail"), LONG).await.unwrap();
+    place.driver("gosd").await.register(&instance("mail"), LONG_LEASE).await.unwrap();
     place
         .plain()
         .execute_batch(
@@ -91,7 +91,7 @@ async fn what_many_find_damaged_is_set_aside_once() {
     let mut drivers = Vec::new();
     for _ in 0..4 {
         let driver = place.driver("gosd").await;
-        driver.register(&instance("mail"), LONG).await.unwrap();
+        driver.register(&instance("mail"), LONG_LEASE).await.unwrap();
         drivers.push(driver);
     }
     for round in 0..3 {
@@ -120,9 +120,9 @@ async fn a_backup_that_is_copied_over_the_file() {
     let place = Place::new();
     let (driver, other) = (place.driver("gosd").await, place.driver("gosd").await);
     let [before, after] = [instance("mail"), instance("mail")];
-    driver.register(&before, LONG).await.unwrap();
+    driver.register(&before, LONG_LEASE).await.unwrap();
     let backup = fs::read(place.path()).unwrap();
-    driver.register(&after, LONG).await.unwrap();
+    driver.register(&after, LONG_LEASE).await.unwrap();
     let mut watch = other.watch().unwrap();
     next(&mut watch).await.unwrap();
     fs::write(place.path(), backup).unwrap();
@@ -146,7 +146,7 @@ async fn a_file_that_is_emptied() {
     let place = Place::new();
     let driver = place.driver("gosd").await;
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     let backup = fs::read(place.path()).unwrap();
     for goes_on in [true, false] {
         fs::write(place.path(), "").unwrap();
@@ -188,12 +188,12 @@ async fn the_damaged_file_of_another_program() {
 async fn no_shared_memory() {
     let place = Place::new();
     let driver = place.driver("gosd").await;
-    driver.register(&instance("mail"), LONG).await.unwrap();
+    driver.register(&instance("mail"), LONG_LEASE).await.unwrap();
     // Somebody has it in another mode: it is put back.
     place.plain().execute_batch("PRAGMA journal_mode = WAL").unwrap();
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     for end in ["-shm", "-wal"] {
         assert!(!place.folder().join(format!("gosd.db{end}")).exists(), "{end}");
     }

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use tokio::time::timeout;
 
 use support::process::{act, again, block_on, fill, mounted, succeed};
-use support::{LONG, Place, instance, next, open};
+use support::{LONG_LEASE, Place, instance, next, open};
 
 /// The errors of all methods.
 async fn errors(path: &Path) -> [Error; 4] {
@@ -22,7 +22,7 @@ async fn errors(path: &Path) -> [Error; 4] {
     let mail = instance("mail");
     [
         driver.list().await.unwrap_err(),
-        driver.register(&mail, LONG).await.unwrap_err(),
+        driver.register(&mail, LONG_LEASE).await.unwrap_err(),
         driver.deregister(mail.id()).await.unwrap_err(),
         next(&mut driver.watch().unwrap()).await.unwrap_err(),
     ]
@@ -109,7 +109,7 @@ async fn the_log_of_another_program() {
 #[tokio::test]
 async fn a_newer_layout() {
     let place = Place::new();
-    place.driver("gosd").await.register(&instance("mail"), LONG).await.unwrap();
+    place.driver("gosd").await.register(&instance("mail"), LONG_LEASE).await.unwrap();
     place.plain().pragma_update(None, "user_version", 2).unwrap();
     let before = fs::read(place.path()).unwrap();
     expect(&place.path(), ErrorKind::Unsupported, "has version 2, and this gosd knows 1").await;
@@ -128,7 +128,7 @@ fn no_permission() {
                 expect(&folder.join(name), ErrorKind::Denied, says).await;
             }
             let driver = open(&folder.join("read-only.db"), "gosd").await;
-            let error = driver.register(&instance("mail"), LONG).await.unwrap_err();
+            let error = driver.register(&instance("mail"), LONG_LEASE).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
             let says = ["it cannot be written to", "(mode 444)", "runs as user", "chmod u+w"];
             assert!(says.iter().all(|says| error.to_string().contains(says)), "{error}");
@@ -137,7 +137,7 @@ fn no_permission() {
             for name in files(folder).into_keys().filter(|name| name.starts_with("read-only.db")) {
                 fs::set_permissions(folder.join(name), Permissions::from_mode(0o644)).unwrap();
             }
-            driver.register(&instance("mail"), LONG).await.unwrap();
+            driver.register(&instance("mail"), LONG_LEASE).await.unwrap();
         });
     });
     let place = Place::new();
@@ -179,13 +179,13 @@ fn a_full_disk() {
             fs::remove_file(&filler).unwrap();
             let driver = open(&path, "gosd").await;
             let first = instance("mail");
-            driver.register(&first, LONG).await.unwrap();
+            driver.register(&first, LONG_LEASE).await.unwrap();
 
             fill();
             let mut there = vec![first];
             let error = loop {
                 let mail = instance("mail").with_metadata("padding", &"x".repeat(4000));
-                match driver.register(&mail, LONG).await {
+                match driver.register(&mail, LONG_LEASE).await {
                     Ok(()) => there.push(mail),
                     Err(error) => break error,
                 }
@@ -199,7 +199,7 @@ fn a_full_disk() {
 
             fs::remove_file(&filler).unwrap();
             let last = instance("mail");
-            driver.register(&last, LONG).await.unwrap();
+            driver.register(&last, LONG_LEASE).await.unwrap();
             assert!(driver.list().await.unwrap().contains(&last));
         });
     });
@@ -224,7 +224,7 @@ async fn a_locked_database_is_waited_for() {
     let place = Place::new();
     let driver = place.driver("gosd").await;
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     let mut watch = driver.watch().unwrap();
     next(&mut watch).await.unwrap();
     let other: Connection = place.plain();
@@ -233,7 +233,7 @@ async fn a_locked_database_is_waited_for() {
     assert_eq!(driver.list().await.unwrap(), [mail]);
 
     let waiting = instance("mail");
-    let mut register = driver.register(&waiting, LONG);
+    let mut register = driver.register(&waiting, LONG_LEASE);
     timeout(Duration::from_millis(200), &mut register).await.expect_err("it waits");
     other.execute_batch("COMMIT").unwrap();
     register.await.unwrap();

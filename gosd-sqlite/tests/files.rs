@@ -8,17 +8,17 @@ use std::time::Duration;
 use gosd_core::{ErrorKind, Event};
 use tokio::time::timeout;
 
-use support::{LONG, Place, instance, next};
+use support::{LONG_LEASE, Place, instance, next};
 
 #[tokio::test]
 async fn a_removed_file_is_made_anew() {
     let place = Place::new();
     let driver = place.driver("gosd").await;
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     place.remove();
     assert_eq!(driver.list().await.unwrap(), []);
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     assert_eq!(place.driver("gosd").await.list().await.unwrap(), [mail]);
 }
 
@@ -35,7 +35,7 @@ async fn a_watcher_notices_a_removed_file() {
         assert_eq!(next(&mut watch).await.unwrap_err().kind(), ErrorKind::Unavailable);
         assert_eq!(next(&mut watch).await.unwrap(), Event::Reset(vec![]));
         let mail = instance("mail");
-        driver.register(&mail, LONG).await.unwrap();
+        driver.register(&mail, LONG_LEASE).await.unwrap();
         assert_eq!(next(&mut watch).await.unwrap(), Event::Put(mail));
     }
 }
@@ -44,12 +44,12 @@ async fn a_watcher_notices_a_removed_file() {
 async fn a_replaced_file_is_noticed() {
     let (place, other) = (Place::new(), Place::new());
     let there = instance("there");
-    other.driver("gosd").await.register(&there, LONG).await.unwrap();
+    other.driver("gosd").await.register(&there, LONG_LEASE).await.unwrap();
     // Whoever copies a database in use needs what is in its write-ahead log.
     other.plain().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
 
     let driver = place.driver("gosd").await;
-    driver.register(&instance("mail"), LONG).await.unwrap();
+    driver.register(&instance("mail"), LONG_LEASE).await.unwrap();
     let mut watch = driver.watch().unwrap();
     next(&mut watch).await.unwrap();
     place.remove();
@@ -68,7 +68,7 @@ async fn a_removed_bell_is_hung_up_again() {
     for _ in 0..3 {
         fs::remove_file(place.bell()).unwrap();
         let mail = instance("mail");
-        other.register(&mail, LONG).await.unwrap();
+        other.register(&mail, LONG_LEASE).await.unwrap();
         assert_eq!(next(&mut watch).await.unwrap(), Event::Put(mail));
         assert!(place.bell().exists());
     }
@@ -79,7 +79,7 @@ async fn a_removed_bell_is_hung_up_again() {
 async fn a_file_that_is_replaced_while_it_is_waited_for() {
     let place = Place::new();
     let first = place.driver("gosd").await;
-    first.register(&instance("mail"), LONG).await.unwrap();
+    first.register(&instance("mail"), LONG_LEASE).await.unwrap();
     let lock = place.plain();
     lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let driver = place.driver("gosd").await;
@@ -89,10 +89,10 @@ async fn a_file_that_is_replaced_while_it_is_waited_for() {
     place.take_away();
     fs::create_dir(place.folder()).unwrap();
     let other = instance("mail");
-    place.driver("gosd").await.register(&other, LONG).await.unwrap();
+    place.driver("gosd").await.register(&other, LONG_LEASE).await.unwrap();
     lock.execute_batch("COMMIT").unwrap();
     let error = waits.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     assert_eq!(driver.list().await.unwrap().len(), 2);
 }

@@ -10,7 +10,7 @@ use gosd_core::{ErrorKind, Event, Instance, InstanceId};
 
 use tokio::time::interval;
 
-use support::{LONG, Place, instance, next};
+use support::{LONG_LEASE, Place, instance, next};
 
 /// What the `sqlite3` shell says to a statement.
 fn shell(path: &Path, sql: &str) -> String {
@@ -42,9 +42,9 @@ fn inserted(id: &str, url: &str) -> Instance {
 #[tokio::test]
 async fn the_shell_reads_what_is_registered() {
     let place = Place::new();
-    let before = after_now(LONG);
+    let before = after_now(LONG_LEASE);
     let mail = instance("mail").with_metadata("zone", "a");
-    place.driver("staging").await.register(&mail, LONG).await.unwrap();
+    place.driver("staging").await.register(&mail, LONG_LEASE).await.unwrap();
     let row = shell(
         &place.path(),
         "SELECT namespace, id, service, url, metadata, lease_ms FROM instances",
@@ -53,7 +53,7 @@ async fn the_shell_reads_what_is_registered() {
     assert_eq!(row.trim(), format!("staging|{id}|mail|{url}|{{\"zone\":\"a\"}}|60000"));
     let expires_at = shell(&place.path(), "SELECT expires_at FROM instances");
     let expires_at = expires_at.trim().parse::<u128>().unwrap();
-    assert!((before..=after_now(LONG)).contains(&expires_at), "{before} {expires_at}");
+    assert!((before..=after_now(LONG_LEASE)).contains(&expires_at), "{before} {expires_at}");
     let pragmas = "PRAGMA user_version; PRAGMA application_id; PRAGMA journal_mode";
     assert_eq!(shell(&place.path(), pragmas), format!("1\n{}\ndelete\n", 0x676f_7364));
 }
@@ -66,14 +66,14 @@ async fn a_watcher_hears_the_shell() {
     assert_eq!(next(&mut watch).await.unwrap(), Event::Reset(vec![]));
     let path = place.path();
     let old = inserted("mail-1", "http://10.0.0.8:25");
-    shell(&path, &insert("mail-1", after_now(LONG)));
+    shell(&path, &insert("mail-1", after_now(LONG_LEASE)));
     assert_eq!(next(&mut watch).await.unwrap(), Event::Put(old.clone()));
     assert_eq!(driver.list().await.unwrap(), [old]);
     shell(&path, "UPDATE instances SET url = 'http://h:1'");
     assert_eq!(next(&mut watch).await.unwrap(), Event::Put(inserted("mail-1", "http://h:1")));
     shell(&path, "DELETE FROM instances");
     assert_eq!(next(&mut watch).await.unwrap(), Event::Remove("mail-1".into()));
-    shell(&path, &insert("mail-2", after_now(LONG)));
+    shell(&path, &insert("mail-2", after_now(LONG_LEASE)));
     assert!(matches!(next(&mut watch).await.unwrap(), Event::Put(_)));
     shell(&path, "UPDATE instances SET expires_at = 0");
     assert_eq!(next(&mut watch).await.unwrap(), Event::Expire("mail-2".into()));
@@ -108,12 +108,12 @@ async fn a_renewal_is_no_change() {
     let mail = instance("mail");
     let log = "SELECT op FROM changes ORDER BY seq";
     for _ in 0..3 {
-        driver.register(&mail, LONG).await.unwrap();
+        driver.register(&mail, LONG_LEASE).await.unwrap();
         assert_eq!(shell(&place.path(), log), "start\nput\n");
     }
     // Watchers may have dropped it by now.
     shell(&place.path(), "UPDATE instances SET expires_at = 0");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     assert_eq!(shell(&place.path(), log), "start\nput\nput\n");
 }
 
@@ -122,12 +122,12 @@ async fn a_watcher_resumes_at_its_entry() {
     let place = Place::new();
     let driver = place.driver("gosd").await;
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     let mut watch = driver.watch().unwrap();
     assert_eq!(next(&mut watch).await.unwrap(), Event::Reset(vec![mail]));
     place.take_away();
     next(&mut watch).await.unwrap_err();
-    place.plain_away().execute(&insert("mail-1", after_now(LONG)), []).unwrap();
+    place.plain_away().execute(&insert("mail-1", after_now(LONG_LEASE)), []).unwrap();
     place.put_back();
     assert_eq!(next(&mut watch).await.unwrap(), Event::Resumed);
     let there = inserted("mail-1", "http://10.0.0.8:25");
@@ -145,17 +145,17 @@ async fn a_watcher_whose_entry_is_gone_starts_anew() {
         let place = Place::new();
         let driver = place.driver("gosd").await;
         let [first, second] = [instance("mail"), instance("mail")];
-        driver.register(&first, LONG).await.unwrap();
+        driver.register(&first, LONG_LEASE).await.unwrap();
         let mut watch = driver.watch().unwrap();
         next(&mut watch).await.unwrap();
         let db = place.plain();
-        let row = insert("mail-1", after_now(LONG));
+        let row = insert("mail-1", after_now(LONG_LEASE));
         db.execute_batch(&format!("BEGIN; {row}; {sql}; COMMIT")).unwrap();
         // It may be a backup: who is not in it is not gone for good.
         assert_eq!(next(&mut watch).await.unwrap_err().kind(), ErrorKind::Unavailable, "{case}");
         let Event::Reset(all) = next(&mut watch).await.unwrap() else { panic!("{case}") };
         assert_eq!(all.len(), 2, "{case}");
-        driver.register(&second, LONG).await.unwrap();
+        driver.register(&second, LONG_LEASE).await.unwrap();
         match next(&mut watch).await {
             Ok(event) => assert_eq!(event, Event::Put(second), "{case}"),
             // Where there was no entry, one cannot follow either.
@@ -195,7 +195,7 @@ async fn a_row_of_odd_types_stops_no_watch() {
         ('gosd', 'mail-1', 7, x'00', '[]', 'soon', 'long')";
     place.plain().execute(odd, []).unwrap();
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     assert_eq!(next(&mut watch).await.unwrap(), Event::Put(mail.clone()));
     assert_eq!(driver.list().await.unwrap(), [mail]);
 }

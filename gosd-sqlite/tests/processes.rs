@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::time::{interval, timeout};
 
 use support::process::{Process, act, again, listen, tell};
-use support::{LONG, Place, instance, next, open};
+use support::{LATE, LONG_LEASE, Place, instance, next, open};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     Runtime::new().expect("a runtime").block_on(future)
@@ -29,7 +29,7 @@ fn pioneer() {
             let path = Path::new(&path);
             let drivers = join_all((0..4).map(|_| open(path, "gosd"))).await;
             let mail = instance("mail");
-            let registered = drivers.iter().map(|driver| driver.register(&mail, LONG));
+            let registered = drivers.iter().map(|driver| driver.register(&mail, LONG_LEASE));
             for result in join_all(registered).await {
                 tell(&format!("registered {:?}", result.map_err(|error| error.to_string())));
             }
@@ -128,7 +128,7 @@ fn all_come_back(test: &str, remove: impl Fn(&Place)) {
         for _ in 0..3 {
             remove(&place);
             let removed = Instant::now();
-            timeout(LONG, until_all_are_there(&driver, &ids)).await.expect("all come back");
+            timeout(LATE, until_all_are_there(&driver, &ids)).await.expect("all come back");
             let took = removed.elapsed();
             assert!(took < HEARTBEAT, "after {took:?}, as if nobody had noticed");
         }
@@ -155,7 +155,7 @@ fn a_dropped_driver_leaves_nothing_behind() {
     act(|path| {
         block_on(async {
             let driver = open(path, "gosd").await;
-            driver.register(&instance("mail"), LONG).await.unwrap();
+            driver.register(&instance("mail"), LONG_LEASE).await.unwrap();
             let mut watches = [driver.watch().unwrap(), driver.watch().unwrap()];
             for watch in &mut watches {
                 next(watch).await.unwrap();

@@ -12,7 +12,7 @@ use gosd_core::{Driver, ErrorKind, Event, Instance};
 use tokio::time::interval;
 
 use support::process::{act, again, block_on, fill, mounted, succeed};
-use support::{LONG, Place, instance, next, open};
+use support::{LATE, Place, instance, next, open};
 
 const LEASE: Duration = Duration::from_secs(3);
 
@@ -154,7 +154,7 @@ fn who_may_only_read() {
         rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
     )
     .unwrap();
-    let end = Instant::now() + LONG;
+    let end = Instant::now() + LATE;
     while !db.query_row(expired, [], |row| row.get::<_, bool>(0)).unwrap() {
         assert!(Instant::now() < end);
         std::thread::park_timeout(Duration::from_millis(100));

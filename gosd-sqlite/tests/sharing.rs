@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tokio::time::timeout;
 
 use support::process::{Process, act, again, block_on, listen, tell};
-use support::{LONG, Place, instance, next, open};
+use support::{LATE, LONG_LEASE, Place, instance, next, open};
 
 const KEYS: &str = "the keys of another service\n";
 
@@ -25,10 +25,10 @@ fn pipe(path: &Path) {
 async fn works_without_a_bell(place: &Place) {
     let (driver, other) = (place.driver("gosd").await, place.driver("gosd").await);
     let mut watch = driver.watch().unwrap();
-    let reset = timeout(LONG, next(&mut watch)).await.unwrap();
+    let reset = timeout(LATE, next(&mut watch)).await.unwrap();
     assert_eq!(reset.unwrap(), Event::Reset(vec![]));
     let mail = instance("mail");
-    timeout(LONG, other.register(&mail, LONG)).await.unwrap().unwrap();
+    timeout(LATE, other.register(&mail, LONG_LEASE)).await.unwrap().unwrap();
     assert_eq!(next(&mut watch).await.unwrap(), Event::Put(mail));
 }
 
@@ -75,7 +75,7 @@ async fn a_link_to_nothing_makes_no_file() {
 async fn a_link_to_a_database_is_followed() {
     let (place, other) = (Place::new(), Place::new());
     let mail = instance("mail");
-    other.driver("gosd").await.register(&mail, LONG).await.unwrap();
+    other.driver("gosd").await.register(&mail, LONG_LEASE).await.unwrap();
     symlink(other.path(), place.path()).unwrap();
     assert_eq!(place.driver("gosd").await.list().await.unwrap(), [mail]);
 }
@@ -94,7 +94,7 @@ async fn a_pipe_stops_nobody() {
         }
         pipe(&place.folder().join(name));
         let driver = place.driver("gosd").await;
-        let error = timeout(LONG, driver.list()).await.expect("it is not waited for").unwrap_err();
+        let error = timeout(LATE, driver.list()).await.expect("it is not waited for").unwrap_err();
         let says = error.to_string();
         assert!(says.contains(name) && says.contains("it is no"), "{error}");
         fs::remove_file(place.folder().join(name)).unwrap();
@@ -109,7 +109,7 @@ async fn the_bell_has_the_rights_of_the_database() {
     driver.list().await.unwrap();
     for mode in [0o660, 0o664] {
         fs::set_permissions(place.path(), Permissions::from_mode(mode)).unwrap();
-        place.driver("gosd").await.register(&instance("mail"), LONG).await.unwrap();
+        place.driver("gosd").await.register(&instance("mail"), LONG_LEASE).await.unwrap();
         assert_eq!(place.bell().metadata().unwrap().mode() & 0o777, mode);
     }
 }
@@ -118,13 +118,13 @@ async fn the_bell_has_the_rights_of_the_database() {
 fn user(path: &Path) {
     block_on(async {
         let driver = open(path, "gosd").await;
-        let registered = driver.register(&instance("mail"), LONG).await;
+        let registered = driver.register(&instance("mail"), LONG_LEASE).await;
         tell(&format!("registered {:?}", registered.map_err(|error| error.to_string())));
         let Ok(Event::Reset(mut all)) = next(&mut driver.watch().unwrap()).await else {
             panic!("a Reset")
         };
         let begun = Instant::now();
-        while all.len() < 2 && begun.elapsed() < LONG {
+        while all.len() < 2 && begun.elapsed() < LATE {
             tokio::time::sleep(Duration::from_millis(20)).await;
             all = driver.list().await.unwrap();
         }

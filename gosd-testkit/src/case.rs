@@ -18,7 +18,7 @@ pub(crate) const CALL: Duration = Duration::from_secs(10);
 /// How long a fixture's method may take, which may start servers.
 const HOOK: Duration = Duration::from_secs(60);
 /// The lease of what must not run out during a test.
-pub(crate) const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG_LEASE: Duration = Duration::from_secs(600);
 /// What the contract grants a backend beyond the lease.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
 /// What the kit grants a busy machine beyond what the contract says, where it waits for an event.

@@ -21,7 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-const LONG: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(60);
 
 /// A server that counts its calls, and may refuse them.
 struct Mail {
@@ -131,7 +131,7 @@ async fn without_an_instance_a_call_waits_and_then_says_so() {
     let server = Mail::start(None).await;
     let calling = check(gosd_tonic::channel(&gosd, "mail"));
     let appearing = async { gosd.add_local("mail", &server.url).unwrap() };
-    let (called, _) = timeout(LONG, async { tokio::join!(calling, appearing) }).await.unwrap();
+    let (called, _) = timeout(LATE, async { tokio::join!(calling, appearing) }).await.unwrap();
     called.unwrap();
 
     let settings = Settings::default().try_find_service_delay(Duration::from_millis(1));
@@ -182,7 +182,7 @@ async fn a_stream_outlives_the_goodbye_of_its_server() {
     gosd.add_local("mail", &other.url).unwrap();
     check(channel.clone()).await.unwrap();
     server.reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-    let said = timeout(LONG, watched.message()).await.unwrap().unwrap().unwrap();
+    let said = timeout(LATE, watched.message()).await.unwrap().unwrap().unwrap();
     assert_eq!(said.status, 2);
 }
 

@@ -13,7 +13,7 @@ use crate::check::Promise;
 use crate::trial::Plan;
 
 /// How long a trial may take; generous, for busy machines.
-const LONG: Duration = Duration::from_secs(300);
+const LATE: Duration = Duration::from_secs(300);
 /// Gives the command a disk of its own, at the folder.
 const DISK: &str = r#"mount -t tmpfs -o size=16m gosd "$0" && exec "$@""#;
 
@@ -61,7 +61,7 @@ impl Outcome {
         command.arg("trial").args(plan.to_args()).arg(&folder);
         let output = command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).kill_on_drop(true);
         let output = output.output();
-        let output = timeout(LONG, output).await.expect("a trial ends");
+        let output = timeout(LATE, output).await.expect("a trial ends");
         let output = output.expect("unshare, of util-linux, is needed");
         let text = String::from_utf8_lossy(&output.stdout);
         let findings = text.lines().filter_map(Finding::parse).collect();

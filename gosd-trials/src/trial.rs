@@ -36,7 +36,7 @@ const LOOKUP: Duration = Duration::from_millis(100);
 /// How often views and the backend are compared.
 const SAMPLE: Duration = Duration::from_millis(200);
 /// A bound for what takes a second or two on an idle machine.
-const LONG: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(60);
 
 /// What is tried.
 #[derive(Clone, Debug)]
@@ -213,7 +213,7 @@ async fn everybody_is_seen(clients: &[Client]) {
             sleep(SAMPLE / 10).await;
         }
     };
-    timeout(LONG, seeing).await.expect("all clients see all instances");
+    timeout(LATE, seeing).await.expect("all clients see all instances");
 }
 
 fn seen(client: &Client) -> Ids {

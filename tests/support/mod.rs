@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A bound for what takes well under a second on an idle machine.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LATE: Duration = Duration::from_secs(60);
 
 const ROLE: &str = "gosdTestRole";
 
@@ -76,7 +76,7 @@ impl Process {
     /// Waits for a line that starts so; returns the rest of it.
     pub(crate) fn wait_for(&self, start: &str) -> String {
         let mut others = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(LONG) {
+        while let Ok(line) = self.lines.recv_timeout(LATE) {
             if let Some(rest) = line.strip_prefix(start) {
                 return rest.to_owned();
             }
@@ -117,7 +117,7 @@ impl Process {
         let mut rest = Vec::new();
         // The output ends with the process.
         loop {
-            match self.lines.recv_timeout(LONG) {
+            match self.lines.recv_timeout(LATE) {
                 Ok(line) => rest.push(line),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not end; {rest:?}"),

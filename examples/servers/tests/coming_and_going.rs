@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 /// A bound for what takes a second or two on an idle machine.
-const LONG: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(60);
 const READY: &str = "registered at";
 
 const AXUM: &str = env!("CARGO_BIN_EXE_with_axum");
@@ -65,7 +65,7 @@ async fn restarted_under_requests(program: &str) {
     for server in &mut servers {
         sleep(Duration::from_millis(500)).await;
         server.signal("TERM").await;
-        let status = timeout(LONG, server.ended()).await.expect("a server ends");
+        let status = timeout(LATE, server.ended()).await.expect("a server ends");
         assert!(status.success(), "{status}");
         *server = start(program, &url).await;
     }
@@ -94,7 +94,7 @@ async fn systemd_hears_that_it_is_ready() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("notify");
     let systemd = UnixDatagram::bind(&path).unwrap();
-    systemd.set_read_timeout(Some(LONG)).unwrap();
+    systemd.set_read_timeout(Some(LATE)).unwrap();
     let environment = [
         ("gosdDriver", format!("sqlite:{}", folder.path().join("gosd.db").display())),
         ("NOTIFY_SOCKET", path.display().to_string()),

@@ -14,7 +14,7 @@ use gosd::{Client, Drivers, Memory, Settings};
 use gosd_server::{self as server, Server, serve};
 use gosd_testservers::{EtcdServer, MemcachedServer, RedisServer, free_port};
 use rustix::process::Signal;
-use support::{LONG, Process};
+use support::{LATE, Process};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -196,7 +196,7 @@ async fn services_come_and_go<B: Backend>() {
         assert!(provider.end().0.success());
     }
     seen(&observer, &[]).await;
-    timeout(LONG, lookups).await.unwrap().unwrap();
+    timeout(LATE, lookups).await.unwrap().unwrap();
 }
 
 fn command(program: &str, url: &str) -> Command {
@@ -216,7 +216,7 @@ fn provider(url: &str, name: &str) -> (Process, String) {
 
 fn consumer(url: &str) -> Process {
     let mut command = command(env!("CARGO_BIN_EXE_consumer"), url);
-    Process::start(command.env("gosdTryFindServiceDelay", LONG.as_secs().to_string()))
+    Process::start(command.env("gosdTryFindServiceDelay", LATE.as_secs().to_string()))
 }
 
 /// What a consumer was answered until its end, without an error.
@@ -255,7 +255,7 @@ async fn seen(client: &Client, expected: &[&String]) {
             changes.next().await;
         }
     };
-    let seen = timeout(LONG, until).await;
+    let seen = timeout(LATE, until).await;
     seen.unwrap_or_else(|_| panic!("{expected:?} expected: {:?}", urls(client)));
 }
 

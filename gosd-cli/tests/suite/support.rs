@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// A bound for what takes well under a second on an idle machine.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LATE: Duration = Duration::from_secs(60);
 
 /// Longer than any test takes.
 pub(crate) const LEASE: Duration = Duration::from_secs(3_600);
@@ -130,7 +130,7 @@ impl Process {
         if let Some(at) = others.iter().position(|line| line.contains(part)) {
             return others.remove(at).unwrap();
         }
-        let until = Instant::now() + LONG;
+        let until = Instant::now() + LATE;
         // However many other lines come.
         while let Ok(line) = self.lines.recv_timeout(until - Instant::now().min(until)) {
             if line.contains(part) {
@@ -165,7 +165,7 @@ impl Process {
     pub(crate) fn end(mut self) -> (ExitStatus, Vec<String>) {
         let mut rest: Vec<String> = self.passed_over.take().into();
         loop {
-            match self.lines.recv_timeout(LONG) {
+            match self.lines.recv_timeout(LATE) {
                 Ok(line) => rest.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("it does not end; {rest:?}"),

@@ -9,7 +9,7 @@ use gosd_core::{
 use gosd_testkit::{Fault, Operation};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{DOWN, LEASE, LONG, SECOND, both, mail, named, places};
+use crate::support::{DOWN, LEASE, LONG_LEASE, SECOND, both, mail, named, places};
 
 #[tokio::test(start_paused = true)]
 async fn a_registration_and_a_goodbye_reach_both() {
@@ -134,7 +134,7 @@ async fn a_side_that_panics_keeps_nothing_from_the_other() {
     let (up, _) = places();
     let both = Both::new(Arc::new(Panics), Arc::new(up.link.clone()));
     let it = mail("mail-1");
-    let error = both.register(&it, LONG).await.unwrap_err();
+    let error = both.register(&it, LONG_LEASE).await.unwrap_err();
     assert!(error.to_string().contains("panicked"), "{error}");
     assert!(up.has(&it).await);
     let mut watch = crate::support::Watch::begun(&both).await;

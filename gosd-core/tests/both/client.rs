@@ -6,7 +6,7 @@ use gosd_core::{Client, Driver, ErrorKind, Registration, Settings, View};
 use gosd_testkit::{Fault, Operation};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::{DOWN, LEASE, LONG, SECOND, both, mail, places};
+use crate::support::{DOWN, LEASE, LONG_LEASE, SECOND, both, mail, places};
 
 fn is_fresh(client: &Client) -> bool {
     matches!(client.status().view, View::Fresh)
@@ -135,7 +135,7 @@ async fn leaving_one_that_is_gone_takes_no_longer_than_a_call_may() {
     let client = builder.register("mail", "http://10.0.0.7:25").start().await.unwrap();
     away.link.on_all(Fault::Hang);
     let begun = Instant::now();
-    let error = timeout(LONG, client.shutdown()).await.expect("it ends").unwrap_err();
+    let error = timeout(LONG_LEASE, client.shutdown()).await.expect("it ends").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     // What is under way has its own bound before that.
     assert!(begun.elapsed() <= 2 * settings_timeout(), "{:?}", begun.elapsed());

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 pub(crate) const DOWN: Fault = Fault::Fail(ErrorKind::Unavailable);
 pub(crate) const LEASE: Duration = Duration::from_secs(15);
-pub(crate) const LONG: Duration = Duration::from_secs(86_400);
+pub(crate) const LONG_LEASE: Duration = Duration::from_secs(86_400);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// A database, and the connection to it.
@@ -29,7 +29,7 @@ impl Place {
     }
 
     pub(crate) async fn put(&self, instance: &Instance) {
-        self.memory.register(instance, LONG).await.unwrap();
+        self.memory.register(instance, LONG_LEASE).await.unwrap();
     }
 
     pub(crate) async fn has(&self, instance: &Instance) -> bool {
@@ -69,7 +69,7 @@ impl<'a> Watch<'a> {
     }
 
     pub(crate) async fn item(&mut self) -> Result<Event> {
-        timeout(LONG, self.0.next()).await.expect("an item").expect("a watch does not end")
+        timeout(LONG_LEASE, self.0.next()).await.expect("an item").expect("a watch does not end")
     }
 
     pub(crate) async fn event(&mut self) -> Event {

@@ -6,7 +6,9 @@ use gosd_core::{Both, Driver, ErrorKind, Event};
 use gosd_testkit::{Fault, Operation};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{DOWN, LEASE, LONG, Place, SECOND, Watch, all, both, mail, named, places};
+use crate::support::{
+    DOWN, LEASE, LONG_LEASE, Place, SECOND, Watch, all, both, mail, named, places,
+};
 
 #[tokio::test(start_paused = true)]
 async fn the_snapshot_is_of_both() {
@@ -260,7 +262,7 @@ async fn two_without_a_watch_are_polled_both() {
     let both = Both::new(one_link, other_link);
     let it = mail("mail-1");
     let mut watch = Watch::begun(&both).await;
-    both.register(&it, LONG).await.unwrap();
+    both.register(&it, LONG_LEASE).await.unwrap();
     sleep(10 * SECOND).await;
     assert_eq!(watch.event().await, Event::Put(it));
 }

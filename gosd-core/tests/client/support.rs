@@ -23,7 +23,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const ATTEMPTS: usize = 3;
 
 /// Longer than anything here takes; of no real length, because time is paused.
-const LONG: Duration = Duration::from_secs(86_400);
+const LATE: Duration = Duration::from_secs(86_400);
 
 /// A database, and the connection to it that all clients of the test share.
 pub(crate) struct Backend {
@@ -75,7 +75,7 @@ impl Backend {
 
     /// Registers an instance for longer than any test takes.
     pub(crate) async fn put_for_long(&self, service: &str, url: &str) -> InstanceId {
-        self.put(service, url, 100 * LONG).await
+        self.put(service, url, 100 * LATE).await
     }
 
     pub(crate) async fn holds(&self, id: &InstanceId) -> bool {
@@ -96,7 +96,7 @@ impl Backend {
 
 /// What must come to an end.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(LONG, future).await.expect("it takes more than a day")
+    timeout(LATE, future).await.expect("it takes more than a day")
 }
 
 /// The next item, or the end.

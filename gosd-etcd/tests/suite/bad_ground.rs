@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::support::{LONG, PATIENCE, Watch, instance, key, lease, leases, open, open_at};
+use super::support::{LONG_LEASE, PATIENCE, Watch, instance, key, lease, leases, open, open_at};
 
 /// Fills a server that was started with a small quota.
 async fn use_up_the_space(etcd: &EtcdServer) {
@@ -32,14 +32,14 @@ async fn without_space_who_lives_stays_and_who_leaves_goes() {
     let etcd = EtcdServer::start(&["--quota-backend-bytes", "2000000"]).await;
     let driver = open_at(etcd.port()).await;
     let [stays, leaves] = [instance("a"), instance("b")];
-    driver.register(&stays, LONG).await.unwrap();
-    driver.register(&leaves, LONG).await.unwrap();
+    driver.register(&stays, LONG_LEASE).await.unwrap();
+    driver.register(&leaves, LONG_LEASE).await.unwrap();
     let watcher = open_at(etcd.port()).await;
     let (mut watch, _) = Watch::start(&*watcher).await;
     use_up_the_space(&etcd).await;
 
-    driver.register(&stays, LONG).await.expect("a renewal needs no space");
-    let refused = driver.register(&instance("c"), LONG).await.unwrap_err();
+    driver.register(&stays, LONG_LEASE).await.expect("a renewal needs no space");
+    let refused = driver.register(&instance("c"), LONG_LEASE).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
     assert!(refused.to_string().contains("disarm the alarm"), "{refused}");
 
@@ -58,26 +58,26 @@ async fn a_right_that_is_taken_away_leaves_no_leases_behind() {
     etcd.enable_auth("/gosd/instances/").await;
     let driver = open(&format!("etcd://gosd:p%40ss@127.0.0.1:{}", etcd.port())).await;
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     let before = lease(&etcd, &mail).await;
     let end = "/gosd/instances0";
     etcd.ctl(&["role", "revoke-permission", "gosd", "/gosd/instances/", end]).await;
     etcd.ctl(&["role", "grant-permission", "gosd", "read", "/gosd/instances/", end]).await;
-    driver.register(&mail, LONG).await.expect("a renewal writes nothing");
+    driver.register(&mail, LONG_LEASE).await.expect("a renewal writes nothing");
     etcd.ctl(&["del", &key(&mail)]).await;
     let other = instance("other");
     for _ in 0..3 {
-        for (instance, lease) in [(&mail, LONG), (&other, LONG)] {
+        for (instance, lease) in [(&mail, LONG_LEASE), (&other, LONG_LEASE)] {
             let error = driver.register(instance, lease).await.expect_err("it may not write");
             assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
         }
     }
     assert_eq!(leases(&etcd).await, 2, "one for each");
     etcd.ctl(&["role", "grant-permission", "gosd", "readwrite", "/gosd/instances/", end]).await;
-    driver.register(&mail, LONG).await.expect("it may again");
+    driver.register(&mail, LONG_LEASE).await.expect("it may again");
     assert_eq!(lease(&etcd, &mail).await, before);
-    driver.register(&mail, LONG * 2).await.expect("it may");
-    driver.register(&other, LONG).await.expect("it may");
+    driver.register(&mail, LONG_LEASE * 2).await.expect("it may");
+    driver.register(&other, LONG_LEASE).await.expect("it may");
     assert_eq!(leases(&etcd).await, 2);
     for instance in [&mail, &other] {
         driver.deregister(instance.id()).await.expect("it may");
@@ -95,7 +95,8 @@ async fn the_check_of_a_password_outlives_the_call_that_asked_for_it() {
     let mut given_up = 0;
     let registered = async {
         let mail = instance("mail");
-        while timeout(Duration::from_millis(20), driver.register(&mail, LONG)).await.is_err() {
+        while timeout(Duration::from_millis(20), driver.register(&mail, LONG_LEASE)).await.is_err()
+        {
             given_up += 1;
         }
     };
@@ -130,13 +131,13 @@ async fn renewed_certificates_count_without_a_restart() {
     let url = format!("etcds://127.0.0.1:{}?{query}", etcd.port());
     let (driver, watcher) = (open(&url).await, open(&url).await);
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     let (mut watch, _) = Watch::start(&*watcher).await;
 
     certificates.renew();
     etcd.restart().await;
     // At once, without a failure that anybody hears of.
-    driver.register(&mail, LONG).await.expect("the new ones count");
+    driver.register(&mail, LONG_LEASE).await.expect("the new ones count");
     assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
     watch.next().await.expect_err("the server was restarted");
     assert_eq!(watch.snapshot().await, from_ref(&mail));
@@ -149,7 +150,7 @@ async fn a_connection_that_is_closed_under_a_request_is_replaced_unnoticed() {
     let driver = open_at(port).await;
     let mail = instance("mail");
     for _ in 0..3 {
-        driver.register(&mail, LONG).await.expect("the server is well");
+        driver.register(&mail, LONG_LEASE).await.expect("the server is well");
         is_armed.store(true, Ordering::SeqCst);
         assert_eq!(driver.list().await.expect("the server is well"), from_ref(&mail));
         assert!(!is_armed.load(Ordering::SeqCst), "no connection was closed");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use gosd_core::{Error, ErrorKind};
 use gosd_testservers::{Certificates, EtcdServer, free_port, tls_cases};
 
-use super::support::{LONG, Watch, instance, open};
+use super::support::{LONG_LEASE, Watch, instance, open};
 
 async fn failure(url: &str) -> Error {
     open(url).await.list().await.expect_err(url)
@@ -72,13 +72,13 @@ async fn credentials_and_permissions() {
     expect(&format!("etcd://nobody:sesame@{host}"), Denied, &wrong).await;
 
     let allowed = open(&format!("etcd://gosd:p%40ss@{host}?namespace=mine")).await;
-    allowed.register(&instance("mail"), LONG).await.expect("it may");
+    allowed.register(&instance("mail"), LONG_LEASE).await.expect("it may");
     let other = open(&format!("etcd://gosd:p%40ss@{host}?namespace=other")).await;
     let mut watch = other.watch().expect("the driver has a watch");
     let watched = futures_util::StreamExt::next(&mut watch).await.expect("the watch does not end");
     for error in [
         other.list().await.expect_err("it may not"),
-        other.register(&instance("mail"), LONG).await.expect_err("it may not"),
+        other.register(&instance("mail"), LONG_LEASE).await.expect_err("it may not"),
         other.deregister(instance("mail").id()).await.expect_err("it may not"),
         watched.expect_err("it may not"),
     ] {
@@ -100,11 +100,15 @@ async fn to_discover_a_permission_to_read_will_do() {
     etcd.enable_auth("/gosd/instances/").await;
     let host = format!("127.0.0.1:{}", etcd.port());
     let mail = instance("mail");
-    open(&format!("etcd://gosd:p%40ss@{host}")).await.register(&mail, LONG).await.expect("it may");
+    open(&format!("etcd://gosd:p%40ss@{host}"))
+        .await
+        .register(&mail, LONG_LEASE)
+        .await
+        .expect("it may");
     let reader = open(&format!("etcd://reader:secret@{host}")).await;
     assert_eq!(reader.list().await.expect("it may"), from_ref(&mail));
     assert_eq!(Watch::start(&*reader).await.1, from_ref(&mail));
-    for refused in [reader.register(&mail, LONG).await, reader.deregister(mail.id()).await] {
+    for refused in [reader.register(&mail, LONG_LEASE).await, reader.deregister(mail.id()).await] {
         assert_eq!(refused.expect_err("it may not").kind(), ErrorKind::Denied);
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use gosd_core::Event;
 use gosd_testservers::{EtcdCluster, EtcdServer, Mode, Proxy, etcd_leader};
 
-use super::support::{LONG, Watch, instance, key, lease, leases, open, open_at};
+use super::support::{LONG_LEASE, Watch, instance, key, lease, leases, open, open_at};
 
 #[tokio::test]
 async fn the_layout_as_written() {
     let etcd = EtcdServer::start(&[]).await;
     let driver = open_at(etcd.port()).await;
     let mail = instance("mail").with_metadata("zone", "b");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     let listed = etcd.ctl(&["get", "--prefix", "/"]).await;
     assert_eq!(listed, format!("{}\n{}\n", key(&mail), mail.to_json()));
     let id = lease(&etcd, &mail).await;
@@ -54,10 +54,10 @@ async fn a_heartbeat_writes_nothing_and_keeps_the_lease() {
     let etcd = EtcdServer::start(&[]).await;
     let driver = open_at(etcd.port()).await;
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     let before = etcd.ctl(&["get", &key(&mail), "-w", "fields"]).await;
     for _ in 0..3 {
-        driver.register(&mail, LONG).await.unwrap();
+        driver.register(&mail, LONG_LEASE).await.unwrap();
     }
     // The revision of the whole database, and the lease, are in it.
     assert_eq!(etcd.ctl(&["get", &key(&mail), "-w", "fields"]).await, before);
@@ -69,15 +69,16 @@ async fn a_member_that_is_alone_proves_no_heartbeat() {
     let leader = etcd_leader(&cluster.nodes.each_ref()).await;
     let driver = open_at(cluster.nodes[leader].port()).await;
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     for (n, node) in cluster.nodes.iter_mut().enumerate() {
         if n != leader {
             node.process().signal("STOP").await;
         }
     }
     // For an election timeout it takes itself for the leader still.
-    let alone = tokio::time::timeout(Duration::from_secs(5), driver.register(&mail, LONG)).await;
+    let alone =
+        tokio::time::timeout(Duration::from_secs(5), driver.register(&mail, LONG_LEASE)).await;
     assert!(!matches!(alone, Ok(Ok(()))), "a member without a majority has proved it");
 }
 
@@ -86,25 +87,25 @@ async fn a_heartbeat_restores_what_was_lost() {
     let mut etcd = EtcdServer::start(&[]).await;
     let driver = open_at(etcd.port()).await;
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
 
     // The key; the lease; the key is on another lease; all of it.
     etcd.ctl(&["del", &key(&mail)]).await;
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
 
     let id = lease(&etcd, &mail).await;
     etcd.ctl(&["lease", "revoke", &id]).await;
     assert_eq!(driver.list().await.unwrap(), []);
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
 
     etcd.ctl(&["put", &key(&mail), "damaged"]).await;
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
 
     etcd.restart_empty().await;
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
     assert_ne!(lease(&etcd, &mail).await, "0");
 }
@@ -115,10 +116,10 @@ async fn whoever_registers_an_id_leaves_no_lease_behind() {
     let (one, two) = (open_at(etcd.port()).await, open_at(etcd.port()).await);
     let mail = instance("mail");
     for _ in 0..3 {
-        one.register(&mail, LONG).await.unwrap();
-        two.register(&mail, LONG).await.unwrap();
+        one.register(&mail, LONG_LEASE).await.unwrap();
+        two.register(&mail, LONG_LEASE).await.unwrap();
     }
-    two.register(&mail.clone().with_metadata("zone", "b"), LONG * 2).await.unwrap();
+    two.register(&mail.clone().with_metadata("zone", "b"), LONG_LEASE * 2).await.unwrap();
     assert_eq!(leases(&etcd).await, 1);
     // Nor does a goodbye on behalf of another.
     one.deregister(mail.id()).await.unwrap();
@@ -131,7 +132,7 @@ async fn a_record_that_somebody_deleted_leaves_no_lease_behind() {
     let driver = open_at(etcd.port()).await;
     let mail = instance("mail");
     for _ in 0..2 {
-        driver.register(&mail, LONG).await.unwrap();
+        driver.register(&mail, LONG_LEASE).await.unwrap();
         assert_eq!(leases(&etcd).await, 1);
         etcd.ctl(&["del", &key(&mail)]).await;
     }
@@ -151,7 +152,7 @@ async fn a_lease_that_others_hang_on_is_left_alone() {
         etcd.ctl(&["put", "--lease", shared, &key(instance), &instance.to_json()]).await;
     }
     driver.deregister(leaves.id()).await.unwrap();
-    driver.register(&moves, LONG).await.unwrap();
+    driver.register(&moves, LONG_LEASE).await.unwrap();
     assert_eq!(driver.list().await.unwrap(), [moves, stays]);
     assert_eq!(leases(&etcd).await, 2);
 }
@@ -183,10 +184,10 @@ async fn a_token_that_ran_out_is_renewed() {
     etcd.enable_auth("/gosd/").await;
     let driver = open(&format!("etcd://gosd:p%40ss@127.0.0.1:{}", etcd.port())).await;
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     // Nothing tells when the server has forgotten the token; it looks once a second.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     // A change of the users makes all tokens worthless, and a restart forgets them.
     etcd.ctl(&["role", "add", "another"]).await;
     assert_eq!(driver.list().await.unwrap(), from_ref(&mail));

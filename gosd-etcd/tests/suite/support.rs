@@ -7,7 +7,7 @@ use gosd_testservers::EtcdServer;
 use tokio::time::timeout;
 
 /// Longer than any lease that a test waits for.
-pub(crate) const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG_LEASE: Duration = Duration::from_secs(600);
 /// What anything may take before a test gives up; generous, for busy machines.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 

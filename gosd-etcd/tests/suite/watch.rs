@@ -7,17 +7,17 @@ use gosd_core::{Event, Instance};
 use gosd_testservers::{EtcdCluster, EtcdServer, Mode, Proxy};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::support::{LONG, PATIENCE, Watch, instance, open_at};
+use super::support::{LONG_LEASE, PATIENCE, Watch, instance, open_at};
 
 #[tokio::test]
 async fn goes_on_right_after_the_snapshot() {
     let etcd = EtcdServer::start(&[]).await;
     let driver = open_at(etcd.port()).await;
     let [before, after] = [instance("a"), instance("b")];
-    driver.register(&before, LONG).await.unwrap();
+    driver.register(&before, LONG_LEASE).await.unwrap();
     let (mut watch, all) = Watch::start(&*driver).await;
     assert_eq!(all, from_ref(&before));
-    driver.register(&after, LONG).await.unwrap();
+    driver.register(&after, LONG_LEASE).await.unwrap();
     driver.deregister(before.id()).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(after));
     assert_eq!(watch.event().await, Event::Remove(before.id().clone()));
@@ -31,7 +31,7 @@ async fn a_registry_larger_than_a_usual_message_is_read_whole() {
     let driver = open_at(etcd.port()).await;
     let large = "x".repeat(7_000);
     for _ in 0..INSTANCES {
-        driver.register(&instance("mail").with_metadata("text", &large), LONG).await.unwrap();
+        driver.register(&instance("mail").with_metadata("text", &large), LONG_LEASE).await.unwrap();
     }
     assert_eq!(driver.list().await.unwrap().len(), INSTANCES);
     let (_watch, all) = Watch::start(&*driver).await;
@@ -49,7 +49,7 @@ async fn a_compaction_under_a_slow_reader_is_a_new_snapshot() {
     let large = "x".repeat(7_000);
     for change in 0..CHANGES {
         last = last.with_metadata("zone", &change.to_string()).with_metadata("text", &large);
-        writer.register(&last, LONG).await.unwrap();
+        writer.register(&last, LONG_LEASE).await.unwrap();
     }
     // Everything but the last revision.
     let fields = etcd.ctl(&["get", "/", "-w", "fields"]).await;
@@ -68,7 +68,7 @@ async fn a_compaction_under_a_slow_reader_is_a_new_snapshot() {
     assert!(error.to_string().contains("compacted"), "{error}");
     assert_eq!(watch.event().await, Event::Reset(vec![last.clone()]));
     let other = instance("other");
-    writer.register(&other, LONG).await.unwrap();
+    writer.register(&other, LONG_LEASE).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(other));
 }
 
@@ -77,7 +77,7 @@ async fn a_server_that_ends_the_watch_and_comes_back_is_a_new_snapshot() {
     let mut etcd = EtcdServer::start(&[]).await;
     let driver = open_at(etcd.port()).await;
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     let (mut watch, _) = Watch::start(&*driver).await;
     // It says goodbye to its watches.
     etcd.process().signal("TERM").await;
@@ -91,13 +91,13 @@ async fn a_server_that_ends_the_watch_and_comes_back_is_a_new_snapshot() {
 async fn a_wiped_server_is_a_new_snapshot_even_if_its_revisions_are_ahead() {
     let mut etcd = EtcdServer::start(&[]).await;
     let driver = open_at(etcd.port()).await;
-    driver.register(&instance("lost"), LONG).await.unwrap();
+    driver.register(&instance("lost"), LONG_LEASE).await.unwrap();
     let (mut watch, _) = Watch::start(&*driver).await;
     etcd.restart_empty().await;
     let other = open_at(etcd.port()).await;
     let all: Vec<Instance> = ["a", "b", "c", "d"].map(instance).into();
     for instance in &all {
-        other.register(instance, LONG).await.unwrap();
+        other.register(instance, LONG_LEASE).await.unwrap();
     }
     let error = watch.next().await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
@@ -116,7 +116,7 @@ async fn a_silent_connection_is_an_error_within_ten_seconds() {
     assert!(error.is_retryable(), "{error}");
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     let mail = instance("mail");
-    open_at(etcd.port()).await.register(&mail, LONG).await.unwrap();
+    open_at(etcd.port()).await.register(&mail, LONG_LEASE).await.unwrap();
     proxy.set(Mode::Pass);
     assert_eq!(watch.snapshot().await, [mail]);
 }
@@ -132,7 +132,7 @@ async fn a_connection_that_delivers_changes_but_takes_no_requests_is_noticed() {
     let other = open_at(etcd.port()).await;
     let busy = async {
         loop {
-            other.register(&instance("busy"), LONG).await.unwrap();
+            other.register(&instance("busy"), LONG_LEASE).await.unwrap();
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };
@@ -187,7 +187,7 @@ async fn a_quiet_connection_is_not_taken_for_a_dead_one() {
     let quiet = tokio::time::timeout(Duration::from_secs(9), watch.next()).await;
     assert!(quiet.is_err(), "{quiet:?}");
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(mail));
 }
 
@@ -197,7 +197,7 @@ async fn a_member_without_a_leader_is_an_error_and_then_a_new_snapshot() {
     let [watched, others @ ..] = &mut cluster.nodes;
     let driver = open_at(watched.port()).await;
     let mail = instance("mail");
-    driver.register(&mail, LONG).await.unwrap();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
     let (mut watch, _) = Watch::start(&*driver).await;
     for other in others.iter_mut() {
         other.process().signal("STOP").await;

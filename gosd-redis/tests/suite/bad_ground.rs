@@ -8,7 +8,7 @@ use redis::AsyncCommands;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::support::{LONG, Watch, instance, open};
+use super::support::{LONG_LEASE, Watch, instance, open};
 
 /// Starts a client that registers, and does not try for long.
 async fn start(url: &str) -> Result<Client> {
@@ -122,7 +122,7 @@ async fn a_database_out_of_range() {
     let server = RedisServer::start(&[]).await;
     refused(&format!("{}/16", server.url()), ErrorKind::Config, &["out of range", "URL"]).await;
     let driver = open(&format!("{}/15", server.url())).await;
-    driver.register(&instance("mail"), LONG).await.unwrap();
+    driver.register(&instance("mail"), LONG_LEASE).await.unwrap();
     assert_eq!(open(&server.url()).await.list().await.unwrap(), []);
 }
 
@@ -270,10 +270,10 @@ async fn a_consumer_may_only_read() {
     let (mut other, _) = Watch::start(&*writer).await;
     assert_eq!(other.event().await, Event::Expire(dies.id().clone()));
     assert_eq!(watch.event().await, Event::Expire(dies.id().clone()));
-    writer.register(&lives, LONG).await.unwrap();
+    writer.register(&lives, LONG_LEASE).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(lives.clone()));
     assert_eq!(reader.list().await.unwrap(), [lives]);
-    let error = reader.register(&dies, LONG).await.unwrap_err();
+    let error = reader.register(&dies, LONG_LEASE).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
 }
 
@@ -295,7 +295,7 @@ async fn a_consumer_that_may_only_read_goes_by_the_renewals_of_others() {
 
     let renewals = async {
         loop {
-            writer.register(&lives, LONG).await.unwrap();
+            writer.register(&lives, LONG_LEASE).await.unwrap();
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
@@ -316,7 +316,7 @@ async fn connections_that_are_closed_are_replaced_in_silence() {
     let server = RedisServer::start(&[]).await;
     let driver = open(&server.url()).await;
     let [before, after] = [instance("a"), instance("b")];
-    driver.register(&before, LONG).await.unwrap();
+    driver.register(&before, LONG_LEASE).await.unwrap();
     let (mut watch, _) = Watch::start(&*driver).await;
     let mut redis = server.connect(None).await;
     for round in 0..3 {
@@ -330,7 +330,7 @@ async fn connections_that_are_closed_are_replaced_in_silence() {
             &format!("http://10.0.0.{round}"),
             [].into(),
         );
-        driver.register(&moved, LONG).await.unwrap();
+        driver.register(&moved, LONG_LEASE).await.unwrap();
         assert_eq!(watch.event().await, Event::Put(moved));
     }
     driver.list().await.unwrap();

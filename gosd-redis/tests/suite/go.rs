@@ -8,7 +8,7 @@ use gosd_testservers::RedisServer;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
-use super::support::{LONG, Watch, instance, open};
+use super::support::{LONG_LEASE, Watch, instance, open};
 
 /// How soon what Go does has to be seen.
 const SOON: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ async fn what_go_does_is_seen_among_many_changes() {
     start(&mut redis, "provider-2016.1", "http://a").await;
     let busy = async {
         loop {
-            driver.register(&instance("busy"), LONG).await.unwrap();
+            driver.register(&instance("busy"), LONG_LEASE).await.unwrap();
         }
     };
     let seen = async {
@@ -125,8 +125,8 @@ async fn ours_that_go_removes_is_missing_until_its_heartbeat() {
     let mut redis = server.connect(None).await;
     let driver = open(&server.url()).await;
     let [ours, stays] = [instance("ours"), instance("stays")];
-    driver.register(&ours, LONG).await.unwrap();
-    driver.register(&stays, LONG).await.unwrap();
+    driver.register(&ours, LONG_LEASE).await.unwrap();
+    driver.register(&stays, LONG_LEASE).await.unwrap();
     let (mut watch, _) = Watch::start(&*driver).await;
     let begin = Instant::now();
     end(&mut redis, ours.id().as_str()).await;
@@ -134,7 +134,7 @@ async fn ours_that_go_removes_is_missing_until_its_heartbeat() {
     assert!(error.to_string().contains("lost data"), "{error}");
     assert_eq!(watch.event().await, Event::Reset(vec![stays]));
     assert!(begin.elapsed() < SOON);
-    driver.register(&ours, LONG).await.unwrap();
+    driver.register(&ours, LONG_LEASE).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(ours));
 }
 
@@ -154,7 +154,7 @@ async fn ours_that_lost_its_lease_gets_one_more() {
     for _ in 0..2 {
         assert!(matches!(watch.event().await, Event::Put(_)));
     }
-    driver.register(&renewed, LONG).await.unwrap();
+    driver.register(&renewed, LONG_LEASE).await.unwrap();
     loop {
         match watch.event().await {
             Event::Expire(id) if id == *dead.id() => break,

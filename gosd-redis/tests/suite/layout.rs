@@ -8,7 +8,7 @@ use gosd_testservers::{RedisCluster, RedisServer};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
-use super::support::{LONG, Watch, instance, open};
+use super::support::{LONG_LEASE, Watch, instance, open};
 
 type Entry = (String, HashMap<String, String>);
 
@@ -60,11 +60,11 @@ async fn a_heartbeat_is_one_round_trip_and_no_entry() {
     let mut redis = server.connect(None).await;
     let driver = open(&server.url()).await;
     let own = instance("mail").with_metadata("zone", "b");
-    driver.register(&own, LONG).await.unwrap();
+    driver.register(&own, LONG_LEASE).await.unwrap();
     let entries = events(&mut redis, "gosd").await.len();
     redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut redis).await.unwrap();
     for _ in 0..10 {
-        driver.register(&own, LONG).await.unwrap();
+        driver.register(&own, LONG_LEASE).await.unwrap();
     }
     assert_eq!(events(&mut redis, "gosd").await.len(), entries);
     let stats: String =
@@ -80,10 +80,10 @@ async fn scripts_are_loaded_again_where_they_are_not_known() {
     let server = RedisServer::start(&[]).await;
     let driver = open(&server.url()).await;
     let own = instance("mail");
-    driver.register(&own, LONG).await.unwrap();
+    driver.register(&own, LONG_LEASE).await.unwrap();
     let mut redis = server.connect(None).await;
     redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.unwrap();
-    driver.register(&own, LONG).await.unwrap();
+    driver.register(&own, LONG_LEASE).await.unwrap();
     redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.unwrap();
     driver.deregister(own.id()).await.unwrap();
     assert_eq!(driver.list().await.unwrap(), []);
@@ -96,7 +96,7 @@ async fn the_stream_is_trimmed() {
     // Many entries at once, as many changes would have written them.
     let fill = "for i = 1, 20000 do redis.call('XADD', KEYS[1], '*', 'op', 'remove', 'id', i) end";
     redis::Script::new(fill).key("{gosd}:events").invoke_async::<()>(&mut redis).await.unwrap();
-    open(&server.url()).await.register(&instance("mail"), LONG).await.unwrap();
+    open(&server.url()).await.register(&instance("mail"), LONG_LEASE).await.unwrap();
     let left = events(&mut redis, "gosd").await.len();
     assert!((10_000..10_200).contains(&left), "{left}");
 }
@@ -108,7 +108,7 @@ async fn a_purge_removes_what_has_expired_and_nothing_else() {
     let mut redis = server.connect(None).await;
     let driver = open(&server.url()).await;
     let lives = instance("lives");
-    driver.register(&lives, LONG).await.unwrap();
+    driver.register(&lives, LONG_LEASE).await.unwrap();
     redis.hset::<_, _, _, ()>("gosd", "go-20160315122936.1", "http://h").await.unwrap();
     for _ in 0..DEAD {
         let dead = instance("dead").with_metadata("zone", "b");
@@ -135,11 +135,11 @@ async fn a_late_heartbeat_is_told_to_those_who_saw_the_lease_expire() {
     let mut redis = server.connect(None).await;
     let driver = open(&server.url()).await;
     let late = instance("late");
-    driver.register(&late, LONG).await.unwrap();
+    driver.register(&late, LONG_LEASE).await.unwrap();
     // Expired, but nobody has purged it yet.
     redis.zadd::<_, _, _, ()>("{gosd}:leases", late.id().as_str(), 1).await.unwrap();
     assert_eq!(driver.list().await.unwrap(), []);
-    driver.register(&late, LONG).await.unwrap();
+    driver.register(&late, LONG_LEASE).await.unwrap();
     let (_, last) = events(&mut redis, "gosd").await.pop().unwrap();
     assert_eq!((last["op"].as_str(), last["id"].as_str()), ("put", late.id().as_str()));
     assert_eq!(driver.list().await.unwrap(), [late]);
@@ -151,7 +151,7 @@ async fn all_keys_are_in_one_slot() {
     for namespace in ["gosd", "staging.eu_1-a"] {
         let url = format!("redis+cluster://{}?namespace={namespace}", cluster.hosts());
         let rich = instance("mail").with_metadata("zone", "b");
-        open(&url).await.register(&rich, LONG).await.unwrap();
+        open(&url).await.register(&rich, LONG_LEASE).await.unwrap();
         let mut slots = Vec::new();
         for node in cluster.nodes() {
             let mut redis = node.connect(None).await;

@@ -6,7 +6,7 @@ use gosd_core::{Driver, Event, Instance};
 use gosd_testservers::RedisServer;
 use redis::AsyncCommands;
 
-use super::support::{LONG, Watch, instance, open};
+use super::support::{LONG_LEASE, Watch, instance, open};
 
 #[tokio::test]
 async fn the_hash_is_lost() {
@@ -14,13 +14,13 @@ async fn the_hash_is_lost() {
     let (mut watch, _) = Watch::start(&*driver).await;
     lose(&server, "gosd").await;
     // One is quick to come back, so that not all of it is gone.
-    driver.register(&all[0], LONG).await.unwrap();
+    driver.register(&all[0], LONG_LEASE).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(all[0].clone()));
     let error = watch.next().await.unwrap_err();
     assert!(error.to_string().contains("lost data"), "{error}");
     assert_eq!(watch.event().await, Event::Reset(vec![all[0].clone()]));
     for instance in &all[1..] {
-        driver.register(instance, LONG).await.unwrap();
+        driver.register(instance, LONG_LEASE).await.unwrap();
         assert_eq!(watch.event().await, Event::Put(instance.clone()));
     }
 }
@@ -42,7 +42,7 @@ async fn the_metadata_is_lost() {
     let (mut watch, _) = Watch::start(&*driver).await;
     lose(&server, "{gosd}:meta").await;
     for instance in &all {
-        driver.register(instance, LONG).await.unwrap();
+        driver.register(instance, LONG_LEASE).await.unwrap();
         assert_eq!(watch.event().await, Event::Put(instance.clone()));
     }
 }
@@ -66,7 +66,7 @@ async fn an_id_of_ones_own_that_lost_its_lease_gets_one_more() {
     let (mut watch, snapshot) = Watch::start(&*driver).await;
     assert_eq!(snapshot, std::slice::from_ref(&own));
     let mark = instance("mark");
-    driver.register(&mark, LONG).await.unwrap();
+    driver.register(&mark, LONG_LEASE).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(mark.clone()));
     driver.register(&own, Duration::from_secs(2)).await.unwrap();
     lose(&server, "{gosd}:leases").await;
@@ -115,7 +115,7 @@ async fn what_go_does_is_not_read_again_and_again() {
     redis.hset_nx::<_, _, _, ()>("gosd", "provider-2016.1", "http://a").await.unwrap();
     let busy = async {
         loop {
-            driver.register(&instance("busy"), LONG).await.unwrap();
+            driver.register(&instance("busy"), LONG_LEASE).await.unwrap();
         }
     };
     let seen = async {
@@ -149,7 +149,7 @@ async fn three() -> (RedisServer, std::sync::Arc<dyn Driver>, Vec<Instance>) {
     let all: Vec<Instance> =
         ["a", "b", "c"].map(|service| instance(service).with_metadata("zone", "b")).into();
     for instance in &all {
-        driver.register(instance, LONG).await.unwrap();
+        driver.register(instance, LONG_LEASE).await.unwrap();
     }
     (server, driver, all)
 }

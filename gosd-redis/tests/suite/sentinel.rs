@@ -5,14 +5,14 @@ use std::time::Duration;
 use gosd_core::{ErrorKind, Event};
 use gosd_testservers::{RedisSentinels, RedisServer};
 
-use super::support::{LONG, Watch, instance, open};
+use super::support::{LONG_LEASE, Watch, instance, open};
 
 #[tokio::test]
 async fn the_new_master_is_found_after_a_failover() {
     let group = RedisSentinels::start().await;
     let driver = open(&format!("redis+sentinel://{}/mymaster/3", group.hosts())).await;
     let [before, after] = [instance("before"), instance("after")];
-    driver.register(&before, LONG).await.unwrap();
+    driver.register(&before, LONG_LEASE).await.unwrap();
     assert_eq!(open(&format!("{}/3", group.first.url())).await.list().await.unwrap().len(), 1);
     group.wait_for_replica().await;
     let (mut watch, _) = Watch::start(&*driver).await;
@@ -21,7 +21,7 @@ async fn the_new_master_is_found_after_a_failover() {
     let new = open(&format!("{}/3", group.second.url())).await;
     // What the old master takes before it hears of its end is lost: the next heartbeat counts.
     while new.list().await.unwrap().len() < 2 {
-        retry(|| driver.register(&after, LONG)).await;
+        retry(|| driver.register(&after, LONG_LEASE)).await;
     }
     goes_on(&mut watch, after).await;
 }
@@ -31,13 +31,13 @@ async fn the_new_master_is_found_after_the_old_one_was_killed() {
     let mut group = RedisSentinels::start().await;
     let driver = open(&format!("redis+sentinel://{}/mymaster", group.hosts())).await;
     let [before, after] = [instance("before"), instance("after")];
-    driver.register(&before, LONG).await.unwrap();
+    driver.register(&before, LONG_LEASE).await.unwrap();
     group.wait_for_replica().await;
     let (mut watch, _) = Watch::start(&*driver).await;
 
     group.first.process().kill().await;
     group.wait_for_second().await;
-    retry(|| driver.register(&after, LONG)).await;
+    retry(|| driver.register(&after, LONG_LEASE)).await;
     assert_eq!(open(&group.second.url()).await.list().await.unwrap().len(), 2);
     goes_on(&mut watch, after).await;
 }

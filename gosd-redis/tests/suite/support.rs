@@ -6,7 +6,7 @@ use gosd_core::{BoxStream, Driver, Event, Instance, Result};
 use tokio::time::timeout;
 
 /// Longer than any lease that a test waits for.
-pub(crate) const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG_LEASE: Duration = Duration::from_secs(600);
 /// What anything may take before a test gives up; generous, for busy machines.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use gosd_core::Event;
 use gosd_testservers::{Mode, Proxy, RedisServer};
 
-use super::support::{LONG, Watch, instance, open};
+use super::support::{LONG_LEASE, Watch, instance, open};
 
 const EVENTS: &str = "{gosd}:events";
 
@@ -16,12 +16,12 @@ async fn goes_on_after_a_reconnect() {
     let watcher = open(&format!("redis://127.0.0.1:{}", proxy.port())).await;
     let writer = open(&server.url()).await;
     let [before, meanwhile] = [instance("a"), instance("b")];
-    writer.register(&before, LONG).await.unwrap();
+    writer.register(&before, LONG_LEASE).await.unwrap();
     let (mut watch, snapshot) = Watch::start(&*watcher).await;
     assert_eq!(snapshot, [before]);
 
     proxy.set(Mode::Refuse);
-    writer.register(&meanwhile, LONG).await.unwrap();
+    writer.register(&meanwhile, LONG_LEASE).await.unwrap();
     assert!(watch.next().await.is_err());
     proxy.set(Mode::Pass);
     assert_eq!(watch.event().await, Event::Resumed);
@@ -40,7 +40,7 @@ async fn goes_on_after_a_reconnect_before_the_first_change() {
     proxy.set(Mode::Pass);
     assert_eq!(watch.event().await, Event::Resumed);
     let first = instance("a");
-    open(&server.url()).await.register(&first, LONG).await.unwrap();
+    open(&server.url()).await.register(&first, LONG_LEASE).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(first));
 }
 
@@ -50,12 +50,12 @@ async fn starts_again_when_the_stream_was_trimmed() {
     let proxy = Proxy::to(server.port()).await;
     let watcher = open(&format!("redis://127.0.0.1:{}", proxy.port())).await;
     let writer = open(&server.url()).await;
-    writer.register(&instance("a"), LONG).await.unwrap();
+    writer.register(&instance("a"), LONG_LEASE).await.unwrap();
     let (mut watch, _) = Watch::start(&*watcher).await;
 
     proxy.set(Mode::Refuse);
-    writer.register(&instance("b"), LONG).await.unwrap();
-    writer.register(&instance("c"), LONG).await.unwrap();
+    writer.register(&instance("b"), LONG_LEASE).await.unwrap();
+    writer.register(&instance("c"), LONG_LEASE).await.unwrap();
     trim(&server).await;
     assert!(watch.next().await.is_err());
     proxy.set(Mode::Pass);
@@ -66,14 +66,14 @@ async fn starts_again_when_the_stream_was_trimmed() {
 async fn starts_again_when_the_stream_was_trimmed_under_a_slow_reader() {
     let server = RedisServer::start(&[]).await;
     let driver = open(&server.url()).await;
-    driver.register(&instance("a"), LONG).await.unwrap();
+    driver.register(&instance("a"), LONG_LEASE).await.unwrap();
     let (mut watch, _) = Watch::start(&*driver).await;
     let read = instance("b");
-    driver.register(&read, LONG).await.unwrap();
+    driver.register(&read, LONG_LEASE).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(read));
     // Nobody polls meanwhile, and what is left of the stream begins after the position.
-    driver.register(&instance("c"), LONG).await.unwrap();
-    driver.register(&instance("d"), LONG).await.unwrap();
+    driver.register(&instance("c"), LONG_LEASE).await.unwrap();
+    driver.register(&instance("d"), LONG_LEASE).await.unwrap();
     trim(&server).await;
     assert!(watch.next().await.is_err());
     assert!(matches!(watch.event().await, Event::Reset(all) if all.len() == 4));
@@ -83,14 +83,14 @@ async fn starts_again_when_the_stream_was_trimmed_under_a_slow_reader() {
 async fn starts_again_after_flushall_with_higher_ids() {
     let server = RedisServer::start(&[]).await;
     let driver = open(&server.url()).await;
-    driver.register(&instance("a"), LONG).await.unwrap();
+    driver.register(&instance("a"), LONG_LEASE).await.unwrap();
     let (mut watch, _) = Watch::start(&*driver).await;
     let before = instance("b");
-    driver.register(&before, LONG).await.unwrap();
+    driver.register(&before, LONG_LEASE).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(before));
     flush(&server).await;
     let after = instance("c");
-    driver.register(&after, LONG).await.unwrap();
+    driver.register(&after, LONG_LEASE).await.unwrap();
     assert!(watch.next().await.is_err(), "clients give everybody a lease to come back");
     assert_eq!(watch.event().await, Event::Reset(vec![after]));
 }
@@ -127,7 +127,7 @@ async fn starts_again_after_flushall_with_lower_ids() {
     let (mut watch, _) = Watch::start(&*driver).await;
     flush(&server).await;
     let after = instance("b");
-    driver.register(&after, LONG).await.unwrap();
+    driver.register(&after, LONG_LEASE).await.unwrap();
     assert!(watch.next().await.is_err(), "clients give everybody a lease to come back");
     assert_eq!(watch.event().await, Event::Reset(vec![after]));
 }
@@ -138,18 +138,18 @@ async fn starts_again_when_a_failover_lost_the_tail_and_overtook_it() {
     let proxy = Proxy::to(server.port()).await;
     let watcher = open(&format!("redis://127.0.0.1:{}", proxy.port())).await;
     let kept = instance("kept");
-    open(&server.url()).await.register(&kept, LONG).await.unwrap();
+    open(&server.url()).await.register(&kept, LONG_LEASE).await.unwrap();
     redis::cmd("SAVE").exec_async(&mut server.connect(None).await).await.unwrap();
     let (mut watch, _) = Watch::start(&*watcher).await;
     let lost = instance("lost");
-    open(&server.url()).await.register(&lost, LONG).await.unwrap();
+    open(&server.url()).await.register(&lost, LONG_LEASE).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(lost));
 
     proxy.set(Mode::Refuse);
     // From the last copy on disk, like a replica that was behind.
     server.restart().await;
     let later = instance("later");
-    open(&server.url()).await.register(&later, LONG).await.unwrap();
+    open(&server.url()).await.register(&later, LONG_LEASE).await.unwrap();
     assert!(watch.next().await.is_err());
     proxy.set(Mode::Pass);
     let Event::Reset(mut all) = watch.event().await else { panic!("the lost one would stay") };

@@ -82,7 +82,7 @@ async fn an_error_of_the_lookup_says_what_it_is() {
 
 #[tokio::test]
 async fn a_timeout_holds_for_all_attempts_together() {
-    const LONG: Duration = Duration::from_secs(600);
+    const LATE: Duration = Duration::from_secs(600);
     let servers = [Server::start(Reply::Close).await, Server::start(Reply::Status(200)).await];
     let settings = gosd::Settings::default().eject_after(0);
     let gosd = with_settings(settings, servers.iter().map(Server::url)).await;
@@ -90,8 +90,8 @@ async fn a_timeout_holds_for_all_attempts_together() {
     let http = ClientBuilder::new(http()).with(Balance::new(gosd)).with(each.clone()).build();
     while servers[0].received() == 0 {
         each.1.lock().unwrap().clear();
-        http.get("gosd://orders/").timeout(LONG).send().await.unwrap();
+        http.get("gosd://orders/").timeout(LATE).send().await.unwrap();
     }
     let timeouts = each.1.lock().unwrap().clone();
-    assert!(timeouts.len() == 2 && LONG > timeouts[0] && timeouts[0] > timeouts[1], "{timeouts:?}");
+    assert!(timeouts.len() == 2 && LATE > timeouts[0] && timeouts[0] > timeouts[1], "{timeouts:?}");
 }

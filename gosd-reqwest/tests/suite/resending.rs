@@ -11,7 +11,7 @@ use reqwest::{Body, Method, StatusCode};
 use crate::server::{Reply, Server};
 use crate::support::{http, knowing, nobody, with_settings};
 
-const LONG: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(60);
 
 async fn servers(replies: &[Reply]) -> (Vec<Server>, Client) {
     let mut servers = Vec::new();
@@ -171,7 +171,7 @@ async fn a_request_waits_for_the_service_as_next_does() {
     let http = http();
     let asking = http.get("gosd://orders/").send_by(&gosd);
     let appearing = async { gosd.add_local("orders", &server.url()).unwrap() };
-    let (answer, _) = tokio::time::timeout(LONG, async { tokio::join!(asking, appearing) })
+    let (answer, _) = tokio::time::timeout(LATE, async { tokio::join!(asking, appearing) })
         .await
         .expect("it does not wait for ever");
     assert_eq!(answer.unwrap().status(), StatusCode::OK);

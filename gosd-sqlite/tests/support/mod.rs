@@ -14,7 +14,9 @@ use gosd_core::{BoxStream, Driver, Event, Instance, Result};
 use rusqlite::Connection;
 
 /// A bound for what takes a second or two on an idle machine.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LATE: Duration = Duration::from_secs(60);
+/// The lease of what must not run out during a test.
+pub(crate) const LONG_LEASE: Duration = Duration::from_secs(600);
 
 /// A database in a folder of its own, which ends with it.
 pub(crate) struct Place {
@@ -98,5 +100,5 @@ fn plain(path: &Path) -> Connection {
 
 /// The next item of a watch.
 pub(crate) async fn next(watch: &mut BoxStream<'_, Result<Event>>) -> Result<Event> {
-    tokio::time::timeout(LONG, watch.next()).await.expect("an item").expect("a watch does not end")
+    tokio::time::timeout(LATE, watch.next()).await.expect("an item").expect("a watch does not end")
 }

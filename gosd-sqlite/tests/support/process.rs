@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use super::LONG;
+use super::LATE;
 
 const ROLE: &str = "gosdTestRole";
 
@@ -64,7 +64,7 @@ impl Process {
     /// Waits for a line that starts so; returns the rest of it.
     pub(crate) fn hear(&self, start: &str) -> String {
         let mut others = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(LONG) {
+        while let Ok(line) = self.lines.recv_timeout(LATE) {
             if let Some(rest) = line.strip_prefix(start) {
                 return rest.to_owned();
             }

@@ -10,7 +10,7 @@ use gosd_core::Instance;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::case::{CALL, Case, Client, GRACE, LONG, PACE, Result, SLACK, instance, moved};
+use crate::case::{CALL, Case, Client, GRACE, LONG_LEASE, PACE, Result, SLACK, instance, moved};
 use crate::follower::{Follower, shown};
 use crate::{Fixture, Violation};
 
@@ -47,9 +47,9 @@ pub async fn clause_10_a_dropped_register_undoes_no_goodbye(
     let (client, other) = (case.client().await?, case.client().await?);
     for cut in cuts() {
         let [new, renewed] = [instance("mail"), instance("mail")];
-        client.register(&renewed, LONG).await?;
+        client.register(&renewed, LONG_LEASE).await?;
         for leaves in [&new, &renewed] {
-            drop_at(cut, client.driver.register(leaves, LONG)).await;
+            drop_at(cut, client.driver.register(leaves, LONG_LEASE)).await;
             client.deregister(leaves.id()).await?;
         }
     }
@@ -68,7 +68,7 @@ pub async fn clause_10_no_call_holds_the_thread(fixture: &dyn Fixture) -> Result
     let mut fastest = [Duration::MAX; 3];
     for _ in 0..CALLS {
         let driver = &client.driver;
-        fastest[0] = longest_poll(driver.register(&mail, LONG)).await.min(fastest[0]);
+        fastest[0] = longest_poll(driver.register(&mail, LONG_LEASE)).await.min(fastest[0]);
         fastest[1] = longest_poll(driver.list()).await.min(fastest[1]);
         fastest[2] = longest_poll(driver.deregister(mail.id())).await.min(fastest[2]);
     }
@@ -126,8 +126,8 @@ async fn drop_everywhere(case: &Case<'_>, client: &Client, other: &Client) -> Re
         let after = moved(&before, "http://10.0.0.8:25").with_metadata("version", "after");
         let new = instance("mail").with_metadata("version", "new");
         let leaves = instance("mail").with_metadata("version", "leaves");
-        client.register(&before, LONG).await?;
-        client.register(&leaves, LONG).await?;
+        client.register(&before, LONG_LEASE).await?;
+        client.register(&leaves, LONG_LEASE).await?;
         let driver = &client.driver;
         drop_at(cut, driver.register(&new, lease)).await;
         drop_at(cut, driver.register(&after, lease)).await;
@@ -137,7 +137,7 @@ async fn drop_everywhere(case: &Case<'_>, client: &Client, other: &Client) -> Re
         expect_whole(case, other, &rounds).await?;
     }
     let works = instance("works");
-    client.register(&works, LONG).await?;
+    client.register(&works, LONG_LEASE).await?;
     if client.view().await?.get(works.id()) != Some(&works) {
         return case.fail("the driver to work after dropped calls", "a `list` without the newest");
     }

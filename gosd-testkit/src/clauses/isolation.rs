@@ -3,7 +3,7 @@
 use gosd_core::Event;
 use tokio::time::Instant;
 
-use crate::case::{Case, Client, LONG, Result, SLACK, instance, moved};
+use crate::case::{Case, Client, LONG_LEASE, Result, SLACK, instance, moved};
 use crate::follower::{Follower, Item, shown};
 use crate::{Fixture, Violation};
 
@@ -12,7 +12,7 @@ pub async fn clause_13_namespaces_are_apart(fixture: &dyn Fixture) -> Result<(),
     let case = Case::new(13, fixture);
     let client = case.client().await?;
     let shared = instance("mail");
-    client.register(&shared, LONG).await?;
+    client.register(&shared, LONG_LEASE).await?;
     for (n, (name, other)) in others(&case).await?.into_iter().enumerate() {
         let when = format!("in namespace {name:?} beside {:?}", case.namespace);
         other.expect(&when, &[]).await?;
@@ -20,13 +20,13 @@ pub async fn clause_13_namespaces_are_apart(fixture: &dyn Fixture) -> Result<(),
         client.expect("after `deregister` in another namespace", &[&shared]).await?;
         // The same id may live in both.
         let same_id = moved(&shared, &format!("http://10.0.1.{n}:25"));
-        other.register(&same_id, LONG).await?;
+        other.register(&same_id, LONG_LEASE).await?;
         client.expect("after `register` of the same id in another", &[&shared]).await?;
-        client.register(&shared, LONG).await?;
+        client.register(&shared, LONG_LEASE).await?;
         other.expect(&when, &[&same_id]).await?;
         client.deregister(shared.id()).await?;
         other.expect(&when, &[&same_id]).await?;
-        client.register(&shared, LONG).await?;
+        client.register(&shared, LONG_LEASE).await?;
     }
     client.expect("after all of the others were used", &[&shared]).await
 }
@@ -35,11 +35,11 @@ pub async fn clause_13_namespaces_are_apart(fixture: &dyn Fixture) -> Result<(),
 pub async fn clause_13_dots_are_names(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(13, fixture);
     let client = case.client().await?;
-    client.register(&instance("mail"), LONG).await?;
+    client.register(&instance("mail"), LONG_LEASE).await?;
     for (name, others) in [(".", ["..", "..."]), ("..", [".", "..."])] {
         let dotted = case.client_of(name).await?;
         let own = instance("dots");
-        dotted.register(&own, LONG).await?;
+        dotted.register(&own, LONG_LEASE).await?;
         if !dotted.lists(own.id()).await? {
             return case.fail(format!("what is registered in namespace {name:?}"), "its absence");
         }
@@ -60,10 +60,10 @@ pub async fn clause_13_watches_are_apart(fixture: &dyn Fixture) -> Result<(), Vi
     let mut follower = Follower::start(&client).await?;
     for (name, other) in others(&case).await? {
         let foreign = instance("mail");
-        other.register(&foreign, LONG).await?;
+        other.register(&foreign, LONG_LEASE).await?;
         other.deregister(foreign.id()).await?;
         let own = instance("mail");
-        client.register(&own, LONG).await?;
+        client.register(&own, LONG_LEASE).await?;
         let deadline = Instant::now() + SLACK;
         while !follower.view.contains_key(own.id()) {
             match follower.next(deadline).await? {
@@ -118,12 +118,12 @@ pub async fn clause_14_unreadable_hides_nothing(fixture: &dyn Fixture) -> Result
     let client = case.client().await?;
     let [before, after] = [instance("a"), instance("z").with_metadata("zone", "b")];
     let expires = instance("z");
-    client.register(&before, LONG).await?;
+    client.register(&before, LONG_LEASE).await?;
     case.write_unreadable().await?;
     require(&case, &client.view().await?, &[&before])?;
     client.register(&expires, case.lease()).await?;
     client.expect_expiry(expires.id(), Instant::now(), case.lease()).await?;
-    client.register(&after, LONG).await?;
+    client.register(&after, LONG_LEASE).await?;
     require(&case, &client.view().await?, &[&before, &after])?;
     client.deregister(before.id()).await?;
     require(&case, &case.client().await?.view().await?, &[&after])
@@ -135,10 +135,10 @@ pub async fn clause_14_unreadable_stops_no_watch(fixture: &dyn Fixture) -> Resul
     let case = Case::new(14, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);
     let [before, after, expires] = ["a", "z", "z"].map(instance);
-    writer.register(&before, LONG).await?;
+    writer.register(&before, LONG_LEASE).await?;
     let mut follower = Follower::start(&watcher).await?;
     case.write_unreadable().await?;
-    writer.register(&after, LONG).await?;
+    writer.register(&after, LONG_LEASE).await?;
     writer.register(&expires, case.lease()).await?;
     follower.settle(&writer, SLACK).await?;
     writer.expect_expiry(expires.id(), Instant::now(), case.lease()).await?;

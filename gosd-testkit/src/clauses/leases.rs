@@ -6,7 +6,7 @@ use futures_util::future::{try_join, try_join_all};
 use gosd_core::{Event, Instance};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::case::{Case, GRACE, LONG, SLACK, instance, instances};
+use crate::case::{Case, GRACE, LONG_LEASE, SLACK, instance, instances};
 use crate::follower::{Follower, shown};
 use crate::{Fixture, Violation};
 
@@ -20,8 +20,8 @@ pub async fn clause_01_register_restarts_the_lease(fixture: &dyn Fixture) -> Res
     let lease = case.lease();
     let [lengthened, shortened] = [instance("mail"), instance("mail")];
     client.register(&lengthened, lease).await?;
-    client.register(&lengthened, LONG).await?;
-    client.register(&shortened, LONG).await?;
+    client.register(&lengthened, LONG_LEASE).await?;
+    client.register(&shortened, LONG_LEASE).await?;
     client.register(&shortened, lease).await?;
     client.expect_expiry(shortened.id(), Instant::now(), lease).await?;
     // By now the first lease of the other one has run out too.
@@ -40,7 +40,7 @@ pub async fn clause_04_expired_is_not_listed(fixture: &dyn Fixture) -> Result<()
     // Nobody is left who could end the lease but the database.
     case.in_a_process_that_ends(async |owner| owner.register(&expires, lease).await).await?;
     let registered_at = Instant::now();
-    client.register(&stays, LONG).await?;
+    client.register(&stays, LONG_LEASE).await?;
     client.register(&longest, LONGEST).await?;
     loop {
         let listed = other.lists(expires.id()).await?;
@@ -57,7 +57,7 @@ pub async fn clause_04_expired_is_not_listed(fixture: &dyn Fixture) -> Result<()
     }
     other.expect_expiry(expires.id(), registered_at, lease).await?;
     client.expect("after one of three leases has run out", &[&stays, &longest]).await?;
-    client.register(&expires, LONG).await?;
+    client.register(&expires, LONG_LEASE).await?;
     client.expect("after `register` of what had expired", &[&stays, &longest, &expires]).await
 }
 
@@ -66,7 +66,7 @@ pub async fn clause_04_long_leases_last(fixture: &dyn Fixture) -> Result<(), Vio
     let case = Case::new(4, fixture);
     let (client, other) = (case.client().await?, case.client().await?);
     let stays = instance("mail");
-    client.register(&stays, LONG).await?;
+    client.register(&stays, LONG_LEASE).await?;
     sleep(Duration::from_secs(65)).await;
     other.expect("65 s into a lease of ten minutes", &[&stays]).await
 }
@@ -82,7 +82,7 @@ pub async fn clause_04_only_the_expired_are_removed(
     let (client, other) = (case.client().await?, case.client().await?);
     let lease = case.lease();
     let (stay, go) = (instances(20, "mail"), instances(20, "mail"));
-    client.register_all(&stay, LONG).await?;
+    client.register_all(&stay, LONG_LEASE).await?;
     client.register_all(&go, lease).await?;
     let registered_at = Instant::now();
     let mut renewed = Vec::new();
@@ -98,7 +98,7 @@ pub async fn clause_04_only_the_expired_are_removed(
         let client = &client;
         async move {
             sleep_until(at).await;
-            client.register(instance, LONG).await
+            client.register(instance, LONG_LEASE).await
         }
     }));
     let [first, last] = [0, EACH - 1].map(|n| renewed[n].1);
@@ -130,7 +130,7 @@ pub async fn clause_08_expiry_reaches_watchers(fixture: &dyn Fixture) -> Result<
     let [stays, before] = [instance("mail"), instance("mail")];
     let after = instances(5, "mail");
     case.in_a_process_that_ends(async |owner| {
-        owner.register(&stays, LONG).await?;
+        owner.register(&stays, LONG_LEASE).await?;
         owner.register(&before, lease).await
     })
     .await?;
@@ -155,7 +155,7 @@ pub async fn clause_08_expiry_reaches_watchers(fixture: &dyn Fixture) -> Result<
         }
     }
     follower.settle(&owner, SLACK).await?;
-    owner.register(&after[0], LONG).await?;
+    owner.register(&after[0], LONG_LEASE).await?;
     follower.settle(&owner, SLACK).await
 }
 

@@ -4,7 +4,7 @@ use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use gosd_core::Instance;
 use tokio::task::JoinSet;
 
-use crate::case::{Case, Client, LONG, Result, difference, instances, moved, view_of};
+use crate::case::{Case, Client, LONG_LEASE, Result, difference, instances, moved, view_of};
 use crate::follower::Follower;
 use crate::{Fixture, Violation};
 
@@ -13,7 +13,7 @@ pub async fn clause_02_thousands_are_listed(fixture: &dyn Fixture) -> Result<(),
     let case = Case::new(2, fixture);
     let (client, other) = (case.client().await?, case.client().await?);
     let all = thousands();
-    client.register_all(&all, LONG).await?;
+    client.register_all(&all, LONG_LEASE).await?;
     expect_once_each(&case, &other, &all).await
 }
 
@@ -22,7 +22,7 @@ pub async fn clause_07_a_large_snapshot_is_whole(fixture: &dyn Fixture) -> Resul
     let case = Case::new(7, fixture);
     let (client, other) = (case.client().await?, case.client().await?);
     let all = thousands();
-    client.register_all(&all, LONG).await?;
+    client.register_all(&all, LONG_LEASE).await?;
     let follower = Follower::start(&other).await?;
     match difference(&view_of(all), &follower.view) {
         None => Ok(()),
@@ -46,7 +46,7 @@ pub async fn clause_11_concurrent_registrations(fixture: &dyn Fixture) -> Result
     let mut calls = JoinSet::new();
     for (n, instance) in all.iter().cloned().enumerate() {
         let client = clients[n % 2].clone();
-        calls.spawn(async move { client.register(&instance, LONG).await });
+        calls.spawn(async move { client.register(&instance, LONG_LEASE).await });
     }
     finish(&case, calls).await?;
     for client in &clients {
@@ -56,7 +56,7 @@ pub async fn clause_11_concurrent_registrations(fixture: &dyn Fixture) -> Result
     let (leave, stay) = all.split_at(50);
     let renewals = stay.iter().enumerate().map(|(n, instance)| {
         let client = &clients[(n + 1) % 2];
-        async move { client.register(instance, LONG).await }
+        async move { client.register(instance, LONG_LEASE).await }
     });
     let renewals: FuturesUnordered<_> = renewals.collect();
     let goodbyes: FuturesUnordered<_> =

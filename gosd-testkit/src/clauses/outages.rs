@@ -6,7 +6,7 @@ use futures_util::future::join3;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::case::{Case, Client, LONG, Result, SLACK, instance, is_outage, moved};
+use crate::case::{Case, Client, LONG_LEASE, Result, SLACK, instance, is_outage, moved};
 use crate::follower::{Follower, shown};
 use crate::{Fixture, Violation};
 
@@ -21,7 +21,7 @@ pub async fn clause_06_nothing_is_an_empty_list(fixture: &dyn Fixture) -> Result
     let client = case.client().await?;
     client.expect("in a namespace that nobody used", &[]).await?;
     let instance = instance("mail");
-    client.register(&instance, LONG).await?;
+    client.register(&instance, LONG_LEASE).await?;
     client.deregister(instance.id()).await?;
     client.expect("after the last one has gone", &[]).await
 }
@@ -32,11 +32,11 @@ pub async fn clause_06_a_failure_is_an_error(fixture: &dyn Fixture) -> Result<()
     let case = Case::new(6, fixture);
     let client = case.client().await?;
     let [stays, tried] = [instance("mail"), instance("mail")];
-    client.register(&stays, LONG).await?;
+    client.register(&stays, LONG_LEASE).await?;
     case.interrupt().await?;
     let driver = &client.driver;
     let (register, deregister, list) = join3(
-        attempt(&case, "register", driver.register(&tried, LONG)),
+        attempt(&case, "register", driver.register(&tried, LONG_LEASE)),
         attempt(&case, "deregister", driver.deregister(tried.id())),
         attempt(&case, "list", driver.list()),
     )
@@ -48,7 +48,7 @@ pub async fn clause_06_a_failure_is_an_error(fixture: &dyn Fixture) -> Result<()
     if !list.contains(&stays) {
         return case.fail("what was registered before the interruption in `list`", "its absence");
     }
-    client.retry("register", || driver.register(&tried, LONG)).await?;
+    client.retry("register", || driver.register(&tried, LONG_LEASE)).await?;
     client.expect("after the interruption", &[&stays, &tried]).await
 }
 
@@ -72,7 +72,7 @@ pub async fn clause_09_lost_contact_is_an_error(fixture: &dyn Fixture) -> Result
     let case = Case::new(9, fixture);
     let client = case.client().await?;
     let stays = instance("mail");
-    client.register(&stays, LONG).await?;
+    client.register(&stays, LONG_LEASE).await?;
     let mut follower = Follower::start(&client).await?;
     follower.must_keep([&stays]);
     follower.expect_outage();
@@ -103,7 +103,7 @@ pub async fn clause_09_opened_without_contact(fixture: &dyn Fixture) -> Result<(
     let case = Case::new(9, fixture);
     let (client, new) = (case.client().await?, case.client().await?);
     let stays = instance("mail");
-    client.register(&stays, LONG).await?;
+    client.register(&stays, LONG_LEASE).await?;
     case.interrupt().await?;
     let mut followers = Vec::new();
     // One had contact before, and one never.
@@ -142,7 +142,7 @@ pub async fn clause_09_a_loss_during_an_outage_is_noticed(
     let (owner, watcher) = (case.client().await?, case.client().await?);
     let [lost, returns] = [instance("mail"), instance("mail")];
     for instance in [&lost, &returns] {
-        owner.register(instance, LONG).await?;
+        owner.register(instance, LONG_LEASE).await?;
     }
     let mut follower = Follower::start(&watcher).await?;
     follower.expect_outage();
@@ -151,7 +151,7 @@ pub async fn clause_09_a_loss_during_an_outage_is_noticed(
     // What is cut off may be out of the fixture's reach too, and the watch is not polled meanwhile.
     case.restore().await?;
     case.wipe().await?;
-    owner.retry("register", || owner.driver.register(&returns, LONG)).await?;
+    owner.retry("register", || owner.driver.register(&returns, LONG_LEASE)).await?;
     owner.retry("list", || owner.driver.list()).await?;
     follower.settle(&owner, NOTICED + SLACK).await
 }
@@ -169,7 +169,7 @@ pub async fn clause_09_an_outage_leaves_no_gap(fixture: &dyn Fixture) -> Result<
     let lease = case.lease();
     let [stays, changes, leaves, expires] = ["a", "b", "c", "d"].map(instance);
     for instance in [&stays, &changes, &leaves] {
-        owner.register(instance, LONG).await?;
+        owner.register(instance, LONG_LEASE).await?;
     }
     let mut follower = Follower::start(&watcher).await?;
     follower.expect_outage();
@@ -181,8 +181,8 @@ pub async fn clause_09_an_outage_leaves_no_gap(fixture: &dyn Fixture) -> Result<
     let added = instance("e");
     let changed = moved(&changes, "http://10.0.0.8:25");
     let change = async |client: &Client| -> Result<()> {
-        client.retry("register", || client.driver.register(&added, LONG)).await?;
-        client.retry("register", || client.driver.register(&changed, LONG)).await?;
+        client.retry("register", || client.driver.register(&added, LONG_LEASE)).await?;
+        client.retry("register", || client.driver.register(&changed, LONG_LEASE)).await?;
         client.retry("deregister", || client.driver.deregister(leaves.id())).await
     };
     if let Some(other) = &unaffected {
@@ -195,7 +195,7 @@ pub async fn clause_09_an_outage_leaves_no_gap(fixture: &dyn Fixture) -> Result<
     }
     owner.retry("list", || owner.driver.list()).await?;
     follower.settle(&owner, NOTICED + SLACK).await?;
-    owner.register(&instance("f"), LONG).await?;
+    owner.register(&instance("f"), LONG_LEASE).await?;
     follower.settle(&owner, NOTICED).await
 }
 
@@ -204,11 +204,11 @@ pub async fn clause_09_dropped_watches_are_freed(fixture: &dyn Fixture) -> Resul
     const WATCHES: usize = 1_100;
     let case = Case::new(9, fixture);
     let client = case.client().await?;
-    client.register(&instance("mail"), LONG).await?;
+    client.register(&instance("mail"), LONG_LEASE).await?;
     let watches = stream::iter(0..WATCHES).map(|_| Follower::start(&client));
     let dropped = watches.buffer_unordered(8).map_ok(drop);
     dropped.try_collect::<()>().await?;
     let mut follower = Follower::start(&client).await?;
-    client.register(&instance("mail"), LONG).await?;
+    client.register(&instance("mail"), LONG_LEASE).await?;
     follower.settle(&client, SLACK).await
 }

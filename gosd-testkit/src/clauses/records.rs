@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gosd_core::{Instance, InstanceId};
 
-use crate::case::{Case, LONG, difference, instance, moved, view_of};
+use crate::case::{Case, LONG_LEASE, difference, instance, moved, view_of};
 use crate::{Fixture, Violation};
 
 /// Clause 1: registering an instance again replaces the whole record, metadata included.
@@ -25,7 +25,7 @@ pub async fn clause_01_twice_is_once(fixture: &dyn Fixture) -> Result<(), Violat
         ("after `register` with another service", &post),
         ("after `register` without metadata again", &plain),
     ] {
-        client.register(now, LONG).await?;
+        client.register(now, LONG_LEASE).await?;
         client.expect(when, &[now]).await?;
         let list = client.list().await?;
         if list.len() > 1 {
@@ -44,11 +44,11 @@ pub async fn clause_02_register_is_visible_at_once(fixture: &dyn Fixture) -> Res
     for round in 0..ROUNDS {
         let (writer, reader) = (&clients[round % 2], &clients[(round + 1) % 2]);
         let new = instance("mail");
-        writer.register(&new, LONG).await?;
+        writer.register(&new, LONG_LEASE).await?;
         registered.push(new);
         reader.expect("right after `register` by another client", &refs(&registered)).await?;
         let changed = moved(&registered[0], &format!("http://10.0.0.7:{}", 9_000 + round));
-        reader.register(&changed, LONG).await?;
+        reader.register(&changed, LONG_LEASE).await?;
         registered[0] = changed;
         writer.expect("right after a change by another client", &refs(&registered)).await?;
     }
@@ -70,16 +70,16 @@ pub async fn clause_03_deregister_removes_one(fixture: &dyn Fixture) -> Result<(
     let shorter = with_id(&leaves.id().as_str()[..leaves.id().as_str().len() - 1]);
     let neighbour = instance("mail-2");
     let stay = [&twin, &longer, &shorter, &neighbour];
-    client.register(&leaves, LONG).await?;
+    client.register(&leaves, LONG_LEASE).await?;
     for instance in stay {
-        client.register(instance, LONG).await?;
+        client.register(instance, LONG_LEASE).await?;
     }
     client.deregister(leaves.id()).await?;
     client.expect("after `deregister` of one of five", &stay).await?;
     other.expect("after `deregister` by another client", &stay).await?;
     other.deregister(twin.id()).await?;
     client.expect("after `deregister` of what another wrote", &stay[1..]).await?;
-    client.register(&leaves, LONG).await?;
+    client.register(&leaves, LONG_LEASE).await?;
     let back = [&leaves, &longer, &shorter, &neighbour];
     client.expect("after `register` of what had been deregistered", &back).await
 }
@@ -90,11 +90,11 @@ pub async fn clause_03_absent_is_success(fixture: &dyn Fixture) -> Result<(), Vi
     let client = case.client().await?;
     let gone = instance("mail");
     client.deregister(gone.id()).await?;
-    client.register(&gone, LONG).await?;
+    client.register(&gone, LONG_LEASE).await?;
     client.deregister(gone.id()).await?;
     client.deregister(gone.id()).await?;
     let stays = instance("mail");
-    client.register(&stays, LONG).await?;
+    client.register(&stays, LONG_LEASE).await?;
     // Names that a pattern or a prefix would make more of than there is.
     for id in ["mail", "mail-", "*", "mail-*", "%", "mail-%", "mail-_", "?", "."] {
         client.deregister(&InstanceId::from(id)).await?;
@@ -110,10 +110,10 @@ pub async fn clause_05_renewal_restores_what_was_removed(
     let case = Case::new(5, fixture);
     let (owner, other) = (case.client().await?, case.client().await?);
     let instance = instance("mail").with_metadata("zone", "b");
-    owner.register(&instance, LONG).await?;
+    owner.register(&instance, LONG_LEASE).await?;
     other.deregister(instance.id()).await?;
     other.expect("after `deregister` by another client", &[]).await?;
-    owner.register(&instance, LONG).await?;
+    owner.register(&instance, LONG_LEASE).await?;
     other.expect("after the next renewal", &[&instance]).await
 }
 
@@ -125,7 +125,7 @@ pub async fn clause_05_renewal_restores_what_was_lost(
     let (owner, other) = (case.client().await?, case.client().await?);
     let instances = [instance("mail").with_metadata("zone", "b"), instance("user")];
     for instance in &instances {
-        owner.register(instance, LONG).await?;
+        owner.register(instance, LONG_LEASE).await?;
     }
     other.expect("before the wipe", &refs(&instances)).await?;
     case.wipe().await?;
@@ -135,7 +135,7 @@ pub async fn clause_05_renewal_restores_what_was_lost(
         return case.fail("the fixture's `wipe` to leave nothing", format!("{list:?}"));
     }
     for instance in &instances {
-        owner.retry("register", || owner.driver.register(instance, LONG)).await?;
+        owner.retry("register", || owner.driver.register(instance, LONG_LEASE)).await?;
     }
     match difference(&view_of(instances), &other.view().await?) {
         None => Ok(()),

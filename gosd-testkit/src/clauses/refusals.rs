@@ -7,7 +7,7 @@ use gosd_core::{Event, Instance};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::case::{
-    CALL, Case, Client, GRACE, LONG, PACE, Result, SLACK, instance, is_outage, view_of,
+    CALL, Case, Client, GRACE, LONG_LEASE, PACE, Result, SLACK, instance, is_outage, view_of,
 };
 use crate::follower::{Follower, shown};
 use crate::{Fixture, Violation};
@@ -40,7 +40,7 @@ pub async fn clause_15_refused_writes_are_no_deaths(
         }
         case.accept_writes().await?;
         for instance in &living {
-            owner.retry("register", || owner.driver.register(instance, LONG)).await?;
+            owner.retry("register", || owner.driver.register(instance, LONG_LEASE)).await?;
         }
         other.retry("list", || other.driver.list()).await?;
         let living: Vec<&Instance> = living.iter().collect();
@@ -242,7 +242,7 @@ async fn until_dead(
         }
     }
     for instance in living {
-        owner.register(instance, LONG).await?;
+        owner.register(instance, LONG_LEASE).await?;
     }
     follower.settle(owner, SLACK).await
 }

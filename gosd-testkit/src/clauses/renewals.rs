@@ -6,7 +6,7 @@ use futures_util::future::try_join3;
 use gosd_core::Instance;
 use tokio::time::{Instant, sleep};
 
-use crate::case::{Case, Client, LONG, PACE, Result, SLACK, instance, moved};
+use crate::case::{Case, Client, LONG_LEASE, PACE, Result, SLACK, instance, moved};
 use crate::follower::{Follower, shown};
 use crate::{Fixture, Violation};
 
@@ -23,15 +23,17 @@ pub async fn clause_05_renewed_stays_for_watchers(fixture: &dyn Fixture) -> Resu
     let case = Case::new(5, fixture);
     let (owner, other) = (case.client().await?, case.client().await?);
     let [instance, stays] = [instance("mail"), instance("mail")];
-    owner.register(&stays, LONG).await?;
+    owner.register(&stays, LONG_LEASE).await?;
     let mut follower = Follower::start(&other).await?;
     // A slow machine is no excuse for the loss of this one.
     follower.must_keep([&stays]);
     let mut renewals = 0;
     renew(&case, &owner, &instance, async || {
         renewals += 1;
-        owner.register(&stays, LONG).await?;
-        owner.register(&stays.clone().with_metadata("n", &renewals.to_string()), LONG).await?;
+        owner.register(&stays, LONG_LEASE).await?;
+        owner
+            .register(&stays.clone().with_metadata("n", &renewals.to_string()), LONG_LEASE)
+            .await?;
         while follower.next(Instant::now() + PACE).await?.is_some() {}
         Ok(follower.view.contains_key(instance.id()))
     })
@@ -78,7 +80,7 @@ pub async fn clause_05_renewal_hides_nothing(fixture: &dyn Fixture) -> Result<()
     let case = Case::new(5, fixture);
     let (owner, other) = (case.client().await?, case.client().await?);
     let [a, b] = versions();
-    owner.register(&a, LONG).await?;
+    owner.register(&a, LONG_LEASE).await?;
     let reads = async |renewing: &Renewing| {
         while renewing.goes_on() {
             let view = other.view().await?;
@@ -99,7 +101,7 @@ pub async fn clause_05_renewal_hides_nothing_from_watchers(
     let case = Case::new(5, fixture);
     let (owner, other) = (case.client().await?, case.client().await?);
     let [a, b] = versions();
-    owner.register(&a, LONG).await?;
+    owner.register(&a, LONG_LEASE).await?;
     let mut follower = Follower::start(&other).await?;
     follower.must_keep([&a]);
     let renewing = Renewing::default();
@@ -147,7 +149,7 @@ impl Renewing {
         let end = Instant::now() + Self::LONGEST;
         for round in 0..Self::ROUNDS {
             for _ in 0..2 {
-                owner.register(versions[round % 2], LONG).await?;
+                owner.register(versions[round % 2], LONG_LEASE).await?;
                 sleep(Duration::from_millis(1)).await;
             }
             if Instant::now() > end {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gosd_core::{Instance, InstanceId};
 
-use crate::case::{Case, Client, LONG, Result, SLACK, difference, instance, moved, view_of};
+use crate::case::{Case, Client, LONG_LEASE, Result, SLACK, difference, instance, moved, view_of};
 use crate::follower::{Follower, shown};
 use crate::{Fixture, Violation};
 
@@ -50,7 +50,7 @@ async fn register_all(case: &Case<'_>, client: &Client, all: &[Instance]) -> Res
         if let Err(error) = instance.check() {
             return case.fail("the kit's values to be valid", error.to_string());
         }
-        client.register(instance, LONG).await?;
+        client.register(instance, LONG_LEASE).await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::case::{
-    Case, LONG, PACE, Result, SLACK, difference, instance, instances, moved, view_of,
+    Case, LONG_LEASE, PACE, Result, SLACK, difference, instance, instances, moved, view_of,
 };
 use crate::follower::{Follower, Item, shown};
 use crate::{Fixture, Violation};
@@ -27,7 +27,7 @@ pub async fn clause_07_snapshot_comes_first(fixture: &dyn Fixture) -> Result<(),
         moved(&instance("user"), "http://[::1]:80/x"),
     ];
     for instance in &registered {
-        writer.register(instance, LONG).await?;
+        writer.register(instance, LONG_LEASE).await?;
     }
     let second = Follower::start(&watcher).await?;
     match difference(&view_of(registered), &second.view) {
@@ -49,7 +49,7 @@ pub async fn clause_07_every_change_follows(fixture: &dyn Fixture) -> Result<(),
     let plain = instance("mail");
     let rich = plain.clone().with_metadata("zone", "b");
     for now in [&plain, &moved(&plain, "http://10.0.0.8:25"), &rich, &plain] {
-        writer.register(now, LONG).await?;
+        writer.register(now, LONG_LEASE).await?;
         for follower in &mut followers {
             until_put(follower, now).await?;
         }
@@ -59,7 +59,7 @@ pub async fn clause_07_every_change_follows(fixture: &dyn Fixture) -> Result<(),
         // `Expire` is for a driver that cannot tell, too.
         follower.until_gone(plain.id(), Instant::now() + SLACK).await?;
     }
-    writer.register(&plain, LONG).await?;
+    writer.register(&plain, LONG_LEASE).await?;
     for follower in &mut followers {
         until_put(follower, &plain).await?;
     }
@@ -87,16 +87,16 @@ pub async fn clause_07_a_burst_arrives_whole(fixture: &dyn Fixture) -> Result<()
     let case = Case::new(7, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);
     let (leave, come) = (instances(50, "mail"), instances(50, "user"));
-    writer.register_all(&leave, LONG).await?;
+    writer.register_all(&leave, LONG_LEASE).await?;
     let mut follower = Follower::start(&watcher).await?;
     let goodbyes = stream::iter(&leave).map(|gone| writer.deregister(gone.id()));
     let goodbyes = goodbyes.buffer_unordered(16).try_collect::<()>();
-    try_join(writer.register_all(&come, LONG), goodbyes).await?;
+    try_join(writer.register_all(&come, LONG_LEASE), goodbyes).await?;
     // Some leave at once, and some come back at once.
     for passing in &come[..5] {
         writer.deregister(passing.id()).await?;
     }
-    writer.register_all(&leave[..5], LONG).await?;
+    writer.register_all(&leave[..5], LONG_LEASE).await?;
     follower.settle(&writer, SLACK * 2).await
 }
 
@@ -117,7 +117,7 @@ pub async fn clause_07_no_gap_after_the_snapshot(fixture: &dyn Fixture) -> Resul
                 if n == open_after {
                     begin.take().map(|begin| begin.send(()));
                 }
-                writer.register(instance, LONG).await?;
+                writer.register(instance, LONG_LEASE).await?;
                 yield_now().await;
                 if n % 2 == 1 {
                     writer.deregister(all[n / 2].id()).await?;
@@ -145,17 +145,17 @@ pub async fn clause_07_a_slow_reader_misses_nothing(
     let case = Case::new(7, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);
     let leaves = instance("gone");
-    writer.register(&leaves, LONG).await?;
+    writer.register(&leaves, LONG_LEASE).await?;
     let mut follower = Follower::start(&watcher).await?;
     let few = instances(50, "mail");
-    writer.register_all(&few, LONG).await?;
+    writer.register_all(&few, LONG_LEASE).await?;
     follower.settle(&writer, SLACK).await?;
     writer.deregister(leaves.id()).await?;
     follower.must_keep(&few);
     for change in 0..CHANGES / few.len() {
         let url = format!("http://10.0.0.7:{}", 1_000 + change);
         let moved: Vec<Instance> = few.iter().map(|instance| moved(instance, &url)).collect();
-        writer.register_all(&moved, LONG).await?;
+        writer.register_all(&moved, LONG_LEASE).await?;
     }
     follower.settle(&writer, SLACK * 3).await
 }
@@ -165,13 +165,13 @@ pub async fn clause_07_a_wipe_reaches_watchers(fixture: &dyn Fixture) -> Result<
     let case = Case::new(7, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);
     let [lost, returns] = [instance("mail"), instance("mail")];
-    writer.register(&lost, LONG).await?;
-    writer.register(&returns, LONG).await?;
+    writer.register(&lost, LONG_LEASE).await?;
+    writer.register(&returns, LONG_LEASE).await?;
     let mut follower = Follower::start(&watcher).await?;
     // A backend that lost its data may have lost its connections with it.
     follower.expect_outage();
     case.wipe().await?;
-    writer.retry("register", || writer.driver.register(&returns, LONG)).await?;
+    writer.retry("register", || writer.driver.register(&returns, LONG_LEASE)).await?;
     let deadline = Instant::now() + SLACK * 3;
     while follower.view.contains_key(lost.id()) {
         match follower.next(deadline).await? {

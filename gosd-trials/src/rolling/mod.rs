@@ -29,7 +29,7 @@ const ROUNDS: usize = 3;
 /// How long requests run before the first replacement, and between one and the next.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A bound for what takes a few seconds on an idle machine.
-const LONG: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(60);
 
 /// The database of a rolling restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub async fn roll(program: &Path, registry: Registry, drain: Duration) -> Rolled
     }
     let client = Client::builder(open(&url).await).handle_signals(false).start().await;
     let client = client.expect("the database is there");
-    timeout(LONG, until_all_are_seen(&client)).await.expect("the servers are registered");
+    timeout(LATE, until_all_are_seen(&client)).await.expect("the servers are registered");
 
     let requests = Requests::begin(&client);
     sleep(PAUSE).await;
@@ -125,7 +125,7 @@ async fn until_all_are_seen(client: &Client) {
 async fn end(server: &mut Process) -> Duration {
     let asked = Instant::now();
     server.signal("TERM").await;
-    timeout(LONG, server.ended()).await.expect("a server ends");
+    timeout(LATE, server.ended()).await.expect("a server ends");
     asked.elapsed()
 }
 

@@ -24,7 +24,7 @@ const LASTING: Duration = Duration::from_secs(17);
 /// How long nothing goes wrong before each.
 const CALM: Duration = Duration::from_secs(8);
 /// A bound for what takes a few seconds on an idle machine.
-const LONG: Duration = Duration::from_secs(120);
+const LATE: Duration = Duration::from_secs(120);
 
 /// With which databases a service runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,9 +125,9 @@ pub async fn walk(plan: Plan) -> Walked {
         (0..MEMBERS)
             .map(|n| Member::start(n, Arc::clone(&databases), Arc::clone(&board), plan.seed)),
     );
-    let members = timeout(LONG, members).await.expect("the databases are there");
+    let members = timeout(LATE, members).await.expect("the databases are there");
     // Lookups count from when everybody can be found.
-    timeout(LONG, join_all(members.iter().map(Member::sees_all))).await.expect("all are seen");
+    timeout(LATE, join_all(members.iter().map(Member::sees_all))).await.expect("all are seen");
     board.begin();
 
     let mut random = fastrand::Rng::with_seed(plan.seed);
@@ -139,7 +139,7 @@ pub async fn walk(plan: Plan) -> Walked {
             let at = (CALM + LASTING).mul_f64(2.0 * random.f64());
             async move {
                 sleep(at).await;
-                timeout(LONG, member.walk(step)).await.expect("a service restarts");
+                timeout(LATE, member.walk(step)).await.expect("a service restarts");
             }
         });
         let walks = join_all(walks);
@@ -169,11 +169,11 @@ pub async fn walk(plan: Plan) -> Walked {
         }
     }
     if plan.mutant.is_none() {
-        let seen = timeout(LONG, join_all(members.iter().map(Member::sees_all))).await;
+        let seen = timeout(LATE, join_all(members.iter().map(Member::sees_all))).await;
         seen.expect("in the end everybody sees everybody");
     }
     let walked = board.end();
-    timeout(LONG, join_all(members.into_iter().map(Member::end))).await.expect("a service ends");
+    timeout(LATE, join_all(members.into_iter().map(Member::end))).await.expect("a service ends");
     walked
 }
 
