@@ -31,6 +31,13 @@ impl WallClock {
         let compiled = compiled.expect("cc can be started; install the Debian package gcc");
         assert!(compiled.success(), "the clock does not compile");
         clock.set(seconds);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // For servers that run as another user.
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(clock.directory.path(), mode).expect("it is ours");
+        }
         clock
     }
 
