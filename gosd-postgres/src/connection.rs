@@ -1,0 +1,212 @@
+//! How the server that takes writes is found and connected to.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use gosd_core::{Error, ErrorKind, Result};
+use gosd_net::Fault;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{AsyncMessage, Client, Config, Error as PgError, NoTls, config::SslMode};
+use tracing::debug;
+
+use crate::options::{Host, Options};
+use crate::{error, layout, socket};
+
+/// How long it may take to connect to one server and to be let in.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How long it may take beyond that to look at the tables, and to make them.
+const PREPARE: Duration = Duration::from_secs(5);
+/// How long the end of a connection that was given up is waited for.
+const END: Duration = Duration::from_secs(2);
+
+/// A connection to the server that takes writes. Dropping it closes it.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    /// The highest number of a change that the server has rung for.
+    pub(crate) bell: watch::Receiver<i64>,
+    /// By which the server knows this connection among all others.
+    name: String,
+    given_up: Arc<GivenUp>,
+    pump: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.pump.abort();
+    }
+}
+
+impl Connection {
+    /// Connects to the first of the hosts that takes writes.
+    pub(crate) async fn open(options: &Options, given_up: Arc<GivenUp>) -> Result<Self> {
+        let mut failure: Option<Error> = None;
+        for host in &options.hosts {
+            match Self::to(host, options, &given_up).await {
+                Ok(connection) => return Ok(connection),
+                // A refusal tells more than silence.
+                Err(error) if failure.as_ref().is_none_or(Error::is_retryable) => {
+                    failure = Some(error);
+                }
+                Err(_) => {}
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Config, "the URL names no host")))
+    }
+
+    async fn to(host: &Host, options: &Options, given_up: &Arc<GivenUp>) -> Result<Self> {
+        let failure = match timeout(CONNECT, dial(host, options, given_up)).await {
+            Ok(Ok(connection)) => match timeout(PREPARE, layout::prepare(&connection.client)).await
+            {
+                Ok(Ok(())) => return Ok(connection),
+                Ok(Err(error)) => error,
+                Err(_) => silence(PREPARE),
+            },
+            Ok(Err(failure)) if !failure.is_retryable() => failure,
+            failed => {
+                let failure = failed.ok().and_then(Result::err).unwrap_or_else(|| silence(CONNECT));
+                socket::refusal(host, options.tls.as_ref()).await.unwrap_or(failure)
+            }
+        };
+        Err(Error::new(failure.kind(), format!("{}: {failure}", shown(host))))
+    }
+
+    /// Waits for the answer to what is asked on this connection.
+    ///
+    /// If that fails to come, or is not waited for, the server may do later what it was asked: the next
+    /// write sees to it that it does not.
+    pub(crate) async fn ask<T>(
+        &self,
+        question: impl Future<Output = Result<T, PgError>>,
+    ) -> Result<T, PgError> {
+        let mut asking = Asking { connection: self, is_answered: false };
+        let answer = question.await;
+        asking.is_answered = answer.as_ref().err().is_none_or(error::is_of_server);
+        answer
+    }
+
+    /// Does the same for a write, after all that was written on connections that were given up.
+    pub(crate) async fn write(
+        &self,
+        statement: impl Future<Output = Result<(), PgError>>,
+    ) -> Result<(), Fault> {
+        self.settle().await?;
+        self.ask(statement).await.map_err(|error| fault(&error))
+    }
+
+    /// Ends what connections that were given up may still be about to do.
+    async fn settle(&self) -> Result<(), Fault> {
+        let mut names = self.given_up.names().clone();
+        // What was asked on this one comes before what is asked now.
+        names.retain(|name| *name != self.name);
+        if names.is_empty() {
+            return Ok(());
+        }
+        let give_up = Instant::now() + END;
+        loop {
+            let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&names, Type::TEXT_ARRAY)];
+            let left = self.client.query_typed_one(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                 WHERE application_name = ANY($1) AND usename = current_user",
+                &parameters,
+            );
+            match self.ask(left).await.and_then(|row| row.try_get::<_, i64>(0)) {
+                Ok(0) => break,
+                Ok(_) if Instant::now() > give_up => {
+                    let message = "a connection that was given up does not end";
+                    return Err(Fault::Server(Error::new(ErrorKind::Unavailable, message)));
+                }
+                Ok(_) => sleep(Duration::from_millis(20)).await,
+                Err(error) => return Err(fault(&error)),
+            }
+        }
+        self.given_up.names().retain(|name| !names.contains(name));
+        Ok(())
+    }
+}
+
+/// The connections that were given up while something was asked on them.
+///
+/// Each connection is a process of the server's, and one does not wait for another: what was asked on an
+/// old one could be done after what is asked on the next.
+#[derive(Default)]
+pub(crate) struct GivenUp(Mutex<Vec<String>>);
+
+impl GivenUp {
+    fn names(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Asking<'a> {
+    connection: &'a Connection,
+    is_answered: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let mut names = self.connection.given_up.names();
+            if !names.contains(&self.connection.name) {
+                names.push(self.connection.name.clone());
+            }
+        }
+    }
+}
+
+/// The failure of a call, and whether another connection may do better.
+pub(crate) fn fault(error: &PgError) -> Fault {
+    let meaning = error::from_postgres(error);
+    match error::wants_another(error) {
+        true => Fault::Connection(meaning),
+        false => Fault::Server(meaning),
+    }
+}
+
+async fn dial(host: &Host, options: &Options, given_up: &Arc<GivenUp>) -> Result<Connection> {
+    let name = format!("gosd-{:016x}", fastrand::u64(..));
+    let mut config = Config::new();
+    config
+        .user(&options.user)
+        .dbname(&options.database)
+        .application_name(&name)
+        // The socket has seen to it.
+        .ssl_mode(SslMode::Disable);
+    if let Some(password) = &options.password {
+        config.password(password);
+    }
+    let socket = socket::open(host, options.tls.as_ref()).await?;
+    let connected = config.connect_raw(socket, NoTls).await;
+    let (client, mut connection) = connected.map_err(|error| error::from_postgres(&error))?;
+    let (ring, bell) = watch::channel(0);
+    let pump = tokio::spawn(async move {
+        let mut messages = stream::poll_fn(|context| connection.poll_message(context));
+        while let Some(message) = messages.next().await {
+            match message {
+                Ok(AsyncMessage::Notification(rung)) => {
+                    let number = rung.payload().parse().unwrap_or(0);
+                    ring.send_modify(|highest: &mut i64| *highest = number.max(*highest));
+                }
+                Ok(_) => {}
+                // Whoever waits for an answer hears of it. To be polled on is more than it bears.
+                Err(error) => {
+                    debug!("the connection has ended: {}", error::from_postgres(&error));
+                    return;
+                }
+            }
+        }
+    });
+    Ok(Connection { client, bell, name, given_up: Arc::clone(given_up), pump })
+}
+
+fn silence(time: Duration) -> Error {
+    let message = format!("no answer within {time:?}; is that a PostgreSQL server?");
+    Error::new(ErrorKind::Timeout, message)
+}
+
+fn shown((host, port): &Host) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}

@@ -1,0 +1,143 @@
+//! The driver: what shares one connection.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gosd_core::{BoxStream, Driver, Event, Instance, InstanceId, Result, async_trait};
+use gosd_net::{Fault, Lazy, WarnOnce};
+
+use crate::connection::{Connection, GivenUp, fault};
+use crate::looks::Looks;
+use crate::options::Options;
+use crate::statements::{self, Position, Read};
+use crate::{error, watch};
+
+/// The PostgreSQL driver. Everything but a watch shares one connection, made when it is first needed.
+pub(crate) struct Postgres {
+    pub(crate) options: Arc<Options>,
+    pub(crate) looks: Looks,
+    given_up: Arc<GivenUp>,
+    connection: Lazy<Arc<Connection>>,
+    unreadable: WarnOnce,
+}
+
+impl Postgres {
+    pub(crate) fn new(options: Options) -> Self {
+        Self {
+            options: Arc::new(options),
+            looks: Looks::default(),
+            given_up: Arc::default(),
+            connection: Lazy::new(),
+            unreadable: WarnOnce::new(),
+        }
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.options.namespace
+    }
+
+    /// Opens a connection, which goes on when the call that began it is dropped.
+    pub(crate) fn open(&self) -> impl Future<Output = Result<Connection>> + Send + 'static {
+        let (options, given_up) = (Arc::clone(&self.options), Arc::clone(&self.given_up));
+        async move { Connection::open(&options, given_up).await }
+    }
+
+    /// Leaves out what cannot be read, and says so once.
+    pub(crate) fn readable<T>(&self, read: Vec<Read<T>>) -> Vec<T> {
+        let skip = |problem: String| {
+            self.unreadable.skipped("postgres", self.namespace(), &problem);
+        };
+        read.into_iter().filter_map(|it| it.map_err(skip).ok()).collect()
+    }
+
+    /// Makes a call on the shared connection; once more on a new one, if that was closed.
+    async fn call<T, F>(&self, call: impl Fn(Arc<Connection>) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let open = || {
+            let opened = self.open();
+            async { opened.await.map(Arc::new) }
+        };
+        self.connection.call_with_retry(open, call).await
+    }
+
+    /// Makes sure that the leases can be judged, and reads all there is.
+    ///
+    /// # Errors
+    ///
+    /// If nobody can write now: the living could not renew, so a lease that ran out means nothing.
+    pub(crate) async fn snapshot(
+        &self,
+        connection: &Connection,
+    ) -> Result<(Vec<Instance>, Position), Fault> {
+        if let Some(question) = self.looks.question() {
+            let client = &connection.client;
+            match connection.ask(statements::look(client, self.namespace(), &question)).await {
+                Ok(now) => self.looks.answered(now),
+                Err(error) => {
+                    let refused = self.looks.refused(error::from_postgres(&error));
+                    refused.map_err(|outage| match fault(&error) {
+                        Fault::Server(_) => Fault::Server(outage),
+                        Fault::Connection(_) => Fault::Connection(outage),
+                    })?;
+                }
+            }
+        }
+        let snapshot = statements::snapshot(&connection.client, self.namespace());
+        let (instances, end) = connection.ask(snapshot).await.map_err(|error| fault(&error))?;
+        Ok((self.readable(instances), end))
+    }
+}
+
+#[async_trait]
+impl Driver for Postgres {
+    async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
+        let written = self.call(async |connection: Arc<Connection>| {
+            let statement =
+                statements::register(&connection.client, self.namespace(), instance, ttl);
+            connection.write(statement).await
+        });
+        let written = written.await;
+        self.looks.tried_to_write(written.is_ok());
+        written
+    }
+
+    async fn deregister(&self, id: &InstanceId) -> Result<()> {
+        let written = self.call(async |connection: Arc<Connection>| {
+            let statement = statements::deregister(&connection.client, self.namespace(), id);
+            connection.write(statement).await
+        });
+        let written = written.await;
+        self.looks.tried_to_write(written.is_ok());
+        written
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>> {
+        let read =
+            self.call(async |connection: Arc<Connection>| Ok(self.snapshot(&connection).await?.0));
+        let read = read.await;
+        if read.is_err() {
+            self.looks.lost_contact();
+        }
+        read
+    }
+
+    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        Some(watch::watch(self))
+    }
+
+    fn name(&self) -> &str {
+        "postgres"
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres")
+            .field("hosts", &self.options.hosts)
+            .field("namespace", &self.options.namespace)
+            .finish_non_exhaustive()
+    }
+}

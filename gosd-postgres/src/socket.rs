@@ -1,0 +1,75 @@
+//! The sockets that PostgreSQL is spoken on, and why one fails that says no more than that it broke.
+
+use std::time::Duration;
+
+use gosd_core::{Error, ErrorKind, Result};
+use gosd_net::{Tls, connection_error};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::options::Host;
+
+/// How long a diagnosis may take.
+const PROBE: Duration = Duration::from_secs(1);
+/// The request for TLS, which comes before all else: its length, and a number that stands for it.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// A plain or an encrypted connection.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+
+/// Connects to a server, by TLS if there are certificates to go by.
+///
+/// The client library gets what this returns as if it were plain, so it binds no password to the channel:
+/// the certificate is checked here, by the drivers' own rules.
+pub(crate) async fn open((host, port): &Host, tls: Option<&Tls>) -> Result<Box<dyn Socket>> {
+    let broken = |error: std::io::Error| connection_error(&error);
+    let Some(tls) = tls else {
+        return Ok(Box::new(gosd_net::connect(host, *port).await.map_err(broken)?));
+    };
+    let config = tls.config().await?;
+    let name = ServerName::try_from(host.clone()).map_err(|error| {
+        let message = format!("no certificate can be for the host {host:?}");
+        Error::new(ErrorKind::Config, message).caused_by(error)
+    })?;
+    let mut socket = gosd_net::connect(host, *port).await.map_err(broken)?;
+    socket.write_all(&SSL_REQUEST).await.map_err(broken)?;
+    // Nothing that came beyond this one byte would be trusted: it is left to the handshake.
+    match socket.read_u8().await.map_err(broken)? {
+        b'S' => {}
+        b'N' => {
+            let message = "the server does not speak TLS: switch it on there (ssl = on), or add \
+                           sslmode=disable to the URL";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        b'E' => {
+            let message = "the server took no connection; is it at its limit?";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        _ => {
+            let message = "that is no PostgreSQL server; see the URL's host and port";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+    }
+    Ok(Box::new(TlsConnector::from(config).connect(name, socket).await.map_err(broken)?))
+}
+
+/// Finds out whether a connection broke because the server refuses the client's certificate.
+///
+/// It says so only after the client takes the handshake for complete, and what was sent meanwhile can
+/// lose its word. So this sends nothing, and waits for the verdict for a moment.
+pub(crate) async fn refusal(host: &Host, tls: Option<&Tls>) -> Option<Error> {
+    let tls = Some(tls?);
+    let verdict = async {
+        let mut socket = match open(host, tls).await {
+            Ok(socket) => socket,
+            Err(error) => return Some(error),
+        };
+        gosd_net::tls::error(&socket.read_u8().await.err()?)
+    };
+    let verdict = timeout(PROBE, verdict).await.ok().flatten();
+    verdict.filter(|error| !error.is_retryable())
+}

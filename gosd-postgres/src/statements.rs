@@ -1,0 +1,201 @@
+//! The statements of the driver. Each is a transaction of its own, so that a pooler may stand between.
+
+use std::time::Duration;
+
+use gosd_core::{Event, Instance, InstanceId};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error, Row};
+
+use crate::looks::Question;
+
+/// How many changes one read takes.
+const BATCH: usize = 500;
+/// Longer than anybody needs a lease, and shorter than a time can be.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// An entry of the log, by which a watcher resumes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) seq: i64,
+    at: i64,
+    op: String,
+    id: String,
+}
+
+/// What stands in the log from a position on.
+pub(crate) struct Changes {
+    pub(crate) events: Vec<Read<Event>>,
+    pub(crate) end: Position,
+    /// When the last of them was written, and what the time is, in µs since 1970.
+    pub(crate) age: Duration,
+    /// There may be more.
+    pub(crate) is_partial: bool,
+}
+
+/// What was read, or why it could not be.
+pub(crate) type Read<T> = Result<T, String>;
+
+/// Writes the whole record, and starts its lease anew.
+pub(crate) async fn register(
+    client: &Client,
+    namespace: &str,
+    instance: &Instance,
+    ttl: Duration,
+) -> Result<(), Error> {
+    let lease = i64::try_from(ttl.min(LONGEST).as_micros()).unwrap_or(i64::MAX);
+    let metadata = serde_json::to_string(instance.metadata()).unwrap_or_default();
+    // A record that a crash loses comes back with the next heartbeat: the disk is not waited for.
+    client
+        .execute_typed(
+            "INSERT INTO gosd.instances (namespace, id, service, url, metadata, expires_at, lease)
+             SELECT $1, $2, $3, $4, $5::text::jsonb, clock_timestamp() + lease, lease
+             FROM (SELECT $6 * interval '1 microsecond' AS lease) AS asked
+             WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL
+             ON CONFLICT (namespace, id) DO UPDATE SET service = excluded.service,
+                 url = excluded.url, metadata = excluded.metadata,
+                 expires_at = excluded.expires_at, lease = excluded.lease",
+            &[
+                (&namespace, Type::TEXT),
+                (&instance.id().as_str(), Type::TEXT),
+                (&instance.service(), Type::TEXT),
+                (&instance.url(), Type::TEXT),
+                (&metadata, Type::TEXT),
+                (&lease, Type::INT8),
+            ],
+        )
+        .await
+        .map(drop)
+}
+
+pub(crate) async fn deregister(
+    client: &Client,
+    namespace: &str,
+    id: &InstanceId,
+) -> Result<(), Error> {
+    client
+        .execute_typed(
+            "DELETE FROM gosd.instances WHERE namespace = $1 AND id = $2
+             AND set_config('synchronous_commit', 'off', true) IS NOT NULL",
+            &[(&namespace, Type::TEXT), (&id.as_str(), Type::TEXT)],
+        )
+        .await
+        .map(drop)
+}
+
+/// Looks after the leases; returns the time of the server, in µs since 1970.
+pub(crate) async fn look(
+    client: &Client,
+    namespace: &str,
+    question: &Question,
+) -> Result<i64, Error> {
+    client
+        .query_typed_one(
+            "SELECT (extract(epoch FROM gosd.look($1,
+                 timestamptz 'epoch' + $2 * interval '1 microsecond', $3, $4)) * 1000000)::bigint",
+            &[
+                (&namespace, Type::TEXT),
+                (&question.expected, Type::INT8),
+                (&question.troubled, Type::BOOL),
+                (&question.may_purge, Type::BOOL),
+            ],
+        )
+        .await?
+        .try_get(0)
+}
+
+/// The instances that are alive as far as is known, and the end of the log at that moment.
+///
+/// A lease counts as run out only by the time of the last write that was proved to be possible.
+pub(crate) async fn snapshot(
+    client: &Client,
+    namespace: &str,
+) -> Result<(Vec<Read<Instance>>, Position), Error> {
+    let rows = client
+        .query_typed(
+            "(SELECT seq, (extract(epoch FROM at) * 1000000)::bigint, op, id, '', '', ''
+              FROM gosd.changes ORDER BY seq DESC LIMIT 1)
+             UNION ALL
+             SELECT NULL, NULL, NULL, id, service, url, metadata::text FROM gosd.instances
+             WHERE namespace = $1 AND expires_at > coalesce(
+                 (SELECT at FROM gosd.pulses WHERE namespace = $1), '-infinity')",
+            &[(&namespace, Type::TEXT)],
+        )
+        .await?;
+    let (mut instances, mut end) = (Vec::with_capacity(rows.len()), Position::default());
+    for row in &rows {
+        match row.try_get::<_, Option<i64>>(0)? {
+            Some(_) => end = position(row)?,
+            None => instances.push(instance(row)),
+        }
+    }
+    Ok((instances, end))
+}
+
+/// Some changes after a position; `None` if the entry at it is no longer there, or is another.
+pub(crate) async fn changes(
+    client: &Client,
+    namespace: &str,
+    after: &Position,
+) -> Result<Option<Changes>, Error> {
+    let rows = client
+        .query_typed(
+            "SELECT seq, (extract(epoch FROM at) * 1000000)::bigint, op, id, service, url,
+                 metadata::text, namespace = $2,
+                 (extract(epoch FROM clock_timestamp() - at) * 1000000)::bigint
+             FROM gosd.changes WHERE seq >= $1 ORDER BY seq LIMIT 501",
+            &[(&after.seq, Type::INT8), (&namespace, Type::TEXT)],
+        )
+        .await?;
+    let Some((first, rows)) = rows.split_first() else { return Ok(None) };
+    if position(first)? != *after {
+        return Ok(None);
+    }
+    let mut changes = Changes {
+        events: Vec::new(),
+        end: after.clone(),
+        age: Duration::ZERO,
+        is_partial: rows.len() == BATCH,
+    };
+    for row in rows {
+        changes.end = position(row)?;
+        let age: i64 = row.try_get(8)?;
+        changes.age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
+        if row.try_get(7)? {
+            changes.events.extend(event(row).transpose());
+        }
+    }
+    Ok(Some(changes))
+}
+
+fn position(row: &Row) -> Result<Position, Error> {
+    Ok(Position {
+        seq: row.try_get(0)?,
+        at: row.try_get(1)?,
+        op: row.try_get(2)?,
+        id: row.try_get(3)?,
+    })
+}
+
+fn event(row: &Row) -> Read<Option<Event>> {
+    let id =
+        || row.try_get::<_, String>(3).map(InstanceId::from).map_err(|error| error.to_string());
+    Ok(match row.try_get(2).unwrap_or_default() {
+        "put" => Some(Event::Put(instance(row)?)),
+        "remove" => Some(Event::Remove(id()?)),
+        "expire" => Some(Event::Expire(id()?)),
+        // Of a later version of gosd, or the beginning of the log.
+        _ => None,
+    })
+}
+
+/// Columns 3 to 6 of a row, as an instance.
+pub(crate) fn instance(row: &Row) -> Read<Instance> {
+    let text = |column| row.try_get::<_, &str>(column).map_err(|error| error.to_string());
+    let id = text(3)?;
+    let metadata = match text(6)? {
+        "{}" => Default::default(),
+        json => serde_json::from_str(json)
+            .map_err(|error| format!("the metadata of the instance {id}: {error}"))?,
+    };
+    Ok(Instance::from_parts(id.to_owned().into(), text(4)?, text(5)?, metadata))
+}

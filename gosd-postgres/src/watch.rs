@@ -1,0 +1,254 @@
+//! The watch: a snapshot, and then what the log says when the server rings, and once a second.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::stream;
+use gosd_core::{BoxStream, Error, ErrorKind, Event, Result};
+use gosd_net::Fault;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_postgres::Error as PgError;
+use tracing::warn;
+
+use crate::connection::{Connection, fault};
+use crate::driver::Postgres;
+use crate::error;
+use crate::statements::{self, Changes, Position};
+
+/// How often a watcher looks without having heard the bell: for leases that ran out, and for changes
+/// whose ring is lost.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long an answer may take.
+const SLACK: Duration = Duration::from_secs(4);
+/// How long all hosts together may take to be connected to.
+const CONNECT: Duration = Duration::from_secs(9);
+/// How old a change is at least whose ring should have come.
+const RUNG: Duration = Duration::from_millis(300);
+/// How many changes in a row come without a ring before that is said.
+const SILENT: u32 = 3;
+
+pub(crate) fn watch(driver: &Postgres) -> BoxStream<'_, Result<Event>> {
+    let watch = Watch {
+        driver,
+        connection: None,
+        worked: false,
+        position: None,
+        queue: VecDeque::new(),
+        is_lost: false,
+        look_at: Instant::now(),
+        silent: 0,
+    };
+    Box::pin(stream::unfold(watch, async |mut watch| Some((watch.next().await, watch))))
+}
+
+/// On a connection of its own, for the server rings for a connection and not for a driver.
+struct Watch<'a> {
+    driver: &'a Postgres,
+    connection: Option<Connection>,
+    /// Whether the connection has answered since it was made.
+    worked: bool,
+    /// How far this has come in the log. It survives the connection.
+    position: Option<Position>,
+    queue: VecDeque<Result<Event>>,
+    /// Whether the caller was told that contact is lost, and not yet that it is back.
+    is_lost: bool,
+    /// When to look next.
+    look_at: Instant,
+    /// How many changes in a row came without a ring.
+    silent: u32,
+}
+
+/// Why a watch cannot go on.
+struct Failure {
+    error: Error,
+    /// Whether the connection was closed, which says little of the server.
+    is_closed: bool,
+    keeps_connection: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, is_closed: false, keeps_connection: false }
+    }
+}
+
+impl From<PgError> for Failure {
+    fn from(error: PgError) -> Self {
+        let is_closed = !error::is_of_server(&error);
+        Self { error: error::from_postgres(&error), is_closed, keeps_connection: false }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        let keeps_connection = matches!(fault, Fault::Server(_));
+        Self { error: fault.into_error(), is_closed: false, keeps_connection }
+    }
+}
+
+impl Watch<'_> {
+    async fn next(&mut self) -> Result<Event> {
+        loop {
+            if let Some(item) = self.queue.pop_front() {
+                if item.is_err() {
+                    self.is_lost = true;
+                    self.look_at = Instant::now();
+                }
+                return item;
+            }
+            if let Err(failure) = self.advance().await {
+                self.driver.looks.lost_contact();
+                if !failure.keeps_connection {
+                    self.connection = None;
+                }
+                // Servers and poolers close what is idle. Nobody need hear of it, if it takes no more
+                // than a new connection.
+                if !(failure.is_closed && std::mem::take(&mut self.worked)) {
+                    self.queue.push_back(Err(failure.error));
+                }
+            }
+        }
+    }
+
+    async fn advance(&mut self) -> Result<(), Failure> {
+        let Some(connection) = &mut self.connection else { return self.connect().await };
+        let Some(position) = self.position.clone() else {
+            let snapshot = within(SLACK, self.driver.snapshot(connection)).await??;
+            self.position = Some(snapshot.1);
+            (self.worked, self.is_lost) = (true, false);
+            self.look_at = Instant::now() + LOOK;
+            self.queue.push_back(Ok(Event::Reset(snapshot.0)));
+            return Ok(());
+        };
+        if Instant::now() < self.look_at {
+            tokio::select! {
+                rung = connection.bell.changed() => {
+                    if rung.is_err() {
+                        let error = Error::new(ErrorKind::Unavailable, "the connection has ended");
+                        return Err(Failure { is_closed: true, ..error.into() });
+                    }
+                }
+                () = sleep_until(self.look_at) => {}
+            }
+        }
+        if self.look_at <= Instant::now() {
+            self.look(position).await
+        } else {
+            self.read(position).await
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Failure> {
+        let connection = within(CONNECT, self.driver.open()).await??;
+        let listen = connection.ask(connection.client.batch_execute("LISTEN gosd"));
+        within(SLACK, listen).await??;
+        self.connection = Some(connection);
+        self.worked = false;
+        self.look_at = Instant::now();
+        Ok(())
+    }
+
+    /// Looks after the leases, and reads on, in one round trip.
+    async fn look(&mut self, position: Position) -> Result<(), Failure> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        let (driver, client) = (self.driver, &connection.client);
+        let question = driver.looks.question();
+        let looking = async {
+            match &question {
+                None => Ok(None),
+                Some(question) => connection
+                    .ask(statements::look(client, driver.namespace(), question))
+                    .await
+                    .map(Some),
+            }
+        };
+        let reading = connection.ask(statements::changes(client, driver.namespace(), &position));
+        let answers = async { tokio::join!(looking, reading) };
+        let (looked, read) = within(SLACK, Box::pin(answers)).await?;
+        // Goodbyes are to be heard even while the server takes no writes.
+        let outage = match looked {
+            Ok(now) => {
+                now.into_iter().for_each(|now| driver.looks.answered(now));
+                None
+            }
+            Err(error) => {
+                let refused = driver.looks.refused(error::from_postgres(&error));
+                refused.err().map(|outage| Failure {
+                    error: outage,
+                    is_closed: !error::is_of_server(&error),
+                    keeps_connection: matches!(fault(&error), Fault::Server(_)),
+                })
+            }
+        };
+        self.take_in(read)?;
+        if let Some(outage) = outage {
+            return Err(outage);
+        }
+        self.worked = true;
+        if std::mem::take(&mut self.is_lost) {
+            self.queue.push_front(Ok(Event::Resumed));
+        }
+        self.look_at = Instant::now() + LOOK;
+        Ok(())
+    }
+
+    async fn read(&mut self, position: Position) -> Result<(), Failure> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        let reading = statements::changes(&connection.client, self.driver.namespace(), &position);
+        let read = within(SLACK, connection.ask(reading)).await?;
+        self.take_in(read)
+    }
+
+    fn take_in(&mut self, read: Result<Option<Changes>, PgError>) -> Result<(), Failure> {
+        let changes = match read {
+            Ok(Some(changes)) => changes,
+            Ok(None) => return Err(self.lose().into()),
+            Err(error) if error::is_gone(&error) => return Err(self.lose().into()),
+            Err(error) => return Err(error.into()),
+        };
+        self.note_silence(&changes);
+        let is_partial = changes.is_partial;
+        self.position = Some(changes.end);
+        self.queue.extend(self.driver.readable(changes.events).into_iter().map(Ok));
+        if is_partial {
+            self.look_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// A pooler in transaction mode takes `LISTEN` and rings for nobody.
+    fn note_silence(&mut self, changes: &Changes) {
+        let Some(connection) = &self.connection else { return };
+        let Some(position) = &self.position else { return };
+        if *connection.bell.borrow() >= changes.end.seq {
+            self.silent = 0;
+        } else if changes.end != *position && changes.age >= RUNG {
+            self.silent += 1;
+            if self.silent == SILENT {
+                warn!(
+                    namespace = self.driver.namespace(),
+                    "the server's notifications do not come, so changes are seen once a second; is there \
+                     a pooler in transaction mode before it?"
+                );
+            }
+        }
+    }
+
+    /// Notes that this watch does not know any more what there is.
+    ///
+    /// A loss of contact, and not a `Reset` alone: the server may have lost its data, and clients then
+    /// give every live instance the time to register again.
+    fn lose(&mut self) -> Error {
+        self.position = None;
+        Error::new(
+            ErrorKind::Unavailable,
+            "the server lost data, or this process was away for too long; reading all again",
+        )
+    }
+}
+
+async fn within<T>(time: Duration, call: impl Future<Output = T>) -> Result<T> {
+    timeout(time, call).await.map_err(|_| {
+        Error::new(ErrorKind::Timeout, format!("no answer within {time:.1?}; connecting anew"))
+    })
+}

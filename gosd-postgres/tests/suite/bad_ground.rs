@@ -1,0 +1,267 @@
+//! Servers that cannot be used, and servers that cannot be used for a while.
+
+use std::time::{Duration, Instant};
+
+use gosd_core::{Client, ErrorKind, Event, Result, Settings};
+use gosd_testservers::{Certificates, PostgresServer, free_port, tls_cases};
+
+use super::support::{GRANTS, LONG_LEASE, PATIENCE, Watch, instance, open};
+
+/// Starts a client that registers, and does not try for long.
+async fn start(url: &str) -> Result<Client> {
+    let settings = Settings::default().try_refresh_amount(1).lease_ttl(Duration::from_secs(3));
+    let client = Client::builder(open(url).await).settings(settings);
+    client.register("mail", "http://10.0.0.7:25").start().await
+}
+
+/// What `start` says to a server that can never be used.
+async fn refused(url: &str, kind: ErrorKind, hints: &[&str]) {
+    let error = start(url).await.expect_err(url);
+    assert_eq!(error.kind(), kind, "{url}: {error}");
+    for hint in hints {
+        assert!(error.to_string().contains(hint), "{url}: {error}");
+    }
+    assert!(!error.to_string().contains("sesame"), "{error}");
+}
+
+#[tokio::test]
+async fn what_waiting_cannot_mend_fails_at_once() {
+    use ErrorKind::{Config, Data, Denied, Unsupported};
+    let server = PostgresServer::start(&[]).await;
+    let at = format!("127.0.0.1:{}", server.port());
+    let user = format!("shop:sesame@{at}");
+    refused(&format!("postgres://{user}/postgres"), Denied, &["28P01", "password"]).await;
+    refused(&format!("postgres://shop@{at}/postgres"), Denied, &["put it into the URL"]).await;
+    server.sql("CREATE ROLE shop LOGIN PASSWORD 'sesame'").await;
+    refused(&format!("postgres://{user}/none"), Config, &["\"none\" does not exist"]).await;
+    refused(&format!("postgres://{user}/postgres"), Denied, &["permission denied"]).await;
+    refused(
+        &format!("postgres://{user}/postgres?sslmode=verify-full"),
+        Config,
+        &["does not speak TLS", "sslmode=disable"],
+    )
+    .await;
+    server.sql("CREATE SCHEMA gosd; CREATE TABLE gosd.orders (id int)").await;
+    refused(&server.url(), Data, &["schema gosd belongs to something else"]).await;
+    server.sql("DROP SCHEMA gosd CASCADE").await;
+    open(&server.url()).await.list().await.unwrap();
+    refused(&format!("postgres://{user}/postgres"), Denied, &["permission denied"]).await;
+    server.sql("UPDATE gosd.layout SET version = 2").await;
+    refused(&server.url(), Unsupported, &["version 2", "update gosd"]).await;
+}
+
+#[tokio::test]
+async fn certificates_mean_the_same_as_for_every_driver() {
+    let (ours, theirs) = (Certificates::new(), Certificates::new());
+    let server = PostgresServer::start_tls(&ours, true).await;
+    for case in tls_cases(&ours, &theirs) {
+        let url = format!("{}?{}", server.url(), case.query);
+        let listed = open(&url).await.list().await;
+        match (case.kind, &listed) {
+            (None, Ok(_)) => {}
+            (Some(kind), Err(error)) => {
+                assert_eq!(format!("{:?}", error.kind()), kind, "{}: {error}", case.query);
+                assert!(error.to_string().contains(&case.says), "{}: {error}", case.query);
+            }
+            _ => panic!("{}: {listed:?}", case.query),
+        }
+    }
+    let plain = open(&format!("{}?sslmode=disable", server.url())).await.list().await;
+    let error = plain.expect_err("the server wants TLS");
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert!(error.to_string().contains("sslmode"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_yet_is_waited_for() {
+    let driver = open(&format!("postgres://u:sesame@127.0.0.1:{}/d", free_port())).await;
+    let error = driver.list().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(!error.to_string().contains("sesame"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_without_connections_to_spare_is_unavailable() {
+    let settings = ["max_connections=4", "superuser_reserved_connections=1"];
+    let server = PostgresServer::start(&[&settings[..], &["max_wal_senders=0"]].concat()).await;
+    open(&server.url()).await.list().await.unwrap();
+    server.sql("CREATE ROLE shop LOGIN PASSWORD 'sesame'").await;
+    server.sql(GRANTS).await;
+    let url = format!("postgres://shop:sesame@127.0.0.1:{}/postgres", server.port());
+    let mut drivers = Vec::new();
+    let error = loop {
+        let driver = open(&url).await;
+        match driver.list().await {
+            Ok(_) => drivers.push(driver),
+            Err(error) => break error,
+        }
+        assert!(drivers.len() < 4, "there is no limit");
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("53300"), "{error}");
+    // Who has a connection goes on, and room for another one is used at once.
+    let first = drivers.pop().unwrap();
+    first.register(&instance("mail"), LONG_LEASE).await.unwrap();
+    drop(drivers);
+    let begin = Instant::now();
+    let late = open(&url).await;
+    while let Err(error) = late.list().await {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(begin.elapsed() < PATIENCE, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn connections_that_are_ended_are_replaced_in_silence() {
+    let server = PostgresServer::start(&[]).await;
+    let driver = open(&server.url()).await;
+    let [before, after] = [instance("a"), instance("b")];
+    driver.register(&before, LONG_LEASE).await.unwrap();
+    let (mut watch, _) = Watch::start(&*driver).await;
+    for round in 0..3 {
+        let ended = server
+            .sql(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                 WHERE application_name LIKE 'gosd-%'",
+            )
+            .await;
+        assert_eq!(ended, "2", "that of the watch, and the one that all else shares");
+        let moved = gosd_core::Instance::from_parts(
+            after.id().clone(),
+            "b",
+            &format!("http://10.0.0.{round}"),
+            [].into(),
+        );
+        driver.register(&moved, LONG_LEASE).await.unwrap();
+        assert_eq!(watch.event().await, Event::Put(moved));
+    }
+    driver.list().await.unwrap();
+    driver.deregister(before.id()).await.unwrap();
+    assert_eq!(watch.event().await, Event::Remove(before.id().clone()));
+}
+
+#[tokio::test]
+async fn a_killed_server_is_an_error_and_nobody_dies_of_it() {
+    let lease = Duration::from_secs(4);
+    let mut server = PostgresServer::start(&[]).await;
+    let driver = open(&server.url()).await;
+    let mail = instance("mail");
+    driver.register(&mail, lease).await.unwrap();
+    let (mut watch, all) = Watch::start(&*driver).await;
+    assert_eq!(all, std::slice::from_ref(&mail));
+    server.process().kill().await;
+    let error = watch.next().await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    assert!(driver.list().await.unwrap_err().is_retryable());
+    // Longer than the lease.
+    tokio::time::sleep(lease + Duration::from_secs(1)).await;
+    server.restart().await;
+    // What was written last can be lost: then all is read again, and all register again.
+    match watch.back().await {
+        Event::Resumed => {}
+        Event::Reset(all) if all.is_empty() || all == std::slice::from_ref(&mail) => {}
+        other => panic!("{other:?}"),
+    }
+    let begin = Instant::now();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
+    assert!(begin.elapsed() < lease);
+    assert_eq!(driver.list().await.unwrap(), [mail]);
+}
+
+/// Its processes are there, and answer nothing.
+#[tokio::test]
+async fn a_paused_server_is_an_error_within_ten_seconds() {
+    let server = PostgresServer::start(&[]).await;
+    let driver = open(&server.url()).await;
+    let mail = instance("mail");
+    driver.register(&mail, Duration::from_secs(4)).await.unwrap();
+    let (mut watch, _) = Watch::start(&*driver).await;
+    let pids = server
+        .sql("SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE application_name LIKE 'gosd-%'")
+        .await;
+    signal("STOP", &pids).await;
+    let begin = Instant::now();
+    let error = watch.next().await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    // The postmaster lives, and makes another process for whoever connects anew: nobody has expired
+    // while this watch was away, or else it is told of it.
+    match watch.back().await {
+        Event::Resumed | Event::Reset(_) => {}
+        other => panic!("{other:?}"),
+    }
+    signal("CONT", &pids).await;
+    driver.register(&mail, LONG_LEASE).await.unwrap();
+    assert_eq!(driver.list().await.unwrap(), [mail]);
+}
+
+async fn signal(name: &str, pids: &str) {
+    let mut kill = tokio::process::Command::new("kill");
+    kill.args(["-s", name]).args(pids.split(' '));
+    assert!(kill.status().await.expect("kill is installed").success());
+}
+
+/// A registration that was given up is not done after the goodbye that follows it.
+#[tokio::test]
+async fn what_was_given_up_is_not_done_later() {
+    let server = PostgresServer::start(&[]).await;
+    let driver = open(&server.url()).await;
+    driver.list().await.unwrap();
+    let mail = instance("mail");
+    // Somebody holds the lock of the log, so that the server cannot do it yet. Nor can the goodbye see it.
+    let holder = server.sql("SELECT pg_advisory_lock(1735357284, 1), pg_sleep(3)");
+    let given_up = async {
+        until(&server, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").await;
+        let call = driver.register(&mail, LONG_LEASE);
+        assert!(tokio::time::timeout(Duration::from_millis(500), call).await.is_err());
+        driver.deregister(mail.id()).await.unwrap();
+    };
+    tokio::join!(holder, given_up);
+    until(&server, "SELECT (count(*) = 0)::int FROM pg_stat_activity WHERE state = 'active' AND application_name LIKE 'gosd-%'").await;
+    assert_eq!(driver.list().await.unwrap(), []);
+}
+
+/// Waits until a query counts one.
+async fn until(server: &PostgresServer, sql: &str) {
+    let begin = Instant::now();
+    while server.sql(sql).await != "1" {
+        assert!(begin.elapsed() < PATIENCE, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_that_may_only_read_hears_what_others_do() {
+    let server = PostgresServer::start(&[]).await;
+    let writer = open(&server.url()).await;
+    let [dies, lives] = [instance("dies"), instance("lives")];
+    writer.register(&dies, Duration::from_secs(1)).await.unwrap();
+    server.sql("CREATE ROLE reader LOGIN PASSWORD 'sesame'").await;
+    server.sql("GRANT USAGE ON SCHEMA gosd TO reader").await;
+    server.sql("GRANT SELECT ON ALL TABLES IN SCHEMA gosd TO reader").await;
+    let url = format!("postgres://reader:sesame@127.0.0.1:{}/postgres", server.port());
+    let reader = open(&url).await;
+    let (mut watch, all) = Watch::start(&*reader).await;
+    assert_eq!(all, std::slice::from_ref(&dies));
+    // For all that is known, nobody can renew.
+    let quiet = tokio::time::timeout(Duration::from_secs(4), watch.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    assert_eq!(reader.list().await.unwrap(), std::slice::from_ref(&dies));
+    let (mut other, _) = Watch::start(&*writer).await;
+    let purged = async {
+        loop {
+            other.next().await.unwrap();
+        }
+    };
+    let told = async {
+        assert_eq!(watch.event().await, Event::Expire(dies.id().clone()));
+        writer.register(&lives, LONG_LEASE).await.unwrap();
+        assert_eq!(watch.event().await, Event::Put(lives.clone()));
+        assert_eq!(reader.list().await.unwrap(), std::slice::from_ref(&lives));
+        let error = reader.register(&dies, LONG_LEASE).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    };
+    tokio::select! {
+        () = purged => {}
+        () = told => {}
+    }
+}

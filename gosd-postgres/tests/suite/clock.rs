@@ -1,0 +1,82 @@
+//! The wall clock of the server's host is set, while everybody lives.
+
+use std::time::{Duration, Instant};
+
+use gosd_core::Event;
+use gosd_testservers::{PostgresServer, WallClock};
+
+use super::support::{Watch, instance, open};
+
+const HOUR: i64 = 3_600;
+const LEASE: Duration = Duration::from_secs(4);
+
+/// The clock is set forward: the leases of the living are over at once.
+#[tokio::test]
+async fn set_forward_nobody_dies() {
+    let clock = WallClock::ahead_by(0).await;
+    let server = PostgresServer::start_with_clock(&clock).await;
+    let driver = open(&server.url()).await;
+    let living = [instance("a"), instance("b")];
+    for instance in &living {
+        driver.register(instance, LEASE).await.unwrap();
+    }
+    let (mut watch, _) = Watch::start(&*driver).await;
+    // Until it knows the server's clock.
+    assert_eq!(driver.list().await.unwrap().len(), 2);
+    clock.set(HOUR);
+    let begin = Instant::now();
+    assert_eq!(driver.list().await.unwrap().len(), 2, "they may live");
+
+    // Somebody comes who knows nothing of the time before.
+    let late = open(&server.url()).await;
+    let (_unknowing, all) = Watch::start(&*late).await;
+    assert_eq!(all.len(), 2);
+    let gone = loop {
+        match watch.event().await {
+            Event::Put(_) | Event::Resumed => {}
+            Event::Expire(id) => break id,
+            other => panic!("{other:?}"),
+        }
+    };
+    // Each had a whole lease to renew in.
+    assert!(begin.elapsed() >= LEASE, "{:?}", begin.elapsed());
+    assert!(living.iter().any(|instance| *instance.id() == gone));
+}
+
+/// The clock ran ahead, and is set back: the leases from before are an hour too long.
+#[tokio::test]
+async fn set_back_the_dead_go_in_time() {
+    let clock = WallClock::ahead_by(HOUR).await;
+    let server = PostgresServer::start_with_clock(&clock).await;
+    let driver = open(&server.url()).await;
+    let [dead, living] = [instance("dead"), instance("living")];
+    driver.register(&dead, LEASE).await.unwrap();
+    driver.register(&living, LEASE).await.unwrap();
+    let (mut watch, _) = Watch::start(&*driver).await;
+    let renewals = async {
+        loop {
+            driver.register(&living, LEASE).await.unwrap();
+            tokio::time::sleep(LEASE / 4).await;
+        }
+    };
+    let followed = async {
+        let begin = Instant::now();
+        clock.set(0);
+        loop {
+            match watch.event().await {
+                Event::Put(_) | Event::Resumed => {}
+                Event::Expire(id) => {
+                    assert_eq!(id, *dead.id());
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+        assert_eq!(driver.list().await.unwrap(), std::slice::from_ref(&living));
+    };
+    tokio::select! {
+        () = renewals => {}
+        () = followed => {}
+    }
+}

@@ -1,0 +1,55 @@
+//! A replica takes the place of the server.
+
+use std::time::{Duration, Instant};
+
+use gosd_core::Event;
+use gosd_testservers::PostgresServer;
+
+use super::support::{LONG_LEASE, PATIENCE, Watch, instance, open};
+
+#[tokio::test]
+async fn a_promoted_replica_takes_over_and_nobody_dies() {
+    let mut first = PostgresServer::start(&[]).await;
+    let second = first.start_replica().await;
+    // The replica stands first, and is passed over while it is one.
+    let url = format!(
+        "postgres://postgres:p%40ss@127.0.0.1:{},127.0.0.1:{}/postgres",
+        second.port(),
+        first.port()
+    );
+    let driver = open(&url).await;
+    let mail = instance("mail");
+    driver.register(&mail, Duration::from_secs(5)).await.unwrap();
+    let (mut watch, all) = Watch::start(&*driver).await;
+    assert_eq!(all, std::slice::from_ref(&mail));
+    let begin = Instant::now();
+    while second.sql("SELECT count(*) FROM gosd.instances WHERE service = 'mail'").await != "1" {
+        assert!(begin.elapsed() < PATIENCE, "the replica does not follow");
+    }
+    first.process().kill().await;
+    let error = watch.next().await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    let error = driver.list().await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    second.sql("SELECT pg_promote()").await;
+    // What the replica had not yet heard is lost: then all is read again.
+    match watch.back().await {
+        Event::Resumed => {}
+        Event::Reset(all) => assert_eq!(all, std::slice::from_ref(&mail)),
+        other => panic!("{other:?}"),
+    }
+    driver.register(&mail, LONG_LEASE).await.unwrap();
+    assert_eq!(driver.list().await.unwrap(), std::slice::from_ref(&mail));
+    let quiet = tokio::time::timeout(Duration::from_secs(3), watch.next()).await;
+    assert!(!matches!(quiet, Ok(Ok(Event::Expire(_) | Event::Remove(_)))), "{quiet:?}");
+}
+
+#[tokio::test]
+async fn a_replica_alone_is_out_of_contact() {
+    let first = PostgresServer::start(&[]).await;
+    open(&first.url()).await.list().await.unwrap();
+    let second = first.start_replica().await;
+    let error = open(&second.url()).await.list().await.unwrap_err();
+    assert_eq!(error.kind(), gosd_core::ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("standby"), "{error}");
+}

@@ -1,0 +1,11 @@
+//! The driver against real servers, which each test starts for itself.
+
+mod bad_ground;
+mod clock;
+mod conformance;
+mod doctor;
+mod failover;
+mod fixture;
+mod layout;
+mod support;
+mod watch;
