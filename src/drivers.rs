@@ -9,7 +9,7 @@ use gosd_core::{Both, BoxFuture, Client, ClientBuilder, Driver, Error, ErrorKind
 
 use crate::diagnosis::Diagnose;
 use crate::identity::{Identified, identity};
-#[cfg(any(feature = "redis", feature = "etcd", feature = "http"))]
+#[cfg(any(feature = "redis", feature = "postgres", feature = "etcd", feature = "http"))]
 use crate::network;
 use crate::{advertise, env, misspelt};
 
@@ -33,6 +33,7 @@ drivers! {
     "redis" network::redis, gosd_redis::diagnose, [
         "redis" "redis+cluster" "redis+sentinel" "rediss" "rediss+cluster" "rediss+sentinel"
     ]
+    "postgres" network::postgres, gosd_postgres::diagnose, ["postgres" "postgresql"]
     "etcd" network::etcd, gosd_etcd::diagnose, ["etcd" "etcds"]
     "http" network::http, gosd_http::diagnose, ["http" "https" "http+unix"]
 }

@@ -79,7 +79,7 @@ mod env;
 mod environment;
 mod identity;
 mod misspelt;
-#[cfg(any(feature = "redis", feature = "etcd", feature = "http"))]
+#[cfg(any(feature = "redis", feature = "postgres", feature = "etcd", feature = "http"))]
 mod network;
 
 pub use drivers::Drivers;

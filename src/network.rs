@@ -11,6 +11,11 @@ pub(crate) fn redis(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
     with_io(gosd_redis::open(url))
 }
 
+#[cfg(feature = "postgres")]
+pub(crate) fn postgres(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
+    with_io(gosd_postgres::open(url))
+}
+
 #[cfg(feature = "etcd")]
 pub(crate) fn etcd(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
     with_io(gosd_etcd::open(url))

@@ -32,7 +32,12 @@ fn what_a_runtime_lacks_is_an_error_and_no_panic() {
         assert!(error.to_string().contains("enable_time()"), "{error}");
 
         runtime = Builder::new_current_thread().enable_time().build().unwrap();
-        for url in ["redis://127.0.0.1:1", "etcd://127.0.0.1:1", "http://127.0.0.1:1"] {
+        for url in [
+            "redis://127.0.0.1:1",
+            "postgres://127.0.0.1:1",
+            "etcd://127.0.0.1:1",
+            "http://127.0.0.1:1",
+        ] {
             let opened = runtime.block_on(Drivers::compiled().open(url));
             let error = opened.err().expect("it can never connect");
             assert_eq!(error.kind(), ErrorKind::Config);

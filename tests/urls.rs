@@ -13,6 +13,8 @@ async fn what_is_meant_opens() {
         "REDIS://localhost:6379/0",
         "redis://[::1]:6379/0",
         "redis+sentinel://a,b/mymaster/0",
+        "postgres://user:password@a,b:5433/db?target_session_attrs=read-write",
+        "postgresql://localhost/db?sslmode=disable",
         "etcd://a:2379,b:2379/",
         "http://localhost",
         "http+unix:///run/gosd.sock",

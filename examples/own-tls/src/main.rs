@@ -10,8 +10,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore};
 
 /// The drivers' URLs with TLS.
-const URLS: [(&str, bool); 3] = [
+const URLS: [(&str, bool); 4] = [
     ("rediss://127.0.0.1:6390", cfg!(feature = "redis")),
+    ("postgres://127.0.0.1:5490?sslmode=verify-full", cfg!(feature = "postgres")),
     ("etcds://127.0.0.1:2390", cfg!(feature = "etcd")),
     ("https://127.0.0.1:4690", cfg!(feature = "http")),
 ];
