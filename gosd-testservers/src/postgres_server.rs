@@ -101,6 +101,8 @@ impl PostgresServer {
             format!("port={port}"),
             format!("unix_socket_directories={path}"),
             "fsync=off".to_owned(),
+            // In the directory, so that it goes with a server that is killed.
+            "dynamic_shared_memory_type=mmap".to_owned(),
             "shared_buffers=16MB".to_owned(),
             "logging_collector=off".to_owned(),
             "log_destination=stderr".to_owned(),
@@ -145,6 +147,16 @@ impl PostgresServer {
         let args = ["-h", &socket, "-p", &port, "-U", "postgres", "-XAtq", "-v", "ON_ERROR_STOP=1"];
         let output = run("psql", &[args.as_slice(), &["-c", sql]].concat()).await;
         String::from_utf8(output.stdout).expect("psql prints text").trim_end().to_owned()
+    }
+}
+
+/// The server's processes outlive the first of them for a moment, and write into the directory.
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        const TRIES: u32 = 1_000;
+        self.process.start_kill();
+        let left = |_: &u32| fs::remove_dir_all(self.directory.path()).is_err();
+        (0..TRIES).take_while(left).for_each(|_| std::thread::yield_now());
     }
 }
 

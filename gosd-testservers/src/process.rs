@@ -82,6 +82,12 @@ impl Process {
         self.child.kill().await.expect("the process is ours");
     }
 
+    /// Kills the process, unless it has ended, and does not wait.
+    pub(crate) fn start_kill(&mut self) {
+        // It fails if the process has ended.
+        let _ = self.child.start_kill();
+    }
+
     /// Waits for its end, such as after a signal.
     pub async fn ended(&mut self) -> ExitStatus {
         self.child.wait().await.expect("the process is ours")
