@@ -136,13 +136,19 @@ impl Service {
         if self.state.is_too_stale() {
             return None;
         }
-        let directory = &self.state.directory;
-        let version = directory.version();
+        let version = self.state.directory.version();
         if self.cached.as_ref().is_none_or(|cached| cached.version != version) {
-            self.cached =
-                Cached::of(version, &directory.services(), &self.name, self.selection.as_deref());
+            self.look_anew(version);
         }
         self.cached.as_mut()
+    }
+
+    /// Finds the service again after a change of any; apart, so that the rest is small enough to be a part
+    /// of the pick.
+    #[cold]
+    fn look_anew(&mut self, version: u64) {
+        let services = self.state.directory.services();
+        self.cached = Cached::of(version, &services, &self.name, self.selection.as_deref());
     }
 }
 
