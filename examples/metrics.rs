@@ -15,16 +15,14 @@ use tokio::net::TcpListener;
 /// Pulled, so that no pick pays for it. The names are those that OpenTelemetry's become.
 fn metrics(gosd: &gosd::Client) -> String {
     let stats = gosd.stats();
-    let (beats, reads, up) = (stats.heartbeats, stats.reads, u8::from(stats.registered));
-    let mut text = format!("gosd_client_registration_up {up}\n");
-    text += &format!("gosd_client_heartbeats_total{{result=\"ok\"}} {}\n", beats.ok);
-    text += &format!("gosd_client_heartbeats_total{{result=\"failed\"}} {}\n", beats.failed);
-    text += &format!("gosd_client_reads_total{{result=\"ok\"}} {}\n", reads.ok);
-    text += &format!("gosd_client_reads_total{{result=\"failed\"}} {}\n", reads.failed);
-    text += &format!("gosd_client_ejections_total {}\n", stats.ejections);
-    if let Some(age) = stats.view_age {
-        text += &format!("gosd_client_view_age_seconds {}\n", age.as_secs_f64());
+    let mut text = format!("gosd_client_registration_up {}\n", u8::from(stats.registered));
+    for (what, counts) in [("heartbeats", stats.heartbeats), ("reads", stats.reads)] {
+        text += &format!("gosd_client_{what}_total{{result=\"ok\"}} {}\n", counts.ok);
+        text += &format!("gosd_client_{what}_total{{result=\"failed\"}} {}\n", counts.failed);
     }
+    let age = stats.view_age.map_or(f64::NAN, |age| age.as_secs_f64());
+    text += &format!("gosd_client_view_age_seconds {age}\n");
+    text += &format!("gosd_client_ejections_total {}\n", stats.ejections);
     for it in stats.services {
         text += &format!("gosd_client_instances{{service={:?}}} {}\n", it.name, it.instances);
         text += &format!("gosd_client_picks_total{{service={:?}}} {}\n", it.name, it.picks);
