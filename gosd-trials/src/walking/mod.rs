@@ -106,7 +106,7 @@ const WAY: [(Step, Faults); 4] = [
 /// the others up all the time and each database is killed, wiped and paused in turn, and emptied by hand.
 ///
 /// A lookup fails if it does not find a service at its URL within 45 s, or if a service that it has found
-/// since that was deployed last is gone for more than 3 s, or at all while nothing else goes on.
+/// since that was deployed last is gone for more than 5.5 s, or at all while nothing else goes on.
 ///
 /// A mutant walks until a lookup has failed.
 ///
