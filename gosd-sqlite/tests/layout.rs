@@ -49,8 +49,8 @@ async fn the_shell_reads_what_is_registered() {
         &place.path(),
         "SELECT namespace, id, service, url, metadata, lease_ms FROM instances",
     );
-    let (id, url) = (mail.id(), mail.url());
-    assert_eq!(row.trim(), format!("staging|{id}|mail|{url}|{{\"zone\":\"a\"}}|60000"));
+    let (id, url, lease) = (mail.id(), mail.url(), LONG_LEASE.as_millis());
+    assert_eq!(row.trim(), format!("staging|{id}|mail|{url}|{{\"zone\":\"a\"}}|{lease}"));
     let expires_at = shell(&place.path(), "SELECT expires_at FROM instances");
     let expires_at = expires_at.trim().parse::<u128>().unwrap();
     assert!((before..=after_now(LONG_LEASE)).contains(&expires_at), "{before} {expires_at}");
