@@ -95,6 +95,7 @@ impl Plan {
             refresh: REFRESH,
             polls: self.kind.polls(),
             rewound: self.faults.contains(&Fault::Rewind),
+            frozen: self.faults.contains(&Fault::Freeze),
         }
     }
 

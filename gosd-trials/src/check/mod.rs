@@ -61,6 +61,8 @@ pub struct Terms {
     pub polls: bool,
     /// Whether the backend went back in time: then what left comes back with it, for a lease.
     pub rewound: bool,
+    /// Whether all clients stood still and went on at one moment: then each has something to ask at once.
+    pub frozen: bool,
 }
 
 impl Terms {
