@@ -98,10 +98,15 @@ fn broken(history: &History, terms: &Terms) -> Vec<Promise> {
 
 /// What is broken when this happens too.
 fn broken_with(events: impl IntoIterator<Item = (f64, Event)>) -> Vec<Promise> {
+    broken(&with(events), &terms())
+}
+
+/// A clean history with these in it as well.
+fn with(events: impl IntoIterator<Item = (f64, Event)>) -> History {
     let mut history = clean();
     history.extend(events.into_iter().map(|(at, event)| (ms(at), event)));
     history.sort_by_key(|(at, _)| *at);
-    broken(&history, &terms())
+    history
 }
 
 /// What is broken when this is so instead.
@@ -242,7 +247,10 @@ fn clients_that_ask_at_the_same_time() {
         let now = 5.2 + f64::from(step);
         (0..CLIENTS).flat_map(move |client| (0..3).map(move |_| (now, Event::Attempt { client })))
     });
-    assert_eq!(broken_with(herd), [Promise::Bounded]);
+    assert_eq!(broken_with(herd.clone()), [Promise::Bounded]);
+    // Those that were frozen together go on together.
+    let frozen = Terms { frozen: true, ..terms() };
+    assert_eq!(broken(&with(herd), &frozen), []);
 }
 
 #[test]
