@@ -84,5 +84,5 @@ fn the_commands_of_the_trials_are_those_that_the_trials_test() {
     let trials: Vec<&str> =
         commands().into_iter().filter(|command| command.starts_with("cargo")).collect();
     let tested = ["cargo run -p gosd-trials -- cost", "cargo run -p gosd-trials -- walk"];
-    assert_eq!(trials, tested, "see gosd-trials/tests/walking.rs");
+    assert_eq!(trials, tested, "see tools/trials/tests/walking.rs");
 }

@@ -1,7 +1,7 @@
 //! What a fleet costs its database: as many clients as are asked for, in this process, on a real
 //! server. Each has a driver, and so connections, of its own, as a process of a fleet has.
 //!
-//! `cargo run --release --manifest-path bench/Cargo.toml --no-default-features --features scale
+//! `cargo run --release --manifest-path tools/bench/Cargo.toml --no-default-features --features scale
 //! --bin gosd-scale -- redis 10 200 2000`. The drivers are `sqlite`, `redis`, `etcd` and `http`.
 
 mod backend;

@@ -19,7 +19,7 @@ const CRATES: [(&str, &[&str]); 2] = [
 /// What rustdoc lists, and nobody can use.
 const INTERNAL: [&str; 3] =
     ["marker::Freeze", "marker::StructuralPartialEq", "marker::UnsafeUnpin"];
-const UPDATE: &str = "cargo run --manifest-path scripts/public-api/Cargo.toml -- --update";
+const UPDATE: &str = "cargo run --manifest-path tools/public-api/Cargo.toml -- --update";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let update = env::args().any(|arg| arg == "--update");

@@ -1,6 +1,6 @@
 //! What gosd costs, beside the floor of a strict rotation and beside what others offer.
 //!
-//! `cargo run --release --manifest-path bench/Cargo.toml` prints the tables; with
+//! `cargo run --release --manifest-path tools/bench/Cargo.toml` prints the tables; with
 //! `-- --markdown FILE` they are written too, and with `-- NAME...` only those sections run.
 
 mod changes;

@@ -2,7 +2,7 @@ use std::fmt;
 
 pub const INTRODUCTION: &str = "# Benchmarks
 
-Written by `cargo run --release --manifest-path bench/Cargo.toml -- --markdown docs/benchmarks.md`.
+Written by `cargo run --release --manifest-path tools/bench/Cargo.toml -- --markdown docs/benchmarks.md`.
 
 Times move from machine to machine and from run to run; the ratios, each taken within one round of
 one run, hold better. A ratio is given as its median over the rounds, with the lower and the upper
