@@ -98,12 +98,38 @@ async fn while_one_is_away_the_view_is_stale_and_the_others_changes_count() {
     }
     up.put(&late).await;
     until_seen(&client, 22).await;
+    // It may be in the one that is away by now.
     up.memory.deregister(late.id()).await.unwrap();
-    until_seen(&client, 21).await;
+    sleep(4 * LEASE).await;
+    assert_eq!(client.instances("mail").len(), 22);
     away.link.clear_all();
     while !is_fresh(&client) {
         sleep(SECOND / 10).await;
     }
+    until_seen(&client, 21).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_said_goodbye_to_one_may_live_on_in_the_other_which_is_away() {
+    let (away, up) = places();
+    let walks = mail("mail-1");
+    up.put(&walks).await;
+    let client = Client::builder(Arc::new(both(&away, &up))).start().await.unwrap();
+    until_seen(&client, 1).await;
+    // Reads go through, so the view is fresh before the watch is back.
+    away.link.on(Operation::Watch, DOWN);
+    sleep(2 * SECOND).await;
+    away.put(&walks).await;
+    up.memory.deregister(walks.id()).await.unwrap();
+    let end = Instant::now() + 4 * LEASE;
+    while Instant::now() < end {
+        assert_eq!(client.instances("mail").len(), 1, "it lives");
+        sleep(SECOND / 10).await;
+    }
+    away.link.clear_all();
+    sleep(LEASE).await;
+    assert!(is_fresh(&client));
+    assert_eq!(client.instances("mail").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

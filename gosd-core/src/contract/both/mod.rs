@@ -39,8 +39,8 @@ use super::{Driver, Error, Event, Instance, InstanceId, Result};
 /// - Where the two have different records of one id, the primary's counts.
 /// - A side without a watch is polled, every 5 s unless told [otherwise](Both::refresh_interval).
 ///
-/// What it shows is what a client of either would: while one side is away, whoever was registered there
-/// stays in the view, even after a goodbye to the other, until that side says more.
+/// What it shows is what a client of either would: while one side is away, whoever was registered there,
+/// or may be by now, stays in the view, even after a goodbye to the other, until that side says more.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -51,18 +51,28 @@ impl Table {
     }
 
     /// Notes that an instance left one side; returns what that is to everybody, if it is anything.
-    pub(super) fn leave(&mut self, side: usize, id: InstanceId) -> Option<Event> {
-        self.lose(side, id, Cell::Left)
+    ///
+    /// `hears_other` says whether the other side is heard at present: what it has not said, it may be
+    /// unable to say.
+    pub(super) fn leave(&mut self, side: usize, id: InstanceId, hears_other: bool) -> Option<Event> {
+        self.lose(side, id, Cell::Left, hears_other)
     }
 
     /// Notes that an instance expired on one side, as `leave` does for a goodbye.
     pub(super) fn expire(&mut self, side: usize, id: InstanceId) -> Option<Event> {
-        self.lose(side, id, Cell::Vanished)
+        // An expiry stays one, whatever the other side says.
+        self.lose(side, id, Cell::Vanished, false)
     }
 
-    fn lose(&mut self, side: usize, id: InstanceId, now: Cell) -> Option<Event> {
+    fn lose(
+        &mut self,
+        side: usize,
+        id: InstanceId,
+        now: Cell,
+        hears_other: bool,
+    ) -> Option<Event> {
         let Some(row) = self.rows.get_mut(&id) else {
-            return Some(gone(id, &now, &Cell::Unheard));
+            return Some(gone(id, &now, &Cell::Unheard, hears_other));
         };
         let before = chosen(row).cloned();
         row[side] = now;
@@ -70,7 +80,7 @@ impl Table {
             // The record that counts from now on may be another one.
             Some(rest) => (before.as_ref() != Some(rest)).then(|| Event::Put(rest.clone())),
             None => {
-                let event = gone(id.clone(), &row[side], &row[1 - side]);
+                let event = gone(id.clone(), &row[side], &row[1 - side], hears_other);
                 self.rows.remove(&id);
                 Some(event)
             }
@@ -97,11 +107,12 @@ impl Table {
     }
 }
 
-/// How an instance went that neither side has any more: as a goodbye only if nothing else was heard,
-/// because a side that merely lacks it may have lost it.
-fn gone(id: InstanceId, now: &Cell, other: &Cell) -> Event {
+/// How an instance went that neither side has any more: as a goodbye only if the other side is heard and
+/// said nothing else of it. A side that merely lacks the instance may have lost it, and one that is away
+/// may have it by now, such as from a service that left the first database to go on with the second.
+fn gone(id: InstanceId, now: &Cell, other: &Cell, hears_other: bool) -> Event {
     match (now, other) {
-        (Cell::Left, Cell::Left | Cell::Unheard) => Event::Remove(id),
+        (Cell::Left, Cell::Left | Cell::Unheard) if hears_other => Event::Remove(id),
         _ => Event::Expire(id),
     }
 }

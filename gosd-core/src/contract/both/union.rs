@@ -88,7 +88,7 @@ impl<'a> Union<'a> {
                 self.has_begun.then(|| Event::Reset(self.table.union()))
             }
             Event::Put(instance) => self.table.put(side, instance),
-            Event::Remove(id) => self.table.leave(side, id),
+            Event::Remove(id) => self.table.leave(side, id, self.sides[1 - side].is_up()),
             Event::Expire(id) => self.table.expire(side, id),
             Event::Resumed => None,
         };
