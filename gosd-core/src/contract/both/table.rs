@@ -54,7 +54,12 @@ impl Table {
     ///
     /// `hears_other` says whether the other side is heard at present: what it has not said, it may be
     /// unable to say.
-    pub(super) fn leave(&mut self, side: usize, id: InstanceId, hears_other: bool) -> Option<Event> {
+    pub(super) fn leave(
+        &mut self,
+        side: usize,
+        id: InstanceId,
+        hears_other: bool,
+    ) -> Option<Event> {
         self.lose(side, id, Cell::Left, hears_other)
     }
 
@@ -64,13 +69,7 @@ impl Table {
         self.lose(side, id, Cell::Vanished, false)
     }
 
-    fn lose(
-        &mut self,
-        side: usize,
-        id: InstanceId,
-        now: Cell,
-        hears_other: bool,
-    ) -> Option<Event> {
+    fn lose(&mut self, side: usize, id: InstanceId, now: Cell, hears_other: bool) -> Option<Event> {
         let Some(row) = self.rows.get_mut(&id) else {
             return Some(gone(id, &now, &Cell::Unheard, hears_other));
         };
