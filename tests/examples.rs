@@ -4,11 +4,10 @@
 mod support;
 
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use support::{Process, as_first_process};
 use tempfile::TempDir;
 
@@ -32,53 +31,6 @@ fn assert_in_turn(lines: &[String]) {
     let first = PROVIDERS.iter().position(|provider| *provider == lines[0]).unwrap();
     for (i, line) in lines.iter().enumerate() {
         assert_eq!(line, PROVIDERS[(first + i) % 2], "{lines:?}");
-    }
-}
-
-#[test]
-fn quickstart_shows_what_it_says() {
-    let folder = TempDir::new().unwrap();
-    let (status, said) = Process::start(&mut example("quickstart", &folder)).end();
-    assert!(status.success(), "{status} {said:?}");
-    let (answers, told): (Vec<String>, Vec<String>) =
-        said.into_iter().partition(|line| line.starts_with('"'));
-    assert_eq!(answers.len(), 15, "{answers:?}");
-    assert_in_turn(&answers[..10]);
-    assert_eq!(answers[10..], [PROVIDERS[1]; 5]);
-    assert!(told.iter().any(|line| line == "Provider 1 has ended: exit status: 0"), "{told:?}");
-    let error = r#"sqlite: next: no instance of "provider" is registered"#;
-    assert!(told.iter().any(|line| line.starts_with(error)), "{told:?}");
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
-}
-
-#[test]
-fn quickstart_leaves_nothing_behind_when_it_is_interrupted() {
-    for signal in [Signal::INT, Signal::TERM] {
-        let folder = TempDir::new().unwrap();
-        let quickstart = Process::start(example("quickstart", &folder).process_group(0));
-        quickstart.wait_for(r#""Provider: "#);
-        let id = quickstart.id();
-        let children: Vec<u32> = fs::read_dir(format!("/proc/{id}/task"))
-            .unwrap()
-            .map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap())
-            .flat_map(|ids| {
-                ids.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>()
-            })
-            .collect();
-        assert_eq!(children.len(), 3);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
-        if signal == Signal::INT {
-            // As the terminal does on Ctrl-C.
-            kill_process_group(Pid::from_raw(id.cast_signed()).unwrap(), signal).unwrap();
-        } else {
-            quickstart.signal(signal);
-        }
-        let (status, _) = quickstart.end();
-        assert!(!status.success());
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
-        for child in children {
-            assert!(!Path::new(&format!("/proc/{child}")).exists(), "{child} lives on");
-        }
     }
 }
 

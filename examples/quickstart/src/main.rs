@@ -1,11 +1,14 @@
 //! Watch it work: two providers and a consumer, three processes that share one SQLite file.
 //!
 //! ```sh
-//! cargo run --example quickstart --features sqlite
+//! cargo run -p quickstart
 //! ```
 //!
 //! The program runs itself again for each of the three; [`provider`] and [`consumer`] are the parts to
 //! read. It leaves nothing behind, also when it is ended with Ctrl-C.
+//!
+//! It speaks HTTP by hand, so that there is little to compile before it runs. `examples/provider.rs` and
+//! `examples/consumer.rs` are the same two with axum and reqwest.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is there to be watched")]
 
 use std::env;
@@ -14,11 +17,9 @@ use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use axum::routing::get;
-use axum::{Json, Router};
 use futures_util::StreamExt;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -49,23 +50,36 @@ async fn main() -> ExitCode {
 async fn provider(name: &str) -> Result {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
-    let body = format!("Provider: {name}");
-    let app = Router::new().route("/ping", get(async move || Json(body)));
 
     let gosd = gosd::start("provider", &url).await?;
     println!("registered at {url}");
-    axum::serve(listener, app).with_graceful_shutdown(gosd.shutdown_on_signal()).await?;
-    Ok(())
+    tokio::select! {
+        served = serve(&listener, name) => served,
+        // It says goodbye first, and is served here while the others hear of it.
+        () = gosd.shutdown_on_signal() => Ok(()),
+    }
+}
+
+/// Answers whatever is asked with the provider's name.
+async fn serve(listener: &TcpListener, name: &str) -> Result {
+    loop {
+        let (mut connection, _) = listener.accept().await?;
+        let answer = format!("HTTP/1.0 200 OK\r\n\r\n\"Provider: {name}\"");
+        tokio::spawn(async move {
+            let mut request = BufReader::new(&mut connection).lines();
+            // The head of a request ends with an empty line.
+            while request.next_line().await?.is_some_and(|line| !line.is_empty()) {}
+            connection.write_all(answer.as_bytes()).await
+        });
+    }
 }
 
 /// A program that finds the providers by name, and registers nothing.
 async fn consumer() -> Result {
     let gosd = gosd::connect().await?;
-    let http = reqwest::Client::new();
     let request = async || -> Result {
         let provider = gosd.next("provider").await?;
-        let answer = http.get(format!("{}/ping", provider.url())).send().await?;
-        println!("{}", answer.error_for_status()?.text().await?);
+        println!("{}", get(provider.url()).await?);
         Ok(())
     };
     let mut changes = gosd.changes();
@@ -87,6 +101,19 @@ async fn consumer() -> Result {
             println!("{error}");
             Ok(())
         }
+    }
+}
+
+/// The body of what is found at the URL.
+async fn get(url: &str) -> Result<String> {
+    let address = url.strip_prefix("http://").ok_or("the providers here speak plain HTTP")?;
+    let mut connection = TcpStream::connect(address).await?;
+    connection.write_all(b"GET /ping HTTP/1.0\r\n\r\n").await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.0 200 ") => Ok(body.to_owned()),
+        _ => Err(format!("{url} answered {answer:?}").into()),
     }
 }
 
