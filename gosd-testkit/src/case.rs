@@ -1,4 +1,5 @@
-//! What every clause is made of: drivers whose every call is bounded, and comparisons that can be read.
+//! Parts that all clauses share: drivers whose calls are bounded in time, and comparisons of views that
+//! explain the difference.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,23 +14,23 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{Fixture, NotOffered, Violation};
 
-/// How long a driver's call may take. Core gives it 5 s; the rest is for a busy machine.
+/// The bound of a driver's call. Core gives a call 5 s; the rest allows for a busy machine.
 pub(crate) const CALL: Duration = Duration::from_secs(10);
-/// How long a fixture's method may take, which may start servers.
+/// The bound of a fixture's method, which may start servers.
 const HOOK: Duration = Duration::from_secs(60);
-/// The lease of what must not run out during a test.
+/// A lease that does not run out during a test.
 pub(crate) const LONG_LEASE: Duration = Duration::from_secs(600);
-/// What the contract grants a backend beyond the lease.
+/// How long after the end of a lease the contract still lets the instance be listed.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
-/// What the kit grants a busy machine beyond what the contract says, where it waits for an event.
+/// How much longer than the contract says the kit waits for an event, since the machine may be busy.
 pub(crate) const SLACK: Duration = Duration::from_secs(5);
-/// How often something is looked at that is waited for.
+/// The pause between two looks at something that a test waits for.
 pub(crate) const PACE: Duration = Duration::from_millis(50);
 
 pub(crate) type Result<T, E = Violation> = std::result::Result<T, E>;
 pub(crate) type View = BTreeMap<InstanceId, Instance>;
 
-/// One run of one clause, in a namespace of its own.
+/// One run of one clause, in its own namespace.
 pub(crate) struct Case<'a> {
     pub(crate) clause: u8,
     pub(crate) namespace: String,
@@ -38,12 +39,12 @@ pub(crate) struct Case<'a> {
 
 impl<'a> Case<'a> {
     pub(crate) fn new(clause: u8, fixture: &'a dyn Fixture) -> Self {
-        // An id is unique, and short and plain enough for a namespace.
+        // An instance id is unique, short, and made of characters that a namespace may have.
         let namespace = instance("kit").id().to_string();
         Self { clause, namespace, fixture }
     }
 
-    /// The lease of what shall run out during a test.
+    /// A lease that runs out during a test.
     pub(crate) fn lease(&self) -> Duration {
         self.fixture.least_lease().max(Duration::from_secs(1))
     }
@@ -57,8 +58,8 @@ impl<'a> Case<'a> {
         Ok(Client { driver, clause: self.clause })
     }
 
-    /// Does something with a client of which nothing is left afterwards, as of a killed process: no
-    /// task, no timer and no connection, for the runtime that they were made on is gone.
+    /// Runs a client as a process that is killed afterwards would: no task, timer or connection of the client
+    /// outlives the call, because the runtime that they belong to is dropped.
     pub(crate) async fn in_a_process_that_ends<T: Send>(
         &self,
         work: impl AsyncFnOnce(Client) -> Result<T> + Send,
@@ -76,7 +77,7 @@ impl<'a> Case<'a> {
         match thread::scope(|scope| scope.spawn(process).join()) {
             Ok(result) => {
                 let (result, ended_at) = result?;
-                // At once, unless the clock of this runtime is paused and has to catch up.
+                // This returns at once, unless the clock of this runtime is paused and has to catch up.
                 sleep_until(ended_at).await;
                 Ok(result)
             }
@@ -138,7 +139,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// A driver whose calls are bounded, and whose errors are violations unless said otherwise.
+/// A driver whose calls are bounded in time, and whose errors become violations.
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) driver: Arc<dyn Driver>,
@@ -158,7 +159,7 @@ impl Client {
         self.call("list", self.driver.list()).await
     }
 
-    /// Registers them, some at a time.
+    /// Registers all of them, several at a time.
     pub(crate) async fn register_all<'b>(
         &self,
         instances: impl IntoIterator<Item = &'b Instance>,
@@ -168,7 +169,7 @@ impl Client {
         calls.buffer_unordered(16).try_collect().await
     }
 
-    /// The list by id; what stands in it twice is here once.
+    /// The list, by id. An instance that is listed twice is in the view once.
     pub(crate) async fn view(&self) -> Result<View> {
         Ok(view_of(self.list().await?))
     }
@@ -177,7 +178,7 @@ impl Client {
         Ok(self.view().await?.contains_key(id))
     }
 
-    /// Requires the list to hold exactly these.
+    /// Requires the list to hold exactly the expected instances.
     pub(crate) async fn expect(&self, when: &str, expected: &[&Instance]) -> Result<()> {
         let expected = view_of(expected.iter().copied().cloned());
         match difference(&expected, &self.view().await?) {
@@ -190,7 +191,7 @@ impl Client {
         }
     }
 
-    /// Lists until a lease that was asked for or restarted at the latest at `since` has run out.
+    /// Polls `list` until the instance is absent. Its lease began at `since` at the latest.
     pub(crate) async fn expect_expiry(
         &self,
         id: &InstanceId,
@@ -248,7 +249,7 @@ impl Client {
     }
 }
 
-/// Whether an error is of a kind that core outwaits.
+/// Whether core waits for the end of an error of this kind, and tries again.
 pub(crate) fn is_outage(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unavailable | ErrorKind::Timeout)
 }
@@ -273,7 +274,7 @@ pub(crate) fn view_of(instances: impl IntoIterator<Item = Instance>) -> View {
     instances.into_iter().map(|instance| (instance.id().clone(), instance)).collect()
 }
 
-/// Says how a view differs from the expected one, if it does.
+/// Describes how a view differs from the expected one; `None` if the two are equal.
 pub(crate) fn difference(expected: &View, came: &View) -> Option<String> {
     let lacks = |view: &View, id: &InstanceId| !view.contains_key(id);
     let missing = expected.iter().filter(|(id, _)| lacks(came, id));
@@ -304,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_is_told_in_few_words() {
+    fn a_difference_lists_three_instances_and_counts_the_rest() {
         let [kept, lost] = [instance("kept"), instance("lost")];
         let crowd: Vec<Instance> = (0..5).map(|_| instance("crowd")).collect();
         let expected = view_of([kept.clone(), lost.clone()]);

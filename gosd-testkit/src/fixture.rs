@@ -1,4 +1,4 @@
-//! What an author writes so that the kit can test a driver.
+//! The trait that an author implements so that the kit can test a driver.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,29 +7,29 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gosd_core::Driver;
 
-/// What the kit needs of a backend in order to test its driver.
+/// How the kit gets drivers, and makes faults in their backend.
 ///
-/// Only [`driver`](Fixture::driver) must be written. The other methods are hooks that some clauses
-/// need; a test whose hook is missing fails and says so, unless the macro was told
-/// [`without`](crate::conformance!#leaving-something-out). Each test makes a fixture of its own
-/// and drops it at its end: stop there what was started. A method may panic when the backend
-/// cannot do what it should, since all of this is test code.
+/// Only [`driver`](Fixture::driver) must be written. The other methods are hooks that some clauses need. A
+/// test whose hook is missing fails and says so, unless the macro was given
+/// [`without`](crate::conformance!#leaving-something-out). Each test makes its own fixture and drops it at
+/// the end, so stop there what the fixture started. A method may panic when the backend cannot do what the
+/// method asks, since all of this is test code.
 #[async_trait]
 pub trait Fixture: Send + Sync {
-    /// Makes a driver for a namespace; two calls are two clients, as if in two processes.
+    /// Makes a driver for a namespace. Two calls make two clients, as if in two processes.
     async fn driver(&self, namespace: &str) -> Arc<dyn Driver>;
 
-    /// The least lease that the backend grants; 1 s unless told otherwise.
+    /// The shortest lease that the backend grants; 1 s by default.
     ///
-    /// The tests wait for leases to run out, so a longer one makes them slower.
+    /// The tests wait for leases to run out, so a longer lease makes them slower.
     fn least_lease(&self) -> Duration {
         Duration::from_secs(1)
     }
 
-    /// Cuts off every driver that this fixture handed out, or will, from the backend.
+    /// Cuts off from the backend every driver that this fixture has made or will make.
     ///
-    /// From its return on nothing gets through, until [`restore`](Fixture::restore). The data
-    /// stays; leases may run on.
+    /// After this method returns, nothing gets through until [`restore`](Fixture::restore). The data stays,
+    /// and leases may run on.
     ///
     /// # Errors
     ///
@@ -49,8 +49,8 @@ pub trait Fixture: Send + Sync {
 
     /// Makes a driver for a namespace that [`interrupt`](Fixture::interrupt) does not cut off.
     ///
-    /// With it the kit changes records during the interruption. Without it, which is no reason for
-    /// a test to fail, it changes them just afterwards.
+    /// With this hook the kit changes records during the interruption. Without it the kit changes them just
+    /// afterwards, and no test fails for that.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ pub trait Fixture: Send + Sync {
         Err(NotOffered)
     }
 
-    /// Makes the backend lose all data of a namespace, or of all, behind the drivers' backs.
+    /// Makes the backend lose all data of a namespace, or of all namespaces, without the drivers' knowledge.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ pub trait Fixture: Send + Sync {
 
     /// Makes the backend refuse every write of its clients, and answer their reads as before.
     ///
-    /// Such as a full disk, a quota that is used up, or a user who loses the right to write. It
+    /// Examples are a full disk, an exhausted quota, or a user who loses the right to write. The refusal
     /// holds until [`accept_writes`](Fixture::accept_writes).
     ///
     /// # Errors
@@ -89,7 +89,7 @@ pub trait Fixture: Send + Sync {
         Err(NotOffered)
     }
 
-    /// Puts a record into a namespace that the driver cannot read, such as one of damaged JSON.
+    /// Puts a record that the driver cannot read, such as damaged JSON, into a namespace.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ pub trait Fixture: Send + Sync {
     }
 }
 
-/// What a hook returns that a [`Fixture`] does not have.
+/// The error of a hook that a [`Fixture`] does not offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotOffered;
 

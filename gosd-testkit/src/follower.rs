@@ -12,19 +12,19 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::Violation;
 use crate::case::{Client, PACE, Result, SLACK, View, difference, view_of};
 
-/// How many items one follower reads at most: none of the tests makes as many changes.
+/// How many items one follower reads at most. No test makes as many changes.
 const ITEMS: u32 = 100_000;
-/// How often a stream may end before the kit calls it broken: core opens it again each time.
+/// How often a stream may end before the kit calls it broken. Core opens a stream that ended again each time.
 const ENDINGS: u32 = 100;
 
 pub(crate) struct Follower<'a> {
     client: &'a Client,
     stream: BoxStream<'a, gosd_core::Result<Event>>,
-    /// What the items so far add up to.
+    /// The instances that the items so far add up to.
     pub(crate) view: View,
-    /// What lives all the time: no item may take it out of the view once it is there.
+    /// Instances that live all the time: once one is in the view, no item may remove it.
     must_stay: BTreeSet<InstanceId>,
-    /// Whether an `Err` is part of the test.
+    /// Whether the test expects an `Err`.
     may_lose_contact: bool,
     state: State,
     /// Whether the stream that is open has yielded a `Reset`.
@@ -60,12 +60,12 @@ impl<'a> Follower<'a> {
         })
     }
 
-    /// From now on an `Err` is not a violation.
+    /// From now on an `Err` is no violation.
     pub(crate) fn expect_outage(&mut self) {
         self.may_lose_contact = true;
     }
 
-    /// From now on no item may take any of these out of the view.
+    /// From now on no item may remove any of these instances from the view.
     pub(crate) fn must_keep<'b>(&mut self, living: impl IntoIterator<Item = &'b Instance>) {
         self.must_stay = living.into_iter().map(|instance| instance.id().clone()).collect();
     }
@@ -79,10 +79,10 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// The next item, folded into the view; `None` if none came in time.
+    /// The next item, folded into the view; `None` if no item came in time.
     pub(crate) async fn next(&mut self, deadline: Instant) -> Result<Option<Item>> {
         loop {
-            // One that yields an `Err` whenever it is polled would be in time for ever.
+            // A stream that yields an `Err` whenever it is polled would never reach the deadline.
             if self.state == State::Lost && Instant::now() > deadline {
                 return Ok(None);
             }
@@ -116,7 +116,7 @@ impl<'a> Follower<'a> {
     }
 
     fn fold(&mut self, event: &Event) -> Result<()> {
-        // Also if an `Err` came before it.
+        // This holds even if an `Err` came first.
         if !self.has_snapshot && !matches!(event, Event::Reset(_)) {
             return self.fail("a new `watch` to yield a `Reset` first", shown(event));
         }
@@ -152,7 +152,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// What must stay of what is in the view.
+    /// The instances of the view that must stay.
     fn living(&self) -> impl Iterator<Item = &InstanceId> {
         self.must_stay.iter().filter(|id| self.view.contains_key(*id))
     }
@@ -165,7 +165,7 @@ impl<'a> Follower<'a> {
         all.into_iter().all(|instance| self.view.contains_key(instance.id()))
     }
 
-    /// Reads for a while, whatever comes.
+    /// Reads items until `end`, and accepts any.
     pub(crate) async fn read_until(&mut self, end: Instant) -> Result<()> {
         while let Some(item) = self.next(end).await? {
             if let Item::Lost(_) = item {
@@ -175,7 +175,7 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// Reads until the view is what `list` of another client says.
+    /// Reads until the view equals the `list` of another client.
     pub(crate) async fn settle(&mut self, other: &Client, within: Duration) -> Result<()> {
         let give_up = Instant::now() + within;
         loop {
@@ -184,7 +184,7 @@ impl<'a> Follower<'a> {
                 match self.next(Instant::now() + PACE).await? {
                     None => break,
                     Some(Item::Event(_)) => {}
-                    // The pause is the reader's to make, as it is core's.
+                    // The reader pauses after an `Err`, as core does.
                     Some(Item::Lost(_)) => sleep(PACE).await,
                 }
             }
@@ -196,7 +196,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Reads until an instance has gone from the view; says with which event it went.
+    /// Reads until an instance has left the view, and returns the event that removed it.
     pub(crate) async fn until_gone(&mut self, id: &InstanceId, by: Instant) -> Result<Event> {
         while let Some(item) = self.next(by).await? {
             match item {
@@ -208,7 +208,7 @@ impl<'a> Follower<'a> {
         self.fail(format!("an event that says that {id:?} has gone"), "nothing in time")
     }
 
-    /// Reads until contact is lost.
+    /// Reads until an `Err` comes.
     pub(crate) async fn until_lost(&mut self, within: Duration) -> Result<Error> {
         let deadline = Instant::now() + within;
         while let Some(item) = self.next(deadline).await? {
@@ -222,7 +222,7 @@ impl<'a> Follower<'a> {
         )
     }
 
-    /// Reads until something comes that is no `Err`.
+    /// Reads until an item comes that is no `Err`.
     pub(crate) async fn until_event(&mut self, within: Duration) -> Result<()> {
         let deadline = Instant::now() + within;
         while let Some(item) = self.next(deadline).await? {
@@ -235,7 +235,7 @@ impl<'a> Follower<'a> {
         self.fail(expected, "nothing, or only `Err` items")
     }
 
-    /// Requires silence, or further `Err` items, for a while.
+    /// Requires silence, or further `Err` items, for this long.
     pub(crate) async fn stay_lost(&mut self, within: Duration) -> Result<()> {
         let watch = async {
             loop {
@@ -260,7 +260,7 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// An item for a message, cut to a readable length.
+/// An item as text for a message, cut to a readable length.
 pub(crate) fn shown(item: &impl Debug) -> String {
     const MAX: usize = 400;
     let text = format!("{item:?}");

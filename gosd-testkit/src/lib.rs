@@ -1,8 +1,8 @@
 //! The conformance kit of gosd: tests of everything that the contract asks of a
-//! [`Driver`](gosd_core::Driver), for drivers in gosd and elsewhere.
+//! [`Driver`](gosd_core::Driver), for the drivers of gosd and for those of others.
 //!
-//! Write a [`Fixture`], which says how to come by a driver and what may be done to its backend, and
-//! have [`conformance!`] make the tests. This is a whole `tests/conformance.rs`, with the
+//! Write a [`Fixture`], which makes drivers and faults in their backend, and let [`conformance!`] make the
+//! tests. This is a whole `tests/conformance.rs`, with the
 //! in-memory driver in the place of yours:
 //!
 //! ```
@@ -51,15 +51,15 @@
 //! # fn main() {}
 //! ```
 //!
-//! `cargo test` then runs some forty-five tests, `clause_01_..` to `clause_15_..`. Those that need
-//! what was left out are shown as ignored, with the reason. One that fails says what was expected
+//! `cargo test` then runs some forty-five tests, `clause_01_..` to `clause_15_..`. The tests that need
+//! what was left out are shown as ignored, with the reason. A test that fails prints what it expected
 //! and what came; DRIVERS.md explains each clause.
 //!
 //! Leases are real time: with a least lease of 1 s and two threads all of it takes some twenty
-//! seconds. No test depends on the machine being fast: what must come is waited for generously,
-//! and what must not is judged only where it was looked at in time.
+//! seconds. No test depends on a fast machine: tests wait long for what must come, and what
+//! must not come fails a test only if the test looked in time.
 //!
-//! For tests of what uses a driver there is [`Faulty`], which fails as a script says.
+//! For tests of code that uses a driver there is [`Faulty`], a driver that fails as a test asks.
 
 pub mod clauses;
 

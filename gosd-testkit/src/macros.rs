@@ -24,7 +24,7 @@
 ///         MyFixture::start().await,
 ///         without: [
 ///             wipe = "the server is shared with others",
-///             clause_08 = "this server tells nobody what it lets expire",
+///             clause_08 = "this server reports no expiries",
 ///         ],
 ///     );
 /// }
@@ -33,13 +33,13 @@
 ///
 /// # Leaving something out
 ///
-/// `without: [name = "reason", ..]` has the tests that need the named thing ignored, with that
-/// reason in the output of the test runner. The names:
+/// `without: [name = "reason", ..]` ignores the tests that need what is named, and shows
+/// the reason in the output of the test runner. The names:
 ///
-/// - `watch`: the driver has none, so that core polls it;
+/// - `watch`: the driver has no watch, so core polls it;
 /// - `interrupt`, `wipe`, `refuse_writes`, `write_unreadable`: the fixture does not offer the hook;
-/// - `dots`: the namespaces `.` and `..` cannot be told, as in the path of an HTTP URL;
-/// - `clause_01` to `clause_15`: the backend cannot keep the clause, by its nature.
+/// - `dots`: the namespaces `.` and `..` cannot be sent, as in the path of an HTTP URL;
+/// - `clause_01` to `clause_15`: the backend by its nature cannot keep the clause.
 ///
 /// Another name does not compile, and a hook that is neither offered nor named here fails its
 /// tests.
@@ -50,7 +50,7 @@ macro_rules! conformance {
             $($(let () = $crate::__private::may_be_left_out::$name;)*)?
         };
 
-        // The needs of a test are four names; whichever of them is left out has it ignored.
+        // A test has up to four needs. If one of them was left out, the test is ignored.
         macro_rules! gosd_conformance_test {
             $($(
                 ([$name $b:tt $c:tt $d:tt] $test:ident) => {
@@ -92,8 +92,8 @@ macro_rules! __test {
     };
 }
 
-/// The one list of all tests, each with what it needs: its clause, and up to three of the hooks; `slow` runs only when asked for, and
-/// `many` is for whoever has many drivers to test.
+/// The one list of all tests, each with its needs: the clause, and up to three of the hooks. A test marked
+/// `slow` runs only when asked for. One marked `many` can be left out by whoever tests many drivers.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __for_each_clause {

@@ -1,4 +1,4 @@
-//! What the expansion of [`conformance!`](crate::conformance!) needs.
+//! The parts that the expansion of [`conformance!`](crate::conformance!) needs.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use tokio::time::timeout;
 
 use crate::Violation;
 
-/// How long a test may take; none of them comes near it, whatever the machine.
+/// The bound of a whole test. No test comes near it, however slow the machine.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Runs one test on a runtime of its own, with two threads: enough for a driver to be used from both.
+/// Runs one test on its own runtime. Two threads are enough to use the driver from both.
 pub fn run(test: impl Future<Output = Result<(), Violation>>) -> Result<(), Violation> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime for the test");
     let bounded = async { timeout(LONGEST, test).await.expect("the test to end") };
     let result = runtime.block_on(bounded);
-    // A driver's thread that hangs must not keep the test from ending.
+    // A thread of the driver that hangs must not keep the test from ending.
     runtime.shutdown_timeout(Duration::from_secs(5));
     result
 }

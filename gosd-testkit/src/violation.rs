@@ -1,8 +1,8 @@
-//! How the kit says that a clause does not hold.
+//! The report of a clause that does not hold.
 
 use std::fmt;
 
-/// A clause of the driver contract that does not hold: what was expected, and what came.
+/// A clause of the driver contract that does not hold, with what the kit expected and what came instead.
 ///
 /// `Debug` is as readable as `Display`, because it is what the test harness prints.
 #[derive(Clone, PartialEq, Eq)]

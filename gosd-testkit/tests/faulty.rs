@@ -1,4 +1,4 @@
-//! What a script of faults does to calls and to watches.
+//! `Faulty`: the effect of each fault on calls and on watches.
 
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 
@@ -23,7 +23,7 @@ fn faulty() -> (Faulty, Memory) {
     (Faulty::new(Arc::new(memory.clone())), memory)
 }
 
-/// The next item, waited for as long as nothing here takes.
+/// The next item, awaited for longer than any item here takes.
 async fn next(
     watch: &mut (impl Stream<Item = gosd_core::Result<Event>> + Unpin),
 ) -> Option<gosd_core::Result<Event>> {
@@ -31,7 +31,7 @@ async fn next(
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_fail_before_or_after_they_are_done() {
+async fn calls_fail_before_or_after_their_effect() {
     let (faulty, memory) = faulty();
     faulty.once(Operation::Register, DOWN);
     faulty.once(Operation::Register, Fault::FailAfter(ErrorKind::Timeout));
@@ -61,7 +61,7 @@ async fn a_standing_fault_comes_after_those_in_line_and_ends_when_cleared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_is_the_time_that_passes() {
+async fn a_delayed_call_takes_as_long_as_the_delay() {
     let (faulty, _) = faulty();
     faulty.on(Operation::List, Fault::Delay(WHILE));
     let begun = Instant::now();
@@ -70,7 +70,7 @@ async fn a_delay_is_the_time_that_passes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_hangs_is_done_when_cleared_or_never_if_dropped() {
+async fn a_call_that_hangs_takes_effect_when_cleared_or_never_if_dropped() {
     let (faulty, memory) = faulty();
     let (kept, dropped) = (mail(), mail());
     faulty.on(Operation::Register, Fault::Hang);
@@ -88,17 +88,17 @@ async fn what_hangs_is_done_when_cleared_or_never_if_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_hangs_after_it_is_done_is_done() {
+async fn a_call_that_hangs_after_its_effect_returns_when_cleared() {
     let (faulty, memory) = faulty();
     faulty.once(Operation::Register, Fault::HangAfter);
     assert!(timeout(WHILE, faulty.register(&mail(), LEASE)).await.is_err());
     assert_eq!(memory.list().await.unwrap().len(), 1);
-    // The next call is not concerned.
+    // The fault does not concern the next call.
     faulty.register(&mail(), LEASE).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_are_counted_beside_each_other() {
+async fn calls_under_way_at_once_are_counted() {
     let (faulty, _) = faulty();
     faulty.on(Operation::List, Fault::Delay(WHILE));
     let other = faulty.clone();
@@ -127,7 +127,7 @@ async fn a_watch_fails_and_resumes_without_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_fails_and_begins_again() {
+async fn a_watch_that_loses_items_begins_again_with_a_reset() {
     let (faulty, memory) = faulty();
     let mut watch = faulty.watch().unwrap();
     next(&mut watch).await.unwrap().unwrap();
@@ -160,7 +160,7 @@ async fn a_watch_is_silent_while_it_hangs() {
     faulty.once(Operation::Watch, Fault::Hang);
     memory.register(&held, LEASE).await.unwrap();
     assert!(timeout(WHILE, watch.next()).await.is_err());
-    // The counts of other calls wake the stream, and change nothing.
+    // A change of another call's count wakes the stream, which stays silent.
     faulty.list().await.unwrap();
     assert!(timeout(WHILE, watch.next()).await.is_err());
     faulty.clear(Operation::Watch);
@@ -168,7 +168,7 @@ async fn a_watch_is_silent_while_it_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_items_of_a_watch_lag() {
+async fn a_delay_holds_the_items_of_a_watch_back() {
     let (faulty, memory) = faulty();
     let mut watch = faulty.watch().unwrap();
     next(&mut watch).await.unwrap().unwrap();
@@ -185,7 +185,7 @@ async fn the_items_of_a_watch_lag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watches_end_and_are_opened_again() {
+async fn watches_that_end_are_opened_again() {
     let (faulty, _) = faulty();
     let mut watch = faulty.watch().unwrap();
     next(&mut watch).await.unwrap().unwrap();

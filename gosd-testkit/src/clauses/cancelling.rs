@@ -1,4 +1,4 @@
-//! Clause 10: a call that is dropped, at each of the points where that can happen.
+//! Clause 10: calls that are dropped, at each point where a call can be.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,12 +14,12 @@ use crate::case::{CALL, Case, Client, GRACE, LONG_LEASE, PACE, Result, SLACK, in
 use crate::follower::{Follower, shown};
 use crate::{Fixture, Violation};
 
-/// How long a poll with a few records may take at most. What blocks takes longer even if it only
-/// waits for a disk that turns; what computes takes far less.
+/// The longest that one poll of a call with a few records may take. A call that blocks takes longer even if
+/// it only waits for a spinning disk; one that only computes takes far less.
 const HELD: Duration = Duration::from_millis(1);
 
-/// Clause 10: a call dropped at any point leaves the record, its lease included, as before or as
-/// after, and the driver working.
+/// Clause 10: a call that is dropped at any point leaves the record and its lease as before or as after the
+/// call, and the driver goes on working.
 pub async fn clause_10_a_dropped_call_is_whole_or_nothing(
     fixture: &dyn Fixture,
 ) -> Result<(), Violation> {
@@ -28,7 +28,7 @@ pub async fn clause_10_a_dropped_call_is_whole_or_nothing(
     drop_everywhere(&case, &client, &other).await
 }
 
-/// Clause 10: what a dropped call did, or did not do, `watch` says too. Needs a watch.
+/// Clause 10: `watch` reports what a dropped call did, and nothing that it did not do. Needs a watch.
 pub async fn clause_10_watchers_see_what_dropped_calls_did(
     fixture: &dyn Fixture,
 ) -> Result<(), Violation> {
@@ -53,18 +53,18 @@ pub async fn clause_10_a_dropped_register_undoes_no_goodbye(
             client.deregister(leaves.id()).await?;
         }
     }
-    // What a dropped call left running has come to its end by then.
+    // By now, whatever a dropped call left running has ended.
     sleep(Duration::from_secs(1)).await;
     other.expect("after `deregister` of all whose `register` was dropped", &[]).await
 }
 
-/// Clause 10: no call holds the thread that polls it, or nobody could bound it.
+/// Clause 10: no call blocks the thread that polls it, because core could not bound such a call in time.
 pub async fn clause_10_no_call_holds_the_thread(fixture: &dyn Fixture) -> Result<(), Violation> {
     const CALLS: usize = 50;
     let case = Case::new(10, fixture);
     let client = case.client().await?;
     let mail = instance("mail");
-    // The fastest of many, because on a busy machine the thread may be stopped in any one.
+    // The fastest of many calls counts, because a busy machine may interrupt the thread in any one of them.
     let mut fastest = [Duration::MAX; 3];
     for _ in 0..CALLS {
         let driver = &client.driver;
@@ -81,7 +81,7 @@ pub async fn clause_10_no_call_holds_the_thread(fixture: &dyn Fixture) -> Result
     Ok(())
 }
 
-/// How long the longest poll of a call took, by the clock on the wall.
+/// How long the longest poll of a call took, in real time.
 async fn longest_poll(call: impl Future) -> Duration {
     let mut call = pin!(call);
     let mut longest = Duration::ZERO;
@@ -91,17 +91,17 @@ async fn longest_poll(call: impl Future) -> Duration {
         longest = longest.max(begun.elapsed());
         poll
     });
-    // What comes of the call is for other tests.
+    // Other tests check the result of the call.
     let _ = timeout(CALL, polled).await;
     longest
 }
 
-/// Where a call is dropped.
+/// The point at which a call is dropped.
 #[derive(Clone, Copy)]
 enum Cut {
-    /// When it is still pending after so many polls, so at each of its own steps.
+    /// After so many polls that were pending, which is one of the call's own steps.
     Polls(u32),
-    /// After other tasks had so many turns, so at moments that its steps do not choose.
+    /// After other tasks had so many turns, which is a moment independent of the call's steps.
     Turns(u32),
 }
 
@@ -110,7 +110,7 @@ fn cuts() -> impl Iterator<Item = Cut> {
     (1..12).map(Cut::Polls).chain(turns)
 }
 
-/// What one round of dropped calls was about: what each record was, and may have become.
+/// One round of dropped calls: each record as it was, and as it may have become.
 struct Round {
     new: Instance,
     before: Instance,
@@ -169,17 +169,17 @@ async fn drop_at(cut: Cut, call: impl Future) {
             }
         }
     };
-    // A call that neither ends nor is woken is dropped here.
+    // A call that neither ends nor is woken any more is dropped here.
     let _ = timeout(CALL, dropped).await;
 }
 
-/// Requires each record to be as before or as after its dropped call, nothing in between.
+/// Requires each record to be as before or as after its dropped call, and nothing in between.
 async fn expect_whole(case: &Case<'_>, other: &Client, rounds: &[Round]) -> Result<()> {
     let view = other.view().await?;
     for Round { new, before, after, leaves } in rounds {
         for (call, id, may_be) in [
             ("register", new.id(), [None, Some(new)].as_slice()),
-            // Its lease may have run out by now.
+            // The lease of the old record may have run out by now.
             ("register", before.id(), &[Some(before), Some(after), None]),
             ("deregister", leaves.id(), &[Some(leaves), None]),
         ] {
@@ -193,7 +193,7 @@ async fn expect_whole(case: &Case<'_>, other: &Client, rounds: &[Round]) -> Resu
     Ok(())
 }
 
-/// Requires each record to have the lease that belongs to it.
+/// Requires each record to expire with the lease that belongs to it, the old one or the new one.
 async fn expect_leases(case: &Case<'_>, other: &Client, rounds: &[Round]) -> Result<()> {
     let latest = Instant::now() + case.lease() + GRACE;
     loop {

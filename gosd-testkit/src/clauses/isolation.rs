@@ -1,4 +1,4 @@
-//! Clause 13: namespaces beside each other on one backend.
+//! Clauses 13 and 14: namespaces do not see each other, and unreadable records hide no readable ones.
 
 use gosd_core::Event;
 use tokio::time::Instant;
@@ -7,7 +7,7 @@ use crate::case::{Case, Client, LONG_LEASE, Result, SLACK, instance, moved};
 use crate::follower::{Follower, Item, shown};
 use crate::{Fixture, Violation};
 
-/// Clause 13: what is registered in one namespace is listed and removed there only.
+/// Clause 13: what is registered in one namespace is listed and removed only there.
 pub async fn clause_13_namespaces_are_apart(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(13, fixture);
     let client = case.client().await?;
@@ -18,7 +18,7 @@ pub async fn clause_13_namespaces_are_apart(fixture: &dyn Fixture) -> Result<(),
         other.expect(&when, &[]).await?;
         other.deregister(shared.id()).await?;
         client.expect("after `deregister` in another namespace", &[&shared]).await?;
-        // The same id may live in both.
+        // The same id may be registered in both namespaces.
         let same_id = moved(&shared, &format!("http://10.0.1.{n}:25"));
         other.register(&same_id, LONG_LEASE).await?;
         client.expect("after `register` of the same id in another", &[&shared]).await?;
@@ -31,7 +31,7 @@ pub async fn clause_13_namespaces_are_apart(fixture: &dyn Fixture) -> Result<(),
     client.expect("after all of the others were used", &[&shared]).await
 }
 
-/// Clause 13: `.` and `..` are namespaces like any other, wherever a name becomes a path.
+/// Clause 13: `.` and `..` are ordinary namespaces, even where a namespace is part of a path.
 pub async fn clause_13_dots_are_names(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(13, fixture);
     let client = case.client().await?;
@@ -53,7 +53,7 @@ pub async fn clause_13_dots_are_names(fixture: &dyn Fixture) -> Result<(), Viola
     Ok(())
 }
 
-/// Clause 13: `watch` sees its own namespace only. Needs a watch.
+/// Clause 13: `watch` yields changes of its own namespace only. Needs a watch.
 pub async fn clause_13_watches_are_apart(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(13, fixture);
     let client = case.client().await?;
@@ -88,8 +88,8 @@ fn speaks_of(event: &Event, instance: &gosd_core::Instance) -> bool {
     }
 }
 
-/// Clients of namespaces that a prefix, a pattern or a comparison without case would take for the
-/// case's own.
+/// Clients of namespaces that a driver would confuse with the case's own if it compared by prefix, by pattern
+/// or without regard to case.
 async fn others(case: &Case<'_>) -> Result<Vec<(String, Client)>> {
     let own = &case.namespace;
     let longest = |end| format!("{own}{}{end}", ".".repeat(63 - own.len()));
@@ -129,8 +129,8 @@ pub async fn clause_14_unreadable_hides_nothing(fixture: &dyn Fixture) -> Result
     require(&case, &case.client().await?.view().await?, &[&after])
 }
 
-/// Clause 14: a record that cannot be read neither ends a `watch` nor hides what follows. Needs a
-/// watch and the hook `write_unreadable`.
+/// Clause 14: a record that cannot be read does not end a `watch`, and hides no later change. Needs a watch
+/// and the hook `write_unreadable`.
 pub async fn clause_14_unreadable_stops_no_watch(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(14, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);

@@ -10,10 +10,10 @@ use crate::case::{Case, GRACE, LONG_LEASE, SLACK, instance, instances};
 use crate::follower::{Follower, shown};
 use crate::{Fixture, Violation};
 
-/// The longest lease that core asks for, a day.
+/// The longest lease that core asks for: a day.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
-/// Clause 1: registering an instance again starts its lease anew, longer or shorter.
+/// Clause 1: registering an instance again replaces its lease, by a longer or by a shorter one.
 pub async fn clause_01_register_restarts_the_lease(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(1, fixture);
     let client = case.client().await?;
@@ -24,20 +24,20 @@ pub async fn clause_01_register_restarts_the_lease(fixture: &dyn Fixture) -> Res
     client.register(&shortened, LONG_LEASE).await?;
     client.register(&shortened, lease).await?;
     client.expect_expiry(shortened.id(), Instant::now(), lease).await?;
-    // By now the first lease of the other one has run out too.
+    // By now the first lease of the lengthened instance would have run out too.
     client.expect("after a short lease was made long", &[&lengthened]).await
 }
 
-/// Clause 4: an instance is listed until its lease runs out, and not for long after it.
+/// Clause 4: an instance is listed until its lease runs out, and not long after that.
 pub async fn clause_04_expired_is_not_listed(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(4, fixture);
     let (client, other) = (case.client().await?, case.client().await?);
-    // No whole number of seconds, for a backend that counts in those.
+    // A lease that is no whole number of seconds, for backends that count in seconds.
     let lease = case.lease() + Duration::from_millis(900);
     let expires = instance("mail").with_metadata("zone", "b");
     let [stays, longest] = [instance("mail"), instance("mail")];
     let asked_at = Instant::now();
-    // Nobody is left who could end the lease but the database.
+    // Only the database is left to end the lease.
     case.in_a_process_that_ends(async |owner| owner.register(&expires, lease).await).await?;
     let registered_at = Instant::now();
     client.register(&stays, LONG_LEASE).await?;
@@ -61,7 +61,8 @@ pub async fn clause_04_expired_is_not_listed(fixture: &dyn Fixture) -> Result<()
     client.expect("after `register` of what had expired", &[&stays, &longest, &expires]).await
 }
 
-/// Clause 4: a lease of ten minutes is not cut to one. Takes 65 seconds, so it runs only when asked for.
+/// Clause 4: a lease of ten minutes is not shortened to one. Takes 65 seconds, so it runs only when asked
+/// for.
 pub async fn clause_04_long_leases_last(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(4, fixture);
     let (client, other) = (case.client().await?, case.client().await?);
@@ -71,8 +72,8 @@ pub async fn clause_04_long_leases_last(fixture: &dyn Fixture) -> Result<(), Vio
     other.expect("65 s into a lease of ten minutes", &[&stays]).await
 }
 
-/// Clause 4: removing what has expired never touches what has not, a renewal at that very moment
-/// included.
+/// Clause 4: the removal of expired instances never touches one whose lease has not run out, even if it is
+/// renewed at that very moment.
 pub async fn clause_04_only_the_expired_are_removed(
     fixture: &dyn Fixture,
 ) -> Result<(), Violation> {
@@ -90,8 +91,8 @@ pub async fn clause_04_only_the_expired_are_removed(
         client.register(&instance, lease).await?;
         renewed.push((instance, Instant::now() + lease));
     }
-    // Each is renewed within some 10 ms of the moment at which its lease runs out, while several
-    // read: one that removes what it found expired a moment before has many chances to be wrong.
+    // Each instance is renewed within some 10 ms of the end of its lease, while several clients read. A
+    // driver that removes what it found expired a moment before has many chances to remove a renewed one.
     let spread = Duration::from_millis(10);
     let renewals = try_join_all((0..).zip(&renewed).map(|(n, (instance, expiry))| {
         let at = *expiry + spread * (n % 20) / 10 - spread;
@@ -114,15 +115,15 @@ pub async fn clause_04_only_the_expired_are_removed(
     for instance in &go {
         other.expect_expiry(instance.id(), registered_at, lease).await?;
     }
-    // What was found expired may be removed by something that runs on.
+    // A task in the background may still remove what it found expired.
     sleep(Duration::from_millis(500)).await;
     let renewed = renewed.iter().map(|(instance, _)| instance);
     let live: Vec<&Instance> = stay.iter().chain(renewed).collect();
     other.expect("after some of the leases have run out", &live).await
 }
 
-/// Clause 8: `watch` says that leases ran out, although nobody renews, writes or lists, nor is left
-/// of those who registered. Needs a watch.
+/// Clause 8: `watch` reports an expiry although nobody renews, writes or lists, and the client that
+/// registered the instance is gone. Needs a watch.
 pub async fn clause_08_expiry_reaches_watchers(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(8, fixture);
     let (owner, other) = (case.client().await?, case.client().await?);
@@ -143,7 +144,7 @@ pub async fn clause_08_expiry_reaches_watchers(fixture: &dyn Fixture) -> Result<
             return case.fail("the `Put` of an instance", "nothing in time");
         }
     }
-    // One was in the snapshot, if the machine was fast enough, and the others came as events.
+    // On a fast machine one instance was in the snapshot. The others came as events.
     for id in [&before].into_iter().chain(&after).map(Instance::id) {
         if !follower.view.contains_key(id) {
             continue;
@@ -159,8 +160,8 @@ pub async fn clause_08_expiry_reaches_watchers(fixture: &dyn Fixture) -> Result<
     follower.settle(&owner, SLACK).await
 }
 
-/// Clause 8: an expiry that somebody's `list` came upon first reaches `watch` too, and is in no
-/// snapshot after it. Needs a watch.
+/// Clause 8: an expiry that another client's `list` found first reaches `watch` too, and the instance is in
+/// no later snapshot. Needs a watch.
 pub async fn clause_08_expiry_passes_no_watcher_by(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(8, fixture);
     let (owner, other) = (case.client().await?, case.client().await?);

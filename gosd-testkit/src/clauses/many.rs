@@ -8,7 +8,7 @@ use crate::case::{Case, Client, LONG_LEASE, Result, difference, instances, moved
 use crate::follower::Follower;
 use crate::{Fixture, Violation};
 
-/// Clause 2: each of 2,500 registrations is in `list`, whatever a page or a message holds.
+/// Clause 2: all of 2,500 registrations are in `list`, whatever the size of a page or a message.
 pub async fn clause_02_thousands_are_listed(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(2, fixture);
     let (client, other) = (case.client().await?, case.client().await?);
@@ -17,7 +17,7 @@ pub async fn clause_02_thousands_are_listed(fixture: &dyn Fixture) -> Result<(),
     expect_once_each(&case, &other, &all).await
 }
 
-/// Clause 7: 2,500 instances are in one `Reset`, every one. Needs a watch.
+/// Clause 7: all of 2,500 instances are in one `Reset`. Needs a watch.
 pub async fn clause_07_a_large_snapshot_is_whole(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(7, fixture);
     let (client, other) = (case.client().await?, case.client().await?);
@@ -30,19 +30,19 @@ pub async fn clause_07_a_large_snapshot_is_whole(fixture: &dyn Fixture) -> Resul
     }
 }
 
-/// Instances of some 5 MB in all, because messages have a limit too.
+/// Instances of some 5 MB in all, because messages have a maximum size too.
 fn thousands() -> Vec<Instance> {
     let path = "p".repeat(1_800);
     let with_path = |instance| moved(&instance, &format!("http://10.0.0.7:25/{path}"));
     instances(2_500, "mail").into_iter().map(with_path).collect()
 }
 
-/// Clause 11: of 100 registrations by two clients at once, each is listed, once.
+/// Clause 11: after 100 concurrent registrations by two clients, each instance is listed once.
 pub async fn clause_11_concurrent_registrations(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(11, fixture);
     let clients = [case.client().await?, case.client().await?];
     let all = instances(100, "mail");
-    // Tasks, so that the driver is used from several threads too.
+    // Tasks, so that the driver is used from several threads.
     let mut calls = JoinSet::new();
     for (n, instance) in all.iter().cloned().enumerate() {
         let client = clients[n % 2].clone();
@@ -52,7 +52,8 @@ pub async fn clause_11_concurrent_registrations(fixture: &dyn Fixture) -> Result
     for client in &clients {
         expect_once_each(&case, client, &all).await?;
     }
-    // The same ids by the other client, while half of them leave, and while they are read.
+    // The other client registers the same ids, while half of the instances leave, and while both clients
+    // list.
     let (leave, stay) = all.split_at(50);
     let renewals = stay.iter().enumerate().map(|(n, instance)| {
         let client = &clients[(n + 1) % 2];

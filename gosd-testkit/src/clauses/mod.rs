@@ -1,9 +1,9 @@
-//! The tests, one public function each, named after the clause and what of it they look at.
+//! The tests, one public function each. A name begins with the clause, and goes on with the part of it that
+//! the test checks.
 //!
-//! [`conformance!`](crate::conformance!) makes tests of all of them. Call one directly to work on
-//! a single clause, or under another harness. Each works in a namespace of its own, bounds all of
-//! its waiting, and returns a [`Violation`](crate::Violation) if the driver does otherwise than
-//! the clause says.
+//! [`conformance!`](crate::conformance!) makes tests of all of them. Call one directly to work on a single
+//! clause, or to use another harness. Each test works in its own namespace, bounds all of its waiting, and
+//! returns a [`Violation`](crate::Violation) if the driver breaks the clause.
 
 mod cancelling;
 mod isolation;

@@ -10,12 +10,12 @@ use crate::case::{Case, Client, LONG_LEASE, Result, SLACK, instance, is_outage, 
 use crate::follower::{Follower, shown};
 use crate::{Fixture, Violation};
 
-/// How soon a dead connection is to be an `Err`.
+/// Within this time a dead connection has to become an `Err`.
 const NOTICED: Duration = Duration::from_secs(10);
-/// What the kit grants beyond that, which is little: the time is generous by itself.
+/// How much longer the kit waits: little, because the contract's time is generous.
 const LATE: Duration = Duration::from_secs(2);
 
-/// Clause 6: where nothing is registered, `list` is empty, and no error.
+/// Clause 6: where nothing is registered, `list` returns an empty list, and no error.
 pub async fn clause_06_nothing_is_an_empty_list(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(6, fixture);
     let client = case.client().await?;
@@ -26,8 +26,8 @@ pub async fn clause_06_nothing_is_an_empty_list(fixture: &dyn Fixture) -> Result
     client.expect("after the last one has gone", &[]).await
 }
 
-/// Clause 6: without contact every method fails, with a kind that core outwaits. Needs the hook
-/// `interrupt`.
+/// Clause 6: without contact every method fails, with a kind of error after which core tries again. Needs the
+/// hook `interrupt`.
 pub async fn clause_06_a_failure_is_an_error(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(6, fixture);
     let client = case.client().await?;
@@ -43,7 +43,7 @@ pub async fn clause_06_a_failure_is_an_error(fixture: &dyn Fixture) -> Result<()
     .await;
     case.restore().await?;
     register.and(deregister).and(list)?;
-    // The first that succeeds: an answer that is not one yet is an error.
+    // The first call that succeeds has the whole list; until then a driver has to return an error.
     let list = client.retry("list", || driver.list()).await?;
     if !list.contains(&stays) {
         return case.fail("what was registered before the interruption in `list`", "its absence");
@@ -52,7 +52,8 @@ pub async fn clause_06_a_failure_is_an_error(fixture: &dyn Fixture) -> Result<()
     client.expect("after the interruption", &[&stays, &tried]).await
 }
 
-/// Makes a call that must not succeed. No answer will do: core bounds the call.
+/// Makes a call that must not succeed. A call that never returns passes too, because core bounds calls in
+/// time.
 async fn attempt<T: std::fmt::Debug>(
     case: &Case<'_>,
     name: &str,
@@ -66,8 +67,8 @@ async fn attempt<T: std::fmt::Debug>(
     }
 }
 
-/// Clause 9: on a dead connection an idle `watch` yields an `Err` within 10 s, and nothing else.
-/// Needs a watch and the hook `interrupt`.
+/// Clause 9: on a dead connection an idle `watch` yields an `Err` within 10 s, and nothing else. Needs a
+/// watch and the hook `interrupt`.
 pub async fn clause_09_lost_contact_is_an_error(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(9, fixture);
     let client = case.client().await?;
@@ -82,9 +83,10 @@ pub async fn clause_09_lost_contact_is_an_error(fixture: &dyn Fixture) -> Result
         let expected = "the loss of contact as `Unavailable` or `Timeout`";
         return case.fail(expected, format!("{error:?}"));
     }
-    // Polled again without contact it tries anew, and goes on from that as soon as there is some.
+    // Polled again without contact, a watch tries to connect, and continues from that attempt once contact is
+    // back.
     follower.stay_lost(Duration::from_millis(500)).await?;
-    // Where the failure is silent, the attempt that is under way ends only by its own bound.
+    // Where requests are lost without an error, the attempt under way ends only when its own time is up.
     let is_loud = timeout(LATE, client.driver.list()).await.is_ok();
     follower.stay_lost(Duration::from_millis(500)).await?;
     case.restore().await?;
@@ -92,13 +94,13 @@ pub async fn clause_09_lost_contact_is_an_error(fixture: &dyn Fixture) -> Result
     let asked_at = Instant::now();
     let other = case.client().await?;
     drop(Follower::start(&other).await?);
-    // As long as a new one takes, and a margin.
+    // The time that a new connection needs, and a margin.
     let within = asked_at.elapsed() + if is_loud { LATE } else { NOTICED + SLACK };
     follower.until_event(within).await
 }
 
-/// Clause 9: a `watch` that is opened without contact yields an `Err`, and its `Reset` once there is
-/// some. Needs a watch and the hook `interrupt`.
+/// Clause 9: a `watch` that is opened without contact yields an `Err`, and its `Reset` once contact is back.
+/// Needs a watch and the hook `interrupt`.
 pub async fn clause_09_opened_without_contact(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(9, fixture);
     let (client, new) = (case.client().await?, case.client().await?);
@@ -106,7 +108,7 @@ pub async fn clause_09_opened_without_contact(fixture: &dyn Fixture) -> Result<(
     client.register(&stays, LONG_LEASE).await?;
     case.interrupt().await?;
     let mut followers = Vec::new();
-    // One had contact before, and one never.
+    // One client had contact before, and the other never had.
     for client in [&client, &new] {
         let mut follower = Follower::open(client)?;
         follower.expect_outage();
@@ -115,7 +117,7 @@ pub async fn clause_09_opened_without_contact(fixture: &dyn Fixture) -> Result<(
             let expected = "no contact as `Unavailable` or `Timeout`";
             return case.fail(expected, format!("{error:?}"));
         }
-        // Something between may still answer from what it knows, but not with nothing.
+        // A cache between client and backend may still answer with what it knows, but not with an empty list.
         if follower.has_snapshot() && !follower.has([&stays]) {
             return case.fail("no empty `Reset` without contact", shown(&follower.view));
         }
@@ -133,8 +135,8 @@ pub async fn clause_09_opened_without_contact(fixture: &dyn Fixture) -> Result<(
     Ok(())
 }
 
-/// Clause 9: that the backend lost everything during an outage is noticed after it. Needs a watch
-/// and the hooks `interrupt` and `wipe`.
+/// Clause 9: a watch notices that the backend lost everything during an outage. Needs a watch and the hooks
+/// `interrupt` and `wipe`.
 pub async fn clause_09_a_loss_during_an_outage_is_noticed(
     fixture: &dyn Fixture,
 ) -> Result<(), Violation> {
@@ -148,7 +150,7 @@ pub async fn clause_09_a_loss_during_an_outage_is_noticed(
     follower.expect_outage();
     case.interrupt().await?;
     follower.until_lost(NOTICED + LATE).await?;
-    // What is cut off may be out of the fixture's reach too, and the watch is not polled meanwhile.
+    // The fixture may be unable to reach a backend that is cut off. The watch is not polled meanwhile.
     case.restore().await?;
     case.wipe().await?;
     owner.retry("register", || owner.driver.register(&returns, LONG_LEASE)).await?;
@@ -156,12 +158,12 @@ pub async fn clause_09_a_loss_during_an_outage_is_noticed(
     follower.settle(&owner, NOTICED + SLACK).await
 }
 
-/// Clause 9: polled again once contact is back, the stream goes on without a gap or with a
-/// `Reset`. Needs a watch and the hook `interrupt`.
+/// Clause 9: once contact is back, the next poll of the stream continues without a gap or yields a `Reset`.
+/// Needs a watch and the hook `interrupt`.
 ///
-/// What changes during the outage: an instance is added, one is changed, one removed, and one runs
-/// out. Where the fixture offers no driver that is unaffected, the first three happen just after
-/// the outage, before the stream is polled.
+/// During the outage an instance is added, one is changed, one is removed, and one expires. If the fixture
+/// offers no driver that is unaffected, the first three happen just after the outage, before the stream is
+/// polled.
 pub async fn clause_09_an_outage_leaves_no_gap(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(9, fixture);
     let (owner, watcher) = (case.client().await?, case.client().await?);
@@ -199,7 +201,7 @@ pub async fn clause_09_an_outage_leaves_no_gap(fixture: &dyn Fixture) -> Result<
     follower.settle(&owner, NOTICED).await
 }
 
-/// Clause 9: a dropped `watch` frees what it held, so that any number can follow. Needs a watch.
+/// Clause 9: a dropped `watch` frees what it held, so that any number of others can be opened. Needs a watch.
 pub async fn clause_09_dropped_watches_are_freed(fixture: &dyn Fixture) -> Result<(), Violation> {
     const WATCHES: usize = 1_100;
     let case = Case::new(9, fixture);

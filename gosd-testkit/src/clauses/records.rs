@@ -1,4 +1,4 @@
-//! Clauses 1, 2, 3 and 5: what becomes of a record when it is written, written again and removed.
+//! Clauses 1, 2, 3 and 5: records that are written, written again, removed and lost.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub async fn clause_01_twice_is_once(fixture: &dyn Fixture) -> Result<(), Violat
     Ok(())
 }
 
-/// Clause 2: what one client registered is in the very next `list` of every client.
+/// Clause 2: an instance that one client registered is in the very next `list` of every client.
 pub async fn clause_02_register_is_visible_at_once(fixture: &dyn Fixture) -> Result<(), Violation> {
     const ROUNDS: usize = 20;
     let case = Case::new(2, fixture);
@@ -60,7 +60,7 @@ fn refs(instances: &[Instance]) -> Vec<&Instance> {
     instances.iter().collect()
 }
 
-/// Clause 3: `deregister` removes the record with that id, whoever wrote it, and no other.
+/// Clause 3: `deregister` removes the record with that id, whichever client wrote it, and no other record.
 pub async fn clause_03_deregister_removes_one(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(3, fixture);
     let (client, other) = (case.client().await?, case.client().await?);
@@ -84,7 +84,7 @@ pub async fn clause_03_deregister_removes_one(fixture: &dyn Fixture) -> Result<(
     client.expect("after `register` of what had been deregistered", &back).await
 }
 
-/// Clause 3: `deregister` of an id that is not there succeeds, and changes nothing.
+/// Clause 3: `deregister` of an absent id succeeds, and changes nothing.
 pub async fn clause_03_absent_is_success(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(3, fixture);
     let client = case.client().await?;
@@ -95,7 +95,7 @@ pub async fn clause_03_absent_is_success(fixture: &dyn Fixture) -> Result<(), Vi
     client.deregister(gone.id()).await?;
     let stays = instance("mail");
     client.register(&stays, LONG_LEASE).await?;
-    // Names that a pattern or a prefix would make more of than there is.
+    // Ids that match registered ones if a driver treats them as a pattern or as a prefix.
     for id in ["mail", "mail-", "*", "mail-*", "%", "mail-%", "mail-_", "?", "."] {
         client.deregister(&InstanceId::from(id)).await?;
         client.expect(&format!("after `deregister` of the absent {id:?}"), &[&stays]).await?;
@@ -129,7 +129,7 @@ pub async fn clause_05_renewal_restores_what_was_lost(
     }
     other.expect("before the wipe", &refs(&instances)).await?;
     case.wipe().await?;
-    // A driver may have to open a connection or a file anew, and that may cost it one call.
+    // A driver may have to reopen a connection or a file, and one call may fail because of that.
     let list = other.retry("list", || other.driver.list()).await?;
     if !list.is_empty() {
         return case.fail("the fixture's `wipe` to leave nothing", format!("{list:?}"));

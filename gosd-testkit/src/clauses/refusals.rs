@@ -1,4 +1,4 @@
-//! Clause 15: a backend that takes no writes for a while.
+//! Clause 15: a backend that refuses writes for a while.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::case::{
 use crate::follower::{Follower, shown};
 use crate::{Fixture, Violation};
 
-/// How soon the watchers are to learn that writes are refused, and that they are taken again.
+/// Within this time watchers have to learn that writes are refused, or accepted again.
 const NOTICED: Duration = Duration::from_secs(10);
 
-/// Clause 15: while the backend takes no writes, `list` fails or has everybody whose lease ran out
+/// Clause 15: while the backend refuses writes, `list` fails, or still has the instances whose leases ran out
 /// meanwhile. Needs the hook `refuse_writes`.
 pub async fn clause_15_refused_writes_are_no_deaths(
     fixture: &dyn Fixture,
@@ -28,7 +28,7 @@ pub async fn clause_15_refused_writes_are_no_deaths(
         if !refuse(&case, &owner, &living, lease).await? {
             continue;
         }
-        // One that knows nothing of the time before.
+        // A client that knows nothing of the time before the refusal.
         let late = case.client().await?;
         let end = Instant::now() + beyond(lease);
         while Instant::now() < end {
@@ -49,11 +49,11 @@ pub async fn clause_15_refused_writes_are_no_deaths(
     too_slow(&case)
 }
 
-/// Clause 15: while the backend takes no writes, `watch` yields an `Err` within 10 s and reports
-/// nobody as gone; once it takes them again, who registers within half a lease is never gone, and
-/// who does not is in the end. Needs a watch and the hook `refuse_writes`.
+/// Clause 15: while the backend refuses writes, `watch` yields an `Err` within 10 s and reports nobody as
+/// gone. Once writes are accepted again, an instance that registers within half a lease is never reported as
+/// gone, and one that does not is reported in the end. Needs a watch and the hook `refuse_writes`.
 ///
-/// A `list` of that half lease may lack what had expired: to core that is no death.
+/// During that half lease, `list` may lack instances that had expired: core does not take that for a death.
 pub async fn clause_15_watchers_outlast_refused_writes(
     fixture: &dyn Fixture,
 ) -> Result<(), Violation> {
@@ -78,7 +78,7 @@ pub async fn clause_15_watchers_outlast_refused_writes(
         let accepted_at = Instant::now();
         case.accept_writes().await?;
         if return_within_half(&mut follower, &owner, &living, accepted_at, lease).await? {
-            // A machine that stands still for a lease may indeed see the living end from here on.
+            // If the machine stands still for a lease, living instances do expire from here on.
             follower.must_keep([]);
             return until_dead(&mut follower, &owner, &living, &dead, lease).await;
         }
@@ -86,7 +86,7 @@ pub async fn clause_15_watchers_outlast_refused_writes(
     too_slow(&case)
 }
 
-/// The leases with which a test is tried until one is long enough for the machine.
+/// The leases to run a test with, one after another, until one is long enough for the machine.
 fn leases(case: &Case<'_>) -> impl Iterator<Item = Duration> + use<> {
     const TRIES: u32 = 5;
     let least = case.lease();
@@ -97,13 +97,13 @@ fn too_slow<T>(case: &Case<'_>) -> Result<T> {
     case.fail("calls and hooks that are faster than half a lease", "slower ones, each time")
 }
 
-/// How long after a renewal its lease is over, whatever the backend grants beyond it.
+/// When a lease is certainly over, with all that the contract lets a backend add.
 fn beyond(lease: Duration) -> Duration {
     lease + GRACE + Duration::from_millis(500)
 }
 
-/// Registers instances and has the backend refuse writes; `false` if their leases may be over by
-/// then, and writes are taken.
+/// Registers instances and has the backend refuse writes. Returns `false`, with writes accepted again, if the
+/// leases may already be over.
 async fn refuse(
     case: &Case<'_>,
     owner: &Client,
@@ -123,7 +123,7 @@ async fn refuse(
     Ok(in_time)
 }
 
-/// Tries to renew, as a living instance does, and requires it to fail.
+/// Tries to renew, as a living instance does, and requires the renewal to fail.
 async fn expect_refusal(
     case: &Case<'_>,
     owner: &Client,
@@ -163,7 +163,7 @@ async fn expect_all_or_failure(
     }
 }
 
-/// Follows until the leases have run out and an `Err` has come, while somebody tries to renew.
+/// Reads the watch until the leases have run out and an `Err` has come, while a client tries to renew.
 async fn follow_refusal(
     case: &Case<'_>,
     follower: &mut Follower<'_>,
@@ -192,8 +192,8 @@ async fn follow_refusal(
     }
 }
 
-/// Has the living register again, one after another, while the watcher looks; `false` if that took
-/// longer than half a lease, so that nothing can be said.
+/// Registers the living instances again, one after another, while the watch is read. Returns `false` if that
+/// took longer than half a lease, because the clause then promises nothing.
 async fn return_within_half(
     follower: &mut Follower<'_>,
     owner: &Client,
@@ -208,13 +208,13 @@ async fn return_within_half(
         }
         Ok::<_, Violation>(accepted_at.elapsed() < lease / 2)
     };
-    // A moment longer, for a driver that takes them away just then.
+    // Slightly longer than half a lease, because a driver may remove the instances just then.
     let watch = follower.read_until(accepted_at + lease * 6 / 10);
     let (in_time, seen) = join(renewals, watch).await;
     Ok(in_time? && seen.map(|()| true)?)
 }
 
-/// Renews the living until the dead one has gone.
+/// Renews the living instances until the dead one has gone.
 async fn until_dead(
     follower: &mut Follower<'_>,
     owner: &Client,

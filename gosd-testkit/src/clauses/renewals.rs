@@ -1,4 +1,4 @@
-//! Clause 5: instances that are renewed in time.
+//! Clause 5: instances that are renewed before their lease runs out.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub async fn clause_05_renewed_stays_for_watchers(fixture: &dyn Fixture) -> Resu
     let [instance, stays] = [instance("mail"), instance("mail")];
     owner.register(&stays, LONG_LEASE).await?;
     let mut follower = Follower::start(&other).await?;
-    // A slow machine is no excuse for the loss of this one.
+    // This lease is so long that no slow machine excuses the loss of the instance.
     follower.must_keep([&stays]);
     let mut renewals = 0;
     renew(&case, &owner, &instance, async || {
@@ -40,10 +40,10 @@ pub async fn clause_05_renewed_stays_for_watchers(fixture: &dyn Fixture) -> Resu
     .await
 }
 
-/// Renews for more than two leases, looking before each renewal whether the instance is there.
+/// Renews for more than two leases, and checks before each renewal that the instance is listed.
 ///
-/// A look counts only if it ended before the lease did, for on a busy machine the lease may indeed
-/// have run out between two renewals; so what slows the test cannot fail it.
+/// A check counts only if it ended before the lease did, because on a busy machine the lease may really have
+/// run out between two renewals. So a slow machine cannot fail the test.
 async fn renew(
     case: &Case<'_>,
     owner: &Client,
@@ -75,7 +75,7 @@ async fn renew(
     Ok(())
 }
 
-/// Clause 5: whoever reads while an instance is renewed finds it, as it was or as it is.
+/// Clause 5: a client that lists during a renewal finds the instance, as it was before or as it is after.
 pub async fn clause_05_renewal_hides_nothing(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(5, fixture);
     let (owner, other) = (case.client().await?, case.client().await?);
@@ -94,7 +94,8 @@ pub async fn clause_05_renewal_hides_nothing(fixture: &dyn Fixture) -> Result<()
     try_join3(renewals, reads(&renewing), reads(&renewing)).await.map(|_| ())
 }
 
-/// Clause 5: nor does an item of `watch` take it away, or bring half of it. Needs a watch.
+/// Clause 5: during a renewal no item of `watch` removes the instance, or holds half of the new record. Needs
+/// a watch.
 pub async fn clause_05_renewal_hides_nothing_from_watchers(
     fixture: &dyn Fixture,
 ) -> Result<(), Violation> {
@@ -116,7 +117,7 @@ pub async fn clause_05_renewal_hides_nothing_from_watchers(
     follower.settle(&owner, SLACK).await
 }
 
-/// One instance twice, with nothing in common but its id.
+/// Two versions of one instance that have nothing in common but the id.
 fn versions() -> [Instance; 2] {
     let a = instance("mail").with_metadata("version", "a");
     let b = moved(&a, "http://10.0.0.8:25").with_metadata("version", "b");
@@ -130,7 +131,7 @@ fn expect_version(case: &Case<'_>, versions: &[&Instance], came: Option<&Instanc
     }
 }
 
-/// Renewals, one after another, which others watch.
+/// A series of renewals that other clients observe.
 #[derive(Default)]
 struct Renewing {
     is_over: std::cell::Cell<bool>,
@@ -144,7 +145,7 @@ impl Renewing {
         !self.is_over.get()
     }
 
-    /// Renews as it is, and then as the other one.
+    /// Renews each version of the instance in turn.
     async fn run(&self, owner: &Client, versions: [&Instance; 2]) -> Result<()> {
         let end = Instant::now() + Self::LONGEST;
         for round in 0..Self::ROUNDS {

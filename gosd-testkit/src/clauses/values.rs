@@ -102,7 +102,7 @@ fn odd_instances() -> Vec<Instance> {
     });
     let large = instance("metadata").with_metadata("large", &"\u{1f980}".repeat((8_192 - 5) / 4));
     all.extend([cases, many, large]);
-    // Other software's ids: the part after the last hyphen is free, as long as it has none.
+    // Ids of other software: the part after the last hyphen may hold any character but a hyphen.
     let longest_id = format!("mail-{}", "i".repeat(200 - "mail-".len()));
     let longest_encoded = format!("mail-{}", "/".repeat(200 - "mail-".len()));
     let longest_encoded_too = format!("mail-{}.", "/".repeat(199 - "mail-".len()));

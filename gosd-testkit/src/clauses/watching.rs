@@ -1,4 +1,4 @@
-//! Clause 7: the snapshot and the changes that follow it.
+//! Clause 7: the snapshot of a watch, and the changes that follow it.
 
 use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -13,7 +13,7 @@ use crate::case::{
 use crate::follower::{Follower, Item, shown};
 use crate::{Fixture, Violation};
 
-/// Clause 7: the first item is a `Reset` with all that is registered, be it nothing. Needs a watch.
+/// Clause 7: the first item is a `Reset` with all that is registered, even if that is nothing. Needs a watch.
 pub async fn clause_07_snapshot_comes_first(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(7, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);
@@ -56,14 +56,14 @@ pub async fn clause_07_every_change_follows(fixture: &dyn Fixture) -> Result<(),
     }
     writer.deregister(plain.id()).await?;
     for follower in &mut followers {
-        // `Expire` is for a driver that cannot tell, too.
+        // `Expire` is allowed too, for drivers that cannot tell a goodbye from an expiry.
         follower.until_gone(plain.id(), Instant::now() + SLACK).await?;
     }
     writer.register(&plain, LONG_LEASE).await?;
     for follower in &mut followers {
         until_put(follower, &plain).await?;
     }
-    // The client that watches writes too.
+    // The client that watches writes as well.
     watcher.deregister(plain.id()).await?;
     for follower in &mut followers {
         follower.until_gone(plain.id(), Instant::now() + SLACK).await?;
@@ -82,7 +82,7 @@ async fn until_put(follower: &mut Follower<'_>, instance: &Instance) -> Result<(
     Ok(())
 }
 
-/// Clause 7: many changes at once reach `watch`, every one. Needs a watch.
+/// Clause 7: each of many simultaneous changes reaches `watch`. Needs a watch.
 pub async fn clause_07_a_burst_arrives_whole(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(7, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);
@@ -92,7 +92,7 @@ pub async fn clause_07_a_burst_arrives_whole(fixture: &dyn Fixture) -> Result<()
     let goodbyes = stream::iter(&leave).map(|gone| writer.deregister(gone.id()));
     let goodbyes = goodbyes.buffer_unordered(16).try_collect::<()>();
     try_join(writer.register_all(&come, LONG_LEASE), goodbyes).await?;
-    // Some leave at once, and some come back at once.
+    // Some instances leave at once, and some of those return at once.
     for passing in &come[..5] {
         writer.deregister(passing.id()).await?;
     }
@@ -100,15 +100,15 @@ pub async fn clause_07_a_burst_arrives_whole(fixture: &dyn Fixture) -> Result<()
     follower.settle(&writer, SLACK * 2).await
 }
 
-/// Clause 7: what happens while a `watch` is being opened is in the snapshot or follows it. Needs
-/// a watch.
+/// Clause 7: a change that happens while a `watch` is being opened is in the snapshot or follows it. Needs a
+/// watch.
 pub async fn clause_07_no_gap_after_the_snapshot(fixture: &dyn Fixture) -> Result<(), Violation> {
     const WATCHES: usize = 10;
     let case = Case::new(7, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);
     for round in 0..WATCHES {
         let all = instances(40, "mail");
-        // Each round opens at another point of the writing.
+        // Each round opens the watch at another point of the writes.
         let open_after = round * 4;
         let (begin, begun) = oneshot::channel();
         let writes = async {
@@ -127,7 +127,7 @@ pub async fn clause_07_no_gap_after_the_snapshot(fixture: &dyn Fixture) -> Resul
             Ok(())
         };
         let open = async {
-            // An error means that the writing has failed, and says so itself.
+            // An error here means that the writes have failed, and the writer reports that failure.
             let _ = begun.await;
             Follower::start(&watcher).await
         };
@@ -137,7 +137,7 @@ pub async fn clause_07_no_gap_after_the_snapshot(fixture: &dyn Fixture) -> Resul
     Ok(())
 }
 
-/// Clause 7: a reader that falls far behind misses nothing in the end. Needs a watch.
+/// Clause 7: a reader that falls far behind still receives every change. Needs a watch.
 pub async fn clause_07_a_slow_reader_misses_nothing(
     fixture: &dyn Fixture,
 ) -> Result<(), Violation> {
@@ -160,7 +160,7 @@ pub async fn clause_07_a_slow_reader_misses_nothing(
     follower.settle(&writer, SLACK * 3).await
 }
 
-/// Clause 7: that the backend lost everything is a change too. Needs a watch and the hook `wipe`.
+/// Clause 7: a watch reports that the backend lost everything. Needs a watch and the hook `wipe`.
 pub async fn clause_07_a_wipe_reaches_watchers(fixture: &dyn Fixture) -> Result<(), Violation> {
     let case = Case::new(7, fixture);
     let (writer, watcher) = (case.client().await?, case.client().await?);
@@ -168,7 +168,7 @@ pub async fn clause_07_a_wipe_reaches_watchers(fixture: &dyn Fixture) -> Result<
     writer.register(&lost, LONG_LEASE).await?;
     writer.register(&returns, LONG_LEASE).await?;
     let mut follower = Follower::start(&watcher).await?;
-    // A backend that lost its data may have lost its connections with it.
+    // A backend that lost its data may have lost its connections too.
     follower.expect_outage();
     case.wipe().await?;
     writer.retry("register", || writer.driver.register(&returns, LONG_LEASE)).await?;

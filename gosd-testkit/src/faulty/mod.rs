@@ -1,4 +1,4 @@
-//! A driver that fails as a test's script says.
+//! `Faulty`, a driver whose calls and watches fail as a test tells them to.
 
 mod script;
 mod watching;
@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use script::Shared;
 
-/// A driver around another one, which fails, delays, loses and hangs as a test tells it.
+/// A driver around another one, which fails, delays, loses and hangs as a test asks.
 ///
 /// Faults are set and cleared while it is used; clones share them, and the counts of calls. All
 /// delays are tokio's, so paused time works.
@@ -59,49 +59,50 @@ pub enum Operation {
     Deregister,
     /// [`Driver::list`].
     List,
-    /// [`Driver::watch`]: its faults concern the items, of streams already open too.
+    /// [`Driver::watch`]. A fault breaks its items, and those of streams that are already open.
     Watch,
 }
 
 impl Operation {
-    /// All of them.
+    /// All four operations.
     pub const ALL: [Self; 4] = [Self::Register, Self::Deregister, Self::List, Self::Watch];
 }
 
-/// What goes wrong with a call, or with the items of a watch.
+/// A fault in a call, or in the items of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The call fails, and nothing is done.
+    /// The call fails, and has no effect.
     ///
-    /// A watch yields an `Err`, and another each time it is polled while the fault stands; then
-    /// [`Event::Resumed`] and all that happened meanwhile.
+    /// A watch yields an `Err`, and another one each time it is polled while the fault stands. Afterwards it
+    /// yields [`Event::Resumed`] and everything that happened meanwhile.
     Fail(ErrorKind),
-    /// The call is done, but fails: its reply is lost.
+    /// The call takes effect, but fails: its reply is lost.
     ///
-    /// A watch yields an `Err` as for `Fail`, but then begins again with an [`Event::Reset`].
+    /// A watch yields an `Err` as for `Fail`, but begins again with an [`Event::Reset`].
     FailAfter(ErrorKind),
-    /// The call is done, so much later; dropped before that, it is never done.
+    /// The call takes effect after this delay. If the call is dropped earlier, it has no effect.
     ///
-    /// Each item of a watch comes so much later than it would have.
+    /// Each item of a watch is delayed by as much.
     Delay(Duration),
-    /// The call waits until the fault is cleared, and is done then; dropped before that, never.
+    /// The call waits until the fault is cleared, and takes effect then. If it is dropped earlier, it has no
+    /// effect.
     ///
-    /// A watch is silent until then.
+    /// A watch is silent until the fault is cleared.
     Hang,
-    /// The call is done, but does not return until the fault is cleared.
+    /// The call takes effect, but does not return until the fault is cleared.
     ///
     /// A watch is silent until then.
     HangAfter,
 }
 
 impl Faulty {
-    /// Puts a driver under a script that lets everything through at first.
+    /// Wraps a driver; without faults, every call goes through.
     pub fn new(driver: Arc<dyn Driver>) -> Self {
         Self { driver, shared: Arc::default(), polled: false }
     }
 
-    /// Makes [`watch`](Driver::watch) give `None`, as a driver does that core has to poll.
+    /// Makes [`watch`](Driver::watch) return `None`, so that core polls the driver.
     #[must_use]
     pub fn without_watch(mut self) -> Self {
         self.polled = true;
@@ -110,7 +111,7 @@ impl Faulty {
 
     /// Breaks every call of an operation from now on, until [`clear`](Faulty::clear).
     ///
-    /// It replaces the fault that stood before, and lets go what that one held.
+    /// The new fault replaces the one that stood before, and releases the calls that the old one held.
     pub fn on(&self, operation: Operation, fault: Fault) -> &Self {
         self.shared.set(operation, Some(fault));
         self
@@ -126,14 +127,14 @@ impl Faulty {
 
     /// Breaks the next call of an operation, or the next item of one watch, and no other.
     ///
-    /// Several wait in line, and come before a fault that stands. One that hangs does so until
-    /// [`clear`](Faulty::clear).
+    /// Faults that were queued like this take effect one after another, and before a fault that stands. A
+    /// queued fault that hangs does so until [`clear`](Faulty::clear).
     pub fn once(&self, operation: Operation, fault: Fault) -> &Self {
         self.shared.push(operation, fault);
         self
     }
 
-    /// Ends all faults of an operation, those in line included, and lets go what they hold.
+    /// Ends all faults of an operation, queued ones included, and releases the calls that they hold.
     pub fn clear(&self, operation: Operation) -> &Self {
         self.shared.set(operation, None);
         self
@@ -158,8 +159,8 @@ impl Faulty {
         self.shared.with(operation, |script| script.calls)
     }
 
-    /// How many calls of an operation were under way at the same time, at most; of `watch`, how
-    /// many streams were open.
+    /// The greatest number of calls of an operation that were under way at the same time; of `watch`, of
+    /// streams that were open.
     pub fn most_at_once(&self, operation: Operation) -> usize {
         self.shared.with(operation, |script| script.most_at_once)
     }
@@ -169,9 +170,9 @@ impl Faulty {
         self.shared.with(operation, |script| script.under_way)
     }
 
-    /// Waits until so many calls of an operation have begun, ever.
+    /// Waits until so many calls of an operation have begun since the driver was made.
     ///
-    /// Cancel-safe, and not bounded: put it under a timeout.
+    /// Cancel-safe. The wait is not bounded, so put it under a timeout.
     pub async fn called(&self, operation: Operation, times: usize) {
         self.shared.until(operation, |script| script.calls >= times).await;
     }

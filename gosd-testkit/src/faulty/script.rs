@@ -1,4 +1,4 @@
-//! What a `Faulty` driver was told to do, operation by operation, and how often it was called.
+//! The faults that a `Faulty` driver has for each operation, and the counts of its calls.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,16 +11,16 @@ use super::{Fault, Operation};
 #[derive(Default)]
 pub(super) struct Shared {
     scripts: Mutex<[Script; Operation::ALL.len()]>,
-    /// Told of every change of the scripts.
+    /// Notified of every change of the scripts.
     changed: watch::Sender<()>,
 }
 
-/// What was asked for one operation, and what was counted.
+/// The faults of one operation, and the counts of its calls.
 #[derive(Default)]
 pub(super) struct Script {
     pub(super) standing: Option<Fault>,
     pub(super) in_line: VecDeque<Fault>,
-    /// How often the faults were replaced: what hangs goes on at the next time.
+    /// How often the faults were replaced, which releases calls that hang.
     pub(super) cleared: u64,
     /// How often all open watches were ended.
     pub(super) ended: u64,
@@ -59,7 +59,7 @@ impl Shared {
     pub(super) async fn until(&self, operation: Operation, holds: impl Fn(&Script) -> bool) {
         let mut changed = self.changed();
         while !self.with(operation, |script| holds(script)) {
-            // Cannot fail: `self` holds the sender.
+            // This cannot fail: `self` holds the sender.
             let _ = changed.changed().await;
         }
     }
@@ -68,13 +68,13 @@ impl Shared {
         self.changed.subscribe()
     }
 
-    /// Counts a call, and takes its fault.
+    /// Counts a call, and takes the fault that applies to it.
     pub(super) fn begin(self: &Arc<Self>, operation: Operation) -> UnderWay {
         let (fault, cleared) = self.with(operation, |script| {
             script.calls += 1;
             script.under_way += 1;
             script.most_at_once = script.most_at_once.max(script.under_way);
-            // The faults of a watch are for its items.
+            // The faults of a watch apply to its items.
             let fault = match operation {
                 Operation::Watch => None,
                 _ => script.in_line.pop_front().or(script.standing),
@@ -86,7 +86,7 @@ impl Shared {
     }
 }
 
-/// A call that has begun, or a stream that is open; dropping it ends the count.
+/// A call that has begun, or a stream that is open. Dropping it lowers the count of those under way.
 pub(super) struct UnderWay {
     shared: Arc<Shared>,
     operation: Operation,
@@ -95,7 +95,7 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    /// Waits until the faults of the operation were replaced or cleared, since the call began.
+    /// Waits until the faults of the operation have been replaced or cleared since the call began.
     pub(super) async fn cleared(&self) {
         self.shared.until(self.operation, |script| script.cleared != self.cleared).await;
     }

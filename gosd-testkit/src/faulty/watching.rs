@@ -1,4 +1,4 @@
-//! The watch of a `Faulty` driver, which fails, hangs and ends as told.
+//! The watch of a `Faulty` driver, which fails, hangs and ends as its script says.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ struct Watching<'a> {
     inner: BoxStream<'a, Result<Event>>,
     /// Whether the inner stream has yielded its snapshot.
     begun: bool,
-    /// Whether the reader has had an `Err` and the stream goes on where it was.
+    /// Whether the reader has received an `Err`, and the stream continues without a gap afterwards.
     resumes: bool,
-    /// The fault that it took out of the line, and the count of clearings at that time.
+    /// The fault that the stream took from the queue, and the count of clearings at that time.
     taken: Option<(Fault, u64)>,
-    /// The count of endings when it was opened.
+    /// The count of endings at the time when the stream was opened.
     ended: u64,
     _under_way: UnderWay,
 }
@@ -74,7 +74,7 @@ impl Watching<'_> {
                     return Some(Err(scripted(kind)));
                 }
                 Some(Fault::Hang | Fault::HangAfter) => {
-                    // Cannot fail: `shared` holds the sender.
+                    // This cannot fail: `shared` holds the sender.
                     let _ = changed.changed().await;
                     continue;
                 }
@@ -83,7 +83,7 @@ impl Watching<'_> {
                 self.resumes = false;
                 return Some(Ok(Event::Resumed));
             }
-            // A change of the script comes first, so that nothing gets through a new fault.
+            // A change of the script is handled first, so that no item passes a new fault.
             if let Either::Right((item, _)) =
                 select(pin!(changed.changed()), self.inner.next()).await
             {

@@ -13,7 +13,7 @@ pub(crate) struct Backend {
     namespaces: Mutex<HashMap<String, Namespace>>,
 }
 
-/// One namespace: its records, and the connection to them that can be cut.
+/// One namespace: its records, and the connection to them, which can be cut.
 #[derive(Clone)]
 pub(crate) struct Namespace {
     pub(crate) texts: Texts,

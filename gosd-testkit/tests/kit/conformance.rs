@@ -1,4 +1,4 @@
-//! The macro as the author of a driver uses it.
+//! The macro `conformance!`, used as the author of a driver uses it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ mod every_hook {
     gosd_testkit::conformance!(super::Backend::default());
 }
 
-/// The same backend by a driver that core has to poll, and that offers little.
+/// The same backend behind a driver without a watch, with a fixture that offers few hooks.
 #[derive(Default)]
 struct Polled(Backend);
 

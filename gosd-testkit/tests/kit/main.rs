@@ -1,4 +1,4 @@
-//! The kit's own tests: sound drivers pass, and each broken one fails what it breaks.
+//! The kit's own tests: sound drivers pass all tests, and each broken driver fails those of what it breaks.
 
 #![allow(clippy::unwrap_used, reason = "all of this is test code")]
 

@@ -1,4 +1,4 @@
-//! Which broken driver fails which tests.
+//! The table that says which broken driver fails which tests.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use tokio::runtime::Builder;
 use crate::backend::{Backend, Namespace};
 use crate::mutants::{Broken, Make, Mutant, Sound, mutants};
 
-/// A test of the kit, by name, and the hooks that it needs, in brackets.
+/// A test of the kit: its name, and in brackets the hooks that it needs.
 struct Test {
     name: &'static str,
     needs: &'static str,
@@ -41,8 +41,8 @@ fn clause_of(name: &str) -> u8 {
     name["clause_".len()..][..2].parse().unwrap()
 }
 
-/// A column for each test, a group for each clause, in the order of `__for_each_clause`. An `x` is
-/// a test that the driver fails, a `-` one that is not run with it.
+/// One column for each test, grouped by clause, in the order of `__for_each_clause`. An `x` is a test that
+/// the driver fails, a `-` a test that is not run with the driver.
 const TABLE: &str = "
 NothingBroken            .. .. .. ... ...... .. ....... .. ..... .... . .. ... .. ..
 KeepsTheFirst            x. x- .. ... ...... .. .-x.... .. ..... .... . .. ... .. ..
@@ -133,7 +133,7 @@ UnreadableStopsExpiry    .. .- .. ... ...... .. .-..... .. ..... .... . .. ... x
 ";
 
 #[test]
-fn every_driver_fails_what_it_breaks_and_nothing_else() {
+fn every_driver_fails_the_tests_of_what_it_breaks_and_no_others() {
     let (mutants, tests) = (mutants(), tests());
     let next = AtomicUsize::new(0);
     let rows = Mutex::new(vec![String::new(); mutants.len()]);
@@ -160,7 +160,7 @@ fn every_driver_fails_what_it_breaks_and_nothing_else() {
     assert!(uncaught.is_empty(), "no driver fails {uncaught:?}");
 }
 
-/// A fixture without hooks, of a driver without a watch.
+/// A fixture without hooks, for a driver without a watch.
 #[derive(Default)]
 struct Bare(Backend);
 
@@ -172,7 +172,7 @@ impl Fixture for Bare {
 }
 
 #[test]
-fn what_is_neither_offered_nor_left_out_fails() {
+fn a_test_whose_hook_is_neither_offered_nor_left_out_fails() {
     for test in tests() {
         let needed = ["watch", "interrupt", "wipe", "refuse_writes", "write_unreadable"];
         let needed = needed.iter().filter(|hook| test.needs.contains(*hook));
@@ -187,7 +187,7 @@ fn what_is_neither_offered_nor_left_out_fails() {
     }
 }
 
-/// The width of the column of names.
+/// The width of the column of driver names.
 const NAME: usize = 25;
 
 /// Runs one test with a paused clock of its own.
@@ -196,7 +196,8 @@ fn run(test: &Test, fixture: &dyn Fixture) -> Result<(), Violation> {
     runtime.unwrap().block_on((test.run)(fixture))
 }
 
-/// The drivers that are tested with thousands of records, which others read at each write.
+/// The drivers that run the tests with thousands of records. The others read all records at each write, which
+/// is too slow.
 const MANY: [&str; 2] = ["NothingBroken", "FirstThousand"];
 
 /// Runs all tests, each on a new fixture.
@@ -223,11 +224,11 @@ fn row(name: &str, tests: &[Test], make: Make) -> String {
     row
 }
 
-/// A fixture whose drivers are all broken in the same way.
+/// A fixture whose drivers all have the same mutant.
 struct Mutated {
     backend: Backend,
     make: Make,
-    /// One for each namespace, so that its clients share what it remembers.
+    /// One mutant for each namespace, shared by the clients, so that they share its memory.
     mutants: Mutex<HashMap<String, Arc<dyn Mutant>>>,
 }
 
@@ -236,7 +237,7 @@ impl Mutated {
         Self { backend: Backend::default(), make, mutants: Mutex::default() }
     }
 
-    /// The namespace that the mutant takes for this one.
+    /// The namespace that the mutant uses for this one.
     fn namespace(&self, asked: &str) -> String {
         (self.make)().namespace(asked)
     }

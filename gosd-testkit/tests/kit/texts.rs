@@ -8,7 +8,7 @@ use futures_util::future::ready;
 use futures_util::stream::BoxStream;
 use gosd_core::{Driver, Event, Instance, InstanceId, Memory, Result, async_trait};
 
-/// Keeps each instance's JSON as the URL of a record of the in-memory driver.
+/// Stores the JSON of each instance as the URL of a record in an in-memory driver.
 #[derive(Clone, Default)]
 pub(crate) struct Texts(pub(crate) Memory);
 

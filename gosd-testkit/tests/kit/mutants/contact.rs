@@ -1,3 +1,5 @@
+//! Drivers that mishandle lost contact, against clauses 6 and 9.
+
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -7,7 +9,7 @@ use tokio::time::sleep;
 
 use super::{Items, Mutant, Sound, items};
 
-/// Says after every outage that nothing was missed, also when the data was lost meanwhile.
+/// Claims after every outage that nothing was missed, even if the data was lost meanwhile.
 #[derive(Default)]
 pub(crate) struct ResumesAfterALoss;
 
@@ -23,7 +25,7 @@ impl Mutant for ResumesAfterALoss {
     }
 }
 
-/// Sleeps after each failure, as if nobody else did.
+/// Sleeps in the watch after each failure, although backing off is core's task.
 #[derive(Default)]
 pub(crate) struct SleepsToBackOff;
 
@@ -39,7 +41,7 @@ impl Mutant for SleepsToBackOff {
     }
 }
 
-/// Finds a dead connection after 14 s.
+/// Notices a dead connection after 14 s.
 #[derive(Default)]
 pub(crate) struct NoticesLate;
 
@@ -58,7 +60,7 @@ impl Mutant for NoticesLate {
     }
 }
 
-/// Has no snapshot if it had no contact when it was opened, and does not know that.
+/// Resumes without a snapshot when its watch was opened without contact.
 #[derive(Default)]
 pub(crate) struct ResumesBeforeTheSnapshot;
 
@@ -78,7 +80,7 @@ impl Mutant for ResumesBeforeTheSnapshot {
     }
 }
 
-/// Begins with what it has, which is nothing without contact.
+/// Begins a watch with what it has cached, which without contact is nothing.
 #[derive(Default)]
 pub(crate) struct EmptyWithoutContact;
 

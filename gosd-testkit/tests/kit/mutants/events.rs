@@ -1,3 +1,5 @@
+//! Drivers whose watches lose or misorder events, against clauses 7 and 8.
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +13,7 @@ use gosd_core::{Event, Instance, InstanceId, Result, async_trait};
 use super::leases::Leases;
 use super::{Items, Mutant, Sound, items};
 
-/// Has a queue, of which each event reaches one watcher.
+/// Keeps one queue for all watchers, so each event reaches only one of them.
 #[derive(Default)]
 pub(crate) struct OneWatcherGetsIt(AtomicUsize);
 
@@ -26,7 +28,7 @@ impl Mutant for OneWatcherGetsIt {
     }
 }
 
-/// Has a page in a later `Reset`, and the rest as `Put`s.
+/// Puts one page into a later `Reset`, and yields the rest as `Put`s.
 #[derive(Default)]
 pub(crate) struct ResetsInPieces;
 
@@ -49,7 +51,7 @@ impl Mutant for ResetsInPieces {
     }
 }
 
-/// Takes what is there by kind, and not in its order.
+/// Yields the available events sorted by kind, and not in their order.
 fn by_kind(sound: &Sound, comes_first: fn(&Event) -> bool) -> Items<'_> {
     let batches = items(sound).ready_chunks(1_024).map(move |mut batch| {
         batch.sort_by_key(|item| match item {
@@ -80,7 +82,7 @@ impl Mutant for RemovesLast {
     }
 }
 
-/// Finds several that have expired, and tells of the first.
+/// Finds several expired instances, and reports the first.
 #[derive(Default)]
 pub(crate) struct ExpiresOneOfMany;
 
@@ -97,7 +99,7 @@ impl Mutant for ExpiresOneOfMany {
     }
 }
 
-/// Removes what has expired in `list` too, and tells no watcher of that.
+/// Removes expired instances in `list` too, and reports no such removal to watchers.
 #[derive(Default)]
 pub(crate) struct ListSweepsSilently(Leases, Mutex<HashSet<InstanceId>>);
 
@@ -123,7 +125,7 @@ impl Mutant for ListSweepsSilently {
     }
 }
 
-/// Has in its snapshot what has expired, and tells nobody that it has.
+/// Includes expired instances in its snapshot, and never reports their expiry.
 #[derive(Default)]
 pub(crate) struct SnapshotWithTheDead(Mutex<HashMap<InstanceId, Instance>>);
 
@@ -150,7 +152,7 @@ impl Mutant for SnapshotWithTheDead {
     }
 }
 
-/// Has one connection, on which nothing else is done while it watches.
+/// Uses one connection, which a watch blocks for everything else.
 #[derive(Default)]
 pub(crate) struct WatchHoldsTheConnection(Mutex<HashMap<usize, Arc<tokio::sync::Mutex<()>>>>);
 

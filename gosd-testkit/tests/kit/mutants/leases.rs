@@ -1,3 +1,5 @@
+//! Drivers that begin, extend or end leases wrongly, against clauses 1, 4 and 5.
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +12,7 @@ use super::{Mutant, Sound};
 
 pub(super) const AGES: Duration = Duration::from_secs(3_600);
 
-/// What a driver knows that judges expiry itself.
+/// The expiry of each instance, for drivers that compute it themselves.
 #[derive(Default)]
 pub(super) struct Leases(Mutex<HashMap<InstanceId, Instant>>);
 
@@ -31,7 +33,7 @@ impl Leases {
     }
 }
 
-/// Writes the record anew, and lets its first lease run on.
+/// Replaces the record, but keeps its first lease.
 #[derive(Default)]
 pub(crate) struct KeepsTheLease(Leases);
 
@@ -69,7 +71,7 @@ impl Mutant for ExpiresLate {
     }
 }
 
-/// Puts the expiry on the whole, so that one live record keeps the dead ones.
+/// Sets one lease for the whole collection, so that one live record keeps the dead ones listed.
 #[derive(Default)]
 pub(crate) struct OneLeaseForAll;
 
@@ -83,7 +85,7 @@ impl Mutant for OneLeaseForAll {
     }
 }
 
-/// Has the comparison the wrong way round.
+/// Compares the wrong way round, and so removes the live records.
 #[derive(Default)]
 pub(crate) struct CollectsTheLive(Leases);
 
@@ -104,7 +106,7 @@ impl Mutant for CollectsTheLive {
     }
 }
 
-/// Looks for what has expired, and removes it a moment later, renewed or not.
+/// Looks for expired records, and removes them a moment later, renewed or not.
 #[derive(Default)]
 pub(crate) struct CollectsInARace(Leases);
 
@@ -127,7 +129,7 @@ impl Mutant for CollectsInARace {
     }
 }
 
-/// Has a heartbeat that extends what is there, and writes nothing.
+/// Sends a heartbeat that extends an existing record, and never writes a lost one.
 #[derive(Default)]
 pub(crate) struct OnlyExtends(Mutex<HashSet<InstanceId>>);
 
@@ -143,7 +145,7 @@ impl Mutant for OnlyExtends {
     }
 }
 
-/// Writes the record, and then gives it its lease.
+/// Writes the record first, and its lease in a second step.
 #[derive(Default)]
 pub(crate) struct WritesTheLeaseLast;
 
@@ -156,7 +158,7 @@ impl Mutant for WritesTheLeaseLast {
     }
 }
 
-/// Ends a lease by a timer in the process that registered: after a `kill -9` none ever ends.
+/// Ends a lease by a timer in the process that registered. After a `kill -9`, no such lease ever ends.
 #[derive(Default)]
 pub(crate) struct LeaseIsALocalTimer(Arc<Mutex<HashMap<InstanceId, u64>>>);
 
@@ -179,7 +181,7 @@ impl Mutant for LeaseIsALocalTimer {
             }
             let all = records.list().await.unwrap_or_default();
             if let Some(record) = all.iter().find(|record| *record.id() == id) {
-                // So that it expires now.
+                // A lease of zero expires the record now.
                 records.register(record, Duration::ZERO).await.unwrap();
             }
         });
@@ -187,7 +189,7 @@ impl Mutant for LeaseIsALocalTimer {
     }
 }
 
-/// Has leases of whole seconds, and rounds down.
+/// Rounds leases down to whole seconds.
 #[derive(Default)]
 pub(crate) struct TruncatesLeases;
 
@@ -198,7 +200,7 @@ impl Mutant for TruncatesLeases {
     }
 }
 
-/// Has a server that grants a minute at most, and asks for more.
+/// Asks for the whole lease of a server that grants a minute at most.
 #[derive(Default)]
 pub(crate) struct CapsLeases;
 
@@ -209,7 +211,7 @@ impl Mutant for CapsLeases {
     }
 }
 
-/// Has a server that refuses leases of more than an hour.
+/// Talks to a server that refuses leases of more than an hour.
 #[derive(Default)]
 pub(crate) struct RefusesLongLeases;
 
@@ -223,7 +225,7 @@ impl Mutant for RefusesLongLeases {
     }
 }
 
-/// Looks for what has expired, and has it removed by a task that looks no more.
+/// Looks for expired records, and removes them in a task that does not check again.
 #[derive(Default)]
 pub(crate) struct SweepsLater(Leases);
 

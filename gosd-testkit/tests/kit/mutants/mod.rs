@@ -1,4 +1,4 @@
-//! Drivers that are each broken in one way, most of them ways in which real ones are.
+//! Drivers that are each broken in one way. Most of the ways occur in real drivers.
 
 mod contact;
 mod events;
@@ -32,12 +32,13 @@ impl Deref for Sound {
 
 pub(crate) type Items<'a> = BoxStream<'a, Result<Event>>;
 
-/// The items of the sound driver.
+/// The items of the sound driver's watch.
 fn items(sound: &Sound) -> Items<'_> {
     sound.watch().expect("the sound driver has a watch")
 }
 
-/// What is broken: each method as it is, unless overridden. Clients of a namespace share one.
+/// What is broken: each method behaves like the sound driver unless overridden. The clients of a namespace
+/// share one mutant.
 #[async_trait]
 pub(crate) trait Mutant: Send + Sync + 'static {
     async fn register(&self, sound: &Sound, instance: &Instance, ttl: Duration) -> Result<()> {
@@ -56,13 +57,13 @@ pub(crate) trait Mutant: Send + Sync + 'static {
         items(sound)
     }
 
-    /// The namespace in which it works when told to work in one.
+    /// The namespace that the mutant uses instead of the one that it was asked for.
     fn namespace(&self, asked: &str) -> String {
         asked.to_owned()
     }
 }
 
-/// The driver that a mutant makes of a sound one.
+/// A sound driver with a mutant's methods in front of its own.
 pub(crate) struct Broken {
     pub(crate) mutant: Arc<dyn Mutant>,
     pub(crate) sound: Sound,
@@ -93,7 +94,7 @@ impl Mutant for NothingBroken {}
 
 pub(crate) type Make = fn() -> Arc<dyn Mutant>;
 
-/// All of them, by name.
+/// All mutants, by name.
 pub(crate) fn mutants() -> Vec<(&'static str, Make)> {
     macro_rules! named {
         ($($file:ident::{$($name:ident),* $(,)?})*) => {

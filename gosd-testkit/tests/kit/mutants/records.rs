@@ -1,3 +1,5 @@
+//! Drivers that write, read or remove records wrongly, against clauses 1 to 3, 6, 10 and 11.
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +12,7 @@ use tokio::time::sleep;
 
 use super::{Items, Mutant, Sound, items};
 
-/// Inserts, or ignores what is there already.
+/// Inserts a record, and ignores the insert if the record exists.
 #[derive(Default)]
 pub(crate) struct KeepsTheFirst;
 
@@ -23,7 +25,7 @@ impl Mutant for KeepsTheFirst {
     }
 }
 
-/// Writes another row each time.
+/// Adds another row at each registration.
 #[derive(Default)]
 pub(crate) struct Appends(Mutex<HashMap<InstanceId, usize>>);
 
@@ -42,7 +44,7 @@ impl Mutant for Appends {
     }
 }
 
-/// Reads what was there at the read before.
+/// Returns the records of the previous read.
 #[derive(Default)]
 pub(crate) struct ReadsAReplica(Mutex<Vec<Instance>>);
 
@@ -114,7 +116,7 @@ impl Mutant for NeverAnswers {
     }
 }
 
-/// Writes the URL, and then the metadata.
+/// Writes the URL first, and the metadata in a second step.
 #[derive(Default)]
 pub(crate) struct WritesInTwoSteps;
 
@@ -129,7 +131,7 @@ impl Mutant for WritesInTwoSteps {
     }
 }
 
-/// Takes a mark while it works, and gives it back only at the end.
+/// Takes a flag while it works, and releases the flag only at the end of the call.
 #[derive(Default)]
 pub(crate) struct BreaksWhenDropped(AtomicBool);
 
@@ -153,7 +155,7 @@ impl Mutant for BreaksWhenDropped {
     }
 }
 
-/// Forgets a registration when many are under way.
+/// Loses a registration when many are under way.
 #[derive(Default)]
 pub(crate) struct LosesTheCrowd(AtomicUsize);
 
@@ -171,7 +173,7 @@ impl Mutant for LosesTheCrowd {
     }
 }
 
-/// Reads page by page, and has the last of a page in the next one too.
+/// Reads page by page, and repeats the last record of a page in the next one.
 #[derive(Default)]
 pub(crate) struct ListsSomeTwice;
 
@@ -186,7 +188,7 @@ impl Mutant for ListsSomeTwice {
     }
 }
 
-/// Reads one page, and takes it for all.
+/// Reads one page, and takes the page for the whole list.
 #[derive(Default)]
 pub(crate) struct FirstThousand;
 
@@ -210,7 +212,7 @@ impl Mutant for FirstThousand {
     }
 }
 
-/// Has an empty cache after a failure, and answers from it at first.
+/// Has an empty cache after a failure, and answers the first `list` from that cache.
 #[derive(Default)]
 pub(crate) struct EmptyAfterAnOutage(AtomicBool);
 
@@ -223,7 +225,7 @@ impl Mutant for EmptyAfterAnOutage {
     }
 }
 
-/// Fails once when it finds that the data is lost, which a driver may.
+/// Fails once when it finds that the data was lost, which the contract allows.
 #[derive(Default)]
 pub(crate) struct FailsOnceAfterALoss(Mutex<Vec<InstanceId>>);
 
@@ -251,7 +253,7 @@ impl Mutant for FailsOnceAfterALoss {
     }
 }
 
-/// Calls a lost connection closed, which is core's word for something else.
+/// Reports a lost connection as `Closed`, a kind that only core may use.
 #[derive(Default)]
 pub(crate) struct LossIsClosed;
 
@@ -262,7 +264,7 @@ impl Mutant for LossIsClosed {
     }
 }
 
-/// Has a thread do the work, which nobody stops when the call is dropped.
+/// Writes on a thread that goes on when the call is dropped.
 #[derive(Default)]
 pub(crate) struct WritesInTheBackground;
 
@@ -278,7 +280,7 @@ impl Mutant for WritesInTheBackground {
     }
 }
 
-/// Has a client library that is not asynchronous.
+/// Uses a client library that blocks.
 #[derive(Default)]
 pub(crate) struct BlocksTheThread;
 

@@ -1,3 +1,5 @@
+//! Drivers that mishandle a database which refuses writes, against clause 15.
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,12 +13,12 @@ use tokio::time::sleep;
 use super::leases::{AGES, Leases};
 use super::{Mutant, Sound};
 
-/// Whether the database takes no writes now, whatever its connection does.
+/// Whether the database refuses writes now, whatever the state of the connection.
 async fn refuses(sound: &Sound) -> bool {
     sound.records.list().await.is_err()
 }
 
-/// Reads on, and judges by the leases that nobody can renew.
+/// Keeps listing, and removes instances whose leases run out while nobody can renew.
 #[derive(Default)]
 pub(crate) struct ListsWhatIsLeft(Leases, Mutex<Vec<Instance>>);
 
@@ -40,7 +42,7 @@ impl Mutant for ListsWhatIsLeft {
     }
 }
 
-/// Its watch only reads, so that it hears of nothing.
+/// Its watch only reads, and so never learns that writes are refused.
 #[derive(Default)]
 pub(crate) struct RefusalIsUnseen;
 
@@ -57,7 +59,7 @@ impl Mutant for RefusalIsUnseen {
     }
 }
 
-/// Takes the database's refusal for a matter of this client's rights.
+/// Reports the database's refusal as missing rights of this client.
 #[derive(Default)]
 pub(crate) struct RefusalIsDenied;
 
@@ -103,7 +105,7 @@ impl Mutant for ExpiresMeanwhile {
     }
 }
 
-/// Sweeps as soon as it can write again, before anybody had the chance to renew.
+/// Removes expired instances as soon as it can write again, before anybody has had the chance to renew.
 #[derive(Default)]
 pub(crate) struct ExpiresAtOnce(Leases);
 
@@ -128,7 +130,7 @@ impl Mutant for ExpiresAtOnce {
     }
 }
 
-/// Stops sweeping when it could not, and does not begin again.
+/// Stops removing expired instances when a removal was refused, and never starts again.
 #[derive(Default)]
 pub(crate) struct KeepsAllForEver(AtomicBool);
 
@@ -146,7 +148,7 @@ impl Mutant for KeepsAllForEver {
     }
 }
 
-/// Logs that a write was refused, and goes on.
+/// Logs that a write was refused, and returns success.
 #[derive(Default)]
 pub(crate) struct PretendsToWrite;
 

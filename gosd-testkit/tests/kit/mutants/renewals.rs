@@ -1,3 +1,5 @@
+//! Drivers whose renewals change or hide the record, against clauses 1 and 5.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +9,7 @@ use tokio::time::sleep;
 
 use super::{Mutant, Sound};
 
-/// The record that is there before a `register`.
+/// The record that exists before a `register`.
 async fn before(sound: &Sound, instance: &Instance) -> Result<Option<Instance>> {
     Ok(sound.list().await?.into_iter().find(|other| other.id() == instance.id()))
 }
@@ -16,7 +18,7 @@ fn with_metadata(instance: &Instance, metadata: BTreeMap<String, String>) -> Ins
     Instance::from_parts(instance.id().clone(), instance.service(), instance.url(), metadata)
 }
 
-/// Has an upsert that does not name the service among what it updates.
+/// Uses an upsert that does not update the service.
 #[derive(Default)]
 pub(crate) struct KeepsTheService;
 
@@ -31,7 +33,7 @@ impl Mutant for KeepsTheService {
     }
 }
 
-/// Has a heartbeat that writes the URL alone.
+/// Sends a heartbeat that writes only the URL.
 #[derive(Default)]
 pub(crate) struct RenewsWithoutMetadata;
 
@@ -47,7 +49,7 @@ impl Mutant for RenewsWithoutMetadata {
     }
 }
 
-/// Sets the fields of the metadata that there are, and leaves the others.
+/// Sets the metadata keys of the new record, and leaves other old keys.
 #[derive(Default)]
 pub(crate) struct MergesMetadata;
 
@@ -65,7 +67,7 @@ impl Mutant for MergesMetadata {
     }
 }
 
-/// Takes an instance with the same URL for unchanged.
+/// Treats an instance whose URL is the same as unchanged.
 #[derive(Default)]
 pub(crate) struct IgnoresMetadata;
 
@@ -79,7 +81,7 @@ impl Mutant for IgnoresMetadata {
     }
 }
 
-/// Has a replacing insert, which to every watcher is a goodbye and a new instance.
+/// Replaces a record by a removal and an insert, which watchers see as a goodbye and a new instance.
 #[derive(Default)]
 pub(crate) struct DeletesAndInserts;
 
@@ -91,7 +93,7 @@ impl Mutant for DeletesAndInserts {
     }
 }
 
-/// Deletes and inserts in two transactions.
+/// Removes and inserts in two transactions.
 #[derive(Default)]
 pub(crate) struct BlinksWhileRenewing;
 
@@ -101,7 +103,7 @@ impl Mutant for BlinksWhileRenewing {
         if before(sound, instance).await?.is_none() {
             return sound.register(instance, ttl).await;
         }
-        // In a task, so that a dropped call is whole all the same.
+        // A task completes both, even if the call is dropped.
         let (driver, instance) = (Arc::clone(&sound.driver), instance.clone());
         let both = tokio::spawn(async move {
             driver.deregister(instance.id()).await?;
@@ -112,7 +114,7 @@ impl Mutant for BlinksWhileRenewing {
     }
 }
 
-/// Writes the URL and then the metadata, whatever becomes of the call.
+/// Writes the URL and then the metadata in a task, which goes on when the call is dropped.
 #[derive(Default)]
 pub(crate) struct WritesInTwoStepsInATask;
 

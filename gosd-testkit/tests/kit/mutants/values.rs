@@ -1,3 +1,5 @@
+//! Drivers that damage valid values or trip over unreadable ones, against clauses 12 to 14.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ fn rewritten(instance: &Instance, url: &str, metadata: impl Fn(&str) -> String) 
     Instance::from_parts(instance.id().clone(), instance.service(), url, metadata)
 }
 
-/// Has a column of 255 bytes.
+/// Stores URLs in a column of 255 bytes.
 #[derive(Default)]
 pub(crate) struct CutsUrls;
 
@@ -37,7 +39,7 @@ impl Mutant for TrimsMetadata {
     }
 }
 
-/// Takes ids for the same that differ in case.
+/// Treats ids that differ only in case as the same.
 #[derive(Default)]
 pub(crate) struct FoldsCase;
 
@@ -91,7 +93,7 @@ impl Mutant for NamespaceWithoutCase {
     }
 }
 
-/// Has a column of 48 characters for what may have 64.
+/// Stores namespaces, of up to 64 characters, in a column of 48.
 #[derive(Default)]
 pub(crate) struct CutsNamespaces;
 
@@ -101,7 +103,7 @@ impl Mutant for CutsNamespaces {
     }
 }
 
-/// Makes a path of the name.
+/// Uses the namespace as part of a path, from which dots are stripped.
 #[derive(Default)]
 pub(crate) struct StripsDots;
 
@@ -111,7 +113,7 @@ impl Mutant for StripsDots {
     }
 }
 
-/// Has a library for URLs, which makes others of them.
+/// Passes URLs through a library that normalizes them.
 #[derive(Default)]
 pub(crate) struct LowercasesHosts;
 
@@ -159,7 +161,7 @@ impl Mutant for UnreadableEndsTheWatch {
     }
 }
 
-/// Gives up its sweep at the record that it cannot read.
+/// Stops removing expired records at the first one that it cannot read.
 #[derive(Default)]
 pub(crate) struct UnreadableStopsExpiry;
 

@@ -1,3 +1,5 @@
+//! Drivers whose watches break the order, the snapshot or the contact, against clauses 7 to 9.
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Items, Mutant, Sound, items};
 
-/// Yields changes only.
+/// Yields changes, but no snapshot.
 #[derive(Default)]
 pub(crate) struct NoSnapshot;
 
@@ -23,7 +25,7 @@ impl Mutant for NoSnapshot {
     }
 }
 
-/// Lists, and subscribes to the changes a moment later.
+/// Lists, and subscribes to changes a moment later.
 #[derive(Default)]
 pub(crate) struct SubscribesLate;
 
@@ -42,7 +44,7 @@ impl Mutant for SubscribesLate {
     }
 }
 
-/// Takes a batch, and yields the first of it.
+/// Receives a batch of events, and yields the first.
 #[derive(Default)]
 pub(crate) struct FirstOfABatch;
 
@@ -53,7 +55,7 @@ impl Mutant for FirstOfABatch {
     }
 }
 
-/// Notices that it fell behind, and goes on as if nothing were lost.
+/// Notices that it fell behind, and goes on as if no event had been lost.
 #[derive(Default)]
 pub(crate) struct IgnoresOverflow;
 
@@ -68,7 +70,7 @@ impl Mutant for IgnoresOverflow {
     }
 }
 
-/// Yields new instances, and not those that changed.
+/// Yields new instances, but not changed ones.
 #[derive(Default)]
 pub(crate) struct NoUpdates;
 
@@ -88,7 +90,7 @@ impl Mutant for NoUpdates {
     }
 }
 
-/// Leaves what has expired to whoever lists.
+/// Removes expired instances only when a client lists.
 #[derive(Default)]
 pub(crate) struct SilentExpiry;
 
@@ -111,7 +113,7 @@ impl Mutant for ExpiryIsAGoodbye {
     }
 }
 
-/// Keeps time itself, from the first registration, since a renewal is not told to watchers.
+/// Computes expiry in the watch from the first registration, because watchers are not notified of renewals.
 #[derive(Default)]
 pub(crate) struct OverlooksRenewals(Mutex<HashMap<InstanceId, Instant>>);
 
@@ -139,7 +141,7 @@ impl Mutant for OverlooksRenewals {
     }
 }
 
-/// Reconnects by itself, without a word.
+/// Reconnects by itself, and yields no `Err`.
 #[derive(Default)]
 pub(crate) struct SwallowsLoss;
 
@@ -173,7 +175,7 @@ impl Mutant for LossIsAnEmptyReset {
     }
 }
 
-/// Subscribes anew after a loss, and says that nothing was missed.
+/// Subscribes again after a loss, and claims that nothing was missed.
 #[derive(Default)]
 pub(crate) struct ResumesWithAGap;
 
@@ -190,7 +192,7 @@ impl Mutant for ResumesWithAGap {
     }
 }
 
-/// Says that contact is lost, and nothing after that.
+/// Yields one `Err` when contact is lost, and nothing after that.
 #[derive(Default)]
 pub(crate) struct NeverResumes;
 
@@ -217,7 +219,7 @@ impl Mutant for EndsAtOnce {
     }
 }
 
-/// Has 1,000 connections, and gives none back.
+/// Has 1,000 connections, and never releases the one of a watch.
 #[derive(Default)]
 pub(crate) struct LeaksWatches(AtomicUsize);
 
@@ -231,7 +233,7 @@ impl Mutant for LeaksWatches {
     }
 }
 
-/// Writes first and tells the watchers afterwards.
+/// Writes first, and notifies the watchers in a second step.
 pub(crate) struct AnnouncesSeparately(broadcast::Sender<Event>);
 
 impl Default for AnnouncesSeparately {
