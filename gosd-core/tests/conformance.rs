@@ -1,4 +1,4 @@
-//! The in-memory driver keeps the contract.
+//! The conformance kit, run over the in-memory driver.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

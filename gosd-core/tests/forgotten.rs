@@ -1,4 +1,4 @@
-//! A client that is dropped while it is registered: nobody says goodbye, and the log says so.
+//! A registered client that is dropped without a goodbye logs a warning.
 
 mod log;
 
@@ -8,7 +8,7 @@ use gosd_core::{Client, Memory};
 use log::Log;
 
 #[tokio::test(start_paused = true)]
-async fn a_registered_client_that_is_forgotten_is_warned_of_once() {
+async fn one_warning_is_logged_for_a_registered_client_that_is_forgotten() {
     let log = Log::default();
     let _logging = tracing::subscriber::set_default(log.clone());
     let builder = || Client::builder(Arc::new(Memory::new())).handle_signals(true);
@@ -21,7 +21,7 @@ async fn a_registered_client_that_is_forgotten_is_warned_of_once() {
     let warnings = log.warnings("goodbye");
     assert!(warnings.len() == 1 && warnings[0].contains(&id), "{warnings:?}");
 
-    // Who only discovers, has left, or builds a client that signals do not concern, forgot nothing.
+    // No warning for a client that only discovers, that has left, or that does not handle signals.
     drop(builder().start().await.unwrap());
     let left = builder().register("mail", "http://10.0.0.7").start().await.unwrap();
     left.leave().await.unwrap();

@@ -1,4 +1,4 @@
-//! Picks beside a writer: none fails, none is late, and each instance has its turn.
+//! Picks concurrent with a writer: none fails, none is late, and each instance has its turn.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,20 +14,21 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 const TASKS: usize = 200;
-/// The most instances of the service at a time.
+/// The greatest number of instances at one time.
 const INSTANCES: usize = 150;
-/// What the writer sends, in batches of [`BATCH`], one each millisecond.
+/// The number of events that the writer sends, in batches of [`BATCH`], one batch each millisecond.
 const EVENTS: usize = 30_000;
 const BATCH: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A driver whose watch yields what the test sends, and tells when the client has taken it.
+/// A driver whose watch yields what the test sends, and which reports what the client has applied.
 struct Feed {
     events: Mutex<Option<mpsc::UnboundedReceiver<Event>>>,
     applied: Arc<Applied>,
 }
 
-/// How many events the client has applied: those before it found no more, and has asked again.
+/// How many events the client has applied. An event is applied once the client polls after it and finds no
+/// more.
 #[derive(Default)]
 struct Applied {
     count: AtomicUsize,
@@ -111,12 +112,12 @@ fn number(instance: &Instance) -> usize {
     instance.id().as_str().parse().unwrap()
 }
 
-/// What the tasks have in common.
+/// The state that all tasks share.
 struct Shared {
     client: Client,
     /// Counts the batches of removals that the client has applied.
     clock: AtomicUsize,
-    /// By number of the instance, the time on that clock when it was removed; 0 as long as it is not.
+    /// For each instance by number, the time of that clock at which it was removed; 0 while it exists.
     removed_at: Vec<AtomicUsize>,
     ends: AtomicBool,
 }
@@ -143,7 +144,7 @@ impl Picker {
     }
 }
 
-/// Picks until the writer has ended; returns how often.
+/// Picks until the writer has ended. Returns the number of picks.
 async fn pick_beside_the_writer(shared: Arc<Shared>, mut picker: Picker) -> usize {
     let mut picks = 0;
     while !shared.ends.load(Ordering::Relaxed) {
@@ -159,7 +160,7 @@ async fn pick_beside_the_writer(shared: Arc<Shared>, mut picker: Picker) -> usiz
     picks
 }
 
-/// Adds, updates and removes at random, and tells the tasks what is removed.
+/// Adds, updates and removes at random, and publishes to the tasks what was removed.
 async fn write(writer: &mut Writer, shared: &Shared) -> Vec<usize> {
     let mut living = vec![0];
     let (mut next, mut grows) = (1, true);
@@ -180,7 +181,7 @@ async fn write(writer: &mut Writer, shared: &Shared) -> Vec<usize> {
                     let updated = instance(living[at]).with_metadata("n", &next.to_string());
                     writer.send(Event::Put(updated));
                 }
-                // Mostly one way, so that the service is nearly empty and full by turns.
+                // Mostly in one direction, so that the service is full and nearly empty by turns.
                 way if (way > 2) == grows || living.len() == 1 => {
                     living.push(next);
                     writer.send(Event::Put(instance(next)));
@@ -225,7 +226,7 @@ async fn two_hundred_tasks_pick_beside_ten_thousand_events_a_second() {
         assert!(picks > 0, "a task was starved");
     }
 
-    // And now that it is quiet, each has its turn.
+    // Now that nothing changes, each instance has its turn.
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
         let mut picker = Picker::of(&client, task);
@@ -273,7 +274,7 @@ async fn a_change_moves_at_most_one_other_and_the_turn_goes_on() {
         let stays = |(i, it): (usize, _)| after.get(i) == Some(it) || !after.contains(it);
         let moved = before.iter().enumerate().filter(|place| !stays(*place)).count();
         assert!(moved <= 1, "{moved} have moved");
-        // It is where it was, unless that is where a round ends.
+        // The turn is where it was, except at the end of a round.
         let turn = if turn < before.len() && turn < after.len() { turn } else { 0 };
         assert_eq!(client.pick("mail").unwrap(), after[turn]);
     }

@@ -1,4 +1,4 @@
-//! The file that keeps the last good view.
+//! The file that keeps the last good view for a start without the backend.
 
 mod log;
 
@@ -13,7 +13,7 @@ use gosd_core::{
 };
 use log::Log;
 
-/// A memory that can be out of reach; polled.
+/// A `Memory` without a watch, which can be out of reach.
 struct Flaky {
     memory: Memory,
     is_down: AtomicBool,
@@ -68,7 +68,7 @@ async fn client(backend: &Arc<Flaky>, path: &Path, settings: Settings) -> Client
     Client::builder(Arc::clone(backend) as _).settings(settings).start().await.unwrap()
 }
 
-/// Leaves a file with that instance in it.
+/// Writes a file with that instance in it.
 async fn saved(path: &Path) {
     let before = client(&backend(false).await, path, Settings::default()).await;
     before.add_local("mine", "http://10.0.0.9").unwrap();
@@ -88,12 +88,12 @@ async fn a_start_without_the_backend_serves_the_last_view() {
     assert_eq!(client.next("mail").await.unwrap().url(), "http://10.0.0.7");
     assert_eq!(client.services(), ["mail"], "local entries are not kept");
     assert!(matches!(client.status().view, View::Stale { .. }), "{:?}", client.status());
-    // Nothing has been read, so nobody can say that a service is not there.
+    // Nothing has been read yet, so `NotFound` would be wrong.
     assert_eq!(client.next("web").await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_in_the_backend_when_it_is_back_gets_one_lease() {
+async fn an_instance_missing_from_the_backend_that_is_back_is_kept_for_one_lease() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("view");
     saved(&path).await;
@@ -140,7 +140,7 @@ async fn clients_that_share_the_file_leave_a_whole_view_in_it() {
     let path = dir.path().join("view");
     let backend = backend(false).await;
     let settings = Settings::default().snapshot_path(path.clone());
-    // Each of them has an instance that it does not look for itself, and another one may.
+    // Each client registers an instance that only other clients look up.
     let start = async |service| {
         let builder = Client::builder(Arc::clone(&backend) as _).settings(settings.clone());
         builder.register(service, "http://10.0.0.8").start().await.unwrap()
@@ -161,11 +161,11 @@ async fn clients_that_share_the_file_leave_a_whole_view_in_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_from_the_future_is_old() {
+async fn a_file_dated_in_the_future_counts_as_old() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("view");
     saved(&path).await;
-    // As after a clock that was set back.
+    // A file has such a date after its host's clock was set back.
     date(&path, SystemTime::now() + Duration::from_secs(3_600));
     let backend = backend(true).await;
     let strict = Settings::default().max_stale(Duration::from_secs(366 * 86_400));
@@ -214,7 +214,7 @@ async fn a_view_in_which_nothing_changes_does_not_grow_old() {
     let path = dir.path().join("view");
     saved(&path).await;
     let _client = client(&backend(false).await, &path, Settings::default()).await;
-    // The first time it is written anew.
+    // The first save writes a new file, and the later ones only change its date.
     for is_written in [true, false, false] {
         date(&path, SystemTime::UNIX_EPOCH);
         let before = std::fs::read(&path).unwrap();
@@ -230,7 +230,7 @@ fn date(path: &Path, time: SystemTime) {
     file.set_modified(time).unwrap();
 }
 
-/// A file that is damaged or foreign, and what the one warning of it says.
+/// Starts with a file that is damaged or foreign, and checks the one warning about it.
 async fn is_ignored_and_replaced(content: &[u8], warning: &str) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("view");
@@ -245,7 +245,7 @@ async fn is_ignored_and_replaced(content: &[u8], warning: &str) {
     assert!(matches!(client.status().view, View::Unknown));
     assert!(client.services().is_empty());
     backend.is_down.store(false, Ordering::Relaxed);
-    // What was there may not be text.
+    // The previous content may not be text.
     while !String::from_utf8_lossy(&std::fs::read(&path).unwrap()).contains("10.0.0.7") {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -276,7 +276,7 @@ async fn a_foreign_file_is_ignored_with_one_warning_and_replaced() {
 
 #[cfg(unix)]
 #[tokio::test(start_paused = true)]
-async fn the_file_is_written_rarely_and_only_when_there_is_news() {
+async fn the_file_is_written_rarely_and_only_after_changes() {
     use std::os::unix::fs::MetadataExt;
 
     let dir = tempfile::tempdir().unwrap();
@@ -284,7 +284,7 @@ async fn the_file_is_written_rarely_and_only_when_there_is_news() {
     let backend = backend(false).await;
     let often = Settings::default().refresh_interval(Duration::from_secs(1));
     let _client = client(&backend, &path, often).await;
-    // Each save makes a new file, while the one before it is still there.
+    // Each save creates a new file while the previous one still exists, so the inode changes.
     let file = || std::fs::metadata(&path).ok().map(|file| file.ino());
     let mut saves = 0;
     for second in 0..1_200 {

@@ -1,4 +1,4 @@
-//! Registering with both, leaving both, and listing both.
+//! `Both`: registrations, goodbyes and lists reach both databases.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn a_registration_and_a_goodbye_reach_both() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_error_of_either_is_the_error_and_the_other_was_tried() {
+async fn an_error_of_either_is_returned_after_the_other_was_tried() {
     for is_first in [true, false] {
         let (down, up) = places();
         down.link.on_all(DOWN);
@@ -39,7 +39,7 @@ async fn the_error_of_either_is_the_error_and_the_other_was_tried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_are_called_side_by_side() {
+async fn both_are_called_at_the_same_time() {
     let (one, other) = places();
     for place in [&one, &other] {
         for operation in [Operation::Register, Operation::Deregister, Operation::List] {
@@ -56,7 +56,7 @@ async fn both_are_called_side_by_side() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waiting_does_not_mend_is_what_is_told() {
+async fn of_two_errors_the_one_that_waiting_does_not_mend_is_returned() {
     for is_first in [true, false] {
         let (down, denied) = places();
         down.link.on_all(DOWN);
@@ -68,7 +68,7 @@ async fn what_waiting_does_not_mend_is_what_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_side_that_hangs_keeps_nothing_from_the_other() {
+async fn a_side_that_hangs_does_not_delay_the_other() {
     let (hangs, up) = places();
     hangs.link.on_all(Fault::Hang);
     let both = both(&hangs, &up);
@@ -80,7 +80,7 @@ async fn a_side_that_hangs_keeps_nothing_from_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registration_that_was_given_up_does_not_come_after_the_goodbye() {
+async fn a_dropped_registration_does_not_take_effect_after_the_goodbye() {
     let (hangs, up) = places();
     hangs.link.on(Operation::Register, Fault::Hang);
     let both = both(&hangs, &up);
@@ -93,7 +93,7 @@ async fn a_registration_that_was_given_up_does_not_come_after_the_goodbye() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_has_everybody_once_as_the_primary_has_them() {
+async fn a_list_has_each_instance_once_as_the_primary_has_it() {
     let (one, other) = places();
     let [here, old, there] = [mail("mail-1"), named("mail-2", "http://old"), mail("mail-3")];
     let new = named("mail-2", "http://new");
@@ -130,7 +130,7 @@ impl Driver for Panics {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_side_that_panics_keeps_nothing_from_the_other() {
+async fn a_side_that_panics_does_not_stop_the_other() {
     let (up, _) = places();
     let both = Both::new(Arc::new(Panics), Arc::new(up.link.clone()));
     let it = mail("mail-1");
@@ -145,7 +145,7 @@ async fn a_side_that_panics_keeps_nothing_from_the_other() {
 }
 
 #[tokio::test]
-async fn an_error_names_its_side_and_the_whole_both() {
+async fn an_error_names_its_side_and_the_driver_both() {
     let (one, other) = places();
     let both = both(&one, &other);
     assert_eq!(both.name(), "memory and memory");

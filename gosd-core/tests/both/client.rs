@@ -1,4 +1,4 @@
-//! What a client makes of two databases, of which one is away.
+//! `Both`: what a client shows while one of its two databases is away.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ async fn a_client_starts_while_one_is_away_and_is_found_in_the_other() {
         let listed = up.memory.list().await.unwrap();
         assert!(listed.iter().any(|it| it.service() == "orders"), "{fault:?}");
         assert!(matches!(client.status().registration, Registration::Standalone { .. }));
-        // It may be there, and nobody has said that it is not.
+        // The service may be registered there, so `NotFound` would be wrong.
         let error = client.next("user").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         away.link.clear_all();
@@ -73,7 +73,7 @@ async fn while_one_is_away_no_lease_in_the_other_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_one_is_away_the_view_is_stale_and_the_others_changes_count() {
+async fn while_one_is_away_the_view_is_stale_and_changes_of_the_other_count() {
     let (away, up) = places();
     let [first, late] = ["mail-1", "mail-2"].map(mail);
     for place in [&away, &up] {
@@ -85,7 +85,7 @@ async fn while_one_is_away_the_view_is_stale_and_the_others_changes_count() {
     away.link.on_all(DOWN);
     sleep(LEASE).await;
     let View::Stale { since, .. } = client.status().view else { panic!("it is not all") };
-    // However often the other one is heard, contact with both was last before.
+    // However often the other database is heard, contact with both was lost earlier.
     let mut statuses = client.status_changes();
     for n in 0..20 {
         up.put(&mail(&format!("mail-1{n}"))).await;
@@ -98,7 +98,7 @@ async fn while_one_is_away_the_view_is_stale_and_the_others_changes_count() {
     }
     up.put(&late).await;
     until_seen(&client, 22).await;
-    // It may be in the one that is away by now.
+    // The instance may be registered in the database that is away.
     up.memory.deregister(late.id()).await.unwrap();
     sleep(4 * LEASE).await;
     assert_eq!(client.instances("mail").len(), 22);
@@ -110,7 +110,7 @@ async fn while_one_is_away_the_view_is_stale_and_the_others_changes_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_said_goodbye_to_one_may_live_on_in_the_other_which_is_away() {
+async fn after_a_goodbye_to_one_an_instance_may_live_on_in_the_other_which_is_away() {
     let (away, up) = places();
     let walks = mail("mail-1");
     up.put(&walks).await;
@@ -143,7 +143,7 @@ async fn while_one_is_away_an_expiry_in_the_other_is_not_believed() {
     until_seen(&client, 2).await;
     sleep(LEASE * 2 / 3).await;
     away.link.on_all(DOWN);
-    // It lives on in the other one, where nobody sees it at present.
+    // The instance lives on in the database that is away, where nobody sees it at present.
     away.put(&walks).await;
     sleep(4 * LEASE).await;
     assert_eq!(client.instances("mail").len(), 2);
@@ -154,7 +154,7 @@ async fn while_one_is_away_an_expiry_in_the_other_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leaving_one_that_is_gone_takes_no_longer_than_a_call_may() {
+async fn a_goodbye_to_a_database_that_is_gone_is_bounded_like_a_call() {
     let (away, up) = places();
     let settings = Settings::default();
     let builder = Client::builder(Arc::new(both(&away, &up))).settings(settings);
@@ -163,9 +163,9 @@ async fn leaving_one_that_is_gone_takes_no_longer_than_a_call_may() {
     let begun = Instant::now();
     let error = timeout(LONG_LEASE, client.shutdown()).await.expect("it ends").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    // What is under way has its own bound before that.
+    // A call that is under way has its own bound, which comes before that of the goodbye.
     assert!(begun.elapsed() <= 2 * settings_timeout(), "{:?}", begun.elapsed());
-    assert_eq!(up.memory.list().await.unwrap(), [], "the other one was told");
+    assert_eq!(up.memory.list().await.unwrap(), [], "the other one heard the goodbye");
     assert_eq!(up.link.under_way(Operation::Register), 0);
 }
 

@@ -1,4 +1,4 @@
-//! Two in-memory drivers together keep the contract, whichever of them is cut off.
+//! `Both`: two in-memory drivers together keep the contract, whichever of them is cut off.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +8,10 @@ use gosd_testkit::{Fault, Fixture, NotOffered};
 
 use crate::support::{Place, places};
 
-/// Two registries for each namespace, of which some are cut off or refuse writes when the kit asks.
+/// Two registries for each namespace. The hooks of the kit apply to one of them, or to both.
 struct Registries {
     of: Mutex<HashMap<String, Arc<[Place; 2]>>>,
-    /// Which of the two are concerned.
+    /// Which of the two the hooks apply to.
     hit: &'static [usize],
 }
 
@@ -70,7 +70,7 @@ impl Fixture for Registries {
         Ok(())
     }
 
-    /// Always both: what one still has is not lost.
+    /// Always wipes both, because an instance that one of them still has is not lost.
     async fn wipe(&self, namespace: &str) -> Result<(), NotOffered> {
         self.get(namespace).iter().for_each(|place| place.memory.wipe());
         Ok(())

@@ -1,4 +1,4 @@
-//! The driver that is made of two: a test for each of its rules, and the contract of every driver.
+//! `Both`, the driver made of two: a test for each of its rules, and the conformance kit.
 
 mod calls;
 mod client;

@@ -1,4 +1,4 @@
-//! Two databases, the connection to each, and what a watch over both says.
+//! Two databases, the connection to each, and a watch over both, for the tests of `Both`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub(crate) fn mail(id: &str) -> Instance {
     named(id, "http://10.0.0.7:25")
 }
 
-/// A watch, and what it says.
+/// A watch whose items a test reads one by one.
 pub(crate) struct Watch<'a>(BoxStream<'a, Result<Event>>);
 
 impl<'a> Watch<'a> {
@@ -61,7 +61,7 @@ impl<'a> Watch<'a> {
         Self(driver.watch().expect("two always have a watch"))
     }
 
-    /// One that has yielded its first snapshot.
+    /// A watch that has yielded its first snapshot.
     pub(crate) async fn begun(driver: &'a dyn Driver) -> Self {
         let mut watch = Self::open(driver);
         assert!(matches!(watch.event().await, Event::Reset(_)));
@@ -80,7 +80,7 @@ impl<'a> Watch<'a> {
         self.item().await.expect_err("a loss of contact")
     }
 
-    /// Requires that nothing more is to be said for now.
+    /// Requires that the watch has nothing more to yield for now.
     pub(crate) async fn says_nothing(&mut self) {
         assert_eq!(self.0.next().now_or_never().map(|item| format!("{item:?}")), None);
         sleep(SECOND / 10).await;
@@ -88,7 +88,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// A `Reset` with these.
+/// A `Reset` with these instances.
 pub(crate) fn all<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Event {
     Event::Reset(instances.into_iter().cloned().collect())
 }

@@ -1,4 +1,4 @@
-//! The watch over two: an instance is there as long as one of them has it.
+//! `Both`: in a watch over two databases, an instance exists as long as one of them has it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn the_snapshot_is_of_both() {
+async fn the_first_snapshot_has_the_instances_of_both() {
     let (one, other) = places();
     let [here, there] = ["mail-1", "mail-2"].map(mail);
     one.put(&here).await;
@@ -34,7 +34,7 @@ async fn the_snapshot_waits_for_the_slower_side() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_side_that_says_nothing_is_waited_for_but_not_for_long() {
+async fn the_first_snapshot_waits_for_a_silent_side_for_a_bounded_time() {
     let (one, other) = places();
     let [here, there] = ["mail-1", "mail-2"].map(mail);
     one.put(&here).await;
@@ -71,7 +71,7 @@ async fn an_instance_is_gone_when_neither_has_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_goodbye_to_the_only_one_counts_at_once() {
+async fn a_goodbye_to_the_only_side_that_has_the_instance_counts_at_once() {
     let (one, other) = places();
     let it = mail("mail-1");
     other.put(&it).await;
@@ -82,7 +82,7 @@ async fn a_goodbye_to_the_only_one_counts_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expiry_counts_when_the_other_side_has_none_of_it() {
+async fn an_expiry_counts_once_the_other_side_no_longer_has_the_instance() {
     let (one, other) = places();
     let it = mail("mail-1");
     one.memory.register(&it, LEASE).await.unwrap();
@@ -95,7 +95,7 @@ async fn an_expiry_counts_when_the_other_side_has_none_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_side_lost_is_no_goodbye_though_the_other_heard_one() {
+async fn a_loss_on_one_side_and_a_goodbye_to_the_other_are_an_expiry() {
     let (one, other) = places();
     let it = mail("mail-1");
     for place in [&one, &other] {
@@ -110,7 +110,7 @@ async fn what_one_side_lost_is_no_goodbye_though_the_other_heard_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_of_one_side_says_nothing_of_what_the_other_has() {
+async fn a_snapshot_of_one_side_keeps_the_instances_of_the_other() {
     let (one, other) = places();
     let [lost, shared, there] = ["mail-1", "mail-2", "mail-3"].map(mail);
     for instance in [&lost, &shared] {
@@ -128,7 +128,7 @@ async fn a_snapshot_of_one_side_says_nothing_of_what_the_other_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_they_differ_the_primary_counts_as_long_as_it_has_it() {
+async fn where_records_differ_the_primary_s_counts_as_long_as_it_exists() {
     let (one, other) = places();
     let [new, old] = ["http://new", "http://old"].map(|url| named("mail-1", url));
     other.put(&old).await;
@@ -146,7 +146,7 @@ async fn where_they_differ_the_primary_counts_as_long_as_it_has_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_side_is_told_and_the_other_counts_on() {
+async fn a_lost_side_is_an_error_and_changes_of_the_other_still_count() {
     for primary_is_lost in [true, false] {
         let (one, other) = places();
         let (lost, up) = if primary_is_lost { (&one, &other) } else { (&other, &one) };
@@ -160,12 +160,12 @@ async fn a_lost_side_is_told_and_the_other_counts_on() {
         up.put(&late).await;
         up.memory.deregister(here.id()).await.unwrap();
         assert_eq!(watch.event().await, Event::Put(late));
-        // It may be on the side that is lost by now.
+        // The instance may be registered on the side that is lost.
         assert_eq!(watch.event().await, Event::Expire(here.id().clone()));
         watch.loss().await;
         lost.memory.deregister(there.id()).await.unwrap();
         lost.link.clear_all();
-        // It goes on where it was, and so do both.
+        // The lost side goes on where it was, and so does the watch over both.
         assert_eq!(watch.event().await, Event::Remove(there.id().clone()));
         watch.says_nothing().await;
     }
@@ -242,7 +242,7 @@ async fn a_side_without_a_watch_is_polled() {
     let begun = Instant::now();
     assert_eq!(watch.event().await, Event::Put(late.clone()));
     assert!(begun.elapsed() < 3 * SECOND);
-    // A list does not say why it lacks somebody, and neither does this.
+    // A list does not say why an instance is absent, and neither does the watch over both.
     other.memory.deregister(first.id()).await.unwrap();
     assert_eq!(watch.event().await, all([&late]));
     other.link.on(Operation::List, DOWN);
@@ -256,7 +256,7 @@ async fn a_side_without_a_watch_is_polled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_without_a_watch_are_polled_both() {
+async fn both_sides_without_a_watch_are_polled() {
     let (one, other) = places();
     let [one_link, other_link] =
         [&one, &other].map(|place| Arc::new(place.link.clone().without_watch()));
@@ -269,7 +269,7 @@ async fn two_without_a_watch_are_polled_both() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_other_says_is_no_sign_of_one_that_was_lost_and_is_silent() {
+async fn changes_of_one_side_are_no_contact_with_the_other_that_is_silent() {
     let (lost, up) = places();
     let both = both(&lost, &up);
     let mut watch = Watch::begun(&both).await;
@@ -284,7 +284,7 @@ async fn what_the_other_says_is_no_sign_of_one_that_was_lost_and_is_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_changes_that_are_none_to_both_hold_up_none_that_is() {
+async fn many_changes_without_effect_do_not_delay_one_that_has() {
     let (one, other) = places();
     let many: Vec<_> = (0..600).map(|n| mail(&format!("mail-{n}"))).collect();
     for instance in &many {

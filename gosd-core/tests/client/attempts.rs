@@ -1,4 +1,4 @@
-//! Which requests are sent again, how often, and to whom.
+//! `Attempts`: which requests are sent again, how often, and to which instances.
 
 use gosd_core::{Attempts, Client, Failure, Resend, Settings};
 
@@ -18,7 +18,7 @@ async fn begin(client: &Client, resend: Resend) -> Attempts {
     Attempts::new(client.turn("mail").await.unwrap(), resend)
 }
 
-/// Whom a request tries, if each attempt fails as told, and the last way goes on.
+/// How many instances a request tries, if its attempts fail in these ways and the last way repeats.
 async fn walk(client: &Client, resend: Resend, failures: &[Failure]) -> usize {
     let mut failures = failures.iter().copied().chain(std::iter::repeat(*failures.last().unwrap()));
     let mut attempts = Some(begin(client, resend).await);
@@ -36,7 +36,7 @@ async fn walk(client: &Client, resend: Resend, failures: &[Failure]) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_be_sent_again_goes_to_others() {
+async fn a_request_that_may_be_sent_again_goes_to_other_instances() {
     use Failure::{Refused, Unanswered, Unsent};
     let client = client(4).await;
     let table: [(Resend, &[Failure], usize); 10] = [
@@ -65,12 +65,12 @@ async fn when_everybody_refuses_a_fifth_of_the_requests_is_repeated() {
         sent += walk(&client, Resend::Once, &[Failure::Refused]).await;
     }
     assert_eq!(sent, REQUESTS + REQUESTS / 5 + 10);
-    // What was never sent costs nobody anything, so it is not rationed.
+    // A request that was never sent costs nobody anything, so the budget does not limit it.
     assert_eq!(walk(&client, Resend::Once, &[Failure::Unsent]).await, 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_service_does_not_spend_what_another_one_may() {
+async fn each_service_has_its_own_budget_of_repetitions() {
     let client = client(2).await;
     for host in [8, 9] {
         client.add_local("orders", &format!("http://10.0.0.{host}")).unwrap();

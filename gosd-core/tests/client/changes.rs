@@ -1,4 +1,4 @@
-//! The stream of changes.
+//! `Client::changes`: the snapshot, what follows, and slow readers.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use gosd_testkit::Operation;
 use crate::support::{Backend, DOWN, LEASE, SECOND, item, settle, soon, until_seen};
 
 #[tokio::test(start_paused = true)]
-async fn changes_begin_with_all_there_is_and_tell_what_follows() {
+async fn changes_begin_with_the_whole_view_and_go_on_with_what_follows() {
     let backend = Backend::new();
     let mail = Instance::new("mail", "http://10.0.0.1").unwrap();
     backend.memory.register(&mail, 100 * LEASE).await.unwrap();

@@ -1,4 +1,4 @@
-//! A client withdraws for a while, comes back, and says something else of itself.
+//! A client that withdraws for a while, comes back, and changes its metadata.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn who_is_not_ready_is_gone_at_once_and_back_at_once() {
+async fn an_instance_that_is_not_ready_is_gone_at_once_and_back_at_once() {
     for backend in [Backend::new(), Backend::polled()] {
         let mail = backend.register("mail", "http://10.0.0.1").await;
         let id = mail.id().unwrap().clone();
@@ -51,11 +51,11 @@ async fn withdrawing_twice_says_one_goodbye_and_coming_back_twice_is_once() {
     let (one, other) = tokio::join!(away.set_ready(false), back.set_ready(true));
     assert!(one.is_ok() && other.is_ok());
     settle().await;
-    assert!(backend.holds(mail.id().unwrap()).await, "the last word counts");
+    assert!(backend.holds(mail.id().unwrap()).await, "the last call counts");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_starts_unready_is_registered_by_the_first_word_of_it() {
+async fn a_client_that_starts_unready_registers_once_it_is_ready() {
     let backend = Backend::new();
     let begun = Instant::now();
     let builder = backend.builder().register("mail", "http://10.0.0.1");
@@ -69,7 +69,7 @@ async fn who_starts_unready_is_registered_by_the_first_word_of_it() {
     mail.shutdown().await.unwrap();
     assert!(!backend.holds(mail.id().unwrap()).await);
 
-    // One that never was ready has no goodbye to say.
+    // A client that was never ready sends no goodbye.
     let builder = backend.builder().register("mail", "http://10.0.0.1");
     let mail = soon(builder.start_unready().start()).await.unwrap();
     let calls = backend.link.calls(Operation::Deregister);
@@ -90,7 +90,7 @@ async fn coming_back_to_a_backend_that_is_down_is_retried() {
     until_status(&mail, is_well).await;
     assert!(backend.holds(mail.id().unwrap()).await);
 
-    // A goodbye that fails ends with the lease, and nothing registers it meanwhile.
+    // After a goodbye that fails, the lease ends the registration, and nothing renews it meanwhile.
     backend.link.on(Operation::Deregister, Fault::Hang);
     assert_eq!(soon(mail.set_ready(false)).await.unwrap_err().kind(), ErrorKind::Timeout);
     backend.link.clear_all();
@@ -99,7 +99,7 @@ async fn coming_back_to_a_backend_that_is_down_is_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_has_to_wait_for_it() {
+async fn set_ready_takes_effect_even_if_its_future_is_dropped() {
     let backend = Backend::new();
     let mail = backend.register("mail", "http://10.0.0.1").await;
     assert!(mail.set_ready(false).now_or_never().is_none());
@@ -111,7 +111,7 @@ async fn nobody_has_to_wait_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_ready_says_so() {
+async fn set_ready_fails_without_a_registration() {
     let backend = Backend::new();
     let user = backend.discover().await;
     for ready in [true, false] {
@@ -150,7 +150,7 @@ async fn others_see_new_metadata_at_once_and_after_a_wipe() {
     assert_eq!(mail.set_metadata(too_much).await.unwrap_err().kind(), ErrorKind::Config);
     assert_eq!(mail.pick("mail").unwrap().metadata(), &metadata);
 
-    // Told while it is withdrawn, it counts from when it is back.
+    // Metadata that is set while the client is withdrawn counts once it is back.
     mail.set_ready(false).await.unwrap();
     mail.set_metadata(BTreeMap::new()).await.unwrap();
     assert!(!backend.holds(mail.id().unwrap()).await);
@@ -160,7 +160,7 @@ async fn others_see_new_metadata_at_once_and_after_a_wipe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_changes_are_polled_a_goodbye_is_seen_at_the_next_look() {
+async fn where_changes_are_polled_a_goodbye_is_seen_at_the_next_read() {
     let backend = Backend::polled();
     let mail = backend.register("mail", "http://10.0.0.1").await;
     let user = backend.discover().await;
@@ -180,7 +180,7 @@ async fn where_changes_are_polled_a_goodbye_is_seen_at_the_next_look() {
     assert!(backend.memory.list().await.unwrap().is_empty());
 }
 
-/// A client with an id of its own, as a pod's name is.
+/// A client with a fixed id, such as the name of a pod.
 async fn pod(backend: &Backend, url: &str) -> Client {
     let instance = Instance::from_parts("mail-0".into(), "mail", url, BTreeMap::new());
     soon(backend.builder().register_instance(instance).start()).await.unwrap()
@@ -208,7 +208,7 @@ async fn the_goodbye_of_an_old_process_does_not_take_the_new_one_of_its_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_that_have_just_started_the_later_has_the_id_soon() {
+async fn of_two_processes_that_start_with_one_id_the_later_soon_has_it() {
     let backend = Backend::new();
     let old = pod(&backend, "http://10.0.0.1").await;
     sleep(SECOND).await;
@@ -223,7 +223,7 @@ async fn of_two_that_have_just_started_the_later_has_the_id_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_replaced_is_back_when_the_other_is_gone() {
+async fn a_replaced_instance_is_back_when_its_replacement_is_gone() {
     for dies in [false, true] {
         let backend = Backend::new();
         let old = pod(&backend, "http://10.0.0.1").await;
@@ -272,7 +272,7 @@ async fn a_server_that_starts_again_at_its_address_is_in_the_rotation_once() {
         assert!(backend.holds(&other).await, "another service is none of its business");
         assert!(backend.holds(again.id().unwrap()).await);
 
-        // One that lives comes back, and does not do the same in turn.
+        // A twin that lives registers again, and the two do not replace each other in turn.
         let twin = start().await;
         sleep(4 * LEASE).await;
         assert!(

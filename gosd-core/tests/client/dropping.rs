@@ -1,4 +1,4 @@
-//! Futures, and clients without a goodbye, that are dropped at each point at which they wait.
+//! Futures are dropped at each point at which they wait, and clients without a goodbye.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,13 +13,13 @@ use crate::support::{Backend, DOWN, LEASE, SECOND, is_well, item, settle, soon, 
 
 #[derive(Clone, Copy, Debug)]
 enum At {
-    /// While it waits, and something is under way for it.
+    /// While the future waits, and something is under way for it.
     Waiting,
-    /// When what it waits for is there, before it has looked.
+    /// When the future was woken, before it is polled again.
     Woken,
 }
 
-/// Polls a future at most so many times and drops it; returns whether it came to its end.
+/// Polls a future at most so many times and drops it. Returns whether the future had completed.
 async fn cut(future: impl Future<Output = ()>, polls: usize, at: At) -> bool {
     let mut future = pin!(future);
     let mut left = polls;
@@ -37,8 +37,8 @@ async fn cut(future: impl Future<Output = ()>, polls: usize, at: At) -> bool {
     .await
 }
 
-/// Runs something again and again, each time up to a later point and on a backend of its own; the
-/// other function looks at what is left.
+/// Runs something again and again, each time up to a later point and on a new backend. Afterwards the other
+/// function checks what is left.
 async fn at_every_point(
     run: impl AsyncFn(&Backend, usize, At) -> bool,
     check: impl AsyncFn(&Backend),
@@ -64,7 +64,7 @@ async fn at_every_point(
     }
 }
 
-/// No task and no call is left, and the registration ends with its lease.
+/// Requires that no task and no call is left, and that the lease ends the registration.
 async fn nothing_is_left(backend: &Backend) {
     assert_eq!(tasks().await, 0);
     assert!(Operation::ALL.iter().all(|operation| backend.link.under_way(*operation) == 0));
@@ -79,8 +79,8 @@ async fn start(backend: &Backend) -> Client {
     backend.register("mail", "http://10.0.0.1").await
 }
 
-/// Drops the future of an operation and its client together; and the future alone, after which the
-/// operation is as good as new.
+/// Drops the future of an operation together with its client; then drops only the future, after which the
+/// operation must work again.
 async fn operation(run: impl AsyncFn(&Backend, &Client)) {
     let with_client = async |backend: &Backend, polls, at| {
         let client = start(backend).await;
@@ -93,7 +93,7 @@ async fn operation(run: impl AsyncFn(&Backend, &Client)) {
         let done = cut(run(backend, &client), polls, at).await;
         settle().await;
         soon(run(backend, &client)).await;
-        // It lives on, unless that was what the operation is for.
+        // The registration lives on, unless the operation was there to end it.
         if !matches!(client.status().registration, Registration::Left) {
             sleep(2 * LEASE).await;
             assert!(is_well(&client.status()), "{:?}", client.status());
@@ -108,7 +108,7 @@ async fn operation(run: impl AsyncFn(&Backend, &Client)) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start() {
+async fn dropping_a_start_leaves_nothing_behind() {
     let run = async |backend: &Backend, polls, at| {
         cut(async { drop(start(backend).await) }, polls, at).await
     };
@@ -116,7 +116,7 @@ async fn a_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_is_refused() {
+async fn dropping_a_start_that_is_refused_leaves_nothing_behind() {
     let run = async |backend: &Backend, polls, at| {
         backend.link.on(Operation::Watch, Fault::Fail(ErrorKind::Denied));
         let builder = backend.builder().register("mail", "http://10.0.0.1");
@@ -126,7 +126,7 @@ async fn a_start_that_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lookup() {
+async fn dropping_a_lookup_leaves_nothing_behind() {
     operation(async |backend, client| {
         let appears = async {
             sleep(SECOND).await;
@@ -140,12 +140,12 @@ async fn a_lookup() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read() {
+async fn dropping_a_read_leaves_nothing_behind() {
     operation(async |_, client| client.refresh().await.unwrap()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_of_what_is_stale() {
+async fn dropping_a_read_of_a_stale_view_leaves_nothing_behind() {
     operation(async |backend, client| {
         backend.link.once(Operation::Watch, DOWN);
         settle().await;
@@ -155,7 +155,7 @@ async fn a_read_of_what_is_stale() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removal_by_url() {
+async fn dropping_a_removal_by_url_leaves_nothing_behind() {
     operation(async |backend, client| {
         backend.put_for_long("web", "http://10.0.0.2").await;
         backend.put_for_long("web", "http://10.0.0.2").await;
@@ -165,14 +165,14 @@ async fn a_removal_by_url() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams() {
+async fn dropping_streams_leaves_nothing_behind() {
     operation(async |backend, client| {
         let (mut statuses, mut changes) = (client.status_changes(), client.changes());
         assert!(item(&mut statuses).await.is_some() && item(&mut changes).await.is_some());
         backend.link.once(Operation::Watch, DOWN);
-        // There may be no news, or some at any time.
-        let news = async { while statuses.next().await.is_some() {} };
-        assert!(timeout(3 * SECOND, news).await.is_err());
+        // The status may change at any time, or never.
+        let until_the_end = async { while statuses.next().await.is_some() {} };
+        assert!(timeout(3 * SECOND, until_the_end).await.is_err());
         backend.put_for_long("web", "http://10.0.0.2").await;
         assert!(item(&mut changes).await.is_some());
     })
@@ -180,12 +180,12 @@ async fn streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_goodbye() {
+async fn dropping_a_goodbye_leaves_nothing_behind() {
     operation(async |_, client| client.leave().await.unwrap()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_goodbye_in_the_middle_of_a_heartbeat() {
+async fn dropping_a_goodbye_during_a_heartbeat_leaves_nothing_behind() {
     operation(async |backend, client| {
         if !matches!(client.status().registration, Registration::Left) {
             backend.link.once(Operation::Register, Fault::Delay(SECOND));
@@ -197,6 +197,6 @@ async fn a_goodbye_in_the_middle_of_a_heartbeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown() {
+async fn dropping_a_shutdown_leaves_nothing_behind() {
     operation(async |_, client| client.shutdown().await.unwrap()).await;
 }

@@ -1,4 +1,4 @@
-//! What is left behind: nothing, however a client ends.
+//! However a client ends, it leaves no task, call or connection behind.
 
 use futures_util::{FutureExt, StreamExt};
 use gosd_core::{Client, Driver, ErrorKind, Settings, View};
@@ -22,7 +22,7 @@ async fn dropping_the_last_clone_stops_the_work_on_a_silent_stream() {
     assert_eq!(backend.link.under_way(Operation::Watch), 0);
     drop((handle, changes));
 
-    // It was no goodbye: the lease is.
+    // The drop is no goodbye, and the lease ends the registration.
     sleep(LEASE - 2 * SECOND).await;
     assert_eq!(backend.elsewhere().discover().await.instances("mail").len(), 1);
     sleep(2 * SECOND).await;
@@ -63,7 +63,7 @@ fn a_client_outlives_its_runtime_without_a_panic() {
     let client = one.block_on(builder.start()).unwrap();
     let mut handle = client.service("web");
     let clone = client.clone();
-    // These wait already, and on the clock of the runtime that ends.
+    // These futures wait already, on timers of the runtime that ends.
     let mut lookup = Box::pin(async { handle.next().await });
     let mut refresh = Box::pin(client.refresh());
     let mut statuses = client.status_changes();
@@ -92,7 +92,7 @@ fn a_client_outlives_its_runtime_without_a_panic() {
 
 #[test]
 fn a_waiting_lookup_survives_the_end_of_its_runtime() {
-    // Which of the two comes first, the end or the clock's, is up to chance: often enough.
+    // Chance decides which comes first, the end of the runtime or that of the wait. Fifty runs have both.
     for _ in 0..50 {
         let backend = Backend::new();
         let one = runtime();
@@ -134,7 +134,7 @@ async fn many_clients_come_and_go() {
     }
     assert!(backend.memory.list().await.unwrap().is_empty());
     let metrics = tokio::runtime::Handle::current().metrics();
-    // Threads of the runtime see to it that stopped tasks end.
+    // The threads of the runtime end stopped tasks meanwhile.
     let ended = async {
         while metrics.num_alive_tasks() > 0 {
             tokio::task::yield_now().await;

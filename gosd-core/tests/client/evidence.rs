@@ -1,4 +1,4 @@
-//! A client concludes from an answer no more than it says: what lives stays, and what died goes.
+//! A client concludes no more from an answer than it says: the living stay in the view, and the dead go.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ impl Backend {
     }
 }
 
-/// Looks ten times a second, and counts the looks that find fewer than so many.
+/// Looks ten times a second, and counts the looks that find fewer instances than expected.
 async fn misses(client: &Client, service: &str, count: usize, time: Duration) -> usize {
     let mut misses = 0;
     let begun = Instant::now();
@@ -31,7 +31,7 @@ async fn misses(client: &Client, service: &str, count: usize, time: Duration) ->
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_writes_are_refused_who_registers_loses_nobody() {
+async fn while_writes_are_refused_a_registered_client_loses_nobody() {
     for new in BOTH {
         let backend = new();
         let mail = backend.register("mail", "http://10.0.0.1").await;
@@ -53,7 +53,7 @@ async fn while_writes_are_refused_who_registers_loses_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_knows_that_nothing_of_its_own_arrives_believes_nothing_of_others() {
+async fn a_client_whose_heartbeats_fail_believes_no_expiry() {
     let backend = Backend::new();
     let mail = backend.register("mail", "http://10.0.0.1").await;
     let web = backend.register("web", "http://10.0.0.2").await;
@@ -68,7 +68,7 @@ async fn who_knows_that_nothing_of_its_own_arrives_believes_nothing_of_others() 
 
 #[tokio::test(start_paused = true)]
 async fn the_dead_go_while_contact_flaps() {
-    // Once a minute, and more often than once a lease.
+    // A break once a minute, and several in each lease.
     for (period, bound) in [(60 * SECOND, 3 * LEASE), (10 * SECOND, 5 * LEASE)] {
         let backend = Backend::new();
         let mail = backend.register("mail", "http://10.0.0.1").await;
@@ -78,7 +78,7 @@ async fn the_dead_go_while_contact_flaps() {
         until_seen(&user, "mail", 2).await;
         let flaps = async {
             loop {
-                // One `Err`, and the stream resumes 0.2 s later: no heartbeat is hindered by that.
+                // One `Err`, and the stream resumes 0.2 s later, so no heartbeat fails.
                 sleep(period).await;
                 far.link.once(Operation::Watch, DOWN);
             }
@@ -140,14 +140,14 @@ async fn an_outage_between_two_polls_drops_nobody() {
     let user = far.discover_with(Settings::default().refresh_interval(60 * SECOND)).await;
     until_seen(&user, "mail", 2).await;
     sleep(5 * 60 * SECOND).await;
-    // Just after a poll of the consumer the database is away, for longer than the lease.
+    // Just after a poll of the consumer the database goes away, for longer than the lease.
     soon(far.link.called(Operation::List, far.link.calls(Operation::List) + 1)).await;
     let links = [&backend.link, &other.link, &far.link];
     for link in links {
         link.on_all(DOWN);
     }
     assert_eq!(misses(&user, "mail", 2, 40 * SECOND).await, 0);
-    // One is registered again before the next poll, and the other, which lives, after it.
+    // One instance registers again before the next poll, and the other, which also lives, after it.
     far.link.clear_all();
     backend.link.clear_all();
     soon(far.link.called(Operation::List, far.link.calls(Operation::List) + 1)).await;
@@ -163,14 +163,14 @@ async fn a_freeze_of_all_is_not_the_death_of_all() {
     let user = backend.discover().await;
     until_seen(&user, "mail", 1).await;
     sleep(3 * LEASE).await;
-    // The provider is slower to wake than the consumer.
+    // The provider wakes more slowly than the consumer.
     backend.link.on(Operation::Register, Fault::Delay(SECOND));
     tokio::time::advance(2 * LEASE).await;
     assert_eq!(misses(&user, "mail", 1, 2 * LEASE).await, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_frozen_is_registered_again_within_two_seconds() {
+async fn a_process_that_was_frozen_registers_again_within_two_seconds() {
     for new in BOTH {
         let backend = new();
         let mail = backend.register("mail", "http://10.0.0.1").await;
@@ -189,7 +189,7 @@ async fn staleness_is_counted_from_the_last_contact() {
         let limit = 10 * SECOND;
         let settings = Settings::default().refresh_interval(interval * SECOND).max_stale(limit);
         let client = backend.discover_with(settings).await;
-        // Healthy, it is never too old: it is read as often as that takes.
+        // A healthy view is never too old, because the client reads as often as necessary.
         assert_eq!(misses(&client, "mail", 1, 120 * SECOND).await, 0);
         soon(backend.link.called(Operation::List, backend.link.calls(Operation::List) + 1)).await;
         sleep(MS).await;
@@ -217,7 +217,7 @@ async fn a_snapshot_older_than_the_last_read_drops_nobody() {
     until_status(&user, is_stale).await;
     sleep(60 * SECOND).await;
     assert!(matches!(user.status().view, View::Fresh), "kept by reads");
-    // A link on which what is sent takes 6 s: a snapshot of a large registry.
+    // Transport takes 6 s on this link, as for the snapshot of a large registry.
     far.link.on(Operation::Watch, Fault::Delay(6 * SECOND));
     sleep(5 * SECOND).await;
     backend.put_for_long("web", "http://10.0.0.2").await;
@@ -226,7 +226,7 @@ async fn a_snapshot_older_than_the_last_read_drops_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wipe_drops_nobody_from_who_only_discovers() {
+async fn a_wipe_drops_nobody_from_a_client_that_only_discovers() {
     let watch_is_down = || {
         let backend = Backend::new();
         backend.link.on(Operation::Watch, Fault::FailAfter(ErrorKind::Unavailable));
@@ -243,7 +243,7 @@ async fn a_wipe_drops_nobody_from_who_only_discovers() {
             until_seen(&user, "mail", 5).await;
             sleep(3 * LEASE + tenths * 100 * MS).await;
             backend.memory.wipe();
-            // One is back before the watchers had their turn.
+            // One instance registers again before the watchers run.
             let first = mails[0].instances("mail")[0].clone();
             backend.memory.register(&first, LEASE).await.unwrap();
             assert_eq!(misses(&user, "mail", 5, 2 * LEASE).await, 0);
@@ -261,7 +261,7 @@ async fn one_lost_heartbeat_ends_no_lease() {
         let user = backend.elsewhere().discover_with(settings).await;
         sleep(10 * secs * SECOND).await;
         for _ in 0..20 {
-            // Two calls get no answer, one after the other; the next would succeed at once.
+            // Two calls in a row get no answer. The next would succeed at once.
             backend.link.once(Operation::Register, Fault::Hang);
             backend.link.once(Operation::Register, Fault::Hang);
             let mut changes = user.changes();

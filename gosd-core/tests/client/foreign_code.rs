@@ -1,4 +1,4 @@
-//! No code of others runs under a lock of ours, and none keeps what a shutdown gave back.
+//! Foreign code never runs under a lock of gosd, and keeps nothing that a shutdown released.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use crate::support::{DOWN, MS, SECOND, tasks};
 
 static ASKED: OnceLock<Client> = OnceLock::new();
 
-/// A subscriber that asks gosd, such as one that sends its lines to the service `logs`.
+/// A subscriber that calls gosd, such as one that sends log lines to the service `logs`.
 struct Asks;
 
 impl tracing::Subscriber for Asks {
@@ -66,7 +66,7 @@ fn a_subscriber_of_tracing_may_ask_the_client() {
     ended.recv_timeout(60 * SECOND).expect("it deadlocks");
 }
 
-/// A waker that asks gosd at once, as an executor may that polls in place.
+/// A waker that calls gosd at once, as that of an executor which polls in place may.
 struct AsksAtOnce(Client);
 
 impl Wake for AsksAtOnce {
@@ -92,20 +92,20 @@ async fn a_waker_may_ask_the_client() {
     client.shutdown().await.unwrap();
 }
 
-/// A driver that tells when it is gone, and its connections with it.
-struct Told {
+/// A driver that reports when it is dropped, and its connections with it.
+struct ReportsItsEnd {
     memory: Memory,
     is_gone: Arc<AtomicBool>,
 }
 
-impl Drop for Told {
+impl Drop for ReportsItsEnd {
     fn drop(&mut self) {
         self.is_gone.store(true, Ordering::SeqCst);
     }
 }
 
 #[async_trait]
-impl Driver for Told {
+impl Driver for ReportsItsEnd {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
         self.memory.register(instance, ttl).await
     }
@@ -122,7 +122,7 @@ impl Driver for Told {
 #[tokio::test(start_paused = true)]
 async fn nothing_that_outlives_the_shutdown_keeps_the_driver() {
     let is_gone = Arc::new(AtomicBool::new(false));
-    let driver = Told { memory: Memory::new(), is_gone: Arc::clone(&is_gone) };
+    let driver = ReportsItsEnd { memory: Memory::new(), is_gone: Arc::clone(&is_gone) };
     let client = Client::builder(Arc::new(driver)).start().await.unwrap();
     client.add_local("mail", "http://10.0.0.1").unwrap();
     let mut handle = client.service("mail");

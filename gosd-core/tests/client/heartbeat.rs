@@ -1,4 +1,4 @@
-//! The registration is renewed for as long as the client lives, and repaired.
+//! Heartbeats: the registration is renewed as long as the client lives, and restored when it is lost.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::{Backend, DOWN, INTERVAL, LEASE, MS, SECOND, is_well, soon, until_status};
 
-/// The times between.
+/// The pauses between these times.
 fn pauses(times: &[Instant]) -> Vec<Duration> {
     times.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
@@ -33,7 +33,8 @@ async fn the_heartbeat_is_every_third_of_the_lease_with_jitter() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_heartbeat_is_retried_for_ever_with_growing_pauses() {
     let backend = Backend::new();
-    // So long a lease that the registration does not run out, which is a reason to hurry.
+    // The lease is so long that the registration does not expire, because the client would then try more
+    // often.
     let settings = Settings::default().lease_ttl(Duration::from_secs(86_400));
     let builder = backend.builder().register("mail", "http://10.0.0.7").settings(settings);
     let client = builder.start().await.unwrap();
@@ -47,7 +48,7 @@ async fn a_failed_heartbeat_is_retried_for_ever_with_growing_pauses() {
         }
         assert!(differ(&pauses[10..]));
         assert!(matches!(client.status().registration, Registration::Retrying { .. }));
-        // The next failure begins with short pauses again.
+        // After a success, the next failure begins with short pauses again.
         backend.link.clear(Operation::Register);
         until_status(&client, is_well).await;
     }
@@ -90,7 +91,7 @@ async fn a_heartbeat_without_an_answer_is_given_up_and_retried() {
     assert_eq!((error.driver(), error.operation()), (Some("memory"), Some("register")));
 }
 
-/// Or others drop it, who keep what is missing for half a lease.
+/// Other clients keep a missing instance for half a lease, and then drop it.
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_over_is_asked_for_again_within_half_a_lease() {
     for lease in [2, 3, 15] {
@@ -112,7 +113,7 @@ async fn there_is_one_register_call_at_a_time() {
     let backend = Backend::new();
     let client = backend.register("mail", "http://10.0.0.7").await;
     backend.link.on(Operation::Register, Fault::Delay(4 * SECOND));
-    // Each wipe asks for a repair, also in the middle of a renewal.
+    // Each wipe calls for a repair, even in the middle of a renewal.
     for _ in 0..50 {
         backend.memory.wipe();
         sleep(3 * SECOND).await;
@@ -129,7 +130,7 @@ async fn a_record_that_was_wiped_or_removed_is_back_within_a_second() {
     let id = client.id().unwrap();
     let mut delays = Vec::new();
     for i in 0..40 {
-        // Not beside a heartbeat, which would mend it as well.
+        // The wipe comes right after a heartbeat, because the next one would restore the record as well.
         soon(backend.link.called(Operation::Register, backend.link.calls(Operation::Register) + 1))
             .await;
         sleep(SECOND).await;

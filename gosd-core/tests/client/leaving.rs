@@ -1,4 +1,4 @@
-//! Goodbyes.
+//! Goodbyes: when they are sent, how often, and what they leave.
 
 use futures_util::FutureExt;
 use gosd_core::{Driver, Error, ErrorKind, Registration, View};
@@ -7,16 +7,16 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::{Backend, DOWN, LEASE, MS, SECOND, TIMEOUT, settle, soon, tasks, until_seen};
 
-/// An hour in which nothing may come back.
+/// For an hour after a goodbye, nothing may register the instance again.
 const AN_HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 #[tokio::test(start_paused = true)]
-async fn who_has_left_is_gone_for_good_and_still_discovers() {
+async fn a_client_that_has_left_is_gone_for_good_and_still_discovers() {
     for backend in [Backend::new(), Backend::polled()] {
         let client = backend.register("mail", "http://10.0.0.1").await;
         client.leave().await.unwrap();
         assert!(!backend.holds(client.id().unwrap()).await);
-        assert!(client.pick("mail").is_none(), "without waiting to be told");
+        assert!(client.pick("mail").is_none(), "without waiting for an event");
         assert!(matches!(client.status().registration, Registration::Left));
         let calls = backend.link.calls(Operation::Register);
         backend.memory.wipe();
@@ -32,7 +32,7 @@ async fn who_has_left_is_gone_for_good_and_still_discovers() {
 #[tokio::test(start_paused = true)]
 async fn a_goodbye_waits_for_the_renewal_in_flight() {
     let backend = Backend::new();
-    // One that is done already, and one that is done late.
+    // One renewal has taken effect already, and the other takes effect late.
     for fault in [Fault::HangAfter, Fault::Hang] {
         let client = backend.register("mail", "http://10.0.0.1").await;
         backend.link.once(Operation::Register, fault);
@@ -52,12 +52,12 @@ async fn a_goodbye_waits_for_the_renewal_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_left_does_not_miss_itself() {
+async fn after_leaving_the_own_instance_does_not_count_as_missing() {
     let backend = Backend::polled();
     backend.put_for_long("mail", "http://10.0.0.2").await;
     let other = backend.put_for_long("mail", "http://10.0.0.3").await;
     let client = backend.register("mail", "http://10.0.0.1").await;
-    // Though its last renewal ended after it had left, and the goodbye failed.
+    // Its last renewal ends after the leave has begun, and the goodbye fails.
     backend.link.once(Operation::Register, Fault::HangAfter);
     backend.link.once(Operation::Deregister, Fault::Fail(ErrorKind::Denied));
     backend.times(Operation::Register, 1).await;
@@ -81,7 +81,7 @@ async fn a_goodbye_is_bounded_with_the_backend_down() {
         let backend = Backend::new();
         let client = backend.register("mail", "http://10.0.0.1").await;
         backend.link.on_all(fault);
-        // In the middle of a renewal: the worst time.
+        // The middle of a renewal is the worst time.
         backend.times(Operation::Register, 1).await;
         let begun = Instant::now();
         let error = soon(client.leave()).await.unwrap_err();
@@ -92,7 +92,7 @@ async fn a_goodbye_is_bounded_with_the_backend_down() {
         assert!(matches!(client.status().registration, Registration::Left));
         let calls = backend.link.calls(Operation::Register);
 
-        // Nothing registers it again, and the goodbye can be said later.
+        // Nothing registers the instance again, and the goodbye can be repeated later.
         backend.link.clear_all();
         sleep(LEASE / 2).await;
         assert_eq!(backend.link.calls(Operation::Register), calls);
@@ -142,7 +142,7 @@ async fn leaving_and_shutting_down_twice_is_once() {
     client.leave().await.unwrap();
     assert_eq!(backend.link.calls(Operation::Deregister), 1);
 
-    // A failed goodbye is remembered as such.
+    // A failed goodbye stays an error at the second call.
     let client = backend.register("mail", "http://10.0.0.1").await;
     backend.link.on_all(DOWN);
     for _ in 0..2 {
@@ -152,7 +152,7 @@ async fn leaving_and_shutting_down_twice_is_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_goodbye_that_nobody_waits_for_is_said_all_the_same() {
+async fn a_goodbye_whose_future_is_dropped_is_sent_all_the_same() {
     let backend = Backend::new();
     let client = backend.register("mail", "http://10.0.0.1").await;
     assert!(client.leave().now_or_never().is_none());
@@ -161,7 +161,7 @@ async fn a_goodbye_that_nobody_waits_for_is_said_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_only_discovers_has_nothing_to_leave() {
+async fn a_client_that_only_discovers_leaves_at_once() {
     let backend = Backend::new();
     let client = backend.discover().await;
     client.leave().await.unwrap();

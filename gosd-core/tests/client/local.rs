@@ -1,4 +1,4 @@
-//! Entries of this client alone, and clients beside each other.
+//! Local entries, which only one client has, and several clients in one process.
 
 use std::collections::HashSet;
 
@@ -53,7 +53,7 @@ async fn a_local_entry_needs_no_backend() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_of_one_process_do_not_know_each_other() {
+async fn clients_of_one_process_share_no_local_entries() {
     let backend = Backend::new();
     let mail = backend.register("mail", "http://10.0.0.1").await;
     let web = backend.register("web", "http://10.0.0.2").await;

@@ -1,4 +1,4 @@
-//! The client's promises, on paused time, over a backend that fails as the test says.
+//! The client's promises, tested in paused time over a backend that fails as the test asks.
 
 mod attempts;
 mod changes;

@@ -1,4 +1,4 @@
-//! Drivers that do what no driver should.
+//! Drivers that do what no driver should: panic, or never stop yielding.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use crate::support::{is_stale, is_well, soon, tasks, until_seen, until_status};
 
-/// A backend in which something happens all the time.
+/// A backend that never stops changing.
 struct Storm;
 
 #[async_trait]
@@ -40,7 +40,7 @@ impl Driver for Storm {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_still_comes_makes_a_closed_view_fresh_again() {
+async fn no_late_event_makes_a_closed_view_fresh_again() {
     for _ in 0..200 {
         let client = Client::builder(Arc::new(Storm)).start().await.unwrap();
         client.shutdown().await.unwrap();
@@ -63,7 +63,7 @@ async fn a_watch_that_always_has_more_leaves_time_for_others() {
     client.shutdown().await.unwrap();
 }
 
-/// A memory that panics at times.
+/// A `Memory` whose methods panic on demand.
 #[derive(Default)]
 struct Panicking {
     memory: Memory,
@@ -129,7 +129,7 @@ async fn a_panic_of_the_driver_is_a_failure_like_any_other() {
     assert_eq!(tasks().await, 0);
 }
 
-/// `watch` itself panics when it is opened for the second time.
+/// A driver whose `watch` panics when it is opened for the second time.
 struct PanicsInWatch {
     memory: Memory,
     opened: AtomicUsize,
@@ -151,7 +151,7 @@ impl Driver for PanicsInWatch {
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
         assert!(self.opened.fetch_add(1, Ordering::SeqCst) != 1, "as the test asked for");
-        // It ends after the snapshot, so that core opens it again.
+        // The stream ends after the snapshot, so that core opens it again.
         Some(self.memory.watch()?.take(1).boxed())
     }
 }
@@ -167,7 +167,7 @@ async fn a_panic_of_watch_is_a_failure_like_any_other() {
     assert!(client.pick("mail").is_some());
 }
 
-/// A driver that panics before it has made a future, as one without `#[async_trait]` may.
+/// A driver that panics before it returns a future, as one written without `#[async_trait]` may.
 struct PanicsBeforeTheFuture {
     memory: Memory,
     panics: AtomicBool,

@@ -24,13 +24,13 @@ async fn nothing_leaves(client: &Client, time: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_status_tells_of_an_outage_and_of_its_end() {
+async fn the_status_shows_an_outage_and_its_end() {
     for backend in [Backend::new(), Backend::polled()] {
         let client = backend.register("mail", "http://10.0.0.7").await;
         let mut statuses = client.status_changes();
         assert!(is_well(&item(&mut statuses).await.unwrap()));
         sleep(100 * LEASE).await;
-        assert!(statuses.next().now_or_never().is_none(), "heartbeats are no news");
+        assert!(statuses.next().now_or_never().is_none(), "heartbeats change no status");
 
         backend.link.on_all(DOWN);
         let begun = Instant::now();
@@ -41,7 +41,7 @@ async fn the_status_tells_of_an_outage_and_of_its_end() {
         assert!(begun.elapsed() <= 2 * INTERVAL, "{:?}", begun.elapsed());
         let View::Stale { since, error } = status.view else { unreachable!() };
         assert_eq!((error.kind(), error.driver()), (ErrorKind::Unavailable, Some("memory")));
-        // By a read it is the last answer, by a watch at the most 10 s before the failure.
+        // A read makes contact with its last answer, a watch at most 10 s before the failure.
         assert!(since <= begun.into_std() && begun.into_std() - since <= 2 * INTERVAL);
         assert!(item(&mut statuses).await.is_some());
 
@@ -50,7 +50,10 @@ async fn the_status_tells_of_an_outage_and_of_its_end() {
         assert_eq!(still, since, "it is the same outage");
         while statuses.next().now_or_never().is_some() {}
         sleep(100 * LEASE).await;
-        assert!(statuses.next().now_or_never().is_none(), "the same failure again is no news");
+        assert!(
+            statuses.next().now_or_never().is_none(),
+            "the same failure again changes no status"
+        );
         assert!(client.pick("mail").is_some());
 
         backend.link.clear_all();
@@ -69,7 +72,7 @@ async fn the_status_tells_of_an_outage_and_of_its_end() {
     }
 }
 
-/// What a status says, in two words.
+/// A status as two words, one for the registration and one for the view.
 fn words(status: &Status) -> (&'static str, &'static str) {
     let registration = match &status.registration {
         Registration::DiscoverOnly => "discovers",
@@ -89,7 +92,7 @@ fn words(status: &Status) -> (&'static str, &'static str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_stream_tells_every_step_of_a_client_s_life() {
+async fn status_changes_show_every_step_of_a_client_s_life() {
     for backend in [Backend::new(), Backend::polled()] {
         backend.link.on_all(DOWN);
         let begun = Instant::now();
@@ -101,7 +104,7 @@ async fn the_stream_tells_every_step_of_a_client_s_life() {
         assert!(since <= Instant::now().into_std() && since >= begun.into_std());
         assert_eq!(error.operation(), Some("register"));
 
-        // All that is told on the way, until the client is as it should be.
+        // All statuses on the way, until the client has the one that is expected.
         let mut until = async |goal| {
             let mut told = Vec::new();
             while told.last() != Some(&goal) {
@@ -139,9 +142,9 @@ async fn the_stream_tells_every_step_of_a_client_s_life() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wiped_database_empties_nobodys_cache() {
+async fn a_wiped_database_empties_no_cache() {
     for new in [Backend::new, Backend::polled] {
-        // In a view that is broken yet, and in one that is not.
+        // A view whose contact is not good yet, and one whose contact is.
         for age in [SECOND, 3 * LEASE] {
             let backend = new();
             let mail = backend.register("mail", "http://10.0.0.1").await;
@@ -153,7 +156,7 @@ async fn a_wiped_database_empties_nobodys_cache() {
             }
             sleep(age).await;
             backend.memory.wipe();
-            // Nobody renews before everybody has looked.
+            // Nobody renews before every client has read.
             backend.link.on(Operation::Register, DOWN);
             for client in [&mail, &web, &user] {
                 client.refresh().await.unwrap();
@@ -175,7 +178,7 @@ async fn a_wiped_database_empties_nobodys_cache() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_longer_than_the_lease_empties_nobodys_cache() {
+async fn an_outage_longer_than_the_lease_empties_no_cache() {
     for new in [Backend::new, Backend::polled] {
         let backend = new();
         let mail = backend.register("mail", "http://10.0.0.1").await;
@@ -238,7 +241,7 @@ async fn the_time_in_contact_adds_up_over_breaks() {
     drop(mail);
     backend.link.clear_all();
     until_status(&user, is_well).await;
-    // Two looks, of which a sixth of a lease counts for nothing.
+    // Two stretches of contact, of each of which a sixth of a lease does not count.
     sleep(LEASE / 3).await;
     backend.link.on_all(DOWN);
     nothing_leaves(&user, 2 * LEASE).await;

@@ -1,4 +1,4 @@
-//! Reads of everything: asked for, polled, and racing with events.
+//! Reads of the whole list: on request, by polling, and concurrent with events.
 
 use futures_util::future::join_all;
 use gosd_core::{Driver, ErrorKind, View};
@@ -19,7 +19,7 @@ async fn a_refresh_shows_what_was_registered_before_the_call() {
     client.refresh().await.unwrap();
     assert_eq!(client.pick("mail").unwrap().url(), "http://10.0.0.7");
 
-    // Also if a read is under way that began before.
+    // This holds even if a read that began earlier is under way.
     backend.link.once(Operation::List, Fault::HangAfter);
     let before = tokio::spawn({
         let client = client.clone();
@@ -160,7 +160,7 @@ async fn a_driver_without_a_watch_is_polled() {
     soon(client.next("mail")).await.unwrap();
     assert!(came.elapsed() <= INTERVAL + INTERVAL / 10 + MS);
 
-    // Polled ever more often while it fails, but no more than the interval says.
+    // While reads fail, the client polls more often, but no more than the interval allows.
     backend.link.on(Operation::List, DOWN);
     until_status(&client, is_stale).await;
     let times = backend.times(Operation::List, 20).await;
@@ -175,7 +175,7 @@ async fn a_driver_without_a_watch_is_polled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asked_is_not_forgotten_when_the_watch_comes_back() {
+async fn a_refresh_under_way_is_answered_when_the_watch_is_back() {
     for _ in 0..20 {
         let backend = Backend::new();
         let client = backend.discover().await;
@@ -187,7 +187,7 @@ async fn who_asked_is_not_forgotten_when_the_watch_comes_back() {
         let refresh = async {
             assert!(soon(client.refresh_if_stale()).await.unwrap());
         };
-        // The database is back while the first attempt has just failed.
+        // The database comes back just after the first attempt has failed.
         let back = async {
             settle().await;
             backend.link.clear_all();

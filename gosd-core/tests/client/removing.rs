@@ -1,4 +1,4 @@
-//! `deregister_url`: the orphans of a URL.
+//! `deregister_url`, which removes all instances with a URL.
 
 use gosd_core::ErrorKind;
 use gosd_testkit::{Fault, Operation};
@@ -19,7 +19,7 @@ async fn every_instance_of_the_url_is_removed_and_counted() {
         let local = client.add_local("mail", URL).unwrap();
         assert_eq!(client.deregister_url(URL).await.unwrap(), 3);
         let left: Vec<_> = client.instances("mail").iter().map(|it| it.id().clone()).collect();
-        assert_eq!(left.len(), 2, "without waiting to be told");
+        assert_eq!(left.len(), 2, "without waiting for an event");
         assert!(left.contains(&other) && left.contains(&local));
         assert!(backend.holds(&other).await);
         assert_eq!(client.deregister_url(URL).await.unwrap(), 0);
@@ -39,11 +39,11 @@ async fn a_slash_at_the_end_of_the_url_makes_no_difference() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_owner_notices_and_comes_back() {
+async fn a_live_owner_notices_the_removal_and_registers_again() {
     let backend = Backend::new();
     let owner = backend.register("mail", URL).await;
     let other = backend.discover().await;
-    // It may be oneself.
+    // The owner may call it as well.
     for client in [&other, &owner] {
         assert_eq!(client.deregister_url(URL).await.unwrap(), 1);
         assert!(!backend.holds(owner.id().unwrap()).await);
@@ -58,7 +58,7 @@ async fn a_live_owner_notices_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_told_and_the_others_are_removed_all_the_same() {
+async fn a_failure_is_returned_and_the_other_instances_are_removed() {
     let backend = Backend::new();
     for _ in 0..3 {
         backend.put_for_long("mail", URL).await;

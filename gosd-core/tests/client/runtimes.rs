@@ -1,4 +1,4 @@
-//! What a client asks of its runtime, and what it says when it does not get that.
+//! What a client needs of its runtime, and how it reports that the runtime fails to provide it.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -47,21 +47,21 @@ fn everything_may_be_awaited_outside_of_the_runtime() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "blocking the runtime is what is tested")]
-fn a_runtime_that_nobody_drives_is_seen_in_the_status() {
+fn the_status_shows_a_runtime_that_nobody_drives() {
     let memory = Memory::new();
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let settings = Settings::default().lease_ttl(2 * SECOND).timeout(SECOND);
     let builder = Client::builder(Arc::new(memory.clone())).register("mail", "http://10.0.0.1");
     let client = runtime.block_on(builder.settings(settings).start()).unwrap();
     assert!(matches!(client.status().registration, Registration::Registered));
-    // The program works on without awaiting anything, for longer than the lease.
+    // The program computes for longer than the lease without awaiting anything.
     thread::sleep(3 * SECOND);
     let status = client.status();
     let Registration::Retrying { error, .. } = &status.registration else { panic!("{status:?}") };
     assert!(error.to_string().contains("is the runtime driven"), "{error}");
     let View::Stale { error, .. } = &status.view else { panic!("{status:?}") };
     assert!(error.to_string().contains("is the runtime driven"), "{error}");
-    // Driven again, it is back within two seconds.
+    // Once the runtime is driven again, the client is registered within two seconds.
     runtime.block_on(async { tokio::time::sleep(2 * SECOND).await });
     assert!(matches!(client.status().registration, Registration::Registered));
     assert_eq!(runtime.block_on(memory.list()).unwrap().len(), 1);

@@ -1,4 +1,4 @@
-//! Some of a service's instances: by what they say of themselves, and by a key.
+//! Selections of a service's instances, by their metadata and by a key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::support::{Backend, settle};
 
 const EACH: usize = 3;
 
-/// A client that sees so many instances in zone `a`, and as many in `b`.
+/// A client that sees `EACH` instances in zone `a`, and as many in `b`.
 async fn zones(backend: &Backend) -> Client {
     for i in 0..2 * EACH {
         put(backend, i, if i % 2 == 0 { "a" } else { "b" }).await;
@@ -60,13 +60,13 @@ fn fail(client: &Client, number: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_match_take_turns_of_their_own() {
+async fn matching_instances_have_their_own_rotation() {
     let client = zones(&Backend::new()).await;
     let mut near = in_zone(&client, "a");
     let order = picks(&mut near, EACH);
     let mut clone = near.clone();
     for i in 0..40 {
-        // Other handles and other turns do not disturb theirs.
+        // Picks through other handles do not advance this rotation.
         client.pick("mail").unwrap();
         let handle = if i % 3 == 0 { &mut clone } else { &mut near };
         assert_eq!(picks(handle, 1)[0], order[i % EACH]);
@@ -76,10 +76,10 @@ async fn those_that_match_take_turns_of_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_turn_goes_on_whatever_happens_to_the_others() {
+async fn a_selection_s_rotation_goes_on_whatever_happens_to_other_instances() {
     let backend = Backend::new();
     let client = zones(&backend).await;
-    // So that the last one, which takes the place of whoever is gone, is one that matches.
+    // Then the last instance, which takes the place of one that is gone, matches too.
     put(&backend, 6, "a").await;
     let mut near = in_zone(&client, "a");
     let order = picks(&mut near, 4);
@@ -91,7 +91,7 @@ async fn the_turn_goes_on_whatever_happens_to_the_others() {
         }
         assert_eq!(picks(&mut near, 5), [&order[round..], &order[..=round]].concat());
     }
-    // Who comes is last, and who says something else of itself is out.
+    // A new instance comes last, and one whose metadata no longer matches is out.
     put(&backend, 8, "a").await;
     assert_eq!(round(&mut near, 5), set(&[0, 2, 4, 6, 8]));
     put(&backend, 2, "b").await;
@@ -99,7 +99,7 @@ async fn the_turn_goes_on_whatever_happens_to_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn others_serve_if_nobody_matches_and_that_is_wanted() {
+async fn others_serve_if_nobody_matches_only_where_that_was_asked_for() {
     let backend = Backend::new();
     let client = zones(&backend).await;
     let mut strict = in_zone(&client, "a");
@@ -139,7 +139,7 @@ async fn a_turn_keeps_to_those_that_match_and_then_goes_on_to_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_the_client_whether_one_matches_is_answered() {
+async fn a_selection_s_predicate_may_call_the_client() {
     let client = zones(&Backend::new()).await;
     let inner = std::sync::Mutex::new(in_zone(&client, "a"));
     let mut outer = client.service_where("mail", move |it| {

@@ -1,4 +1,4 @@
-//! Starts: with a backend that is there, that is down, that hangs, and that refuses.
+//! Starts with a backend that is up, that is down, that hangs, and that refuses.
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ async fn the_attempts_are_counted_and_one_that_succeeds_is_enough() {
     }
 }
 
-/// Starts a client that is refused, and looks what it leaves behind.
+/// Starts a client that is refused, and checks that nothing is left of it.
 async fn refused(backend: &Backend, kind: ErrorKind) -> Error {
     let begun = Instant::now();
     let error = soon(backend.builder().register("mail", "http://10.0.0.7").start());
@@ -138,7 +138,7 @@ async fn a_refusal_counts_also_after_failed_attempts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_never_be_registered_is_an_error_before_the_backend_is_asked() {
+async fn an_invalid_instance_is_an_error_before_any_call() {
     let backend = Backend::new();
     let builder = || backend.builder();
     let long = "v".repeat(9_000);

@@ -1,4 +1,4 @@
-//! A backend that fails as a test says, and how to wait for what a client should come to.
+//! A backend that fails as a test asks, and ways to wait for a state of a client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,13 @@ pub(crate) const DOWN: Fault = Fault::Fail(ErrorKind::Unavailable);
 pub(crate) const NO_TIME: Duration = Duration::ZERO;
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-/// The defaults.
+/// The default settings.
 pub(crate) const LEASE: Duration = Duration::from_secs(15);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const ATTEMPTS: usize = 3;
 
-/// Longer than anything here takes; of no real length, because time is paused.
+/// Longer than anything in these tests takes. Time is paused, so no test waits for it.
 const LATE: Duration = Duration::from_secs(86_400);
 
 /// A database, and the connection to it that all clients of the test share.
@@ -38,13 +38,13 @@ impl Backend {
         Self { memory, link }
     }
 
-    /// One whose driver has no `watch`.
+    /// A backend whose driver has no `watch`.
     pub(crate) fn polled() -> Self {
         let Self { memory, link } = Self::new();
         Self { memory, link: link.without_watch() }
     }
 
-    /// A way to the same database that does not fail.
+    /// A second connection to the same database, without faults.
     pub(crate) fn elsewhere(&self) -> Self {
         let link = Faulty::new(Arc::new(self.memory.clone()));
         Self { memory: self.memory.clone(), link }
@@ -66,7 +66,7 @@ impl Backend {
         soon(self.builder().register(service, url).start()).await.unwrap()
     }
 
-    /// Registers an instance that nobody renews.
+    /// Registers an instance that is never renewed.
     pub(crate) async fn put(&self, service: &str, url: &str, lease: Duration) -> InstanceId {
         let instance = Instance::new(service, url).unwrap();
         self.memory.register(&instance, lease).await.unwrap();
@@ -94,17 +94,17 @@ impl Backend {
     }
 }
 
-/// What must come to an end.
+/// Awaits something that must complete.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(LATE, future).await.expect("it takes more than a day")
 }
 
-/// The next item, or the end.
+/// The next item, or `None` at the end of the stream.
 pub(crate) async fn item<T>(stream: &mut (impl Stream<Item = T> + Unpin)) -> Option<T> {
     soon(stream.next()).await
 }
 
-/// Waits until the client's status is as it should come to be.
+/// Waits until the client's status satisfies the condition.
 pub(crate) async fn until_status(client: &Client, holds: impl Fn(&Status) -> bool) -> Status {
     let mut changes = client.status_changes();
     loop {
@@ -124,7 +124,7 @@ pub(crate) fn is_stale(status: &Status) -> bool {
     matches!(status.view, View::Stale { .. })
 }
 
-/// Waits until the client sees so many instances of a service.
+/// Waits until the client sees this many instances of a service.
 pub(crate) async fn until_seen(client: &Client, service: &str, count: usize) {
     let mut changes = client.changes();
     while client.instances(service).len() != count {
@@ -132,12 +132,12 @@ pub(crate) async fn until_seen(client: &Client, service: &str, count: usize) {
     }
 }
 
-/// Lets everything that is due now happen.
+/// Runs everything that is due now.
 pub(crate) async fn settle() {
     tokio::time::sleep(MS).await;
 }
 
-/// How many tasks there are; those that were stopped have had time to end.
+/// How many tasks run, once stopped ones have had time to end.
 pub(crate) async fn tasks() -> usize {
     settle().await;
     Handle::current().metrics().num_alive_tasks()

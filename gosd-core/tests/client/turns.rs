@@ -1,4 +1,4 @@
-//! The way of a request: turns that walk on, reports, and who is out of rotation for a while.
+//! Turns: how a request walks from instance to instance, reports failures, and ejects instances.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::support::{
 const URLS: [&str; 4] =
     ["http://10.0.0.1", "http://10.0.0.2", "http://10.0.0.3", "http://10.0.0.4"];
 
-/// A client that discovers, with so many entries of its own.
+/// A client that discovers, with this many local entries.
 async fn with_local(backend: &Backend, count: usize) -> Client {
     let client = backend.discover().await;
     for url in &URLS[..count] {
@@ -51,7 +51,7 @@ fn set(urls: &[&str]) -> BTreeSet<String> {
     urls.iter().map(ToString::to_string).collect()
 }
 
-/// Whom a turn tries if everybody fails.
+/// The instances that a turn tries, in order, if all of them fail.
 fn walk(turn: Turn) -> Vec<String> {
     let (mut tried, mut turn) = (Vec::new(), Some(turn));
     while let Some(now) = turn {
@@ -61,7 +61,7 @@ fn walk(turn: Turn) -> Vec<String> {
     tried
 }
 
-/// How many of the requests of 64 tasks fail, where one of two instances is dead.
+/// How many of the requests of 64 tasks fail where one of two instances is dead.
 async fn failed_requests<F>(request: impl Fn(Client) -> F) -> usize
 where
     F: Future<Output = bool> + Send + 'static,
@@ -88,7 +88,7 @@ async fn send(to: &Instance) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_gets_past_the_dead_where_another_pick_does_not() {
+async fn a_turn_passes_a_dead_instance_that_another_pick_returns_again() {
     let by_turns = |client: Client| async move {
         let mut turn = client.turn("mail").await.unwrap();
         loop {
@@ -125,7 +125,7 @@ async fn a_turn_tries_each_once_and_takes_one_ticket() {
         assert_eq!(tried.iter().cloned().collect::<BTreeSet<_>>(), set(&URLS));
         assert_eq!(tried.len(), 4, "each once");
         *first.entry(tried[0].clone()).or_insert(0) += 1;
-        // From there on in the order of the rotation.
+        // The turn continues in the order of the rotation.
         let start = URLS.iter().position(|url| *url == tried[0]).unwrap();
         assert!(tried.iter().zip(URLS.iter().cycle().skip(start)).all(|(it, url)| it == url));
     }
@@ -134,7 +134,7 @@ async fn a_turn_tries_each_once_and_takes_one_ticket() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_prefers_who_is_in_rotation_now() {
+async fn a_turn_prefers_instances_that_are_in_rotation_now() {
     let client = with_local(&Backend::new(), 3).await;
     let mut handle = client.service("mail");
     while client.pick("mail").unwrap().url() != URLS[2] {}
@@ -166,7 +166,7 @@ async fn a_turn_waits_for_the_service_as_a_lookup_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_fails_is_out_of_rotation_for_its_time_and_no_longer() {
+async fn an_instance_that_fails_is_out_of_rotation_for_its_time_and_no_longer() {
     let client = with_local(&Backend::new(), 2).await;
     let mut changes = client.changes();
     assert!(matches!(item(&mut changes).await, Some(Change::Reset(all)) if all.len() == 2));
@@ -191,7 +191,7 @@ async fn who_fails_is_out_of_rotation_for_its_time_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_out_of_rotation_for_good_once_nobody_looks_after_it() {
+async fn after_the_shutdown_no_instance_is_out_of_rotation() {
     let client = with_local(&Backend::new(), 2).await;
     fail(&client, URLS[0], 3);
     assert_eq!(client.ejected().len(), 1);
@@ -217,7 +217,7 @@ async fn a_drain_takes_an_instance_out_everywhere_until_it_ends() {
             assert_eq!(client.instances("mail").len(), 2);
             assert_eq!(client.services(), ["mail"]);
         }
-        // No heartbeat of its owner undoes it, and it has an end.
+        // No heartbeat of its owner ends the drain, but the lease of the drain does.
         sleep(8 * LEASE).await;
         assert_eq!(user.drained().len(), 1);
         sleep(4 * LEASE).await;
@@ -256,7 +256,7 @@ async fn names_of_gosd_itself_are_not_registered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_finds_only_drained_ones_is_told_so() {
+async fn a_lookup_that_finds_only_drained_instances_says_so() {
     let backend = Backend::new();
     let target = backend.put_for_long("mail", URLS[0]).await;
     backend.memory.register(&Instance::drain_of(&target), 10 * LEASE).await.unwrap();
@@ -264,7 +264,7 @@ async fn whoever_finds_only_drained_ones_is_told_so() {
     let error = client.next("mail").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("drained"), "{error}");
-    // And wakes as soon as the drain is over.
+    // The lookup wakes as soon as the drain is over.
     let (found, ()) = tokio::join!(soon(client.next("mail")), async {
         sleep(SECOND).await;
         backend.memory.deregister(Instance::drain_of(&target).id()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Lookups that wait.
+//! Lookups that wait for a service to appear.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::support::{
     Backend, DOWN, LEASE, MS, NO_TIME, SECOND, is_stale, is_well, settle, soon, tasks, until_status,
 };
 
-/// What `next` waits by default.
+/// How long `next` waits by default.
 const BOUND: std::time::Duration = std::time::Duration::from_secs(15);
 
-/// A lookup in a task of its own: what it found, or why not, and when.
+/// Starts a lookup in a task, which returns the URL or the error, and the time.
 fn lookup(client: &Client, service: &'static str) -> JoinHandle<(Result<String, Error>, Instant)> {
     let client = client.clone();
     tokio::spawn(async move {
@@ -80,7 +80,7 @@ async fn a_lookup_of_what_never_comes_is_not_found_in_the_time_that_the_settings
 }
 
 #[tokio::test(start_paused = true)]
-async fn not_found_is_said_also_in_an_outage_after_a_good_read() {
+async fn not_found_is_returned_in_an_outage_too_after_a_good_read() {
     let backend = Backend::new();
     let client = backend.discover().await;
     backend.link.on_all(DOWN);
@@ -148,7 +148,7 @@ async fn a_waiting_lookup_ends_with_the_client() {
     assert_eq!((found.unwrap_err().kind(), at.elapsed()), (ErrorKind::Closed, NO_TIME));
     assert_eq!(client.next("mail").await.unwrap_err().kind(), ErrorKind::Closed);
 
-    // A handle does not keep the client.
+    // A handle does not keep the client alive.
     let client = backend.discover().await;
     let mut handle = client.service("mail");
     let waiting = tokio::spawn(async move { handle.next().await });
@@ -158,7 +158,7 @@ async fn a_waiting_lookup_ends_with_the_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lookup_that_is_given_up_takes_no_turn_and_leaves_nothing_behind() {
+async fn a_lookup_that_is_dropped_takes_no_turn_and_leaves_nothing_behind() {
     let backend = Backend::new();
     let client = backend.discover().await;
     let before = tasks().await;
@@ -197,7 +197,7 @@ async fn all_ways_to_pick_share_one_turn() {
     assert_eq!(*other.pick().unwrap(), order[2]);
     assert_eq!(third.next().await.unwrap(), order[3]);
     assert_eq!(clone.next("mail").await.unwrap(), order[0]);
-    // Refreshed or changed, the turn goes on.
+    // The rotation goes on after a refresh or a change.
     client.refresh().await.unwrap();
     assert_eq!(client.pick("mail").unwrap(), order[1]);
     let updated = (*order[3]).clone().with_metadata("weight", "2");
@@ -209,7 +209,7 @@ async fn all_ways_to_pick_share_one_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_cannot_be_one_is_refused_at_once_unless_it_is_there() {
+async fn an_invalid_name_is_refused_at_once_unless_it_is_registered() {
     let backend = Backend::new();
     let client = backend.discover().await;
     for name in ["no pe", "", "http://u:sesame@h"] {
@@ -221,7 +221,7 @@ async fn a_name_that_cannot_be_one_is_refused_at_once_unless_it_is_there() {
         }
         assert_eq!(asked.elapsed(), NO_TIME, "{name}");
     }
-    // Other software names its services as it likes.
+    // Other software may give a service any name.
     let odd = Instance::from_parts("odd-1".into(), "no pe", "http://10.0.0.7", [].into());
     backend.memory.register(&odd, LEASE).await.unwrap();
     settle().await;
@@ -229,7 +229,7 @@ async fn a_name_that_cannot_be_one_is_refused_at_once_unless_it_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_in_another_case_is_told_of() {
+async fn a_lookup_names_a_service_that_differs_only_in_case() {
     let backend = Backend::new();
     backend.put_for_long("Mail", "http://10.0.0.7").await;
     let client = backend.discover().await;

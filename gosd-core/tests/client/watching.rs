@@ -1,4 +1,4 @@
-//! The watch: followed, given time when it fails, and replaced by reading when it is silent.
+//! The watch: core follows it, backs off when it fails, and reads instead when it is silent.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::support::{
     until_seen, until_status, urls,
 };
 
-/// How often at most everything is read while the watch is up.
+/// The shortest interval of reads while the watch is up.
 const INSURANCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
@@ -38,7 +38,7 @@ async fn changes_are_seen_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_a_watch_everything_is_read_but_rarely() {
+async fn with_a_watch_everything_is_read_only_rarely() {
     let backend = Backend::new();
     let client = backend.discover().await;
     let begun = Instant::now();
@@ -47,7 +47,7 @@ async fn with_a_watch_everything_is_read_but_rarely() {
     for pair in times.windows(2) {
         assert!((pair[1] - pair[0]).abs_diff(INSURANCE) <= INSURANCE / 10 + MS);
     }
-    // A read that fails beside a watch that does not says nothing of the contact.
+    // A read that fails while the watch is up does not change the contact.
     backend.link.on(Operation::List, DOWN);
     sleep(2 * INSURANCE).await;
     assert!(matches!(client.status().view, View::Fresh));
@@ -87,7 +87,7 @@ async fn a_watch_that_resumes_has_missed_nothing_and_needs_no_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_begins_again_tells_what_is_there() {
+async fn a_watch_that_begins_again_yields_what_exists_now() {
     let backend = Backend::new();
     backend.put_for_long("mail", "http://10.0.0.1").await;
     let client = backend.discover().await;
@@ -100,7 +100,7 @@ async fn a_watch_that_begins_again_tells_what_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_never_says_a_word_is_replaced_by_reading() {
+async fn a_watch_that_never_yields_is_replaced_by_reading() {
     let backend = Backend::new();
     backend.put_for_long("mail", "http://10.0.0.1").await;
     backend.link.on(Operation::Watch, Fault::Hang);
@@ -114,7 +114,7 @@ async fn a_watch_that_never_says_a_word_is_replaced_by_reading() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_watch_is_down_the_view_is_kept_by_reading() {
+async fn while_the_watch_is_down_reads_keep_the_view_fresh() {
     let backend = Backend::new();
     let client = backend.discover().await;
     backend.link.on(Operation::Watch, DOWN);
@@ -129,7 +129,7 @@ async fn while_the_watch_is_down_the_view_is_kept_by_reading() {
         assert_eq!(client.instances("mail").len(), i);
         assert!(is_well(&client.status()), "the watch fails on, the reads do not");
     }
-    // Then those fail too.
+    // Then the reads fail too.
     backend.link.on(Operation::List, DOWN);
     let status = until_status(&client, is_stale).await;
     let View::Stale { error, .. } = status.view else { unreachable!() };
@@ -137,7 +137,7 @@ async fn while_the_watch_is_down_the_view_is_kept_by_reading() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_that_overtakes_a_read_goes_before_it() {
+async fn a_snapshot_that_overtakes_a_read_replaces_the_read() {
     let backend = Backend::new();
     backend.put_for_long("mail", "http://10.0.0.1").await;
     let client = backend.discover().await;
@@ -148,7 +148,7 @@ async fn a_snapshot_that_overtakes_a_read_goes_before_it() {
         async move { client.refresh().await }
     });
     settle().await;
-    // The read that is held up found one instance; the snapshot has two.
+    // The read that is delayed found one instance, and the snapshot has two.
     backend.put_for_long("mail", "http://10.0.0.2").await;
     backend.link.once(Operation::Watch, Fault::FailAfter(ErrorKind::Unavailable));
     until_status(&client, is_stale).await;
@@ -159,7 +159,8 @@ async fn a_snapshot_that_overtakes_a_read_goes_before_it() {
     assert_eq!(backend.link.calls(Operation::List), 2, "it was read once more");
 }
 
-/// A backend with many changes at once; it notes what the client sees whenever it asks for one.
+/// A backend with many simultaneous changes. It records what the client shows whenever the client polls for
+/// one.
 #[derive(Default)]
 struct Flood {
     client: OnceLock<Client>,
@@ -206,7 +207,7 @@ async fn changes_that_are_ready_together_become_visible_together() {
     assert_eq!(seen, [0, 1_024, 2_048]);
 }
 
-/// A memory whose watch fails at every poll, and notes when that was.
+/// A `Memory` whose watch fails at every poll, and records the time.
 #[derive(Default)]
 struct Failing {
     memory: Memory,

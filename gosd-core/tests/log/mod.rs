@@ -1,4 +1,4 @@
-//! What is logged, for tests that look at it.
+//! A subscriber that keeps what is logged, for tests that check it.
 
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -7,12 +7,12 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Level, Metadata, Subscriber};
 
-/// Keeps the warnings that are logged on the thread where it is the default.
+/// A subscriber that keeps the warnings of the threads on which it is the default.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    /// Those with this word.
+    /// The warnings that contain this word.
     pub(crate) fn warnings(&self, word: &str) -> Vec<String> {
         self.0.lock().unwrap().iter().filter(|line| line.contains(word)).cloned().collect()
     }

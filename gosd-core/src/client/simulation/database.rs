@@ -1,4 +1,4 @@
-//! A database as its drivers show it: records under leases, a log of changes, and its faults.
+//! A model of a database as drivers show it: records under leases, a log of changes, and faults.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,39 +8,39 @@ use tokio::time::Instant;
 use super::Number;
 use crate::{Event, Instance};
 
-/// Whether the database serves.
+/// How the database answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Serving {
     Well,
-    /// It takes no writes, and the drivers say so.
+    /// Writes are refused, and the drivers report that.
     ReadOnly,
-    /// It takes no writes, and no driver finds out.
+    /// Writes are refused, and no driver notices.
     Refusing,
-    /// It stands still: what is sent to it waits.
+    /// The database stands still: requests wait.
     Silent,
-    /// Its host is gone: what is sent to it is lost.
+    /// The host is gone: requests are lost.
     Gone,
-    /// Nobody can connect.
+    /// Every connection is refused.
     Down,
 }
 
 pub(super) struct Database {
     lease: Duration,
     records: Records,
-    /// The changes of this epoch, each with its time.
+    /// The changes of the current epoch, each with its time.
     pub(super) log: Vec<(Instant, Event)>,
-    /// Begins anew when data is lost, and with it every watch.
+    /// A new epoch begins when data is lost, and then every watch begins again.
     pub(super) epoch: u32,
     pub(super) epoch_since: Instant,
     pub(super) serving: Serving,
     pub(super) serving_since: Instant,
-    /// Counts the times it went down, which no connection survives.
+    /// Counts the outages that broke every connection.
     pub(super) outages: u32,
-    /// By clause 15 nothing that expired is removed before.
+    /// Until this time clause 15 forbids the removal of expired records.
     purges_from: Instant,
-    /// Whether lists show what has expired and was not removed; drivers may do either.
+    /// Whether lists contain expired records that were not removed yet. Drivers may do either.
     lists_lapsed: bool,
-    /// When what is not there was last there.
+    /// For each absent record, when it was last present.
     gone_at: BTreeMap<Number, Instant>,
 }
 
@@ -76,7 +76,7 @@ impl Database {
     pub(super) fn register(&mut self, number: Number, instance: &Instance, now: Instant) {
         let record = Record { instance: instance.clone(), expires_at: now + self.lease };
         let before = self.records.insert(number, record);
-        // What had lapsed was in no list, so watches have to hear of it.
+        // An expired record was in no list, so watches have to yield its return.
         if before.is_none_or(|before| before.expires_at <= now) {
             self.log.push((now, Event::Put(instance.clone())));
         }
@@ -94,7 +94,7 @@ impl Database {
         self.records.values().filter(listed).map(|record| record.instance.clone()).collect()
     }
 
-    /// Removes what has expired, as the drivers do once a second.
+    /// Removes expired records. The drivers do so once a second.
     pub(super) fn purge(&mut self, now: Instant) {
         if !self.takes_writes() || now < self.purges_from {
             return;
@@ -111,7 +111,7 @@ impl Database {
         }
     }
 
-    /// Since when the record is not there; `None` if it is, or never was.
+    /// Since when the record has been absent; `None` if it is present, or never was.
     pub(super) fn gone_since(&self, number: Number, now: Instant) -> Option<Instant> {
         match self.records.get(&number) {
             Some(record) => (record.expires_at <= now).then_some(record.expires_at),
@@ -123,7 +123,7 @@ impl Database {
         self.records.clone()
     }
 
-    /// Replaces all data by an older state of it, or by none.
+    /// Replaces all data by an older copy, or by nothing.
     pub(super) fn restore(&mut self, records: Records, now: Instant) {
         for (number, record) in std::mem::replace(&mut self.records, records) {
             self.gone_at.insert(number, record.expires_at.min(now));
@@ -134,7 +134,7 @@ impl Database {
     }
 
     pub(super) fn serve(&mut self, serving: Serving, now: Instant) {
-        // Where the host was gone, it is found out when there is one again.
+        // Connections to a host that was gone break when the host is back.
         if serving == Serving::Down || self.serving == Serving::Gone {
             self.outages += 1;
         }
@@ -142,7 +142,7 @@ impl Database {
         self.serving_since = now;
     }
 
-    /// Sets its clock forward or back. The drivers notice, and remove nothing for a lease.
+    /// Sets the database's clock forward or back. The drivers notice, and remove nothing for a lease.
     pub(super) fn step_clock(&mut self, forward: bool, step: Duration, now: Instant) {
         for record in self.records.values_mut() {
             record.expires_at = match forward {
@@ -153,7 +153,7 @@ impl Database {
         self.purges_from = now + self.lease;
     }
 
-    /// The drivers that purge know that nobody could renew, and leave time for it.
+    /// Delays removals for half a lease, as drivers do when they know that nobody could renew.
     pub(super) fn spare_the_lapsed(&mut self, now: Instant) {
         self.purges_from = self.purges_from.max(now + self.lease / 2);
     }

@@ -1,4 +1,4 @@
-//! What happens to the world, at random: a theme of faults, and the comings and goings meanwhile.
+//! The random course of one simulation: faults of one theme, and processes that start and stop meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::Settings;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Theme {
-    /// Only comings and goings.
+    /// No faults; processes only start and stop.
     Calm,
     Database,
     Links,
@@ -25,9 +25,9 @@ pub(super) enum Theme {
     FlappingLinks,
     /// One read in three fails.
     FlappingReads,
-    /// The database is wiped, and then up and down all the time.
+    /// The database is wiped, and is then up and down again and again.
     FlappingDatabase,
-    /// No driver can tell that writes are refused, but everybody registers.
+    /// No driver notices that writes are refused, but every process is registered and so notices itself.
     UnnoticedRefusals,
 }
 
@@ -43,16 +43,16 @@ pub(super) const THEMES: [Theme; 9] = [
     Theme::UnnoticedRefusals,
 ];
 
-/// How many leases faults go on for.
+/// For how many leases faults occur.
 const LEASES: u32 = 14;
-/// The dead are gone after so many leases, however contact flaps.
+/// After so many leases the dead are in no view, however contact flaps.
 const FLAP_BOUND: u32 = 8;
 
-/// One world and what happens in it.
+/// One world, and the faults that it will have.
 pub(super) struct Scenario {
     pub(super) theme: Theme,
     pub(super) world: Arc<World>,
-    /// How the database fails while it flaps.
+    /// How the database fails in each of its short outages.
     pub(super) flaps_by: Serving,
     pub(super) lease: Duration,
     ends_at: Instant,
@@ -70,7 +70,7 @@ impl Scenario {
         Self { theme, world, flaps_by, lease, ends_at }
     }
 
-    /// Lets everything happen, and returns what was wrong.
+    /// Runs the whole simulation. The error says which property did not hold.
     pub(super) async fn run(&self) -> Result<(), String> {
         let mut scripts = vec![self.begin().boxed()];
         match self.theme {
@@ -106,7 +106,7 @@ impl Scenario {
 
     async fn play(&self, scripts: Vec<BoxFuture<'_, ()>>) {
         join_all(scripts).await;
-        // Long enough for every bound.
+        // This is longer than every bound of the oracle.
         sleep(Duration::from_secs(40) + self.lease * 7).await;
         let (running, found) = (self.world.running(false), self.world.running(true));
         self.world.lock().oracle.check_at_the_end(&running, &found);
@@ -119,7 +119,7 @@ impl Scenario {
         }
     }
 
-    /// What expired is removed within a second.
+    /// Removes expired records within a second, as drivers do.
     async fn purge(&self) {
         loop {
             sleep(between(Duration::from_millis(100), Duration::from_secs(1))).await;
@@ -128,7 +128,8 @@ impl Scenario {
     }
 
     async fn begin(&self) {
-        // At least one of each kind; who is polled, and who only discovers, is hurt most easily.
+        // One process of each kind at least: those that poll, and those that only discover, are the most
+        // vulnerable.
         for (registers, is_pushed) in [(true, true), (true, false), (false, true), (false, false)] {
             self.start(registers, is_pushed);
             sleep(between(Duration::ZERO, self.lease / 5)).await;
@@ -143,13 +144,13 @@ impl Scenario {
     }
 
     fn start(&self, registers: bool, is_pushed: bool) {
-        // Who only discovers has no heartbeat that tells of refused writes.
+        // A process that only discovers has no heartbeat to learn from that writes are refused.
         let registers = registers || self.theme == Theme::UnnoticedRefusals;
         let is_pushed = is_pushed || self.needs_watches();
         self.world.start_process(registers, is_pushed, self.refresh());
     }
 
-    /// How often a process reads, which is its own affair.
+    /// The refresh interval of a process. Each process may have another.
     fn refresh(&self) -> Duration {
         let lease = self.lease;
         match self.theme {
@@ -160,8 +161,8 @@ impl Scenario {
         }
     }
 
-    /// Who polls does not see a break between two reads, and cannot tell that a database which lost
-    /// its data was down again while the living should have come back.
+    /// A process that polls does not notice a break between two reads. It cannot know that a database which
+    /// lost its data was down again just when the living would have registered again.
     fn needs_watches(&self) -> bool {
         self.theme == Theme::FlappingDatabase && self.flaps_by == Serving::Down
     }
@@ -184,7 +185,8 @@ impl Scenario {
             };
             match (fastrand::u8(0..10), number) {
                 (0..4, Some(number)) => self.world.kill(number),
-                // Who has left has no heartbeats any more that tell of refused writes.
+                // A process that has left sends no heartbeats, and so could not learn that writes are
+                // refused.
                 (4..6, Some(number)) if self.theme == Theme::UnnoticedRefusals => {
                     self.world.kill(number);
                 }
@@ -196,7 +198,7 @@ impl Scenario {
         }
     }
 
-    /// Faults of the database, one after the other.
+    /// Faults of the database, one after another.
     async fn break_database(&self) {
         self.pause(1.5, 3.0).await;
         let mut copy = self.world.copy();
@@ -235,7 +237,8 @@ impl Scenario {
                     self.stay_broken().await;
                 }
                 6 => {
-                    // Gone once more, when the first would come back to a database that is empty.
+                    // A second outage, at the time when the first instance would register again in the empty
+                    // database.
                     self.world.database(|database, now| database.restore([].into(), now));
                     self.pause(0.25, 0.36).await;
                     self.world.begin_relapse();
@@ -247,8 +250,8 @@ impl Scenario {
                     self.stay_broken().await;
                 }
             }
-            // Who begins to purge after an outage does not know of it, but then all have lost contact;
-            // and nothing tells the drivers that the data is older than it was.
+            // A driver that starts to remove expired records after an outage may not know of the outage, but
+            // then every client has lost contact. And no driver can know that the data is an older copy.
             let serving = self.world.lock().database.serving;
             let broken_for = Instant::now() - self.world.lock().database.serving_since;
             let may_purge = match serving {
@@ -287,7 +290,7 @@ impl Scenario {
         }
     }
 
-    /// Everybody reads at once, and then, before all are back, again, with an answer that comes late.
+    /// All processes read at once. Before all have registered again, they read once more, with late answers.
     async fn answer_slowly(&self) {
         let running = self.world.running(false);
         running.iter().for_each(|number| self.world.read_slowly(*number, Duration::ZERO));
@@ -297,13 +300,13 @@ impl Scenario {
         }
     }
 
-    /// How late an answer may be at most.
+    /// The longest delay of an answer.
     fn latest(&self) -> Duration {
         self.lease.mul_f64(0.45).min(self.world.settings.timeout.mul_f64(0.9))
     }
 
-    /// The watch of a process begins anew while the answer to a read is on its way, and somebody
-    /// has left in between.
+    /// The watch of a process begins again while the answer to a read is on its way, and another process
+    /// leaves in between.
     async fn overtake_a_read(&self, number: Number) {
         self.world.read_slowly(number, between(self.latest() / 3, self.latest()));
         sleep(Duration::from_millis(210)).await;

@@ -1,4 +1,4 @@
-//! Faults that come and go all the time, and writes that are refused again and again.
+//! Faults that begin and end again and again, and writes that are refused repeatedly.
 
 use std::time::Duration;
 
@@ -55,8 +55,8 @@ impl Scenario {
         self.pause(1.5, 3.0).await;
         self.world.begin_outage();
         self.world.database(|database, now| database.restore([].into(), now));
-        // A watch and a heartbeat that were refused try again within a sixth of a lease. What is sent
-        // to a database that stands still arrives when it goes on.
+        // A watch or a heartbeat that was refused is tried again within a sixth of a lease. A request to a
+        // database that stands still arrives when the database goes on.
         let (up, down) = match self.flaps_by {
             Serving::Down => (0.25 + 0.2 * fastrand::f64(), 0.3 * fastrand::f64()),
             _ => (0.4 * fastrand::f64(), 1.2 * fastrand::f64()),

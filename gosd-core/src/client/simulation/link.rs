@@ -15,17 +15,17 @@ use super::world::{Inner, World};
 use super::{Number, between, chance, number_of};
 use crate::{Driver, Error, ErrorKind, Event, Instance, InstanceId, Result};
 
-/// By clause 9 a watch notices a dead connection within 10 s, and by clause 15 refused writes.
+/// Within this time a watch notices a dead connection, by clause 9, and refused writes, by clause 15.
 const NOTICE: Duration = Duration::from_secs(10);
-/// A watch notices within this time that the data is not what it was.
+/// Within this time a watch notices that data was lost or replaced.
 const LOOK: Duration = Duration::from_secs(5);
 const FAR: Duration = Duration::from_secs(86_400);
 
-/// What is wrong with the link of a process.
+/// A broken link of a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
     pub(super) since: Instant,
-    /// Connections break at once, instead of falling silent.
+    /// Whether connections break at once, instead of falling silent.
     pub(super) noisy: bool,
     pub(super) outward: bool,
     pub(super) inward: bool,
@@ -34,21 +34,21 @@ pub(super) struct Cut {
 #[derive(Default)]
 pub(super) struct Link {
     pub(super) cut: Option<Cut>,
-    /// Counts the noisy cuts, which no connection survives.
+    /// Counts the noisy cuts, each of which breaks every connection of the process.
     pub(super) breaks: u32,
     /// The share of heartbeats that are lost.
     pub(super) loss: f64,
-    /// Every third read fails; counts them.
+    /// If set, every third read fails; counts the reads.
     pub(super) failing_reads: Option<u32>,
-    /// The longest delay of a list's answer, and of anything else.
+    /// The longest delay of an answer to `list`, and below of any other message.
     pub(super) lateness: Duration,
     pub(super) latency: Duration,
-    /// The delay of the next list's answer, if it is not left to chance.
+    /// The delay of the next answer to `list`, if it is not random.
     pub(super) next_delay: Option<Duration>,
 }
 
 impl Link {
-    /// How long an answer is on its way; one that is long may be late.
+    /// The delay of an answer. A long answer may be late.
     fn delay(&mut self, is_long: bool) -> Duration {
         if let Some(delay) = self.next_delay.take_if(|_| is_long) {
             return delay;
@@ -70,30 +70,30 @@ pub(super) struct SimulatedDriver {
     pub(super) is_pushed: bool,
 }
 
-/// What became of a message.
+/// The fate of a message.
 enum Travel {
     Arrived,
     Refused,
     Lost,
 }
 
-/// A watch's connection, and what of it was yielded.
+/// The connection of a watch, and how much of the log it has yielded.
 struct Watch {
     is_connected: bool,
-    /// The epoch, and how many changes of it were yielded.
+    /// The epoch, and how many of its changes the watch has yielded.
     position: Option<(u32, usize)>,
     generation: (u32, u32),
     notice: Duration,
     look: Duration,
-    /// When the next change arrives, once it has happened.
+    /// When the next change arrives, if it has happened already.
     arrives_at: Option<Instant>,
 }
 
-/// What a look at a watch's connection shows.
+/// What the connection of a watch yields next.
 enum Look {
     Item(Event, Instant),
     Broken(&'static str),
-    /// Nothing until then, unless something changes.
+    /// Nothing until this time, unless something changes earlier.
     Nothing(Option<Instant>),
 }
 
@@ -102,7 +102,7 @@ fn unavailable(message: &str) -> Error {
 }
 
 impl World {
-    /// Sends something to the database; what arrives while it stands still waits there.
+    /// Sends a request to the database. While the database stands still, requests wait there.
     async fn travel_out(&self, number: Number) -> Travel {
         let delay = up_to(self.lock().link(number).latency);
         sleep(delay).await;
@@ -140,7 +140,7 @@ impl World {
 }
 
 impl SimulatedDriver {
-    /// A call, which goes its way also if the caller stands still, gives up or dies.
+    /// Makes a call. The request reaches the database even if the caller stands still, gives up or dies.
     async fn call<T: Send + 'static>(
         &self,
         is_long: bool,
@@ -167,7 +167,7 @@ impl SimulatedDriver {
                     }
                 }
             };
-            // The caller may have given up.
+            // This fails if the caller has given up.
             let _ = answer.send(result);
         });
         match answered.await {
@@ -378,8 +378,8 @@ fn up_to(bound: Duration) -> Duration {
     between(Duration::ZERO, bound)
 }
 
-/// Whether the record announces a goodbye. This database has none of it: its goodbyes are seen
-/// late where changes are polled, as those of an older client are.
+/// Whether the record announces a goodbye. This database stores no announcements: its polling clients see
+/// goodbyes late, as they see those of an older client.
 fn is_announcement(id: &InstanceId) -> bool {
     id.as_str().starts_with("gosd.drain-")
 }

@@ -1,11 +1,11 @@
-//! A deterministic simulation of whole fleets, which proves what `docs/design.md` says of views.
+//! A deterministic simulation of whole fleets, which checks what `docs/design.md` promises of views.
 //!
-//! Real clients run in one thread on paused time, each in a process of its own that can be killed,
-//! frozen or cut off, around a model of a database that can be wiped, restarted, frozen, filled up
-//! or set to another time. All chance comes from one seed. After each step of each client two
-//! properties are judged: nobody is dropped who lives, unless it was by its own fault that it was
-//! not registered; and nobody is shown who has been dead for longer than the bound. See
-//! `tests.rs` for how to run it for long, and how to play one seed again.
+//! Real clients run on one thread in paused time. Each runs in a simulated process that can be killed, frozen
+//! or cut off. Around them is a model of a database that can be wiped, restarted, frozen, filled up, or have
+//! its clock set. All randomness comes from one seed. After each step of each client two properties are
+//! checked. No living instance is dropped, unless its own process caused its absence from the database. And
+//! no instance is shown that has been dead for longer than the bound. See `tests.rs` for how to run the
+//! simulation for a long time, and how to repeat one seed.
 
 mod database;
 mod faults;
@@ -25,15 +25,15 @@ use self::faults::{Scenario, THEMES};
 pub(super) use self::process::{clocks, confine};
 use crate::InstanceId;
 
-/// The number of a process, which is in the id of its instance.
+/// The number of a process, which is a part of its instance's id.
 type Number = usize;
 
-/// The service that everybody registers.
+/// The service that every process registers.
 const SERVICE: &str = "s";
 
 thread_local!(static LOG: RefCell<Option<Vec<String>>> = const { RefCell::new(None) });
 
-/// Says what happens, if a log is kept.
+/// Writes an event to the log, if one is kept.
 fn trace(origin: Instant, what: impl FnOnce() -> String) {
     LOG.with_borrow_mut(|log| {
         if let Some(log) = log {
@@ -42,14 +42,14 @@ fn trace(origin: Instant, what: impl FnOnce() -> String) {
     });
 }
 
-/// Plays one seed, and keeps a log of all that happens.
+/// Runs one seed, and logs every event.
 fn play_with_log(seed: u64) -> (Result<(), String>, Vec<String>) {
     LOG.set(Some(Vec::new()));
     let outcome = play(seed);
     (outcome, LOG.take().unwrap_or_default())
 }
 
-/// Plays one seed; what was wrong, if anything.
+/// Runs one seed; the error says which property did not hold.
 fn play(seed: u64) -> Result<(), String> {
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,4 +1,4 @@
-//! Who lives, whose fault it is if it is not registered, and what views may therefore show.
+//! The oracle: which processes live, why one may be absent from the database, and what views may show.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,28 +9,28 @@ use super::database::Database;
 use super::{Number, trace};
 use crate::Settings;
 
-/// How long it takes at most, after a trouble, until contact is good again: the silence of a dead
+/// The longest time from the end of a trouble until contact is good again: the time to notice a dead
 /// connection, and the pauses between attempts.
 const SETTLING: Duration = Duration::from_secs(20);
-/// By clauses 4 and 8 an expiry is told within this time; the way there is a part of it.
-const TOLD: Duration = Duration::from_secs(2);
+/// By clauses 4 and 8 a watch yields an expiry within this time, transport included.
+const EXPIRY_SEEN: Duration = Duration::from_secs(2);
 
 pub(super) struct Oracle {
     lease: Duration,
     timeout: Duration,
     origin: Instant,
     lives: Vec<Life>,
-    /// What touches everybody alike.
+    /// The trouble that all processes share.
     outage: Trouble,
     outages: Vec<Period>,
-    /// When a database that had just lost its data was away once more.
+    /// Further outages of a database that had just lost its data.
     relapses: Vec<Period>,
-    /// How long the dead stay while contact flaps, which goes on all the time.
+    /// The longest time that the dead stay in views of the themes in which contact always flaps.
     flap_bound: Option<Duration>,
     pub(super) failure: Option<String>,
 }
 
-/// What troubles there are, and since when there are none.
+/// How many troubles there are now, or since when there are none.
 #[derive(Clone, Copy)]
 struct Trouble {
     depth: u32,
@@ -40,27 +40,27 @@ struct Trouble {
 struct Life {
     is_pushed: bool,
     refresh: Duration,
-    /// It was killed, or has left.
+    /// Whether the process was killed or has left.
     is_over: bool,
     trouble: Trouble,
     /// How many heartbeats in a row were lost.
     losses: u32,
-    /// When it was by its own fault that it may not have been registered.
+    /// When the process was perhaps not registered, through its own fault.
     excuses: Vec<Period>,
-    /// When somebody had deleted its record on purpose.
+    /// When its record was absent because somebody deleted it.
     deletions: Vec<Period>,
     freezes: Vec<Period>,
-    /// When it was away from the database by its own fault.
+    /// When its record was absent from the database through the process's own fault.
     absences: Vec<Period>,
     renewals: Vec<Instant>,
-    /// When it asked for everything.
+    /// When the process asked for the whole list.
     questions: Vec<Instant>,
-    /// The answers that were long on their way, by their arrival.
+    /// Answers that were late: the time of arrival, and how long the answer took.
     late: Vec<(Instant, Duration)>,
     seen: BTreeSet<Number>,
-    /// When the database said what this process has taken notice of since the last check.
+    /// The times at which the database said what this process has received since the last check.
     heard: Vec<Instant>,
-    /// When all was said that it has ever taken notice of.
+    /// The times at which the database said anything that this process ever received.
     ever_heard: Vec<Instant>,
 }
 
@@ -75,7 +75,7 @@ impl Period {
         self.meets(at, at)
     }
 
-    /// Whether it has a part of the time between these two in common.
+    /// Whether the period and the time between these two instants overlap.
     fn meets(self, from: Instant, to: Instant) -> bool {
         self.from <= to && self.until.is_none_or(|until| from <= until)
     }
@@ -124,7 +124,7 @@ impl Oracle {
     pub(super) fn begin_outage(&mut self, now: Instant) {
         self.outage.depth += 1;
         self.outages.push(Period { from: now, until: None });
-        // Who had lost a heartbeat has less time than the others.
+        // A process that has lost a heartbeat has less time than the others to renew its lease.
         for number in 0..self.lives.len() {
             if self.lives[number].losses > 0 {
                 self.excuse(number, now);
@@ -140,7 +140,7 @@ impl Oracle {
         }
     }
 
-    /// Begins another outage, just after the database has lost its data.
+    /// Begins another outage of a database that has just lost its data.
     pub(super) fn begin_relapse(&mut self, now: Instant) {
         self.relapses.push(Period { from: now, until: None });
     }
@@ -151,7 +151,7 @@ impl Oracle {
         }
     }
 
-    /// Begins what keeps one process alone from the database.
+    /// Begins a trouble that keeps only this process from the database.
     pub(super) fn begin_trouble(&mut self, number: Number, now: Instant) {
         trace(self.origin, || format!("{number} is frozen or cut off"));
         self.lives[number].trouble.depth += 1;
@@ -159,7 +159,7 @@ impl Oracle {
     }
 
     pub(super) fn end_trouble(&mut self, number: Number, now: Instant) {
-        trace(self.origin, || format!("{number} is not any more"));
+        trace(self.origin, || format!("{number} is neither any more"));
         self.lives[number].trouble.depth -= 1;
         self.disturb(number, now);
     }
@@ -181,7 +181,7 @@ impl Oracle {
         }
     }
 
-    /// From now on, until it has renewed its lease, it is the process's own affair.
+    /// From now until the process renews its lease, its absence is its own fault.
     pub(super) fn excuse(&mut self, number: Number, now: Instant) {
         let excuses = &mut self.lives[number].excuses;
         if excuses.last().is_none_or(|excuse| excuse.until.is_some()) {
@@ -192,7 +192,7 @@ impl Oracle {
     pub(super) fn delete(&mut self, number: Number, now: Instant) {
         trace(self.origin, || format!("{number} is deleted"));
         self.lives[number].deletions.push(Period { from: now, until: None });
-        // Until its record is there again, it does not take its own contact for good.
+        // The process does not take its own contact for good until its record is back.
         self.disturb(number, now);
     }
 
@@ -201,13 +201,13 @@ impl Oracle {
         self.lives[number].losses += 1;
         self.disturb(number, now + self.timeout);
         let is_outage = self.outage.depth > 0 || now < self.outage.quiet_since + self.lease;
-        // Two in a row fit into a lease, in which nothing else goes wrong.
+        // A lease allows for two lost heartbeats in a row, if nothing else goes wrong.
         if is_outage || self.lives[number].losses > 2 {
             self.excuse(number, now);
         }
     }
 
-    /// Notes that a process has renewed its lease, or is back, if its record was not there.
+    /// Records that a process has renewed its lease, or has registered again if its record was absent.
     pub(super) fn renewed(&mut self, number: Number, gone_since: Option<Instant>, now: Instant) {
         trace(self.origin, || format!("{number} is renewed"));
         let life = &mut self.lives[number];
@@ -236,14 +236,14 @@ impl Oracle {
         self.lives[number].ever_heard.push(said_at);
     }
 
-    /// Notes that a process asks for everything.
+    /// Records that a process asks for the whole list.
     pub(super) fn ask(&mut self, number: Number, now: Instant) {
         self.lives[number].questions.push(now);
     }
 
-    /// Notes how long an answer to such a question was on its way.
+    /// Records how long the answer to such a question took.
     pub(super) fn answer(&mut self, number: Number, age: Duration, now: Instant) {
-        // Two that are so far apart, with the pause in between, are no good contact.
+        // Two answers that are so late, and the pause between them, are no good contact.
         if age > self.lease / 4 {
             self.lives[number].late.push((now, age));
         }
@@ -253,7 +253,7 @@ impl Oracle {
         self.failure.get_or_insert(failure);
     }
 
-    /// Judges what a process shows after one of its steps.
+    /// Checks what a process shows after one of its steps.
     pub(super) fn check(
         &mut self,
         number: Number,
@@ -284,7 +284,7 @@ impl Oracle {
         life.heard.clear();
     }
 
-    /// Judges what everybody shows when all has been well for long.
+    /// Checks what all processes show when there has been no trouble for long.
     pub(super) fn check_at_the_end(&mut self, running: &[Number], found: &[Number]) {
         let found: BTreeSet<_> = found.iter().copied().collect();
         for number in running {
@@ -295,24 +295,24 @@ impl Oracle {
         }
     }
 
-    /// Whether what the process has just heard may tell it that the other is gone.
+    /// Whether an answer that the process has just received may prove that the other is gone.
     fn may_drop(&self, number: Number, other: Number) -> bool {
         let (viewer, other) = (&self.lives[number], &self.lives[other]);
         other.is_over
             || viewer.heard.iter().any(|said_at| {
-                let told = |periods: &[Period]| periods.iter().any(|it| it.has(*said_at));
-                // Who slept itself and says so has to look again.
+                let within = |periods: &[Period]| periods.iter().any(|it| it.has(*said_at));
+                // A process that knows it stood still has to read again before it concludes anything.
                 let knows = !viewer.slept_at(*said_at, self.lease / 3);
-                told(&other.deletions)
-                    || knows && told(&other.excuses)
-                    || self.was_not_told(viewer, other)
+                within(&other.deletions)
+                    || knows && within(&other.excuses)
+                    || self.could_not_know_of_the_return(viewer, other)
                     || self.missed_the_relapse(viewer, other, *said_at)
             })
     }
 
-    /// Whether a client that polls could not know why the other has not come back: the database
-    /// lost its data, and was away once more between two reads, just when the other would have
-    /// come back. `docs/design.md` says so.
+    /// Whether a client that polls could not know why the other has not come back. The database lost its
+    /// data, and was down once more between two reads, just when the other would have come back.
+    /// `docs/design.md` explains this.
     fn missed_the_relapse(&self, viewer: &Life, other: &Life, said_at: Instant) -> bool {
         !viewer.is_pushed
             && self.relapses.iter().any(|relapse| {
@@ -323,10 +323,10 @@ impl Oracle {
             })
     }
 
-    /// Whether the process missed the other while that was away by its own fault or had been
-    /// deleted, and has heard nothing from when it was back: it cannot know that it was, and that
-    /// it is the database's fault if it is away once more.
-    fn was_not_told(&self, viewer: &Life, other: &Life) -> bool {
+    /// Whether the process could not know that the other was back. It saw that the other was absent, deleted
+    /// or through the other's own fault, and received nothing from after its return. If the database now
+    /// loses the other's record again, the process takes that for the same absence.
+    fn could_not_know_of_the_return(&self, viewer: &Life, other: &Life) -> bool {
         other.absences.iter().chain(&other.deletions).any(|absence| {
             let Some(until) = absence.until else { return false };
             viewer.ever_heard.iter().any(|at| absence.has(*at))
@@ -342,7 +342,8 @@ impl Oracle {
         })
     }
 
-    /// When the view of a process has to be without another, which is over; `None` if not yet.
+    /// When the view of a process must no longer have another one that is dead; `None` while there is no
+    /// bound.
     fn due_at(
         &self,
         number: Number,
@@ -364,19 +365,19 @@ impl Oracle {
         let quiet_since = viewer.trouble.quiet_since.max(self.outage.quiet_since);
         let well_since = quiet_since + SETTLING;
         if viewer.is_pushed && well_since + self.lease / 2 <= gone_at {
-            return Some(gone_at + TOLD);
+            return Some(gone_at + EXPIRY_SEEN);
         }
         let look = viewer.refresh.mul_f64(1.1).max(self.lease / 3);
         let from = gone_at.max(well_since);
         let late = viewer.late.iter().filter(|(at, _)| *at >= gone_at);
-        // Good time is lost from the answer before until this one, and what a broken stretch loses.
+        // Each late answer costs the good time since the answer before, and what a broken stretch loses.
         let lost: Duration = late.map(|(_, age)| *age + look + self.lease / 6).sum();
-        Some(from + TOLD + look + self.lease * 3 / 4 + self.timeout * 3 + lost)
+        Some(from + EXPIRY_SEEN + look + self.lease * 3 / 4 + self.timeout * 3 + lost)
     }
 }
 
 impl Life {
-    /// Whether the process stood still at that time, for long enough to notice it.
+    /// Whether the process stood still at that time, long enough to notice it.
     fn slept_at(&self, at: Instant, least: Duration) -> bool {
         self.freezes.iter().any(|freeze| {
             freeze.has(at) && freeze.until.is_some_and(|until| until - freeze.from > least)

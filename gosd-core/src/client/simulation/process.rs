@@ -1,4 +1,4 @@
-//! A process: its tasks run only while it does, and each of their steps is judged.
+//! A simulated process: its tasks run only while it runs, and the oracle checks each of their steps.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -25,10 +25,10 @@ pub(super) struct Process {
     pub(super) number: Number,
 }
 
-/// A task of a process, which stands still with it and ends with it.
+/// A task of a process, which stands still and ends together with the process.
 struct Confined {
     process: Process,
-    /// What readers of this client see is judged after each step.
+    /// The client, whose view is checked after each step.
     state: Option<Arc<State>>,
     task: BoxFuture<'static, ()>,
 }
@@ -39,7 +39,8 @@ impl Process {
     }
 }
 
-/// Makes a client's background task one of the process that starts it, if there is a simulation.
+/// Makes a client's background task a task of the process that starts it. Without a simulation the task is
+/// returned unchanged.
 pub(in crate::client) fn confine(
     state: &Arc<State>,
     task: impl Future<Output = ()> + Send + 'static,
@@ -52,7 +53,7 @@ pub(in crate::client) fn confine(
     }
 }
 
-/// What the clocks of the current process show, if there is a simulation.
+/// What the clocks of the current process show; `None` without a simulation.
 pub(in crate::client) fn clocks() -> Option<(std::time::Instant, SystemTime)> {
     let process = CURRENT.with_borrow(Clone::clone)?;
     let now = Instant::now();

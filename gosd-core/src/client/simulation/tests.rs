@@ -1,10 +1,10 @@
-//! The seeds that every run of the tests plays, and the rules that they miss when they are broken.
+//! The seeds that every run of the tests plays, and a table of the rules without which a seed fails.
 //!
 //! ```sh
 //! cargo test -p gosd-core simulation
-//! # One seed again, with all that happens in it:
+//! # One seed again, with a log of every event:
 //! GOSD_SIMULATION_SEED=7 cargo test -p gosd-core simulation -- --nocapture
-//! # Seeds that nobody has played yet, for an hour:
+//! # Random seeds for an hour:
 //! GOSD_SIMULATION_MINUTES=60 cargo test --release -p gosd-core --lib simulation -- --nocapture
 //! ```
 
@@ -15,7 +15,7 @@ use super::faults::THEMES;
 use super::{play, play_with_log};
 use crate::rules::Rule;
 
-/// The seeds of every run, in two halves that run side by side.
+/// The seeds of every run, in two halves that run in parallel.
 const SEEDS: u64 = 240;
 const HALF: u64 = SEEDS / 2;
 
@@ -29,7 +29,7 @@ fn the_second_half_of_the_seeds_holds() {
     judge_unless_asked(HALF..SEEDS);
 }
 
-/// Does nothing, unless the environment says which seed, or for how long.
+/// Does nothing unless the environment asks for a seed or for a number of minutes.
 #[test]
 fn the_seeds_that_were_asked_for_hold() {
     if let Some(seed) = variable("GOSD_SIMULATION_SEED") {
@@ -69,14 +69,14 @@ fn judge(seed: u64) -> Result<(), String> {
     })
 }
 
-/// What a broken rule leads to.
+/// The property that a broken rule violates.
 const DROPS: &str = "which lives";
 const KEEPS: &str = "too long";
 
-/// Each rule, what becomes of views without it, and a seed that shows it.
+/// Each rule, the property that fails without it, and a seed that shows the failure.
 ///
-/// A change of the clients or the world gives the seeds another meaning. Then another one with the
-/// same theme is looked for, which takes a while, and its number is printed: put it here.
+/// A change of the clients or of the world changes the meaning of the seeds. The test then searches another
+/// seed of the same theme, which takes a while, and prints its number: put that number here.
 const MUTANTS: [(Rule, &str, u64); 16] = [
     (Rule::ExpiryNeedsGoodContact, DROPS, 13),
     (Rule::HoldTheMissing, DROPS, 13),
@@ -96,17 +96,17 @@ const MUTANTS: [(Rule, &str, u64); 16] = [
     (Rule::PausesAreShort, DROPS, 58),
 ];
 
-/// How many seeds are searched for one that shows what a rule is for.
+/// How many seeds are searched for one that fails without the rule.
 const SEARCHED: usize = 1000;
 
 #[test]
-fn every_rule_is_missed_when_it_is_broken() {
+fn without_any_one_rule_a_seed_fails() {
     for (rule, becomes, seed) in MUTANTS {
         let shows = |seed: &u64| {
             Rule::set_broken(Some(rule));
             let failure = play(*seed);
             Rule::set_broken(None);
-            // With the rule, the same seed holds.
+            // With the rule, the same seed passes.
             failure.is_err_and(|failure| failure.contains(becomes)) && play(*seed).is_ok()
         };
         let same_theme = (seed % THEMES.len() as u64..).step_by(THEMES.len()).take(SEARCHED);
@@ -119,10 +119,10 @@ fn every_rule_is_missed_when_it_is_broken() {
 }
 
 #[test]
-fn a_seed_is_always_the_same() {
+fn a_seed_always_gives_the_same_run() {
     for seed in 0..THEMES.len() as u64 {
         let first = play_with_log(seed);
-        // What a thread remembers has no part in it.
+        // On another thread, so that no state of a thread can influence the run.
         let second = thread::spawn(move || play_with_log(seed)).join().expect("it plays");
         for (number, (one, other)) in first.1.iter().zip(&second.1).enumerate() {
             assert_eq!(one, other, "seed {seed}, line {number}");

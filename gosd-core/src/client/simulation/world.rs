@@ -1,4 +1,4 @@
-//! The world: one database, the processes around it, and what can be done to them.
+//! The world of a simulation: one database, the processes around it, and the faults that can befall them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use crate::{Client, Instance, Settings};
 pub(super) struct World {
     pub(super) origin: Instant,
     pub(super) settings: Settings,
-    /// Told whenever something changes that a message may wait for.
+    /// Notified whenever something changes that a message may wait for.
     pub(super) changed: Notify,
     inner: Mutex<Inner>,
 }
@@ -27,12 +27,12 @@ pub(super) struct Inner {
     pub(super) database: Database,
     pub(super) processes: Vec<Member>,
     pub(super) oracle: Oracle,
-    /// The links of processes to come.
+    /// The settings of links of processes that start later.
     pub(super) lateness: Duration,
     pub(super) loss: f64,
 }
 
-/// What the world knows of a process.
+/// The state of a process, as the world keeps it.
 pub(super) struct Member {
     link: Link,
     client: Option<Client>,
@@ -41,7 +41,7 @@ pub(super) struct Member {
     pub(super) has_left: bool,
     pub(super) is_frozen: bool,
     pub(super) wakers: Vec<Waker>,
-    /// By how much its wall clock was set forward.
+    /// By how much the wall clock of the process was set forward.
     pub(super) clock_ahead: Duration,
 }
 
@@ -54,12 +54,12 @@ impl Inner {
         &mut self.processes[number].link
     }
 
-    /// Which connection this is: one from before an outage does not survive it.
+    /// The generation of a connection: a connection of an older generation is broken.
     pub(super) fn generation(&self, number: Number) -> (u32, u32) {
         (self.database.outages, self.link(number).breaks)
     }
 
-    /// Notes that the process takes notice of what the database said then.
+    /// Records that the process has received what the database said at that time.
     pub(super) fn hear(&mut self, number: Number, said_at: Instant) {
         self.oracle.hear(number, said_at);
     }
@@ -88,14 +88,14 @@ impl World {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something to the database, and has all who wait look again.
+    /// Changes the database, and wakes all messages that wait.
     pub(super) fn database<T>(&self, act: impl FnOnce(&mut Database, Instant) -> T) -> T {
         let result = act(&mut self.lock().database, Instant::now());
         self.changed.notify_waiters();
         result
     }
 
-    /// Begins something that touches everybody alike.
+    /// Begins a trouble that all processes share.
     pub(super) fn begin_outage(&self) {
         self.lock().oracle.begin_outage(Instant::now());
     }
@@ -178,7 +178,7 @@ impl World {
         number
     }
 
-    /// The numbers of the processes that run, or of those that others should find, too.
+    /// The numbers of the processes that run; if `found`, only of those that others should find.
     pub(super) fn running(&self, found: bool) -> Vec<Number> {
         let inner = self.lock();
         let members = inner.processes.iter().enumerate();
@@ -188,7 +188,7 @@ impl World {
         chosen.map(|(number, _)| number).collect()
     }
 
-    /// Ends a process without a word.
+    /// Ends a process without a goodbye.
     pub(super) fn kill(&self, number: Number) {
         let mut inner = self.lock();
         inner.oracle.end(number);
@@ -208,12 +208,12 @@ impl World {
         drop(inner);
         let process = Process { world: Arc::clone(self), number };
         process.spawn(async move {
-            // It may fail, where the lease runs out instead.
+            // The goodbye may fail, and then the lease ends the registration.
             let _ = client.leave().await;
         });
     }
 
-    /// Has a process read everything, and its answer be on its way for so long.
+    /// Makes a process read everything, and delays the answer.
     pub(super) fn read_slowly(self: &Arc<Self>, number: Number, delay: Duration) {
         let mut inner = self.lock();
         let Some(client) = inner.processes[number].client.clone() else { return };
@@ -221,12 +221,12 @@ impl World {
         drop(inner);
         let process = Process { world: Arc::clone(self), number };
         process.spawn(async move {
-            // It may fail, as every call.
+            // The read may fail, as any call may.
             let _ = client.refresh().await;
         });
     }
 
-    /// Somebody deletes the record of one who lives.
+    /// Deletes the record of a living process, as somebody else may.
     pub(super) fn delete(&self, number: Number) {
         self.lock().oracle.delete(number, Instant::now());
         self.database(|database, now| database.deregister(number, now));
@@ -271,7 +271,7 @@ impl World {
         inner.oracle.disturb(number, Instant::now());
     }
 
-    /// Lets go of all clients.
+    /// Drops all clients.
     pub(super) fn end(&self) {
         let clients: Vec<_> = {
             let mut inner = self.lock();

@@ -6,7 +6,7 @@ use crate::View;
 const HOLD: Duration = LEASE.checked_div(2).unwrap();
 
 #[test]
-fn a_wiped_database_empties_nobodys_cache() {
+fn a_wiped_database_empties_no_cache() {
     let mut bench = Bench::registered("a-own", &["a-1", "a-2"]);
     assert!(bench.reset(&[]).own_gone);
     assert_eq!(bench.view(), ["a-1", "a-2", "a-own"]);
@@ -92,7 +92,7 @@ fn a_restarted_database_that_kept_its_data_changes_nothing() {
 }
 
 #[test]
-fn an_outage_longer_than_the_lease_empties_nobodys_cache() {
+fn an_outage_longer_than_the_lease_empties_no_cache() {
     for answer in [&[][..], &["a-1"]] {
         let mut bench = Bench::settled(&["a-1", "a-2"]);
         bench.lose_contact();
