@@ -1,4 +1,4 @@
-//! Certificates for tests of TLS.
+//! TLS certificates for tests: an authority, a server's, and clients' good and bad ones.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
-/// An authority, and certificates of it for a server on the loopback interface and for a client.
+/// An authority, and certificates that it has signed for a server on the loopback interface and for a client.
 #[derive(Debug)]
 pub struct Certificates {
     directory: TempDir,
 }
 
 impl Certificates {
-    /// Makes new ones, in a directory that is removed when this is dropped.
+    /// Makes new certificates, in a directory that is removed on drop.
     #[expect(clippy::new_without_default, reason = "it does more than a default should")]
     pub fn new() -> Self {
         let certificates = Self { directory: TempDir::new().expect("a directory can be made") };
@@ -21,7 +21,7 @@ impl Certificates {
         certificates
     }
 
-    /// Puts new ones, of a new authority, into the same files.
+    /// Replaces all files by certificates of a new authority.
     pub fn renew(&self) {
         let key = KeyPair::generate().expect("a key can be made");
         let mut params = CertificateParams::new(Vec::new()).expect("no names are good names");
@@ -42,21 +42,21 @@ impl Certificates {
             self.write(&format!("{name}.pem"), &certificate.pem());
             self.write(&format!("{name}.key"), &key.serialize_pem());
         }
-        // A root that is none, and one that is cut off, before a good one.
+        // Two damaged roots in front of a good one: no certificate at all, and one that is cut off.
         let none = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
         let cut = "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
         self.write("bundle.pem", &format!("{none}{cut}{}", authority.pem()));
         self.write("empty.pem", "");
     }
 
-    /// The path of a file: `ca.pem`; `server.pem` and `.key`; `client.pem` and `.key`; a client's that
-    /// has expired, `expired.pem` and `.key`; `bundle.pem`, the authority among damaged ones; and
+    /// The path of a file: `ca.pem`; `server.pem` and `.key`; `client.pem` and `.key`; `expired.pem` and
+    /// `.key`, of a client whose certificate has expired; `bundle.pem`, the authority among damaged ones; and
     /// `empty.pem`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// The same as text, for arguments and URLs.
+    /// The path as text, for arguments and URLs.
     pub fn text(&self, name: &str) -> String {
         self.path(name).to_str().expect("the path is UTF-8").to_owned()
     }

@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::{EtcdServer, free_port};
 
-/// How long an election may take; generous, for busy machines.
+/// How long an election may take, on a busy machine too.
 const ELECTION: Duration = Duration::from_secs(60);
 
-/// Three etcd members that are one cluster.
+/// Three etcd members that form one cluster.
 #[derive(Debug)]
 pub struct EtcdCluster {
     /// The members.
@@ -38,7 +38,7 @@ impl EtcdCluster {
     }
 }
 
-/// The member that all of these agree to be the leader, as an index among them.
+/// The index of the member that all of these agree to be the leader.
 ///
 /// Waits until there is one. The members must be running.
 pub async fn etcd_leader(nodes: &[&EtcdServer]) -> usize {
@@ -59,7 +59,7 @@ pub async fn etcd_leader(nodes: &[&EtcdServer]) -> usize {
             return index;
         }
         assert!(Instant::now() < deadline, "no leader among {members:?}: {leaders:?}");
-        // The members tell nobody when they have elected one.
+        // The members announce no election, so the test polls.
         sleep(Duration::from_millis(50)).await;
     }
 }

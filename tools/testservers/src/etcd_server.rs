@@ -7,29 +7,29 @@ use tokio::process::Command;
 
 use crate::{Certificates, Process, free_port};
 
-/// What etcd logs when it takes requests; a member of a cluster, once there is a leader.
+/// What etcd logs once it serves requests, which a member of a cluster does once there is a leader.
 const READY: &str = "serving client traffic";
 
-/// An etcd member with a data directory of its own, in memory where that can be.
+/// An etcd member with its own data directory, in memory where possible.
 #[derive(Debug)]
 pub struct EtcdServer {
     process: Process,
     directory: TempDir,
     port: u16,
     args: Vec<String>,
-    /// For `etcdctl`.
+    /// The arguments with which `etcdctl` reaches the member.
     access: Vec<String>,
 }
 
 impl EtcdServer {
-    /// Starts a cluster of one, with more arguments, such as `["--auth-token-ttl", "1"]`.
+    /// Starts a cluster of one member, with more arguments, such as `["--auth-token-ttl", "1"]`.
     pub async fn start(args: &[&str]) -> Self {
         let name = "one";
         let peer = format!("http://127.0.0.1:{}", free_port());
         Self::member(name, &peer, &format!("{name}={peer}"), args).await
     }
 
-    /// Starts one that speaks TLS only, and asks for certificates if told so.
+    /// Starts a member that accepts only TLS, and asks for client certificates on request.
     pub async fn start_tls(certificates: &Certificates, ask_for_client_certificates: bool) -> Self {
         let file = |name| certificates.text(name);
         let (ca, cert, key) = (file("ca.pem"), file("server.pem"), file("server.key"));
@@ -43,7 +43,7 @@ impl EtcdServer {
         Self::run("https", "one", &peer, &format!("one={peer}"), &args, access.into()).await
     }
 
-    /// Starts a member of a cluster; it waits for so many others as make a majority.
+    /// Starts a member of a cluster. It is ready once a majority of the members runs.
     pub(crate) async fn member(name: &str, peer: &str, cluster: &str, args: &[&str]) -> Self {
         Self::run("http", name, peer, cluster, args, Vec::new()).await
     }
@@ -90,23 +90,23 @@ impl EtcdServer {
         self.port
     }
 
-    /// The folder of what it keeps.
+    /// The data directory.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
-    /// The process, to signal it.
+    /// The process, to send it signals.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    /// Kills the process, unless it is dead, and starts it again on the same port and data.
+    /// Kills the process, if it still runs, and starts it again on the same port and data.
     pub async fn restart(&mut self) {
         self.process.kill().await;
         self.process = launch(&self.args).await;
     }
 
-    /// Does the same with an empty data directory.
+    /// Kills the process, and starts it again with an empty data directory.
     pub async fn restart_empty(&mut self) {
         self.process.kill().await;
         std::fs::remove_dir_all(self.directory.path().join("data")).expect("it is ours");
@@ -118,7 +118,7 @@ impl EtcdServer {
         self.try_ctl(args).await.unwrap_or_else(|error| panic!("etcdctl {args:?} fails: {error}"))
     }
 
-    /// The same where a failure is expected: the error is what `etcdctl` says.
+    /// Runs `etcdctl` where a failure is expected. The error is what `etcdctl` prints.
     pub async fn try_ctl(&self, args: &[&str]) -> Result<String, String> {
         let output = Command::new("etcdctl")
             .env("ETCDCTL_API", "3")
@@ -134,8 +134,8 @@ impl EtcdServer {
         if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }
 
-    /// Turns authentication on, with the users `root:root` and `gosd:p@ss`; the latter may read and
-    /// write the keys that begin with the prefix.
+    /// Turns authentication on, with the users `root:root` and `gosd:p@ss`. The latter may read and write the
+    /// keys that begin with the prefix.
     pub async fn enable_auth(&mut self, prefix: &str) {
         for command in [
             "user add root:root",

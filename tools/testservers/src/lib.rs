@@ -1,7 +1,7 @@
-//! Servers for tests: real ones, each private to the test that starts it, on free ports of the
-//! loopback interface, and killed when it is dropped, also by a panic.
+//! Real servers for tests. Each belongs to the test that starts it, listens on free ports of the loopback
+//! interface, and is killed when it is dropped, even by a panic.
 //!
-//! This is test code: what cannot be done panics, and says what to install.
+//! This is test code: a failure panics, and says what to install.
 
 mod certificates;
 mod etcd_cluster;

@@ -31,7 +31,7 @@ impl MemcachedServer {
         &mut self.process
     }
 
-    /// Kills the server, and with it all that it held, and starts another on the same port.
+    /// Kills the server, which loses all its data, and starts another on the same port.
     pub async fn restart(&mut self) {
         self.process.kill().await;
         self.process = launch(self.port).await;
@@ -39,7 +39,7 @@ impl MemcachedServer {
 }
 
 async fn launch(port: u16) -> Process {
-    // Only its log says when it listens, and that goes to the standard error.
+    // Only its log says when it listens, and memcached logs to standard error.
     let command = format!(
         "exec memcached -vv --listen=127.0.0.1 --port={port} --udp-port=0 --user=root 2>&1"
     );

@@ -15,10 +15,10 @@ const PACKAGE: &str = "postgresql";
 
 type Environment = Vec<(&'static str, String)>;
 
-/// A PostgreSQL server with a cluster of its own, in memory where that can be.
+/// A PostgreSQL server with its own data, in memory where possible.
 ///
-/// It does not wait for the disk. Whoever comes by the Unix socket is trusted; over TCP it takes the
-/// superuser `postgres`, password `p@ss`, and whom a test adds.
+/// It does not wait for the disk. It trusts every client of the Unix socket. Over TCP it accepts the
+/// superuser `postgres`, password `p@ss`, and the users that a test adds.
 #[derive(Debug)]
 pub struct PostgresServer {
     process: Process,
@@ -34,13 +34,13 @@ impl PostgresServer {
         Self::run(settings, "host all all 127.0.0.1/32 scram-sha-256", None, Vec::new()).await
     }
 
-    /// Starts a server that goes by a wall clock of the test's own.
+    /// Starts a server whose wall clock is one that the test sets.
     pub async fn start_with_clock(clock: &WallClock) -> Self {
         let rule = "host all all 127.0.0.1/32 scram-sha-256";
         Self::run(&[], rule, None, clock.environment()).await
     }
 
-    /// Starts a server that takes TLS only over TCP, and asks for certificates if told so.
+    /// Starts a server that over TCP accepts only TLS, and asks for client certificates on request.
     pub async fn start_tls(certificates: &Certificates, ask_for_client_certificates: bool) -> Self {
         let rule = match ask_for_client_certificates {
             true => "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca",
@@ -101,7 +101,8 @@ impl PostgresServer {
             format!("port={port}"),
             format!("unix_socket_directories={path}"),
             "fsync=off".to_owned(),
-            // In the directory, so that it goes with a server that is killed.
+            // A file in the directory, so that shared memory goes with the directory of a server that is
+            // killed.
             "dynamic_shared_memory_type=mmap".to_owned(),
             "shared_buffers=16MB".to_owned(),
             "logging_collector=off".to_owned(),
@@ -125,22 +126,22 @@ impl PostgresServer {
         format!("postgres://postgres:p%40ss@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// The process, to signal it.
+    /// The process, to send it signals.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    /// Kills the server, unless it is dead, and starts it again on the same port and data.
+    /// Kills the server, if it still runs, and starts it again on the same port and data.
     pub async fn restart(&mut self) {
         self.process.kill().await;
         self.process = launch(self.directory.path(), &self.args, &self.environment).await;
     }
 
-    /// Runs SQL as the superuser, by the Unix socket, and returns the rows as `psql -At` prints them.
+    /// Runs SQL as the superuser over the Unix socket, and returns the rows as `psql -At` prints them.
     ///
     /// # Panics
     ///
-    /// If it fails.
+    /// If the statement fails.
     pub async fn sql(&self, sql: &str) -> String {
         let socket = self.directory.path().display().to_string();
         let port = self.port.to_string();
@@ -150,7 +151,7 @@ impl PostgresServer {
     }
 }
 
-/// The server's processes outlive the first of them for a moment, and write into the directory.
+/// Child processes of the server live a moment longer than the first one, and write into the directory.
 impl Drop for PostgresServer {
     fn drop(&mut self) {
         const TRIES: u32 = 1_000;
@@ -179,8 +180,8 @@ async fn launch(directory: &Path, args: &[String], environment: &Environment) ->
     command.extend(as_server("postgres"));
     command.extend(args.iter().cloned());
     let process = Process::start_in(environment, "sh", PACKAGE, command, READY).await;
-    // PostgreSQL tells its clusters apart by a segment of shared memory, which outlives a process that
-    // is killed. So it is marked to go with the last process that uses it.
+    // PostgreSQL recognizes its data directories by a segment of shared memory, which outlives a process that
+    // is killed. So the segment is marked to be removed with the last process that uses it.
     let lock = fs::read_to_string(directory.join("data/postmaster.pid")).unwrap_or_default();
     if let Some(id) = lock.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
         let _ = Command::new("ipcrm").args(["-m", id]).output().await;
@@ -188,7 +189,7 @@ async fn launch(directory: &Path, args: &[String], environment: &Environment) ->
     process
 }
 
-/// Runs a program of PostgreSQL's to its end.
+/// Runs one of PostgreSQL's programs to its end.
 async fn run(program: &str, args: &[&str]) -> Output {
     let command = as_server(program);
     let output = Command::new(&command[0])
@@ -205,7 +206,7 @@ async fn run(program: &str, args: &[&str]) -> Output {
     output
 }
 
-/// The command of a program of PostgreSQL's, as a user other than root, whom it refuses to serve.
+/// The command of one of PostgreSQL's programs, as a user other than root, because PostgreSQL refuses root.
 fn as_server(program: &str) -> Vec<String> {
     let path = binaries().join(program).display().to_string();
     if !is_root() {
@@ -216,7 +217,7 @@ fn as_server(program: &str) -> Vec<String> {
     vec!["setpriv".into(), user, group, "--clear-groups".into(), path]
 }
 
-/// Where Debian has the programs of the newest version.
+/// The directory in which Debian has the programs of the newest version.
 fn binaries() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions
@@ -230,7 +231,7 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
-/// The numbers of the user `postgres` and its group.
+/// The numeric ids of the user `postgres` and its group.
 fn server_user() -> (u32, u32) {
     let users = fs::read_to_string("/etc/passwd").expect("there are users");
     let line = users.lines().find(|line| line.starts_with("postgres:"));
@@ -239,7 +240,8 @@ fn server_user() -> (u32, u32) {
     (number(), number())
 }
 
-/// Copies a file so that the server takes it: a key has to be its own, and nobody else's to read.
+/// Copies a file so that the server accepts it: a key has to belong to the server's user, and be readable
+/// only to it.
 fn copy_for_server(from: &Path, to: &Path, owner_of: &Path) {
     fs::copy(from, to).expect("the file can be copied");
     fs::set_permissions(to, fs::Permissions::from_mode(0o600)).expect("it is ours");

@@ -1,4 +1,4 @@
-//! A child process that has said that it is ready, and ends with its owner.
+//! A child process that reports when it is ready, and ends with its owner.
 
 use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
@@ -8,17 +8,17 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// How long a server may take to start; generous, for busy machines.
+/// How long a server may take to start, on a busy machine too.
 const START: Duration = Duration::from_secs(60);
 
-/// A server's process, killed when this is dropped.
+/// The process of a server, killed on drop.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
 }
 
 impl Process {
-    /// Starts a program, and waits for the line of its output that says that it is ready.
+    /// Starts a program, and waits for the line of its output that says it is ready.
     ///
     /// # Panics
     ///
@@ -32,11 +32,11 @@ impl Process {
         Self::start_in(&[], program, package, args, ready).await
     }
 
-    /// As [`start`](Self::start), with variables of the environment.
+    /// Like [`start`](Self::start), with environment variables.
     ///
     /// # Panics
     ///
-    /// As there.
+    /// Like [`start`](Self::start).
     pub async fn start_in<S: AsRef<OsStr>>(
         environment: &[(&str, String)],
         program: &str,
@@ -67,12 +67,12 @@ impl Process {
         };
         let is_ready = timeout(START, becomes_ready).await.unwrap_or(false);
         assert!(is_ready, "{program} does not start:\n{}", log.join("\n"));
-        // Nobody reads the rest, but a full pipe would stop the server.
+        // The rest of the output is read and dropped, because a full pipe would stop the server.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { child }
     }
 
-    /// The process's number, to ask the system about it.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id().expect("the process runs")
     }
@@ -82,18 +82,18 @@ impl Process {
         self.child.kill().await.expect("the process is ours");
     }
 
-    /// Kills the process, unless it has ended, and does not wait.
+    /// Kills the process if it still runs, and does not wait for its end.
     pub(crate) fn start_kill(&mut self) {
-        // It fails if the process has ended.
+        // This fails if the process has ended.
         let _ = self.child.start_kill();
     }
 
-    /// Waits for its end, such as after a signal.
+    /// Waits for the end of the process, for example after a signal.
     pub async fn ended(&mut self) -> ExitStatus {
         self.child.wait().await.expect("the process is ours")
     }
 
-    /// Sends a signal by name, such as `STOP`: the process lives on and answers nothing.
+    /// Sends a signal by name, such as `STOP`, after which the process lives on and answers nothing.
     pub async fn signal(&self, signal: &str) {
         let pid = self.id().to_string();
         let status = Command::new("kill").args(["-s", signal, &pid]).status().await;

@@ -1,4 +1,4 @@
-//! A TCP proxy that can be cut off, to make a fault of the network.
+//! A TCP proxy that simulates network faults.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// A port in front of a server, which can be cut off from it.
+/// A port in front of a server, with a switch that cuts the connection.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -19,11 +19,11 @@ pub struct Proxy {
 pub enum Mode {
     /// Passes everything on.
     Pass,
-    /// Breaks the connections there are, and each new one.
+    /// Breaks the existing connections, and each new one.
     Refuse,
     /// Keeps the connections and accepts new ones, but passes nothing on.
     Silent,
-    /// Passes on what new connections say; those that fell silent stay dead.
+    /// Passes on the traffic of new connections. Those that fell silent stay silent.
     Heal,
 }
 
@@ -53,7 +53,7 @@ impl Proxy {
         self.port
     }
 
-    /// Changes what the proxy does, with the connections there are too.
+    /// Changes what the proxy does, with existing connections too.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
@@ -79,7 +79,7 @@ async fn serve(mut client: TcpStream, server: SocketAddr, mut changes: watch::Re
             _ = changed => kept = Some(server),
         }
     }
-    // A dead wire: neither end hears that the other one is gone.
+    // A dead connection: neither end learns that the other one is gone.
     let _ = changes.wait_for(|mode| matches!(mode, Mode::Pass | Mode::Refuse)).await;
     drop(kept);
 }

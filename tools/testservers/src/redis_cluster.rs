@@ -78,7 +78,7 @@ impl RedisCluster {
                     break;
                 }
                 assert!(Instant::now() < deadline, "the cluster does not come up:\n{info}");
-                // The nodes tell nobody when they are done.
+                // The nodes do not report when they are done, so the test polls.
                 sleep(Duration::from_millis(50)).await;
             }
         }

@@ -56,7 +56,7 @@ impl RedisSentinels {
         hosts.collect::<Vec<String>>().join(",")
     }
 
-    /// Has the sentinels make the replica the master, and waits until all of them say so.
+    /// Makes the sentinels promote the replica, and waits until all of them name it as the master.
     pub async fn fail_over(&self) {
         let mut failover = redis::cmd("SENTINEL");
         failover.arg("FAILOVER").arg("mymaster");
@@ -91,7 +91,7 @@ impl RedisSentinels {
                     break;
                 }
                 assert!(Instant::now() < deadline, "the sentinels do not come up: {state:?}");
-                // The sentinels tell nobody when they are done.
+                // The sentinels do not report when they are done, so the test polls.
                 sleep(Duration::from_millis(50)).await;
             }
         }

@@ -32,7 +32,7 @@ impl RedisServer {
         Self::run_plain(port, args, Vec::new()).await
     }
 
-    /// Starts a server on a free port that goes by a wall clock of the test's own.
+    /// Starts a server on a free port, whose wall clock is one that the test sets.
     pub async fn start_with_clock(clock: &WallClock, args: &[&str]) -> Self {
         Self::run_plain(free_port(), args, clock.environment()).await
     }
@@ -44,7 +44,7 @@ impl RedisServer {
         Self::run(port, &all, environment).await
     }
 
-    /// Starts a server that speaks TLS only.
+    /// Starts a server that accepts only TLS, and asks for client certificates on request.
     pub async fn start_tls(certificates: &Certificates, ask_for_client_certificates: bool) -> Self {
         let port = free_port();
         Self::run(
@@ -88,12 +88,12 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// The folder of what it keeps, with `--appendonly yes`.
+    /// The directory of the append-only file, with `--appendonly yes`.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("appendonlydir")
     }
 
-    /// The process, to signal it.
+    /// The process, to send it signals.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -104,9 +104,9 @@ impl RedisServer {
         self.process = start(&self.environment, &self.args).await;
     }
 
-    /// A connection of the test's own, past TLS and past any proxy.
+    /// A connection for the test itself, without TLS and past any proxy.
     ///
-    /// Only for servers whose default user needs no password, or with that password.
+    /// Only for servers whose default user needs no password, or the given one.
     pub async fn connect(&self, password: Option<&str>) -> MultiplexedConnection {
         let password = password.map_or(String::new(), |password| format!("?pass={password}"));
         let socket = self.directory.path().join("redis.sock");
@@ -119,7 +119,7 @@ async fn start(environment: &Environment, args: &[String]) -> Process {
     Process::start_in(environment, "redis-server", "redis-server", args, READY).await
 }
 
-/// A connection with no bound on the time of an answer.
+/// A connection that waits for an answer without a bound.
 pub(crate) async fn connect(url: &str) -> MultiplexedConnection {
     let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
     let client = redis::Client::open(url).expect("the URL is good");

@@ -1,4 +1,4 @@
-//! Collects the spans of tracing that a test causes, with their fields.
+//! Collects the tracing spans of a test, with their fields.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -1,20 +1,20 @@
-//! What goes wrong with certificates, so that every driver is tested with the same.
+//! Mistakes with certificates, so that every driver is tested with the same ones.
 
 use crate::Certificates;
 
-/// A query for the URL of a driver, and what the driver is to say when the server asks for a client's
-/// certificate of `ours`.
+/// The query of a driver URL, and what the driver has to report when the server asks for a client certificate
+/// of `ours`.
 #[derive(Debug)]
 pub struct TlsCase {
-    /// Such as `ca=/tmp/x/ca.pem&cert=..&key=..`.
+    /// For example `ca=/tmp/x/ca.pem&cert=..&key=..`.
     pub query: String,
-    /// The name of the kind of error; `None` if all is well.
+    /// The name of the expected kind of error; `None` if the call succeeds.
     pub kind: Option<&'static str>,
-    /// What the error has to say.
+    /// A text that the error has to contain.
     pub says: String,
 }
 
-/// The cases for a server with the certificates `ours`; those of `theirs` are of another authority.
+/// The cases for a server with the certificates `ours`. `theirs` are of another authority.
 pub fn tls_cases(ours: &Certificates, theirs: &Certificates) -> Vec<TlsCase> {
     let file = |name| ours.text(name);
     let identity = |of: &Certificates, cert: &str, key: &str| {
@@ -30,7 +30,7 @@ pub fn tls_cases(ours: &Certificates, theirs: &Certificates) -> Vec<TlsCase> {
     };
 
     case(format!("{ca}&{client}"), None, "");
-    // One bad root does not make the good ones less trusted.
+    // A damaged root does not invalidate the good ones.
     case(format!("ca={}&{client}", file("bundle.pem")), None, "");
 
     case(ca.clone(), Some("Denied"), refused);
@@ -41,7 +41,7 @@ pub fn tls_cases(ours: &Certificates, theirs: &Certificates) -> Vec<TlsCase> {
 
     let untrusted = "the server's certificate is not trusted";
     case(format!("ca={}&{client}", theirs.text("ca.pem")), Some("Config"), untrusted);
-    // The system does not know our authority.
+    // The system does not trust this authority.
     case(client.clone(), Some("Config"), untrusted);
 
     for no_certificate in ["empty.pem", "client.key"] {

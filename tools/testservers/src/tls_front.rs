@@ -1,4 +1,4 @@
-//! TLS in front of a server that has none, by certificates that its clients have to show as well.
+//! TLS in front of a server that has none; clients have to present a certificate too.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Certificates;
 
-/// A port with TLS, which passes everything on to a server on the loopback interface.
+/// A port with TLS that forwards to a server on the loopback interface.
 #[derive(Debug)]
 pub struct TlsFront {
     port: u16,
@@ -22,7 +22,7 @@ pub struct TlsFront {
 }
 
 impl TlsFront {
-    /// Starts one that asks each client for a certificate of the authority.
+    /// Starts a front that asks each client for a certificate of the authority.
     pub async fn strict(certificates: &Certificates, server: u16) -> Self {
         let acceptor = TlsAcceptor::from(strict_tls(certificates));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
@@ -36,7 +36,7 @@ impl TlsFront {
                     let client = acceptor.accept(client).await;
                     let server = TcpStream::connect(("127.0.0.1", server)).await;
                     if let (Ok(mut client), Ok(mut server)) = (client, server) {
-                        // Either side may end it at any time.
+                        // Either side may end the connection at any time.
                         let _ = copy_bidirectional(&mut client, &mut server).await;
                     }
                 });
@@ -45,13 +45,13 @@ impl TlsFront {
         Self { port, _task: task }
     }
 
-    /// Where it listens.
+    /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
 }
 
-/// The TLS of a server that asks for clients' certificates of the authority.
+/// The TLS configuration of a server that asks for client certificates of the authority.
 pub fn strict_tls(certificates: &Certificates) -> Arc<ServerConfig> {
     let file = |name| CertificateDer::from_pem_file(certificates.path(name)).expect("it is good");
     let mut roots = RootCertStore::empty();

@@ -1,4 +1,4 @@
-//! A wall clock that a test sets, for servers that go by it.
+//! A wall clock that a test sets, for the servers that use it.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// The wall clock of the servers that were started with it; their monotonic clock is the host's.
+/// The wall clock of the servers that were started with it. Their monotonic clock is the host's.
 ///
 /// Needs a C compiler, as linking Rust does.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// Makes a clock that is ahead of the host's by so many seconds, or behind.
+    /// Makes a clock that is this many seconds ahead of the host's, or behind if negative.
     ///
     /// # Panics
     ///
@@ -34,23 +34,23 @@ impl WallClock {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // For servers that run as another user.
+            // Servers that run as another user have to read the directory.
             let mode = std::fs::Permissions::from_mode(0o755);
             std::fs::set_permissions(clock.directory.path(), mode).expect("it is ours");
         }
         clock
     }
 
-    /// Sets the clock ahead of the host's by so many seconds, or behind.
+    /// Sets the clock this many seconds ahead of the host's, or behind if negative.
     pub fn set(&self, seconds: i64) {
-        // In place, since servers have mapped the file.
+        // The file is changed in place, because servers have mapped it.
         let mut options = OpenOptions::new();
         let file = options.create(true).truncate(false).write(true).open(self.path("seconds"));
         let written = file.and_then(|mut file| file.write_all(&seconds.to_ne_bytes()));
         written.expect("the file can be written");
     }
 
-    /// What is set in the environment of a process that goes by this clock.
+    /// The environment variables of a process that uses this clock.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let text = |name| self.path(name).display().to_string();
         vec![("LD_PRELOAD", text("clock.so")), ("WALL_CLOCK", text("seconds"))]

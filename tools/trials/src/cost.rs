@@ -1,4 +1,4 @@
-//! What a registration with two databases costs beside one with the slower of them alone.
+//! Measures the cost of a registration with two databases beside one with the slower of the two alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use crate::backend::{Kind, open};
 use crate::history::Recorder;
 
-/// So many registrations each, taken in turn so that what else the machine does hits all of them.
+/// How many registrations each way gets. The ways take turns, so that other load on the machine hits all
+/// alike.
 const ROUNDS: usize = 1_000;
 const LEASE: Duration = Duration::from_secs(3_600);
 
-/// Measures, and returns the table that tells of it.
+/// Measures, and returns the figures as a table.
 ///
 /// # Panics
 ///
@@ -27,7 +28,7 @@ pub async fn cost(old: Kind, new: Kind) -> String {
         std::fs::create_dir_all(&folder).expect("a directory can be made");
         backends.push(kind.start(&folder, &Recorder::new()).await);
     }
-    // Past the network in which the trials make faults.
+    // These connections bypass the network in which the trials make faults.
     let [one, other] = [open(&backends[0].direct()).await, open(&backends[1].direct()).await];
     let both: Arc<dyn Driver> = Arc::new(Both::new(Arc::clone(&one), Arc::clone(&other)));
     let drivers = [one, other, both];
@@ -37,7 +38,7 @@ pub async fn cost(old: Kind, new: Kind) -> String {
     for round in 0..ROUNDS {
         let mut took = [Duration::ZERO; 3];
         for turn in 0..3 {
-            // Each is first, second and third as often as the others.
+            // Each of the three is equally often first, second and third.
             let which = (turn + round) % 3;
             let begun = Instant::now();
             drivers[which].register(&mail, LEASE).await.expect("the database is there");
@@ -55,7 +56,7 @@ pub async fn cost(old: Kind, new: Kind) -> String {
     table + &format!("| both, as a multiple of the slower of the two | {} |\n", spread(&mut ratios))
 }
 
-/// The median, and the quartiles.
+/// The median and the quartiles.
 fn spread(values: &mut [f64]) -> String {
     values.sort_by(f64::total_cmp);
     let [low, median, high] = [1, 2, 3].map(|quarter| values[values.len() * quarter / 4]);

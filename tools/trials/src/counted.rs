@@ -8,7 +8,7 @@ use gosd_core::{BoxStream, Driver, Event, Instance, InstanceId, Result, async_tr
 
 use crate::history::{self, Recorder};
 
-/// A driver that writes down each of its client's attempts.
+/// A driver that records each of its client's attempts.
 pub(crate) struct Counted {
     pub(crate) inner: Arc<dyn Driver>,
     pub(crate) client: usize,
@@ -40,7 +40,7 @@ impl Driver for Counted {
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
         let watch = self.inner.watch()?;
-        // The first poll is an attempt, and so is the next one after an error.
+        // The first poll is an attempt, and so is each poll after an error.
         let polls = stream::unfold((watch, true), async move |(mut watch, is_attempt)| {
             if is_attempt {
                 self.count();

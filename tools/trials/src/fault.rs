@@ -3,59 +3,59 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What goes wrong for a while: with the backend, the network, or this host.
+/// A temporary fault of the backend, the network, or this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// `kill -9`, and a start with what was kept.
+    /// The server is killed by `kill -9`, and restarts with its data.
     Kill,
-    /// `SIGSTOP` and `SIGCONT`: connections live, and nobody answers.
+    /// `SIGSTOP` and `SIGCONT`: connections stay open, and nobody answers.
     Pause,
-    /// It starts again with nothing.
+    /// The server restarts without its data.
     Wipe,
-    /// It starts again with what it had some time before the fault.
+    /// The server restarts with data from some time before the fault.
     Rewind,
-    /// A replica that has nothing takes over.
+    /// An empty replica takes over.
     Failover,
-    /// Somebody holds a lock on the database.
+    /// Another process holds a lock on the database.
     Lock,
     /// The disk is full.
     Fill,
-    /// It takes no writes, for want of memory.
+    /// The server refuses writes for lack of memory.
     NoMemory,
-    /// It takes no writes, for want of replicas.
+    /// The server refuses writes for lack of replicas.
     NoReplicas,
-    /// It takes no writes, because it fails to save.
+    /// The server refuses writes because it fails to save.
     FailingSave,
-    /// Its clients have lost the right to write.
+    /// The clients lose the right to write.
     Deny,
-    /// It takes no writes, because its quota is used up.
+    /// The server refuses writes because its quota is exhausted.
     Quota,
-    /// Its wall clock is an hour ahead for a while.
+    /// The server's wall clock is an hour ahead.
     Clock,
-    /// The network refuses connections, and closes those there are.
+    /// The network refuses connections, and closes the existing ones.
     Refuse,
-    /// It resets connections as soon as they say something.
+    /// The network resets each connection at its first byte.
     Reset,
-    /// Everything is late.
+    /// Every message is late.
     Delay,
-    /// What clients say does not arrive.
+    /// Messages of clients are lost.
     LoseRequests,
-    /// What they are answered does not arrive.
+    /// Messages to clients are lost.
     LoseReplies,
-    /// A few bytes at a time.
+    /// Messages arrive a few bytes at a time.
     Trickle,
     /// Connections break in the middle of a reply.
     Cut,
-    /// All connections break, again and again.
+    /// All connections break, repeatedly.
     Flap,
-    /// All clients and members are stopped, and go on; the backend is well.
+    /// All clients and members are stopped, and go on later; the backend is unaffected.
     Freeze,
 }
 
 impl Fault {
-    /// Those of a server that keeps its data.
+    /// The faults of a server that keeps its data.
     pub const SERVER: [Self; 4] = [Self::Kill, Self::Pause, Self::Wipe, Self::Rewind];
-    /// Those of a network.
+    /// The faults of a network.
     pub const NETWORK: [Self; 8] = [
         Self::Refuse,
         Self::Reset,
@@ -66,12 +66,12 @@ impl Fault {
         Self::Cut,
         Self::Flap,
     ];
-    /// Those of a server that keeps nothing, beside those of its network.
+    /// The faults of a server that keeps no data, apart from those of its network.
     pub const FORGETFUL: [Self; 2] = [Self::Kill, Self::Pause];
-    /// Those that Redis alone has.
+    /// The faults that only Redis has.
     pub const REDIS: [Self; 5] =
         [Self::NoMemory, Self::NoReplicas, Self::FailingSave, Self::Deny, Self::Clock];
-    /// Those of a file.
+    /// The faults of a file.
     pub const FILE: [Self; 4] = [Self::Wipe, Self::Rewind, Self::Lock, Self::Fill];
 
     const NAMES: [(Self, &'static str); 22] = [

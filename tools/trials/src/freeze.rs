@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-/// Stops this process and its members (`SIGSTOP`) for a time, and lets them go on (`SIGCONT`).
+/// Stops this process and its members (`SIGSTOP`) for a time, and then continues them (`SIGCONT`).
 ///
-/// The servers of the backend go on meanwhile.
+/// The backend's servers are not stopped.
 pub(crate) async fn freeze(lasting: Duration) {
     let own = std::process::id();
     let members = members(own).map(|id| id.to_string()).collect::<Vec<_>>().join(" ");
     let seconds = lasting.as_secs_f64();
-    // Only a process that is not stopped itself can say when the time is over. A member may end just before.
+    // A stopped process cannot continue itself, so a shell does it. A member may end just before.
     let script = format!(
         "kill -STOP {members} 2>/dev/null; kill -STOP {own} && sleep {seconds} && kill -CONT {own} || exit
          kill -CONT {members} 2>/dev/null; true"
@@ -21,7 +21,7 @@ pub(crate) async fn freeze(lasting: Duration) {
     assert!(status.expect("there is a shell").success(), "it can be stopped: {script}");
 }
 
-/// The processes of members that this process has started.
+/// The ids of the member processes that this process has started.
 fn members(own: u32) -> impl Iterator<Item = u32> {
     let all = fs::read_dir("/proc").expect("this is Linux").flatten();
     all.filter_map(move |entry| {

@@ -1,4 +1,4 @@
-//! What happened in a trial, event by event.
+//! The history of a trial: all events with their times.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What happened in a trial, in the order of time; times count from its beginning.
+/// All events of a trial in order, with the time since its beginning.
 pub type History = Vec<(Duration, Event)>;
 
 /// The ids of instances.
 pub type Ids = BTreeSet<String>;
 
-/// Something that happened.
+/// An event of a trial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// An instance is alive from now on.
@@ -20,34 +20,34 @@ pub enum Event {
         id: String,
         service: String,
     },
-    /// It was told to leave; whether it is there is open until one of the next two.
+    /// An instance was asked to leave. Until `Left` or `Killed` follows, it may be present or absent.
     Leaving {
         id: String,
     },
-    /// Its goodbye succeeded.
+    /// The goodbye of an instance succeeded.
     Left {
         id: String,
     },
-    /// It died, or its goodbye failed.
+    /// An instance died, or its goodbye failed.
     Killed {
         id: String,
     },
-    /// All clients have seen all that there is: from now on promises count.
+    /// All clients have seen all instances. From now on the promises count.
     Ready,
     FaultBegan,
     FaultEnded,
-    /// A client looked for a service, and found an instance or not.
+    /// A client looked a service up, and found an instance or not.
     Lookup {
         client: usize,
         service: String,
         found: bool,
     },
-    /// All that a client would choose among.
+    /// All instances among which a client would choose.
     View {
         client: usize,
         ids: Ids,
     },
-    /// All that the backend has, by a connection that no fault of the network touches.
+    /// All instances in the backend, read over a connection that no fault of the network affects.
     Listed {
         ids: Ids,
     },
@@ -60,16 +60,16 @@ pub enum Event {
     Attempt {
         client: usize,
     },
-    /// Somebody connected to the backend.
+    /// A client connected to the backend.
     Connected,
-    /// What the process holds.
+    /// The resources that the process holds.
     Holds {
         when: When,
         resources: Resources,
     },
 }
 
-/// When resources were counted.
+/// The moment at which resources were counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// Before the first client.
@@ -82,10 +82,10 @@ pub enum When {
     Over,
 }
 
-/// What a process holds.
+/// Resources of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resources {
-    /// Tasks that are not done.
+    /// Tasks that have not ended.
     pub tasks: usize,
     /// Open sockets.
     pub sockets: usize,
@@ -93,7 +93,7 @@ pub struct Resources {
     pub memory: usize,
 }
 
-/// Writes a history while it happens; clones write the same one.
+/// Records a history. Clones record the same one.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     began: Instant,
@@ -107,18 +107,18 @@ impl Recorder {
         Self { began: Instant::now(), history: Arc::default() }
     }
 
-    /// Writes down what happened just now.
+    /// Records an event that has just happened.
     pub fn record(&self, event: Event) {
         self.record_at(Instant::now(), event);
     }
 
-    /// Writes down what happened at a time.
+    /// Records an event that happened at this time.
     pub fn record_at(&self, at: Instant, event: Event) {
         let at = at.duration_since(self.began);
         self.history.lock().unwrap_or_else(PoisonError::into_inner).push((at, event));
     }
 
-    /// What happened so far.
+    /// The history so far.
     pub fn history(&self) -> History {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner).clone();
         history.sort_by_key(|(at, _)| *at);

@@ -1,7 +1,7 @@
-//! Tries gosd under faults of its backends, and judges what happened.
+//! Tests gosd under faults of its backends, and checks the results.
 //!
-//! A [trial] has clients that look things up all the time, instances that come and go, and a
-//! fault; it writes a [history], which [check] judges.
+//! In a [trial], clients look services up all the time, instances come and go, and a fault occurs. The trial
+//! records a [history], which [check] checks.
 #![allow(missing_docs, reason = "of fields and variants that say it all")]
 
 pub mod backend;

@@ -1,4 +1,4 @@
-//! The commands of the trials.
+//! The command line of the trials.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -105,7 +105,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Makes a trial in this process: its history goes to a file beside the folder.
+/// Runs a trial in this process, and writes its history to a file beside the folder.
 async fn trial(plan: &Plan, folder: &Path) -> Result<(), Box<dyn Error>> {
     let history = plan.run(folder).await;
     let mut file = BufWriter::new(File::create(folder.with_file_name("history"))?);

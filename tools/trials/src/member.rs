@@ -1,4 +1,4 @@
-//! The processes and clients whose instances come and go in a trial.
+//! Members: the processes and clients whose instances come and go in a trial.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -15,25 +15,25 @@ use crate::trial::settings;
 
 /// The service of the instances that come and go.
 pub(crate) const SERVICE: &str = "passing";
-/// What a process says when it has registered, or has begun to try.
+/// The line that a process prints once it has registered, or has begun to try.
 const READY: &str = "started";
 
 /// How long a supervisor waits before it starts a process again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Who needs longer than this to end after a signal may have ended without a goodbye.
+/// A process that needs longer than this to end after a signal may have sent no goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Where members live.
+/// Where a member runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Home {
     /// In this process.
     Here,
-    /// In a process of its own, which can be killed.
+    /// In a separate process, which can be killed.
     Process,
 }
 
-/// How members end.
+/// How a member ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
     Leave,
@@ -54,7 +54,7 @@ enum Life {
 }
 
 impl Member {
-    /// Starts an instance; with the backend down it lives alone.
+    /// Starts an instance. With the backend down the member runs unregistered.
     pub(crate) async fn start(home: Home, url: &str, recorder: &Recorder) -> Self {
         let instance = Instance::new(SERVICE, "http://10.0.0.7:8885").expect("they are good");
         let id = instance.id().to_string();
@@ -67,7 +67,7 @@ impl Member {
         Self { id, life, recorder: recorder.clone() }
     }
 
-    /// Ends the instance; in the quiet, a goodbye reaches the backend.
+    /// Ends the instance. While `is_quiet` holds, a goodbye certainly reaches the backend.
     pub(crate) async fn end(self, end: End, is_quiet: impl Fn() -> bool) {
         let id = self.id;
         let has_left = match (self.life, end) {
@@ -88,7 +88,7 @@ impl Member {
             }
             (Life::Process(mut child), _) => {
                 let was_quiet = is_quiet();
-                // Waiting would close it, which ends the process without a goodbye.
+                // `wait` would close the standard input, which ends the process without a goodbye.
                 let _stdin = child.stdin.take();
                 self.recorder.record(Event::Leaving { id: id.clone() });
                 let pid = child.id().expect("it runs").to_string();
@@ -96,7 +96,7 @@ impl Member {
                 assert!(sent.expect("kill is installed").success());
                 let told = Instant::now();
                 child.wait().await.expect("the process is ours");
-                // A process does not wait for ever for its goodbye, nor say how it went.
+                // A process does not wait for its goodbye for ever, and does not report the result.
                 was_quiet && is_quiet() && told.elapsed() < GOODBYE
             }
         };
@@ -104,7 +104,7 @@ impl Member {
     }
 }
 
-/// Starts a client; what the backend refuses is tried again, as a supervisor does.
+/// Starts a client. A start that the backend refuses is repeated, as a supervisor would do.
 async fn client(url: &str, instance: Instance, settings: Settings, signals: bool) -> Client {
     loop {
         let builder = Client::builder(open(url).await).register_instance(instance.clone());
@@ -131,12 +131,12 @@ async fn process(url: &str, id: &str) -> Child {
     child
 }
 
-/// What the process of a member does: it registers, and lives until a signal or its parent's end.
+/// The program of a member process. It registers, and lives until a signal or the end of its parent.
 pub async fn live(url: &str, id: &str) {
     let instance = Instance::from_parts(id.into(), SERVICE, "http://10.0.0.7:8885", [].into());
     let _client = client(url, instance, settings(), true).await;
     writeln!(std::io::stdout(), "{READY}").expect("the parent listens");
     let mut end = [0];
-    // Nothing is ever said: this is the parent's end.
+    // Nothing is ever written to this pipe: the read returns when the parent has ended.
     let _ = tokio::io::stdin().read(&mut end).await;
 }

@@ -1,4 +1,4 @@
-//! Runs a trial in a process of its own, and reads its verdict.
+//! Runs a trial in a separate process, and reads its results.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,22 +12,22 @@ use crate::backend::Kind;
 use crate::check::Promise;
 use crate::trial::Plan;
 
-/// How long a trial may take; generous, for busy machines.
+/// How long a trial may take, on a busy machine too.
 const LATE: Duration = Duration::from_secs(300);
-/// Gives the command a disk of its own, at the folder.
+/// Runs the command with a separate disk, mounted at the folder.
 const DISK: &str = r#"mount -t tmpfs -o size=16m gosd "$0" && exec "$@""#;
 
-/// What a trial came to.
+/// The result of a trial.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub plan: Plan,
-    /// One for each promise.
+    /// One finding for each promise.
     pub findings: Vec<Finding>,
-    /// What ended the trial before its time, or where its history is if a promise was broken.
+    /// What ended the trial early, or where its history is if a promise was broken.
     pub remark: Option<String>,
 }
 
-/// What was found of one promise.
+/// The result for one promise.
 #[derive(Clone, Debug)]
 pub struct Finding {
     pub letter: String,
@@ -42,7 +42,7 @@ impl Outcome {
         self.findings.len() == Promise::ALL.len() && self.findings.iter().all(|one| one.held)
     }
 
-    /// Makes a trial in a process of its own, so that what it holds is its own.
+    /// Runs a trial in a separate process, so that its resources can be counted.
     ///
     /// `program` is the path of `gosd-trials`.
     pub async fn of(plan: Plan, program: &Path) -> Self {
@@ -74,7 +74,7 @@ impl Outcome {
         outcome
     }
 
-    /// What broke, in lines.
+    /// The broken promises, one a line.
     pub fn complaints(&self) -> String {
         let broken = self.findings.iter().filter(|one| !one.held);
         let broken = broken.map(|one| format!("  ({}) {}\n", one.letter, one.violations));
@@ -84,7 +84,7 @@ impl Outcome {
 }
 
 impl Finding {
-    /// Reads what a verdict prints.
+    /// Parses a line of the results.
     fn parse(line: &str) -> Option<Self> {
         let mut fields = line.split('\t').map(str::to_owned);
         let (letter, word, figure) = (fields.next()?, fields.next()?, fields.next()?);

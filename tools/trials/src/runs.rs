@@ -1,4 +1,4 @@
-//! Many trials: the table of the faults, and the rolling restarts.
+//! Runs many trials: the table of the faults, and the rolling restarts.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,27 +13,26 @@ use crate::rolling::{Registry, Rolled, roll};
 use crate::soak::{soak_in, with_soak};
 use crate::trial::Plan;
 
-/// So many trials at a time: they wait more than they work.
+/// How many trials run at a time. They wait more than they compute.
 pub(crate) const AT_ONCE: usize = 16;
-/// What is said around the table.
+/// The text around the table.
 const PAGE: &str = include_str!("page.md");
-/// How long servers serve on after their goodbye: the default.
+/// How long servers go on serving after their goodbye: the default.
 pub const DRAIN: Duration = Duration::from_secs(1);
 /// How long a fault of the table lasts: longer than a lease.
 const LASTING: Duration = Duration::from_secs(20);
 
-/// The page that tells of the rows of a table and of a rolling restart, and of the soak that the
-/// page before it tells of.
+/// The page with these rows of the table and of the rolling restarts, and with the soak of the previous page.
 pub fn page(table: &str, rolling: &str, before: &str) -> String {
     let page = PAGE.replace("{table}\n", table).replace("{rolling}\n", rolling);
     soak_in(before).map_or_else(|| page.clone(), |soak| with_soak(&page, soak))
 }
 
-/// Makes each fault on each backend, and returns the rows that tell of it, and whether all held.
+/// Runs each fault on each backend. Returns the rows with the results, and whether all promises held.
 ///
 /// # Errors
 ///
-/// If nothing can be written.
+/// If the output cannot be written.
 pub async fn table(
     program: &Path,
     only: Option<Kind>,
@@ -59,12 +58,11 @@ pub async fn table(
     Ok((rows, all_held))
 }
 
-/// Makes a rolling restart on each database, and returns the rows that tell of it, and whether no
-/// request failed.
+/// Runs a rolling restart on each registry. Returns the rows with the results, and whether no request failed.
 ///
 /// # Errors
 ///
-/// If nothing can be written.
+/// If the output cannot be written.
 pub async fn rolling(
     program: &Path,
     only: Option<Kind>,

@@ -1,4 +1,4 @@
-//! The soak: trials at random, for as long as is asked for, and what they came to on each backend.
+//! The soak: random trials for as long as asked, and their results by backend.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,11 +13,11 @@ use crate::outcome::Outcome;
 use crate::runs::AT_ONCE;
 use crate::trial::Plan;
 
-/// What the page has above and below the figures of a soak.
+/// The lines above and below the figures of a soak on the page.
 const BEGIN: &str = "<!-- The soak: written by the command above. -->\n";
 const END: &str = "<!-- The end of the soak. -->\n";
 
-/// What the trials of a soak came to.
+/// The results of a soak.
 #[derive(Debug)]
 pub struct Soak {
     pub lasting: Duration,
@@ -26,7 +26,7 @@ pub struct Soak {
     tallies: Vec<Tally>,
 }
 
-/// The trials of one backend.
+/// The results of one backend.
 #[derive(Clone, Copy, Debug)]
 struct Tally {
     kind: Kind,
@@ -39,13 +39,13 @@ struct Tally {
 }
 
 impl Soak {
-    /// Makes trials at random for a time.
+    /// Runs random trials for a time.
     ///
-    /// Each has a seed, with which it can be made again; the first one's is `seed`.
+    /// Each trial has a seed, by which it can be repeated. The seed of the first one is `seed`.
     ///
     /// # Errors
     ///
-    /// If nothing can be written.
+    /// If the output cannot be written.
     pub async fn run(
         program: &Path,
         lasting: Duration,
@@ -84,9 +84,9 @@ impl Soak {
         header.to_owned() + &self.tallies.iter().map(Tally::row).collect::<String>()
     }
 
-    /// A page with the figures of this soak in the place of those of an earlier one.
+    /// A page in which the figures of this soak replace those of an earlier one.
     ///
-    /// A page without a place for them stays as it is.
+    /// A page without a place for them is returned unchanged.
     pub fn write_into(&self, page: &str) -> String {
         let minutes = self.lasting.as_secs() / 60;
         let said =
@@ -95,12 +95,12 @@ impl Soak {
     }
 }
 
-/// Takes the figures of a soak from a page, to keep them when the page is written anew.
+/// Takes the figures of a soak from a page, to keep them when the page is written again.
 pub fn soak_in(page: &str) -> Option<&str> {
     page.split_once(BEGIN)?.1.split_once(END).map(|(soak, _)| soak)
 }
 
-/// Puts the figures of a soak where a page has a place for them.
+/// Puts the figures of a soak into the place for them on a page.
 pub fn with_soak(page: &str, soak: &str) -> String {
     match soak_in(page) {
         Some(before) => {
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_has_the_last_soak_alone() {
+    fn a_page_has_only_the_last_soak() {
         let page = format!("# Faults\n\n{BEGIN}of yesterday\n{END}\n## More\n");
         let page = with_soak(&page, "of today\n");
         assert_eq!(page, format!("# Faults\n\n{BEGIN}of today\n{END}\n## More\n"));

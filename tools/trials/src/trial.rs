@@ -1,4 +1,4 @@
-//! One trial: clients, instances that come and go, and faults.
+//! A trial: clients, instances that come and go, and faults.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::freeze::freeze;
 use crate::history::{Event, History, Ids, Recorder, Resources, When};
 use crate::member::{self, End, Home, Member};
 
-/// The clients that look things up.
+/// How many clients look services up.
 const CLIENTS: usize = 20;
-/// So many of them are instances too.
+/// How many of the clients are registered as well.
 const STEADY: usize = 6;
-/// The service of those.
+/// The service of those clients.
 const SERVICE: &str = "steady";
-/// The places of instances that come and go, one after the other.
+/// Where the instances run that come and go. In each place, one instance follows another.
 const PLACES: [Home; 4] = [Home::Here, Home::Here, Home::Here, Home::Process];
 const LEASE: Duration = Duration::from_secs(15);
 const REFRESH: Duration = Duration::from_secs(5);
@@ -35,29 +35,28 @@ const WARM: Duration = Duration::from_secs(4);
 const LOOKUP: Duration = Duration::from_millis(100);
 /// How often views and the backend are compared.
 const SAMPLE: Duration = Duration::from_millis(200);
-/// A bound for what takes a second or two on an idle machine.
+/// A bound for steps that take a second or two on an idle machine.
 const LATE: Duration = Duration::from_secs(60);
 
-/// What is tried.
+/// The plan of a trial.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub kind: Kind,
-    /// The faults, one after the other.
+    /// The faults, one after another.
     pub faults: Vec<Fault>,
-    /// How long each of them lasts.
+    /// How long each fault lasts.
     pub lasting: Duration,
-    /// What decides who comes and goes.
+    /// The seed that decides which instances come and go, and when.
     pub seed: u64,
 }
 
-/// The settings of all clients: those that they have by default, but that none waits after its
-/// goodbye.
+/// The settings of all clients: the defaults, except that no client waits after its goodbye.
 pub(crate) fn settings() -> Settings {
     Settings::default().lease_ttl(LEASE).refresh_interval(REFRESH).drain(Duration::ZERO)
 }
 
 impl Plan {
-    /// What a seed decides.
+    /// The plan that a seed stands for.
     pub fn random(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let (kind, _) = Kind::ALL[rng.usize(..Kind::ALL.len())];
@@ -72,7 +71,7 @@ impl Plan {
         }
     }
 
-    /// Reads what [`to_args`](Self::to_args) made.
+    /// Parses what [`to_args`](Self::to_args) made.
     pub fn from_args([kind, faults, lasting, seed]: [&str; 4]) -> Result<Self, String> {
         let faults = faults.split(',').map(str::parse).collect::<Result<_, _>>()?;
         let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a number"));
@@ -80,14 +79,14 @@ impl Plan {
         Ok(Self { kind: kind.parse()?, faults, lasting, seed: number(seed)? })
     }
 
-    /// The plan as arguments: the kind, the faults, how many milliseconds each lasts, the seed.
+    /// The plan as arguments: the backend, the faults, how many milliseconds each lasts, and the seed.
     pub fn to_args(&self) -> [String; 4] {
         let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
         let lasting = self.lasting.as_millis();
         [self.kind.to_string(), faults.join(","), lasting.to_string(), self.seed.to_string()]
     }
 
-    /// What the trial is judged by.
+    /// The conditions by which the trial is checked.
     pub fn terms(&self) -> Terms {
         Terms {
             clients: CLIENTS,
@@ -99,10 +98,10 @@ impl Plan {
         }
     }
 
-    /// Makes the trial, with the backend's files in a folder.
+    /// Runs the trial, with the backend's files in a folder.
     pub async fn run(&self, folder: &Path) -> History {
         let recorder = Recorder::new();
-        // Tokio has sockets of its own for the ends of processes: they are no client's.
+        // Tokio opens sockets to wait for processes. Opened here, they are not counted as those of clients.
         Command::new("true").status().await.expect("true is installed");
         let mut backend = self.kind.start(folder, &recorder).await;
         let observer = tokio::spawn(observe(open(&backend.direct()).await, recorder.clone()));
@@ -115,7 +114,7 @@ impl Plan {
         let (disturb, disturbed) = watch::channel(false);
         let places = join_all(PLACES.map(|home| Member::start(home, &url, &recorder))).await;
         everybody_is_seen(&clients).await;
-        // Some connections are made only when they are needed.
+        // Some connections are made only when they are first needed.
         for read in join_all(clients.iter().map(Client::refresh)).await {
             read.expect("the backend is there");
         }
@@ -170,7 +169,7 @@ impl Plan {
         recorder.history()
     }
 
-    /// Until all should agree, and some time to see that they do.
+    /// How long it takes until all clients should agree, and some time to check that they do.
     fn settling(&self) -> Duration {
         let poll = if self.kind.polls() { 2 * REFRESH + LEASE / 2 } else { Duration::ZERO };
         LEASE + REFRESH + poll + Duration::from_secs(3)
@@ -183,7 +182,7 @@ fn hold(recorder: &Recorder, when: When) -> Resources {
     resources
 }
 
-/// Waits for what is about to end.
+/// Waits for resources that are about to be released.
 async fn hold_again(recorder: &Recorder, when: When, before: Resources) {
     let began = Instant::now();
     let is_more = |now: Resources| now.tasks > before.tasks || now.sockets > before.sockets;
@@ -222,7 +221,7 @@ fn seen(client: &Client) -> Ids {
     instances.iter().flatten().map(|instance| instance.id().to_string()).collect()
 }
 
-/// Writes down what a client finds, all the time.
+/// Records what a client finds, all the time.
 async fn look(number: usize, client: Client, recorder: Recorder) {
     let mut lookups = interval(LOOKUP);
     let mut was_fresh = None;
@@ -244,14 +243,14 @@ async fn look(number: usize, client: Client, recorder: Recorder) {
     }
 }
 
-/// Writes down what the backend has.
+/// Records what the backend lists, all the time.
 async fn observe(driver: Arc<dyn Driver>, recorder: Recorder) {
     let mut samples = interval(SAMPLE);
     loop {
         samples.tick().await;
         let asked = Instant::now();
         if let Ok(Ok(all)) = timeout(LEASE, driver.list()).await {
-            // What announces a goodbye is no instance.
+            // The record that announces a goodbye is no instance.
             let all = all.iter().filter(|instance| !instance.service().starts_with("gosd."));
             let ids = all.map(|instance| instance.id().to_string()).collect();
             recorder.record_at(asked, Event::Listed { ids });
@@ -259,7 +258,7 @@ async fn observe(driver: Arc<dyn Driver>, recorder: Recorder) {
     }
 }
 
-/// A place that one instance takes after the other.
+/// A place in which one instance follows another.
 struct Passing {
     home: Home,
     url: String,
@@ -269,7 +268,7 @@ struct Passing {
 }
 
 impl Passing {
-    /// Returns the instance that is there in the end.
+    /// Returns the instance that runs at the end.
     async fn come_and_go(mut self, mut member: Member, mut rng: fastrand::Rng) -> Member {
         loop {
             let life = Duration::from_millis(rng.u64(500..2_500));

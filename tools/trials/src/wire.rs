@@ -1,4 +1,4 @@
-//! A network between clients and a server in which faults can be made.
+//! A simulated network between clients and a server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,25 +15,25 @@ use tokio::time::sleep;
 use crate::fault::Fault;
 use crate::history::{Event, Recorder};
 
-/// How late everything is in a [`Fault::Delay`].
+/// The delay of a [`Fault::Delay`].
 const LATE: Duration = Duration::from_millis(300);
-/// How long a [`Fault::Flap`] refuses connections, and how long it lets them be.
+/// For how long a [`Fault::Flap`] refuses connections, and for how long it then leaves them alone.
 const FLAP: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
-/// What passes of a [`Fault::Trickle`] at a time, and how often.
+/// How many bytes of a [`Fault::Trickle`] pass at a time, and how often.
 const TRICKLE: (usize, Duration) = (64, Duration::from_millis(50));
 
-/// A network between the clients and a server, in which faults can be made.
+/// A simulated network between the clients and a server, in which faults can be made.
 #[derive(Debug)]
 pub struct Wire {
     port: u16,
     fault: watch::Sender<Option<Fault>>,
     task: JoinHandle<()>,
-    /// Ends when it is dropped.
+    /// The task of a [`Fault::Flap`], which ends when it is dropped.
     flapping: Option<JoinSet<()>>,
 }
 
 impl Wire {
-    /// Lays a wire to a port of the loopback interface; who connects to it is recorded.
+    /// Connects to a port of the loopback interface. Each connection of a client is recorded.
     pub async fn to(server: u16, recorder: Recorder) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let here = listener.local_addr().expect("it is bound");
@@ -47,7 +47,7 @@ impl Wire {
         self.port
     }
 
-    /// Begins a fault, or ends it.
+    /// Begins or ends a fault.
     pub fn set(&mut self, fault: Option<Fault>) {
         self.flapping = None;
         if fault == Some(Fault::Flap) {
@@ -67,7 +67,7 @@ impl Drop for Wire {
     }
 }
 
-/// Breaks all connections for a moment, and again and again.
+/// Breaks all connections for a moment, again and again.
 async fn flap(fault: watch::Sender<Option<Fault>>) {
     loop {
         fault.send_replace(Some(Fault::Refuse));
@@ -106,7 +106,7 @@ async fn listen(
     }
 }
 
-/// Joins a client with the server until one of them or a fault ends it.
+/// Forwards between a client and the server until one of them or a fault ends the connection.
 async fn join(client: TcpStream, server: SocketAddr, mut faults: Faults) {
     let Ok(server) = TcpStream::connect(server).await else { return };
     for socket in [&client, &server] {
@@ -116,7 +116,7 @@ async fn join(client: TcpStream, server: SocketAddr, mut faults: Faults) {
     let (from_server, to_server) = server.into_split();
     let requests = pump(from_client, to_server, faults.clone(), Fault::LoseRequests);
     let replies = pump(from_server, to_client, faults.clone(), Fault::LoseReplies);
-    // One direction that ends ends both: a reset is passed on like a goodbye.
+    // The end of one direction ends both, so a reset is passed on in the same way as a regular close.
     tokio::select! {
         _ = requests => {}
         _ = replies => {}
@@ -124,10 +124,10 @@ async fn join(client: TcpStream, server: SocketAddr, mut faults: Faults) {
     }
 }
 
-/// Waits for a fault, or for the end of one.
+/// Waits until a fault begins or ends.
 async fn until(faults: &mut Faults, is_so: impl Fn(Option<Fault>) -> bool) {
     if faults.wait_for(|fault| is_so(*fault)).await.is_err() {
-        // The wire is no more, and soon this task.
+        // The wire was dropped, and this task is about to be.
         std::future::pending::<()>().await;
     }
 }
@@ -166,7 +166,7 @@ fn pump(
                     }
                 }
                 Some(fault) if fault == lose => {
-                    // What was lost is sent again, until it arrives.
+                    // What was lost is sent again until it arrives, as TCP does.
                     until(&mut faults, |now| now != Some(lose)).await;
                     to.write_all(&buffer[..read]).await?;
                 }

@@ -1,4 +1,4 @@
-//! The checker finds what breaks a promise, and nothing else.
+//! The checker reports each event that breaks a promise, and nothing else.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -45,8 +45,8 @@ fn view(client: usize, names: &[&str]) -> Event {
     Event::View { client, ids: ids(names) }
 }
 
-/// A trial in which all went well: `mail-1` lives, `mail-2` left before the fault of 5 s to 10 s,
-/// and `mail-3` was killed in it.
+/// A trial without violations: `mail-1` lives, `mail-2` left before the fault of 5 s to 10 s, and `mail-3`
+/// was killed during the fault.
 fn clean() -> History {
     let mut history = Vec::new();
     let mut at = |seconds: f64, event: Event| history.push((ms(seconds), event));
@@ -96,12 +96,12 @@ fn broken(history: &History, terms: &Terms) -> Vec<Promise> {
     verdicts.iter().filter(|verdict| !verdict.held()).map(|verdict| verdict.promise).collect()
 }
 
-/// What is broken when this happens too.
+/// The promises that these additional events break.
 fn broken_with(events: impl IntoIterator<Item = (f64, Event)>) -> Vec<Promise> {
     broken(&with(events), &terms())
 }
 
-/// A clean history with these in it as well.
+/// A clean history with these additional events.
 fn with(events: impl IntoIterator<Item = (f64, Event)>) -> History {
     let mut history = clean();
     history.extend(events.into_iter().map(|(at, event)| (ms(at), event)));
@@ -109,7 +109,7 @@ fn with(events: impl IntoIterator<Item = (f64, Event)>) -> History {
     history
 }
 
-/// What is broken when this is so instead.
+/// The promises that do not hold after each event was changed in this way.
 fn broken_where(change: impl Fn(f64, &mut Event)) -> Vec<Promise> {
     let mut history = clean();
     for (at, event) in &mut history {
@@ -124,7 +124,7 @@ fn a_clean_history_breaks_nothing() {
 }
 
 #[test]
-fn figures_are_measured() {
+fn the_figures_of_a_clean_history_are_known() {
     let figures: Vec<String> =
         check(&clean(), &terms()).into_iter().map(|verdict| verdict.figure).collect();
     let (found, gone) = ("0 of 39 failed", "0 came back");
@@ -139,7 +139,7 @@ fn a_history_of_nothing_proves_nothing() {
 }
 
 #[test]
-fn a_lookup_that_fails() {
+fn a_failed_lookup_breaks_found() {
     assert_eq!(broken_with([(7.0, lookup(false))]), [Promise::Found]);
     assert_eq!(broken_with([(0.9, lookup(false))]), []);
     let other = Event::Lookup { client: 0, service: "shop".to_owned(), found: false };
@@ -147,7 +147,7 @@ fn a_lookup_that_fails() {
 }
 
 #[test]
-fn a_client_that_does_not_agree() {
+fn a_client_that_does_not_agree_breaks_agreed() {
     assert_eq!(broken_with([(17.0, view(2, &[]))]), [Promise::Agreed]);
     assert_eq!(broken_with([(15.0, view(2, &[]))]), []);
     let blind = broken_where(|at, event| {
@@ -161,13 +161,13 @@ fn a_client_that_does_not_agree() {
 }
 
 #[test]
-fn a_backend_that_does_not_agree() {
+fn a_backend_that_does_not_agree_breaks_agreed() {
     let stranger = Event::Listed { ids: ids(&["mail-1", "mail-9"]) };
     assert_eq!(broken_with([(17.0, stranger)]), [Promise::Agreed]);
 }
 
 #[test]
-fn a_killed_instance_that_stays() {
+fn a_killed_instance_that_stays_breaks_dropped() {
     let kept = broken_where(|at, event| {
         if let (Event::View { client: 1, ids }, true) = (event, (10.0..16.9).contains(&at)) {
             ids.insert("mail-3".to_owned());
@@ -177,7 +177,7 @@ fn a_killed_instance_that_stays() {
 }
 
 #[test]
-fn contact_that_returns_late_is_waited_for() {
+fn agreement_counts_from_the_return_of_contact() {
     let late = |at: f64, event: &mut Event| {
         if let (Event::View { client: 1, ids }, true) = (event, (10.0..16.0).contains(&at)) {
             ids.insert("mail-3".to_owned());
@@ -191,7 +191,7 @@ fn contact_that_returns_late_is_waited_for() {
 }
 
 #[test]
-fn contact_is_waited_for_after_a_death_just_after_the_fault_too() {
+fn a_death_just_after_the_fault_counts_from_the_return_of_contact_too() {
     let death = Event::Started { id: "mail-4".to_owned(), service: "mail".to_owned() };
     let mut history = clean();
     history.extend([(ms(9.0), death), (ms(10.1), killed("mail-4"))]);
@@ -207,7 +207,7 @@ fn contact_is_waited_for_after_a_death_just_after_the_fault_too() {
 }
 
 #[test]
-fn an_instance_that_left_comes_back() {
+fn an_instance_that_left_and_comes_back_breaks_gone() {
     let back = Event::Listed { ids: ids(&["mail-1", "mail-2"]) };
     assert_eq!(broken_with([(4.0, back.clone())]), [Promise::Gone]);
     assert_eq!(broken_with([(11.0, view(0, &["mail-1", "mail-2"]))]), [Promise::Gone]);
@@ -219,13 +219,13 @@ fn an_instance_that_left_comes_back() {
 }
 
 #[test]
-fn a_killed_instance_that_is_renewed() {
+fn a_killed_instance_that_is_renewed_breaks_gone() {
     let back = Event::Listed { ids: ids(&["mail-1", "mail-3"]) };
     assert_eq!(broken_with([(16.9, back)]), [Promise::Agreed, Promise::Gone]);
 }
 
 #[test]
-fn a_live_instance_that_is_not_listed() {
+fn a_live_instance_that_is_not_listed_breaks_listed() {
     assert_eq!(
         broken_with([(17.0, Event::Listed { ids: ids(&[]) })]),
         [Promise::Agreed, Promise::Listed]
@@ -234,7 +234,7 @@ fn a_live_instance_that_is_not_listed() {
 }
 
 #[test]
-fn a_client_that_asks_too_often() {
+fn a_client_that_calls_too_often_breaks_bounded() {
     let calls = (0..20).map(|call| (7.0 + f64::from(call) * 0.03, Event::Attempt { client: 0 }));
     assert_eq!(broken_with(calls), [Promise::Bounded]);
     let sockets = (0..70).map(|socket| (7.0 + f64::from(socket) * 0.01, Event::Connected));
@@ -242,19 +242,19 @@ fn a_client_that_asks_too_often() {
 }
 
 #[test]
-fn clients_that_ask_at_the_same_time() {
+fn clients_that_call_at_the_same_time_break_bounded() {
     let herd = (0..10).flat_map(|step| {
         let now = 5.2 + f64::from(step);
         (0..CLIENTS).flat_map(move |client| (0..3).map(move |_| (now, Event::Attempt { client })))
     });
     assert_eq!(broken_with(herd.clone()), [Promise::Bounded]);
-    // Those that were frozen together go on together.
+    // Clients that were frozen together go on together.
     let frozen = Terms { frozen: true, ..terms() };
     assert_eq!(broken(&with(herd), &frozen), []);
 }
 
 #[test]
-fn what_does_not_return() {
+fn resources_that_are_not_released_break_returned() {
     for wrong in [When::Settled, When::Over] {
         let kept = broken_where(|_, event| {
             if let Event::Holds { when, resources } = event

@@ -1,4 +1,4 @@
-//! Rolling restarts fail no request, on any database.
+//! A rolling restart fails no request, on any database.
 
 use std::process::{Command, Output};
 
@@ -13,7 +13,7 @@ fn no_request_fails() {
     assert!(done.status.success(), "{done:?}");
 }
 
-/// Where changes are polled, clients go on asking a server for seconds that has said goodbye.
+/// Where changes are polled, clients send requests to a server for seconds after its goodbye.
 #[test]
 fn without_a_drain_requests_fail() {
     let done = rolling(&["--only", "http-polled", "--drain", "0"]);

@@ -13,19 +13,19 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_gosd-trials"))
 }
 
-/// Trials of soaks in which something broke once: the driver, the faults, how many milliseconds each
-/// lasts, and the seed.
+/// Trials of soaks that once broke a promise: the driver, the faults, how many milliseconds each lasts, and
+/// the seed.
 const BROKEN_ONCE: [[&str; 4]; 3] = [
     ["sqlite", "rewind,wipe", "2128", "5000"],
     ["sqlite", "rewind,wipe", "4764", "5033"],
     ["http-polled", "kill,delay", "3183", "5044"],
 ];
 
-/// The same for every change; `gosd-trials soak` takes another each time.
+/// The seed is the same in every run; `gosd-trials soak` uses another each time.
 const FIRST_SEED: u64 = 1;
 
 #[tokio::test]
-async fn what_broke_once_holds() {
+async fn trials_that_once_broke_a_promise_hold() {
     let trials = BROKEN_ONCE.map(|plan| async move {
         let outcome = Outcome::of(Plan::from_args(plan).unwrap(), program()).await;
         assert!(outcome.held(), "{plan:?}: {}", outcome.complaints());
@@ -33,7 +33,7 @@ async fn what_broke_once_holds() {
     join_all(trials).await;
 }
 
-/// One after the other, for each keeps the machine busy.
+/// The table and the soak run one after another, because each keeps the machine busy.
 #[tokio::test]
 async fn promises_hold() {
     let mut report = Vec::new();

@@ -1,4 +1,4 @@
-//! The way from one database to the next loses nobody, and the trial of it notices who would.
+//! No service is lost on the migration between two databases, and the trial notices when one is.
 
 use std::process::{Command, Output};
 
@@ -24,13 +24,13 @@ fn the_first_step_and_the_last_together_lose_lookups() {
 }
 
 #[test]
-fn who_is_dropped_at_the_first_goodbye_is_missed() {
+fn a_drop_at_the_first_goodbye_loses_lookups() {
     let done = walk(&["--mutant", "first-remove"]);
     assert_eq!(done.status.code(), Some(1), "{done:?}");
 }
 
 #[test]
-fn what_it_costs_is_measured() {
+fn the_cost_of_two_databases_is_measured() {
     let done = trials(&["cost"]);
     let table = String::from_utf8_lossy(&done.stdout);
     for row in ["| sqlite | ", "| redis | ", "| both | ", "| both, as a multiple of the slower of "]

@@ -1,4 +1,4 @@
-//! Checks what clients cost a backend that is down, and that they give back what they took.
+//! Checks the load of clients on a backend that is down, and that they release their resources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,16 +7,16 @@ use super::times::Times;
 use super::{Finding, Terms};
 use crate::history::{Event, History, Resources, When};
 
-/// The most calls that a client may make in any second of a fault.
+/// The most calls that one client may make in any second of a fault.
 const MOST: usize = 15;
-/// Clients that are this close together act as one.
+/// Calls that are this close together count as simultaneous.
 const TOGETHER: Duration = Duration::from_millis(10);
-/// So long after the end a backend that is just back is judged.
+/// For so long after the end of a fault the load is still checked.
 const AFTERMATH: Duration = Duration::from_secs(5);
-/// Memory that an allocator may keep, in KiB.
+/// Memory in KiB that an allocator may keep.
 const KEPT: usize = 32 * 1024;
 
-/// The load on a backend that is down, or just back, stays bounded, and is spread.
+/// The load on a backend that is down, or has just come back, is bounded and spread over time.
 pub(super) fn bounded(history: &History, times: &Times<'_>, terms: &Terms) -> Finding {
     let until = times.ended + AFTERMATH;
     let mut attempts: Vec<(Duration, usize)> = Vec::new();
@@ -55,7 +55,7 @@ pub(super) fn bounded(history: &History, times: &Times<'_>, terms: &Terms) -> Fi
     (format!("{mean:.1}/s, at most {most}"), violations)
 }
 
-/// How many calls fell together with those of most clients.
+/// The greatest number of clients whose calls were simultaneous.
 fn herd(attempts: &[(Duration, usize)], clients: usize) -> usize {
     let mut together: BTreeMap<u128, Vec<usize>> = BTreeMap::new();
     for (at, client) in attempts {
@@ -77,7 +77,7 @@ fn busiest_second(times: &[Duration]) -> usize {
     most
 }
 
-/// Tasks, sockets and memory return to where they were.
+/// Tasks, sockets and memory return to their former counts.
 pub(super) fn returned(history: &History) -> Finding {
     let at = |wanted: When| {
         history.iter().find_map(|(_, event)| match event {
@@ -102,7 +102,7 @@ pub(super) fn returned(history: &History) -> Finding {
         }
     };
     compare("after the fault", steady, settled);
-    // An allocator keeps what the clients had.
+    // An allocator keeps the memory that clients had.
     compare("without clients", Resources { memory: settled.memory, ..empty }, over);
     let (tasks, sockets) = (settled.tasks, settled.sockets);
     (format!("{tasks} tasks, {sockets} sockets; then {}, {}", over.tasks, over.sockets), violations)

@@ -1,4 +1,4 @@
-//! Checks who is in the clients' views and in the backend.
+//! Checks which instances are in the clients' views and in the backend.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::history::{Event, History, Ids};
 pub(super) fn agreed(history: &History, times: &Times<'_>, terms: &Terms) -> Finding {
     let mut violations = Vec::new();
     let mut last_wrong = times.quiet;
-    // The backend is one more that has to agree.
+    // The backend's list has to agree too, and is the entry `None`.
     let mut unheard: BTreeSet<Option<usize>> = (0..terms.clients).map(Some).chain([None]).collect();
     for (at, event) in history.iter().filter(|(at, _)| *at >= times.quiet) {
         let (client, ids) = match event {
@@ -35,7 +35,7 @@ pub(super) fn agreed(history: &History, times: &Times<'_>, terms: &Terms) -> Fin
     (seconds(last_wrong - times.quiet), violations)
 }
 
-/// A killed instance is in nobody's rotation for long.
+/// A killed instance soon leaves every rotation.
 pub(super) fn dropped(history: &History, times: &Times<'_>, terms: &Terms) -> Finding {
     let within = terms.lease + GRACE + terms.poll();
     let mut contacts: BTreeMap<usize, Duration> = BTreeMap::new();
@@ -66,7 +66,7 @@ pub(super) fn dropped(history: &History, times: &Times<'_>, terms: &Terms) -> Fi
     (seconds(longest), violations)
 }
 
-/// What left never comes back, and what was killed not for long.
+/// An instance that left never comes back, and a killed one not for longer than a lease.
 pub(super) fn gone(history: &History, times: &Times<'_>, terms: &Terms) -> Finding {
     let within = terms.lease + GRACE;
     let mut back = Ids::new();
@@ -97,7 +97,7 @@ pub(super) fn gone(history: &History, times: &Times<'_>, terms: &Terms) -> Findi
             if *at <= ended || !is_here {
                 continue;
             }
-            // A client may not have heard yet; a backend has been told.
+            // A client may learn of the end later, but the backend has received it.
             let is_told = client.is_none() && (life.left.is_some() || *at > forgiven);
             if is_told || absent.contains(&here) {
                 back.insert((*id).to_owned());

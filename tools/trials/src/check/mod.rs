@@ -1,4 +1,4 @@
-//! Judges a history: which promises held, and by how much.
+//! Checks a history: which promises held, and with which figures.
 
 mod load;
 mod lookups;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::history::History;
 use times::Times;
 
-/// What a promise says of a trial.
+/// A promise that is checked in each trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Promise {
     /// (a) A lookup never fails for a service that has had a live instance throughout.
@@ -19,21 +19,21 @@ pub enum Promise {
     /// (b) Once the fault is over, every client agrees with the backend and the truth, within one
     /// lease and one refresh interval.
     Agreed,
-    /// (c) A killed instance is in nobody's rotation later than one lease and two seconds after
-    /// the backend and contact with it are back.
+    /// (c) A killed instance is in no rotation later than one lease and two seconds after the backend and
+    /// contact with it are back.
     Dropped,
     /// (d) An instance that left never comes back, and a killed one not for longer than a lease.
     Gone,
     /// (e) Every live instance is listed again.
     Listed,
-    /// (f) The load on the backend stays bounded, and is spread.
+    /// (f) The load on the backend stays bounded, and is spread over time.
     Bounded,
-    /// (g) Tasks, sockets and memory return to where they were.
+    /// (g) Tasks, sockets and memory return to their former counts.
     Returned,
 }
 
 impl Promise {
-    /// All of them.
+    /// All promises.
     pub const ALL: [Self; 7] = [
         Self::Found,
         Self::Agreed,
@@ -44,30 +44,30 @@ impl Promise {
         Self::Returned,
     ];
 
-    /// Its letter.
+    /// The letter of the promise.
     pub fn letter(self) -> char {
         char::from(b'a' + self as u8)
     }
 }
 
-/// What was agreed before the trial.
+/// The conditions of a trial, which decide what clients have to do.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// How many clients look things up, numbered from 0.
+    /// How many clients look up services; they are numbered from 0.
     pub clients: usize,
     pub lease: Duration,
     pub refresh: Duration,
-    /// Whether clients learn of changes only by reading.
+    /// Whether clients learn of changes only by polling.
     pub polls: bool,
-    /// Whether the backend went back in time: then what left comes back with it, for a lease.
+    /// Whether the backend went back to an older state. Instances that left then come back for a lease.
     pub rewound: bool,
-    /// Whether all clients stood still and went on at one moment: then each has something to ask at once.
+    /// Whether all clients stood still and went on at the same moment. Then each may call at once.
     pub frozen: bool,
 }
 
 impl Terms {
-    /// How much later clients learn of a death that poll: at their next look, and half a lease after
-    /// that, because an instance that is merely not there may be alive.
+    /// How much later polling clients learn of a death: at their next read, and half a lease after that,
+    /// because an instance that is merely absent may be alive.
     fn poll(&self) -> Duration {
         match self.polls {
             true => self.refresh + self.refresh / 10 + self.lease / 2,
@@ -76,13 +76,13 @@ impl Terms {
     }
 }
 
-/// What is to be said of one promise.
+/// The result for one promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub promise: Promise,
-    /// How much, in a few words.
+    /// The measured figure, in a few words.
     pub figure: String,
-    /// What broke it, if anything did: the first few.
+    /// The first few events that broke the promise.
     pub violations: Vec<String>,
 }
 
@@ -106,14 +106,14 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What may pass between an event and its record, on a machine that does other things too.
+/// How much time may pass between an event and its record, on a busy machine.
 const SLACK: Duration = Duration::from_secs(1);
-/// What a backend may take to notice that a lease ran out.
+/// How long a backend may take to notice that a lease ran out.
 const GRACE: Duration = Duration::from_secs(2);
-/// So many violations are told.
+/// How many violations are reported.
 const TOLD: usize = 5;
 
-/// Judges a trial, by every promise.
+/// Checks a trial against every promise.
 pub fn check(history: &History, terms: &Terms) -> Vec<Verdict> {
     let times = Times::of(history, terms);
     let judge = |promise: Promise| {
@@ -136,7 +136,7 @@ pub fn check(history: &History, terms: &Terms) -> Vec<Verdict> {
     Promise::ALL.map(judge).into()
 }
 
-/// A figure, and what broke the promise.
+/// A figure, and the events that broke the promise.
 type Finding = (String, Vec<String>);
 
 fn seconds(duration: Duration) -> String {

@@ -1,4 +1,4 @@
-//! A history by instance and by fault, for the checks to ask.
+//! A history arranged by instance and by fault, for the checks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 use super::{SLACK, Terms};
 use crate::history::{Event, History, Ids};
 
-/// When what lived and died, and when the fault was.
+/// When instances lived and died, and when the fault was.
 pub(super) struct Times<'a> {
     pub(super) lives: BTreeMap<&'a str, Life<'a>>,
     pub(super) ready: Duration,
     pub(super) began: Duration,
     pub(super) ended: Duration,
-    /// The end of the fault, and of all coming and going.
+    /// When the fault was over, and the last instance had come or gone.
     pub(super) quiet: Duration,
-    /// When everybody is to agree.
+    /// When all clients have to agree.
     pub(super) due: Duration,
-    /// What lives in the end.
+    /// The instances that live at the end.
     pub(super) truth: Ids,
 }
 
 pub(super) struct Life<'a> {
     pub(super) service: &'a str,
     pub(super) started: Duration,
-    /// From here on it may be gone.
+    /// From this time on the instance may be absent.
     pub(super) leaving: Option<Duration>,
     pub(super) left: Option<Duration>,
     pub(super) killed: Option<Duration>,
@@ -80,12 +80,12 @@ impl<'a> Times<'a> {
         }
     }
 
-    /// From when on an instance that was killed at a time can be missed.
+    /// From when on a death can be noticed, for an instance killed at this time.
     pub(super) fn known(&self, killed: Duration, within: Duration) -> Duration {
         if self.is_seen(killed, within) { killed } else { killed.max(self.ended) }
     }
 
-    /// Whether nothing hid its death: all was over before the fault.
+    /// Whether the death was noticeable at once, because its time was over before the fault began.
     pub(super) fn is_seen(&self, killed: Duration, within: Duration) -> bool {
         killed + within < self.began
     }

@@ -1,4 +1,4 @@
-//! Rolling restarts: servers that are replaced by SIGTERM, one after the other, under requests.
+//! Rolling restarts: servers are replaced by SIGTERM, one after another, while requests run.
 
 mod requests;
 mod server;
@@ -22,26 +22,26 @@ use requests::Requests;
 
 /// The service that is restarted.
 const SERVICE: &str = "orders";
-/// So many servers are replaced.
+/// How many servers are replaced.
 const SERVERS: usize = 3;
-/// So many times each.
+/// How often each server is replaced.
 const ROUNDS: usize = 3;
-/// How long requests run before the first replacement, and between one and the next.
+/// How long requests run before the first replacement, and between two replacements.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A bound for what takes a few seconds on an idle machine.
+/// A bound for steps that take a few seconds on an idle machine.
 const LATE: Duration = Duration::from_secs(60);
 
-/// The database of a rolling restart.
+/// The registry of a rolling restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registry {
     /// A registry server over [`Memory`], in this process.
     Memory,
-    /// One of those in which faults are made.
+    /// One of the backends of the trials.
     Of(Kind),
 }
 
 impl Registry {
-    /// All of them.
+    /// All registries.
     pub fn all() -> impl Iterator<Item = Self> {
         std::iter::once(Self::Memory).chain(Kind::ALL.iter().map(|(kind, _)| Self::Of(*kind)))
     }
@@ -56,12 +56,12 @@ impl std::fmt::Display for Registry {
     }
 }
 
-/// What became of the requests during a rolling restart.
+/// The results of the requests during a rolling restart.
 #[derive(Clone, Copy, Debug)]
 pub struct Rolled {
-    /// Those that opened a connection each.
+    /// Requests that each opened a connection.
     pub alone: Tally,
-    /// Those that went by connections which were kept.
+    /// Requests over connections that were kept open.
     pub kept: Tally,
     /// The longest time from a SIGTERM to the end of its process.
     pub slowest_end: Duration,
@@ -79,10 +79,10 @@ impl Rolled {
     }
 }
 
-/// Replaces each of three servers three times, while a client asks them 200 times a second in each of
-/// two ways.
+/// Replaces each of three servers three times, while a client sends 200 requests a second in each of two
+/// ways.
 ///
-/// `program` is the path of `gosd-trials`; `drain` is what the servers have set.
+/// `program` is the path of `gosd-trials`; `drain` is the setting of the servers.
 ///
 /// # Panics
 ///
@@ -121,7 +121,7 @@ async fn until_all_are_seen(client: &Client) {
     }
 }
 
-/// Asks a server to end, and waits until it has; returns how long that took.
+/// Sends a server SIGTERM, waits until it has ended, and returns how long that took.
 async fn end(server: &mut Process) -> Duration {
     let asked = Instant::now();
     server.signal("TERM").await;
@@ -129,7 +129,7 @@ async fn end(server: &mut Process) -> Duration {
     asked.elapsed()
 }
 
-/// A database that runs.
+/// A registry that runs.
 enum Running {
     Memory(gosd_server::Server),
     Of(Box<dyn Backend>),

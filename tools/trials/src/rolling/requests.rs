@@ -1,4 +1,4 @@
-//! The requests of a client without retries: with a connection each, and with connections kept.
+//! A client without retries, which opens a connection for each request or keeps its connections open.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,24 +14,24 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::SERVICE;
 
-/// How far requests are apart: 200 a second.
+/// The time between two requests: 200 a second.
 const PACE: Duration = Duration::from_millis(5);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
-/// What an answer begins with, and ends with.
+/// The beginning and the end of a good answer.
 const GOOD: (&[u8], &[u8]) = (b"HTTP/1.1 200 ", b"served");
 
-/// What became of requests.
+/// The results of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub answered: u32,
-    /// Closed under the request: it was sent on a connection that had been used before, and the server
-    /// closed that at the same moment. No client can help that, but by sending again.
+    /// Requests that failed because the server closed a connection that had been used before at the moment
+    /// when the request was sent. A client can only avoid that by sending the request again.
     pub closed: u32,
     pub failed: u32,
 }
 
-/// How a request went that got no answer.
+/// Why a request got no answer.
 enum Failure {
     /// The server had closed a kept connection before it read the request.
     Closed,
@@ -39,7 +39,7 @@ enum Failure {
     Failed,
 }
 
-/// Requests that go on until they are ended.
+/// Requests that run until they are stopped.
 pub(super) struct Requests {
     stop: watch::Sender<bool>,
     alone: JoinHandle<Tally>,
@@ -54,7 +54,7 @@ impl Requests {
         Self { stop, alone, kept }
     }
 
-    /// Ends them; what is under way is waited for.
+    /// Stops the requests, and waits for those under way.
     pub(super) async fn end(self) -> (Tally, Tally) {
         self.stop.send_replace(true);
         let what = "requests do not panic";
@@ -116,21 +116,21 @@ async fn request(address: &str, pool: Option<&Pool>) -> Result<(), Failure> {
     let answer = exchange(&mut connection, question.as_bytes()).await;
     match answer {
         Ok(answer) if answer.starts_with(GOOD.0) && answer.ends_with(GOOD.1) => {
-            // The server may say that it closes the connection after this.
+            // The server may announce that it closes the connection after this answer.
             let closes = answer.windows(17).any(|it| it.eq_ignore_ascii_case(b"connection: close"));
             if let Some(pool) = pool.filter(|_| !closes) {
                 put(pool, address, connection);
             }
             Ok(())
         }
-        // Nothing of an answer came, so the server has not begun with the request.
+        // No byte of an answer came, so the server has not begun to serve the request.
         Ok(nothing) if was_kept && nothing.is_empty() => Err(Failure::Closed),
         Err(_) if was_kept => Err(Failure::Closed),
         _ => Err(Failure::Failed),
     }
 }
 
-/// Sends a request and reads its answer, or as much of it as comes.
+/// Sends a request, and reads its answer or the part of it that arrives.
 async fn exchange(connection: &mut TcpStream, question: &[u8]) -> io::Result<Vec<u8>> {
     connection.write_all(question).await?;
     let mut answer = Vec::new();

@@ -1,4 +1,4 @@
-//! A server that is restarted: a process that serves HTTP as the README shows it.
+//! The server that is restarted: a process that serves HTTP as shown in the README.
 
 use std::error::Error;
 use std::io::Write;
@@ -14,21 +14,21 @@ use tokio::net::TcpListener;
 use super::SERVICE;
 use crate::backend::open;
 
-/// What the process says when it is registered.
+/// The line that the process prints once it is registered.
 const READY: &str = "serving";
 
-/// Starts the process of a server.
+/// Starts a server process.
 pub(super) async fn start(program: &Path, url: &str, drain: Duration) -> Process {
     let program = program.to_str().expect("the path is UTF-8");
     let drain = drain.as_millis().to_string();
     Process::start(program, "cargo", ["orders", url, &drain], READY).await
 }
 
-/// What the process does: it serves until it gets a signal.
+/// The program of a server process, which serves until it gets a signal.
 ///
 /// # Errors
 ///
-/// If it cannot listen or register.
+/// If the server cannot listen or register.
 pub async fn serve(url: &str, drain: Duration) -> Result<(), Box<dyn Error>> {
     let app = Router::new().route("/", get(|| async { "served" }));
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -1,4 +1,4 @@
-//! A mutant of `Both` that drops an instance when the first of the two hears its goodbye.
+//! A mutant of `Both` that drops an instance when the first of its two sides hears a goodbye.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use futures_util::stream::{BoxStream, select, unfold};
 use gosd_core::{Both, Driver, Event, Instance, InstanceId, Result, async_trait};
 use tokio::sync::broadcast::{self, Sender, error::RecvError};
 
-/// More goodbyes than there are services.
+/// The size of the channel, which is more than the number of services.
 const GOODBYES: usize = 256;
 
 pub(super) fn hasty(primary: Arc<dyn Driver>, also: Arc<dyn Driver>) -> Both {
@@ -18,7 +18,7 @@ pub(super) fn hasty(primary: Arc<dyn Driver>, also: Arc<dyn Driver>) -> Both {
     Both::new(Arc::new(primary), Arc::new(also))
 }
 
-/// One side, which says that an instance has left when the other side does.
+/// One side, which yields a goodbye when the other side hears one.
 struct Talkative {
     driver: Arc<dyn Driver>,
     tells: Sender<InstanceId>,
@@ -42,7 +42,7 @@ impl Driver for Talkative {
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
         let own = self.driver.watch()?.inspect(|item| {
             if let Ok(Event::Remove(id)) = item {
-                // Nobody listens before the other side is watched.
+                // This fails while the other side is not watched.
                 let _ = self.tells.send(id.clone());
             }
         });

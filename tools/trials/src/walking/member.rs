@@ -15,23 +15,23 @@ use super::hasty::hasty;
 use super::{Step, Walked};
 use crate::backend::open;
 
-/// Between one lookup and the next.
+/// The pause between two lookups.
 const PACE: Duration = Duration::from_millis(50);
-/// How often and for how long a lookup waits for a service: for longer than a database is away.
+/// How often and for how long a lookup waits for a service: longer than any database is down.
 const WAITS: (u32, Duration) = (15, Duration::from_secs(3));
-/// For how long a service may seem to be gone. One whose goodbye comes late, after it has registered
-/// again, is back within a second and a call. And who hears only one of two databases hears it when the
-/// other one is tried again, at most a sixth of a lease later (2.5 s): a goodbye in one try, and the
-/// registration after it in the next. A call takes a fifth of a lease at most (3 s).
+/// For how long a service may be absent from a view. A service whose goodbye arrives after it has registered
+/// again is back within a second and a call. A client that hears only one of the two databases hears the
+/// other when it is tried again, at most a sixth of a lease later (2.5 s). The goodbye may come in one
+/// attempt, and the registration in the next. A call takes at most a fifth of a lease (3 s).
 const BLINK: Duration = Duration::from_millis(5_500);
-/// So many failures are told.
+/// How many failures are reported.
 const TOLD: usize = 10;
 
-/// Where services register.
+/// The databases in which services register.
 pub(super) struct Databases {
     pub(super) old: String,
     pub(super) new: String,
-    /// Whether both together drop an instance at its first goodbye.
+    /// Whether `Both` drops an instance at its first goodbye.
     pub(super) is_hasty: bool,
 }
 
@@ -51,12 +51,12 @@ impl Databases {
     }
 }
 
-/// What becomes of the lookups of all.
+/// The deployments and the failed lookups of all services.
 pub(super) struct Board {
-    /// Of each service how often it was deployed, or `None` until it is registered again.
+    /// For each service, how often it has been deployed; `None` until it is registered again.
     deployed: Vec<Mutex<Option<u64>>>,
     counts: AtomicBool,
-    /// Whether nobody may seem to be gone at all.
+    /// Whether no service may be absent at all.
     is_calm: AtomicBool,
     begun: Instant,
     lookups: AtomicU64,
@@ -81,12 +81,12 @@ impl Board {
         self.counts.store(true, Ordering::Relaxed);
     }
 
-    /// Notes whether nobody is deployed, and every database is there.
+    /// Records whether no service is being deployed and every database is up.
     pub(super) fn note_calm(&self, is_calm: bool) {
         self.is_calm.store(is_calm, Ordering::Relaxed);
     }
 
-    /// Stops to count, and says what was counted.
+    /// Stops counting, and returns the results.
     pub(super) fn end(&self) -> Walked {
         self.counts.store(false, Ordering::Relaxed);
         let (failed, slowest) = self.findings().clone();
@@ -131,14 +131,14 @@ enum Order {
     SeeAll,
 }
 
-/// A service, from one deployment to the next.
+/// A service, through all its deployments.
 pub(super) struct Member {
     orders: mpsc::UnboundedSender<(Order, oneshot::Sender<()>)>,
     life: JoinHandle<()>,
 }
 
 impl Member {
-    /// Starts it with the old database; it has its id and URL for good.
+    /// Starts the service with the old database. It keeps its id and URL.
     pub(super) async fn start(
         n: usize,
         databases: Arc<Databases>,
@@ -152,12 +152,12 @@ impl Member {
         Self { orders, life }
     }
 
-    /// Deploys it anew.
+    /// Deploys the service again.
     pub(super) async fn walk(&self, step: Step) {
         self.order(Order::Walk(step)).await;
     }
 
-    /// Waits until it sees everybody.
+    /// Waits until the service sees all others.
     pub(super) async fn sees_all(&self) {
         self.order(Order::SeeAll).await;
     }
@@ -215,7 +215,7 @@ async fn live(
         match order {
             Order::Walk(step) => {
                 board.note_deployed(n, None);
-                // What cannot be told of the goodbye ends with its lease.
+                // Where the goodbye fails, the lease ends the registration.
                 let _ = client.shutdown().await;
                 client = deploy(n, &databases, step).await;
                 deployments += 1;
@@ -231,7 +231,7 @@ async fn live(
     let _ = client.shutdown().await;
 }
 
-/// Notes when the service has registered: until then nobody need find it.
+/// Records when the service has registered. Until then no lookup has to find it.
 async fn registers(client: &Client, board: &Board, n: usize, deployments: u64) {
     let mut statuses = client.status_changes();
     while let Some(status) = statuses.next().await {
@@ -243,9 +243,9 @@ async fn registers(client: &Client, board: &Board, n: usize, deployments: u64) {
     std::future::pending::<()>().await;
 }
 
-/// Looks services up for ever.
+/// Looks services up until it is dropped.
 async fn look_up(client: &Client, board: &Board, mut random: fastrand::Rng) {
-    // As of which deployment each was found.
+    // The deployment as of which each service was last found.
     let mut found = vec![None; board.deployed.len()];
     loop {
         let n = random.usize(..found.len());

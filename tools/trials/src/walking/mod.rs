@@ -1,4 +1,4 @@
-//! The way from one database to the next: a fleet walks it and back, under lookups and faults.
+//! The migration of a fleet from one database to another and back, under lookups and faults.
 
 mod hasty;
 mod member;
@@ -17,16 +17,16 @@ use crate::fault::Fault;
 use crate::history::Recorder;
 use member::{Board, Databases, Member};
 
-/// So many services walk, of one instance each, so that whoever is missing is missed.
+/// How many services walk. Each has one instance, so that no other instance hides a missing one.
 const MEMBERS: usize = 20;
 /// How long a fault lasts: longer than a lease.
 const LASTING: Duration = Duration::from_secs(17);
-/// How long nothing goes wrong before each.
+/// How long there is no fault before each fault.
 const CALM: Duration = Duration::from_secs(8);
-/// A bound for what takes a few seconds on an idle machine.
+/// A bound for steps that take a few seconds on an idle machine.
 const LATE: Duration = Duration::from_secs(120);
 
-/// With which databases a service runs.
+/// The databases with which a service runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Old,
@@ -34,10 +34,10 @@ pub enum Step {
     New,
 }
 
-/// A way of walking that must fail, or the trial would prove nothing.
+/// A wrong way to migrate, which has to fail; otherwise the trial would prove nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
-    /// The first step and the last run together.
+    /// Services of the first and of the last step run at the same time.
     Mix,
     /// An instance is dropped when the first of the two databases hears its goodbye.
     FirstRemove,
@@ -55,7 +55,7 @@ impl FromStr for Mutant {
     }
 }
 
-/// What is walked.
+/// The plan of a walk.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub old: Kind,
@@ -64,14 +64,14 @@ pub struct Plan {
     pub mutant: Option<Mutant>,
 }
 
-/// How it went.
+/// The results of a walk.
 #[derive(Debug)]
 pub struct Walked {
     pub lookups: u64,
-    /// What became of the lookups that failed, but for those after the tenth.
+    /// The first ten failures of lookups.
     pub failed: Vec<String>,
-    /// The longest time that a lookup took: it waits for who is being deployed, and a service that
-    /// has just started for a database that is away.
+    /// The longest lookup. Lookups wait for services that are being deployed, and in a service that has just
+    /// started for a database that is down.
     pub slowest: Duration,
 }
 
@@ -83,7 +83,7 @@ impl std::fmt::Display for Walked {
     }
 }
 
-/// Which of the two databases.
+/// One of the two databases.
 #[derive(Clone, Copy)]
 enum Side {
     Old,
@@ -92,8 +92,8 @@ enum Side {
 
 type Faults = [(Side, Fault); 2];
 
-/// The steps that all take before anybody takes the next, and what goes wrong meanwhile. A database is
-/// paused while services leave it, so that it hears their goodbyes when they have long registered
+/// The steps, which all services take before any takes the next, and the faults meanwhile. A database is
+/// paused while services leave it, so that it receives their goodbyes long after they have registered
 /// elsewhere.
 const WAY: [(Step, Faults); 4] = [
     (Step::Both, [(Side::Old, Fault::Kill), (Side::New, Fault::Kill)]),
@@ -102,13 +102,13 @@ const WAY: [(Step, Faults); 4] = [
     (Step::Old, [(Side::New, Fault::Pause), (Side::Old, Fault::Kill)]),
 ];
 
-/// Has 20 services walk from one database to the next and back, each at random times, while each looks
-/// the others up all the time and each database is killed, wiped and paused in turn, and emptied by hand.
+/// Walks 20 services from one database to the next and back, each at random times. Each looks the others up
+/// all the time, and each database is killed, wiped, paused and emptied by hand in turn.
 ///
-/// A lookup fails if it does not find a service at its URL within 45 s, or if a service that it has found
-/// since that was deployed last is gone for more than 5.5 s, or at all while nothing else goes on.
+/// A lookup fails if it does not find a service at its URL within 45 s. It also fails if a service, once
+/// found since its last deployment, is absent for more than 5.5 s, or at all while nothing else happens.
 ///
-/// A mutant walks until a lookup has failed.
+/// The walk of a mutant ends when a lookup has failed.
 ///
 /// # Panics
 ///
@@ -126,7 +126,7 @@ pub async fn walk(plan: Plan) -> Walked {
             .map(|n| Member::start(n, Arc::clone(&databases), Arc::clone(&board), plan.seed)),
     );
     let members = timeout(LATE, members).await.expect("the databases are there");
-    // Lookups count from when everybody can be found.
+    // Lookups count once every service can be found.
     timeout(LATE, join_all(members.iter().map(Member::sees_all))).await.expect("all are seen");
     board.begin();
 
@@ -145,10 +145,12 @@ pub async fn walk(plan: Plan) -> Walked {
         let walks = join_all(walks);
         let phase = async {
             join(walks, make(faults, &mut *old, &mut *new)).await;
-            // Where all are in both, one may be emptied by hand, and nobody is missed.
+            // While all services are in both databases, one of the two may be emptied by hand without any
+            // loss.
             for database in [old.direct(), new.direct()] {
                 if step == Step::Both {
-                    // By then all have registered in both, for the fault is over and heartbeats pass.
+                    // By the end of the pause all have registered in both, because the fault is over and
+                    // heartbeats arrive.
                     sleep(CALM).await;
                     board.note_calm(true);
                     empty(&database).await;
@@ -159,7 +161,7 @@ pub async fn walk(plan: Plan) -> Walked {
         };
         match plan.mutant {
             None => phase.await,
-            // The databases end with the trial, whatever has befallen them.
+            // The databases end with the trial, whatever state they are in.
             Some(_) => {
                 tokio::select! {
                     () = phase => {}
@@ -182,7 +184,7 @@ async fn start(kind: Kind, folder: &Path) -> Box<dyn Backend> {
     kind.start(folder, &Recorder::new()).await
 }
 
-/// Removes all that is registered there, as somebody does who believes that it is not needed any more.
+/// Removes all instances of a database, as somebody does who takes it for unused.
 async fn empty(database: &str) {
     let driver = open(database).await;
     for instance in driver.list().await.expect("the database is there") {
