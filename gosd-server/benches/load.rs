@@ -98,7 +98,7 @@ async fn server() {
     std::future::pending::<()>().await;
 }
 
-/// A line of what the system says of a process, where it says so.
+/// The value of a line in `/proc/PID/status`, where the system has that file.
 fn status(pid: u32, field: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;

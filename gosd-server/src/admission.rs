@@ -1,4 +1,4 @@
-//! What every request passes first: is its client let in, and is it within its bounds?
+//! What every request passes first: may its client make it, and is the client within its limits?
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::peer::Peer;
 use crate::problem::{Problem, Refusal};
 use crate::shared::Shared;
 
-/// Lets a request through if its client may make it, and logs what came of it.
+/// Lets a request through if its client may make it, and logs the result.
 pub(crate) async fn admit(
     State(shared): State<Arc<Shared>>,
     request: Request,
@@ -35,7 +35,7 @@ pub(crate) async fn admit(
     response
 }
 
-/// Who is not let in is found out before anything is counted against those who are.
+/// Checks permissions before limits, so that refused clients use up nothing of the others' limits.
 fn check(shared: &Shared, request: &Request) -> Result<(), Problem> {
     let peer = Peer::of(request);
     let verdict = authorize(shared, peer, request);
@@ -73,7 +73,7 @@ fn authorize(shared: &Shared, peer: Peer, request: &Request) -> Result<Kind, Pro
     Ok(Kind::Served)
 }
 
-/// There is no page without the feature.
+/// Without the feature there is no page.
 #[cfg(not(feature = "page"))]
 fn is_of_page(_: &Request) -> bool {
     false

@@ -1,4 +1,4 @@
-//! Who is let in, and to do what.
+//! Authentication: which clients are let in, and what they may do.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -33,13 +33,13 @@ impl Tokens {
         self.0.is_empty()
     }
 
-    /// What the bearer of the token in the headers may do.
+    /// What a client with the token in these headers may do.
     pub(crate) fn access(&self, headers: &HeaderMap) -> Result<Access, Problem> {
         let Some(token) = bearer(headers) else {
             let detail = "a token is needed: Authorization: Bearer TOKEN";
             return Err(Problem::refused(Refusal::NoToken, detail));
         };
-        // All are compared, each in constant time, so that the time tells nothing but a length.
+        // All tokens are compared, each in constant time, so that the time reveals nothing but a length.
         let mut granted = None;
         for (valid, access) in &self.0 {
             if bool::from(valid.ct_eq(token)) {
@@ -58,11 +58,11 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// Without tokens, accepts only clients on this host whose `Host` names this host (DNS rebinding).
 ///
-/// A page in a browser on this host can be made to send requests here: under a foreign name, which
-/// then stands in `Host`, or from a foreign origin, as browsers say in `Sec-Fetch-Site` or `Origin`.
-/// None reaches a Unix socket, whose clients the permissions of its file have let in.
+/// A web page can make a browser on this host send requests here. They come under a foreign name, which is
+/// then in `Host`, or from a foreign origin, which browsers send in `Sec-Fetch-Site` or `Origin`. No browser
+/// can use a Unix socket, and the permissions of the socket's file have let its clients in.
 ///
-/// What may be linked to shows nothing to the page that has the link.
+/// A link from another page may lead here, because that page sees nothing of the answer.
 pub(crate) fn check_local(
     peer: Peer,
     headers: &HeaderMap,
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn without_tokens_only_this_host() {
+    fn without_tokens_only_this_host_is_let_in() {
         let peer = |text: &str| Peer::from(text.parse::<SocketAddr>().unwrap());
         let check = |address: Option<&str>, host: &str| {
             check_local(address.map_or(Peer::Unknown, peer), &headers(HOST, host), false).is_ok()
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn without_tokens_no_page_of_elsewhere() {
+    fn without_tokens_no_page_of_another_origin_is_let_in() {
         let local = Peer::Address([127, 0, 0, 1].into());
         for (name, value, is_let_in) in [
             (SEC_FETCH_SITE, "none", true),

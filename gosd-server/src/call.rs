@@ -1,14 +1,14 @@
-//! What keeps a driver that hangs or panics from taking the server with it.
+//! Calls of a driver that are bounded in time and survive a panic, so that they cannot stop the server.
 
 use std::time::Duration;
 
 use gosd_core::follow::call;
 use gosd_core::{Driver, Result};
 
-/// How long a call of a driver may take.
+/// The bound of a driver's call.
 pub(crate) const CALL: Duration = Duration::from_secs(5);
 
-/// Bounds a driver's call in time, makes an error of a panic, and names the driver in the error.
+/// Bounds a driver's call in time, turns a panic into an error, and names the driver in the error.
 pub(crate) async fn bounded<T, F: Future<Output = Result<T>>>(
     driver: &dyn Driver,
     operation: &str,

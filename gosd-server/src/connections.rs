@@ -1,4 +1,4 @@
-//! The places of connections: how many there may be, and who has to go when there are too many.
+//! The places of connections: how many there may be, and which connection is closed when there are too many.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::limits::Limits;
 use crate::peer::Peer;
 
-/// How many of the process's open files are left to the database and everything else, at the most.
+/// How many of the process's open files are reserved for the database and everything else, at most.
 const RESERVED: usize = 128;
 
 /// All connections of a server. Clones share them.
@@ -24,13 +24,13 @@ struct Shared {
     most: usize,
     most_per_client: usize,
     table: Mutex<Table>,
-    /// Told when a place becomes free.
+    /// Notified when a place becomes free.
     freed: Notify,
 }
 
 #[derive(Default)]
 struct Table {
-    /// By the order in which they came.
+    /// All connections, in the order in which they came.
     all: BTreeMap<u64, (Peer, Arc<Status>)>,
     of_client: HashMap<Peer, usize>,
     next: u64,
@@ -38,7 +38,7 @@ struct Table {
     evicted: u64,
 }
 
-/// How many there are, may be, and had to go.
+/// How many connections are open, may be open, and were closed or refused.
 pub(crate) struct Counts {
     pub(crate) open: usize,
     pub(crate) most: usize,
@@ -46,7 +46,7 @@ pub(crate) struct Counts {
     pub(crate) evicted: u64,
 }
 
-/// What is known of a connection; the requests that come by it have it with them.
+/// The state of a connection, which its requests carry as an extension.
 #[derive(Default)]
 pub(crate) struct Status {
     has_asked: AtomicBool,
@@ -55,12 +55,12 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    /// A whole request has come.
+    /// Records that a whole request has come.
     pub(crate) fn asked(&self) {
         self.has_asked.store(true, Ordering::Relaxed);
     }
 
-    /// A request was let in.
+    /// Records that a request was let in.
     pub(crate) fn proved(&self) {
         self.is_proven.store(true, Ordering::Relaxed);
     }
@@ -86,7 +86,7 @@ impl Connections {
             }
             None => limits.connections,
         };
-        // One client never has all of them.
+        // A single client never gets all places.
         let most_per_client = limits.connections_per_client.min((most * 3 / 4).max(1));
         Self::bounded(most, most_per_client)
     }
@@ -96,7 +96,7 @@ impl Connections {
         Self(Arc::new(Shared { most, most_per_client, table, freed }))
     }
 
-    /// Waits while there are as many as there may be, and none of them has to go for another.
+    /// Waits while all places are taken by connections that may not be closed for another.
     async fn room(&self) {
         loop {
             let freed = self.0.freed.notified();
@@ -107,13 +107,14 @@ impl Connections {
         }
     }
 
-    /// A place for a connection, perhaps that of another; waits while there is none for anybody.
+    /// Takes a place for a connection, and closes another one for it if necessary. Waits while no place can
+    /// be had.
     ///
-    /// `None` if its client has as many as it may. Cancel-safe.
+    /// `None` if the client has as many connections as it may. Cancel-safe.
     pub(crate) async fn enter(&self, peer: Peer) -> Option<Place> {
         loop {
             self.room().await;
-            // Unless somebody proved to be worth its place just now.
+            // The room may be gone again, if a connection has had a request let in since.
             match self.try_enter(peer) {
                 Err(Full::ForAll) => {}
                 Ok(place) => return Some(place),
@@ -157,7 +158,7 @@ impl Connections {
     }
 }
 
-/// Who gets no place.
+/// Why there is no place.
 #[derive(Debug, PartialEq, Eq)]
 enum Full {
     ForAll,
@@ -169,7 +170,7 @@ impl Table {
         self.all.len() < most || self.all.values().any(|(_, status)| !status.is_proven())
     }
 
-    /// Has the oldest of some clients' connections go that nothing was let in by.
+    /// Closes the oldest connection, among those of the given clients, that has had no request let in.
     fn evict(&mut self, is_of: impl Fn(Peer) -> bool) -> Option<()> {
         let mut unproven =
             self.all.iter().filter(|(_, (peer, status))| is_of(*peer) && !status.is_proven());
@@ -192,7 +193,7 @@ impl Table {
     }
 }
 
-/// The place of one connection, until it is dropped.
+/// The place of a connection, which is free again when this is dropped.
 pub(crate) struct Place {
     connections: Connections,
     number: u64,
@@ -200,7 +201,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Waits until the connection has to go: for another, or since no request came in this time.
+    /// Waits until the connection has to be closed: for another one, or because no request came in this time.
     pub(crate) async fn is_over(&self, patience: Duration) {
         let silent = async {
             sleep(patience).await;
@@ -217,14 +218,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Unless it was given to another.
+        // Unless the place was given to another connection.
         if self.connections.table().remove(self.number).is_some() {
             self.connections.0.freed.notify_one();
         }
     }
 }
 
-/// How many files this process may have open, where the system says.
+/// How many files this process may open, where the system tells.
 fn open_files() -> Option<usize> {
     #[cfg(unix)]
     let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -248,12 +249,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_that_has_proved_nothing_goes() {
+    async fn the_oldest_connection_without_an_admitted_request_is_closed() {
         let connections = Connections::bounded(3, 2);
         let enter = |n| connections.try_enter(peer(n));
         let [a, b] = [enter(1).unwrap(), enter(1).unwrap()];
         a.status.proved();
-        // A third of the same client takes the place of its second.
+        // A third connection of the same client takes the place of its second one.
         let c = enter(1).unwrap();
         assert!(is_evicted(&b) && !is_evicted(&a));
         c.status.proved();
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_asks_nothing_has_to_go() {
+    async fn a_connection_without_a_request_is_closed() {
         let connections = Connections::bounded(3, 3);
         let [silent, asking] =
             [connections.enter(peer(1)).await.unwrap(), connections.enter(peer(1)).await.unwrap()];

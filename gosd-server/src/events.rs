@@ -15,18 +15,18 @@ use crate::limits::Slot;
 use crate::log::{Next, Position};
 use crate::snapshot::Reader;
 
-/// How often a watcher hears something, be it a comment.
+/// The longest time between two messages to a watcher; a comment counts as one.
 const HEARTBEAT: Duration = Duration::from_secs(3);
-/// The time after which a watcher whose server ends is asked to reconnect, in ms.
+/// When its server ends, a watcher is asked to reconnect after a random time in this range, in ms.
 const RECONNECT: std::ops::Range<u32> = 200..2_000;
 
-/// What one watcher is sent. It holds no queue: a slow reader falls behind in the log, and when its
-/// place is no longer there, starts anew with a snapshot.
+/// The event stream of one watcher. There is no queue for each watcher: a slow reader falls behind in the
+/// log, and when the log no longer has its position, it begins again with a snapshot.
 pub(crate) struct Watcher {
     feed: Arc<Feed>,
     contact: watch::Receiver<Contact>,
     closing: watch::Receiver<Closing>,
-    /// When this watcher's turn to go has come, once the server is ending.
+    /// The time at which this watcher is sent away, once the server is ending.
     goes_at: Option<Instant>,
     position: Option<Position>,
     resumed: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Watcher {
     _slot: Slot,
 }
 
-/// Whether the server is ending, and within which time its watchers go, one after the other.
+/// Whether the server is ending, and within which time it sends its watchers away, one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closing {
     No,
@@ -43,7 +43,7 @@ pub(crate) enum Closing {
 }
 
 impl Watcher {
-    /// Starts after a position, if what follows it is still known, and else with everything.
+    /// Starts after a position if the log still has what follows it, and otherwise with a snapshot.
     pub(crate) fn new(
         feed: Arc<Feed>,
         closing: watch::Receiver<Closing>,
@@ -69,14 +69,14 @@ impl Watcher {
         stream::unfold(self, async |mut watcher| Some((Ok(watcher.next().await?), watcher)))
     }
 
-    /// The next piece; `None` when the stream ends, since contact is lost or the server is closing.
+    /// The next piece; `None` when the stream ends, because contact is lost or the server is closing.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if self.has_ended {
                 return None;
             }
             if let Some((reader, at)) = &mut self.snapshot {
-                // Whoever reads too slowly for the state to be kept has to begin anew.
+                // A client that reads so slowly that its snapshot was dropped has to begin again.
                 if let Some(piece) = reader.piece().ok()? {
                     return Some(piece);
                 }
@@ -87,7 +87,7 @@ impl Watcher {
                 let text = format!("event: resumed\nid: {position}\ndata: {{}}\n\n");
                 return Some(text.into());
             }
-            // In this order: what comes after the look at the log wakes the wait below.
+            // The order matters: whatever comes after this look at the contact wakes the wait below.
             if *self.contact.borrow_and_update() != Contact::Made {
                 return None;
             }
@@ -114,7 +114,7 @@ impl Watcher {
         }
     }
 
-    /// Waits until there may be something to do; `false` if nothing will ever be.
+    /// Waits until there may be something to send; `false` if there never will be.
     async fn news(&mut self) -> bool {
         let goes_at = self.goes_at;
         let turn = async {
@@ -130,7 +130,7 @@ impl Watcher {
         }
     }
 
-    /// The last piece: it says when to reconnect, which is another time for each watcher.
+    /// The last piece. It says when to reconnect, which is at another time for each watcher.
     fn goodbye(&mut self) -> Bytes {
         self.has_ended = true;
         let mut text = String::new();

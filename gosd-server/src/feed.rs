@@ -1,5 +1,5 @@
-//! What the server knows of one namespace, for all its clients: one watch and one reader of the
-//! driver, begun when they are first needed, and ended with this.
+//! The feed of one namespace: one watch and one reader of the driver for all clients, which begin when they
+//! are first needed, and end when the feed is dropped.
 
 use std::hash::RandomState;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,29 +19,29 @@ use crate::poll::Poll;
 use crate::snapshot::Superseded;
 use crate::task::Task;
 
-/// How long a list waits for a contact that was lost, before it fails.
+/// How long a list waits for a lost contact to return, before it fails.
 const BREAK: Duration = Duration::from_secs(1);
 
-/// How long a change that was made waits for the watch to tell of it, before it is answered.
+/// How long the answer to a change waits until the watch has yielded that change.
 const ECHO: Duration = Duration::from_secs(1);
 
-/// How long after a start a registry in memory may lack instances that live: the default lease, within
-/// which each of them registers again.
+/// For how long after a start a registry in memory may lack living instances: the default lease, within which
+/// each of them registers again.
 const SETTLING: Duration = Duration::from_secs(15);
 
-/// The watch is opened again within a sixth of this. The server does not know which leases its clients
-/// have; it is the default.
+/// A watch that failed is opened again within a sixth of this. The server does not know the leases of its
+/// clients, so this is the default lease.
 const LEASE: Duration = Duration::from_secs(15);
 
-/// What all namespaces of a server share.
+/// The state that all namespaces of a server share.
 #[derive(Clone, Default)]
 pub(crate) struct Common {
     pub(crate) superseded: Arc<Superseded>,
-    /// The keys of the tags of lists.
+    /// The keys of the entity tags of lists.
     pub(crate) tags: RandomState,
 }
 
-/// A namespace's driver, and what is known of it.
+/// A namespace's driver, and its state as far as it is known.
 pub(crate) struct Feed {
     driver: Arc<dyn Driver>,
     common: Common,
@@ -54,7 +54,7 @@ pub(crate) struct Feed {
 /// Whether the backend is in contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contact {
-    /// Nothing has been heard yet.
+    /// Nothing has been received yet.
     Unknown,
     Made,
     Lost,
@@ -62,25 +62,25 @@ pub(crate) enum Contact {
 
 struct State {
     log: Mutex<Log>,
-    /// Locked after the log, if both are.
+    /// If both are locked, this is locked after the log.
     places: Mutex<Places>,
-    /// For a driver without a watch.
+    /// The watch of a driver that has none.
     poll: Poll,
-    /// Told of every change of the log, too.
+    /// Notified of every change of the log, too.
     contact: watch::Sender<Contact>,
     since: Mutex<Since>,
 }
 
-/// When contact was made or lost for the last time, and how often it was lost.
+/// When contact was last made or lost, and how often it was lost.
 struct Since {
     at: Instant,
     losses: u64,
 }
 
-/// How a namespace fares.
+/// The health of a namespace.
 pub(crate) struct Vitals {
     pub(crate) is_in_contact: bool,
-    /// For how long it has been without contact.
+    /// For how long there has been no contact.
     pub(crate) without_contact: Duration,
     pub(crate) losses: u64,
     pub(crate) instances: usize,
@@ -114,7 +114,7 @@ impl Feed {
         self.state.log()
     }
 
-    /// The keys of the tags of lists.
+    /// The keys of the entity tags of lists.
     pub(crate) fn tags(&self) -> &RandomState {
         &self.common.tags
     }
@@ -124,10 +124,10 @@ impl Feed {
         self.log().len() == 0 && self.state.places().is_empty()
     }
 
-    /// Reads what the driver lists, unless the backend is out of contact.
+    /// Reads the driver's list, unless the backend is out of contact.
     pub(crate) async fn list(&self) -> Result<Arc<Listing>> {
         let listing = self.lists.read(&self.driver, &self.common.superseded).await?;
-        // Whoever only polls learns in this way, too, that nobody can renew a lease at present.
+        // A client that polls has to learn as well that no lease can be renewed at present.
         let mut contact = self.state.contact.subscribe();
         let not_lost = contact.wait_for(|contact| *contact != Contact::Lost);
         match timeout(BREAK, not_lost).await {
@@ -136,8 +136,8 @@ impl Feed {
         }
     }
 
-    /// Reads as [`list`](Self::list) does, for who forgets all that is not in the list: fails unless
-    /// what is missing is known to be gone.
+    /// Reads like [`list`](Self::list), for a caller that forgets every instance that the list lacks. Fails
+    /// unless those instances are known to be gone.
     pub(crate) async fn complete_list(&self) -> Result<Arc<Listing>> {
         if self.driver.name() == "memory" && self.opened_at.elapsed() < SETTLING {
             let message = "the registry has just started, and not everybody is back yet";
@@ -147,7 +147,7 @@ impl Feed {
         self.list().await
     }
 
-    /// Lets an instance in, unless it would be one too many; who is there may stay.
+    /// Whether an instance may register. One that is registered may always renew.
     pub(crate) async fn admit(
         &self,
         limit: usize,
@@ -160,15 +160,15 @@ impl Feed {
         }
         let log = self.log();
         let free = limit.saturating_sub(log.len());
-        // By the end of this time a slow call has ended, too, and the lease that it may have begun.
+        // After this time even a slow call and the lease that it may have begun have ended.
         Ok(log.contains(id) || self.state.places().take(free, id, CALL + lease))
     }
 
-    /// Waits, but not for long, until those who begin to watch now see a change that was made: an
-    /// instance as in this JSON, or none.
+    /// Waits for a bounded time until a new watcher would see a change that was made: the instance as in this
+    /// JSON, or its absence.
     pub(crate) async fn echo(&self, id: &InstanceId, json: Option<&str>) {
         let mut contact = self.subscribe();
-        // Who begins to watch a driver that is polled waits for a reading anyway.
+        // A new watcher of a driver that is polled waits for a read anyway.
         if self.state.poll.is_used() {
             return;
         }
@@ -179,11 +179,11 @@ impl Feed {
                 }
             }
         };
-        // Late or not, the change is made.
+        // The change is made, whether or not the watch has yielded it in time.
         let _ = timeout(ECHO, is_seen).await;
     }
 
-    /// Tells of changes, and of contact with the backend; begins to watch it, unless that is done.
+    /// Notifies of changes and of contact with the backend. Begins to watch, unless that has begun.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Contact> {
         self.task.get_or_init(|| {
             Task::spawn(watch_backend(Arc::clone(&self.driver), Arc::clone(&self.state)))
@@ -191,7 +191,7 @@ impl Feed {
         self.state.contact.subscribe()
     }
 
-    /// Waits, but not for long, until something has been heard of the backend, be it a failure.
+    /// Waits for a bounded time until the backend has answered for the first time, or failed.
     pub(crate) async fn first_contact(&self) {
         let mut contact = self.subscribe();
         let _ = timeout(BREAK, contact.wait_for(|contact| *contact != Contact::Unknown)).await;
@@ -213,7 +213,7 @@ impl Feed {
         }
     }
 
-    /// Waits, but not for long, until the log is what the backend has.
+    /// Waits for a bounded time until the log agrees with the backend.
     pub(crate) async fn contact(&self) -> Result<()> {
         let contact = self.subscribe();
         let caught_up = async {
@@ -237,8 +237,8 @@ impl State {
         self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in a change that the watch tells of; in part, if it is not all there is to hear, and no
-    /// proof of contact.
+    /// Applies an event of the watch. With `is_in_part`, the watch is not wholly in contact, and the event is
+    /// no proof of contact.
     fn hear(&self, driver: &str, event: Event, is_in_part: bool) {
         let mut log = self.log();
         self.places().give_back(&event);
@@ -252,7 +252,7 @@ impl State {
         }
     }
 
-    /// Takes in that the watch is down.
+    /// Records that the watch has failed.
     fn lose(&self, driver: &str, error: &Error) {
         if self.turn_to(Contact::Lost, false) == Contact::Lost {
             debug!(driver, %error, "watch");
@@ -261,7 +261,8 @@ impl State {
         }
     }
 
-    /// Tells of another contact than before, or of something else that is news; says what it was.
+    /// Sets the contact, and notifies the subscribers if it has changed or if `is_news`. Returns the former
+    /// contact.
     fn turn_to(&self, contact: Contact, is_news: bool) -> Contact {
         let mut before = contact;
         self.contact.send_if_modified(|current| {
@@ -270,7 +271,7 @@ impl State {
         });
         if before != contact {
             let mut since = self.since();
-            // That nothing is heard at first is no loss, and not later than the start.
+            // A first contact that fails is no loss, and the time without contact counts from the start.
             if before == Contact::Made {
                 since.losses += 1;
             }
@@ -285,7 +286,7 @@ impl State {
 async fn watch_backend(driver: Arc<dyn Driver>, state: Arc<State>) {
     let open = || Some(driver.watch().unwrap_or_else(|| state.poll.watch(&*driver)));
     let Some(mut follow) = Follow::watches(driver.name(), open, LEASE) else {
-        return; // There is a watch always: who has none is polled.
+        return; // This never happens: a driver without a watch is polled.
     };
     loop {
         match follow.next().await {

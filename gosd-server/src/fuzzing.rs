@@ -1,4 +1,4 @@
-//! What the fuzz targets reach; only there with `--cfg fuzzing`.
+//! The entry points of the fuzz targets; compiled only with `--cfg fuzzing`.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use gosd_core::Instance;
 use crate::Limits;
 use crate::registration;
 
-/// What a request registers and for how long, if the server takes it. Needs a clock of tokio's.
+/// The instance and the lease that a body registers, if the server accepts it. Needs a tokio runtime with
+/// time.
 pub async fn register(body: &[u8]) -> Option<(Instance, Duration)> {
     let request = Request::put("/").header(CONTENT_TYPE, "application/json");
     let request = request.body(Body::from(body.to_vec())).expect("a good request");

@@ -1,4 +1,4 @@
-//! What is done for each path of the API.
+//! The handlers of the API's paths.
 
 use std::io;
 use std::pin::Pin;
@@ -42,7 +42,7 @@ pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> Answer {
 
 pub(crate) async fn metrics(State(shared): State<Arc<Shared>>, uri: Uri) -> Answer {
     no_query(&uri)?;
-    // A server that was never asked for anything knows nothing of its databases yet.
+    // A server that has received no request yet has not contacted its databases.
     let feeds = shared.namespaces.vital();
     join_all(feeds.iter().map(|(_, feed)| feed.first_contact())).await;
     let text = shared.metrics.text(&shared).map_err(|_| {
@@ -119,7 +119,7 @@ pub(crate) async fn register(
             "the id in the path is not the id in the body",
         ));
     }
-    // Only now, so that a request which registers nothing makes no namespace.
+    // Only now, so that a request that registers nothing creates no namespace.
     let feed = shared.namespaces.feed(&namespace, Access::Write)?;
     let admitted = feed.admit(limits.instances, instance.id(), lease).await;
     if !backend("watch", admitted)? {
@@ -159,20 +159,20 @@ pub(crate) async fn events(
     }
     let slot = shared.clients.watcher(Peer::of(&request))?;
     let last_id = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
-    // An id that this server did not give is as good as none.
+    // An event id that this server did not assign is ignored.
     let last_id = last_id.and_then(|id| id.parse().ok());
     backend("watch", feed.contact().await)?;
     let watcher = Watcher::new(feed, closing, last_id, slot);
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
         (CACHE_CONTROL, "no-store"),
-        // Some proxies keep back what they are not told to let through.
+        // Some proxies buffer answers unless a header forbids it.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     Ok((headers, Body::from_stream(watcher.into_stream())).into_response())
 }
 
-/// A list on its way. One that is read too slowly, while the next ones come, breaks off.
+/// The body of a list. A client that reads too slowly, while newer lists are read, is cut off.
 struct ListBody(Reader);
 
 impl HttpBody for ListBody {

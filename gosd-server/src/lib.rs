@@ -11,7 +11,7 @@
 //! use gosd_core::Memory;
 //! use gosd_server::{Settings, serve};
 //!
-//! // Any driver will do: `gosd_sqlite::open("sqlite:gosd.db").await?` keeps what is registered.
+//! // Any driver will do: `gosd_sqlite::open("sqlite:gosd.db").await?` keeps the registry in a file.
 //! let driver = Arc::new(Memory::new());
 //! let server = serve("127.0.0.1:4673", Settings::new().namespace("gosd", driver)?).await?;
 //! println!("http://{}", server.address());
@@ -28,64 +28,66 @@
 //! curl -X DELETE localhost:4673/v1/gosd/instances/mail-1
 //! ```
 //!
-//! [`serve`] runs a server of its own, `serve_unix` one on a Unix socket; [`router`] mounts the API in yours, whose graceful end needs
-//! the handle of [`router_and_streams`].
+//! [`serve`] runs a server on an address, and `serve_unix` one on a Unix socket. [`router`] mounts the API in
+//! your own server; if that ends gracefully, use [`router_and_streams`].
 //!
 //! # Who gets in
 //!
-//! - With [tokens](Settings::token), who bears one. **Any token that may write may renew and remove
-//!   any instance of any namespace of the server**: ids are no secrets. For namespaces with tokens of
-//!   their own, mount two routers.
-//! - Without, clients on the same host, and only if `Host` says that they mean this host, so that no
-//!   web page can send a browser here. [`serve`] refuses to bind anything but loopback then. A
-//!   proxy on the host makes all its clients local ones: behind one, configure a token.
-//! - `/health` needs no token where there are tokens, and the page's files need none.
+//! - With [tokens](Settings::token), clients that send one. **Any token that may write may renew and remove
+//!   any instance of any namespace of the server**, because ids are no secrets. For namespaces with separate
+//!   tokens, mount two routers.
+//! - Without tokens, clients on the same host, and only if `Host` names this host, so that no web page
+//!   can make a browser send requests here. [`serve`] then refuses to bind any address but loopback. A
+//!   proxy on the host makes all its clients local ones: behind a proxy, configure a token.
+//! - `/health` and the page's files need no token, even where there are tokens.
 //!
-//! Several tokens are valid at once: to rotate, add the new one, move the clients, drop the old one.
-//! Tokens and bodies are in no log. What the database says of its failures goes to the log (`debug`),
-//! and only its kind to clients.
+//! Several tokens may be valid at once: to rotate, add the new token, move the clients, drop the old token.
+//! Tokens and bodies are in no log. The message of a database's error goes to the log (`debug`), and only
+//! the kind of the error to clients.
 //!
 //! # For operators
 //!
-//! With the feature `page`, `/` is a page that shows what is registered, live, who came and went, and drains
-//! instances with a token that may write. `/metrics` is how the server fares, in the text format of
-//! Prometheus: `gosd_server_requests_total` by route, method and status, `_request_duration_seconds` by route,
-//! `_refusals_total` by reason, `_watchers` and `_connections` with their limits, and for each namespace that
-//! somebody registers in, `_instances`, `_events_total`, `_backend_up`, `_backend_losses_total` and
-//! `_backend_contact_age_seconds`, which grows while its database is out of contact: that is what to be woken
-//! by. `/v1/{namespace}/prometheus` is what there is to scrape, for `http_sd_configs`.
+//! With the feature `page`, `/` is a page that shows, live, what is registered and which instances came and
+//! went. With a token that may write, the page drains instances. `/metrics` are the server's metrics, in
+//! the text format of Prometheus: `gosd_server_requests_total` by route, method and status,
+//! `_request_duration_seconds` by route, `_refusals_total` by reason, `_watchers` and `_connections` with
+//! their limits, and for each namespace with registrations, `_instances`, `_events_total`, `_backend_up`,
+//! `_backend_losses_total` and `_backend_contact_age_seconds`, which grows while the database is out of
+//! contact: alert on that one. `/v1/{namespace}/prometheus` lists the scrape targets, for
+//! `http_sd_configs`.
 //!
-//! # What clients can take
+//! # What clients may use
 //!
-//! [`Limits`] bounds it: requests, watchers and connections for each client and for all together,
-//! instances and namespaces. What is refused for lack of a token is counted apart, so that it uses up
-//! nothing of those who have one. Connections stay below the process's limit of open files; when they
-//! run short, those go first by which no request was let in. Reading makes no namespace, and one that
-//! nobody uses is given back. SECURITY.md says what this is meant to withstand.
+//! [`Limits`] limits requests, watchers and connections for each client and for all together,
+//! instances and namespaces. Requests that are refused for lack of a token are counted separately, so that
+//! they use up nothing of the clients that have one. Connections stay below the process's limit of open
+//! files. When there are too many, those without an admitted request are closed first. A read creates no
+//! namespace, and a namespace that nobody uses is closed. SECURITY.md says which attacks this withstands.
 //!
 //! # How it works
 //!
-//! Registrations and removals go straight to the driver, bounded by 5 s each. A list is a reading of
-//! the driver, one at a time and in half of the time at most, which serves all who asked before it
-//! began: so reading never keeps a database from writes for longer than one list takes. What was read
-//! is serialised once and shared by all answers, which hold 16 KiB each; superseded states that slow
-//! readers still read are kept up to 64 MiB, and then the slowest readers are cut off.
+//! Registrations and removals go straight to the driver, bounded by 5 s each. Lists are read from the
+//! driver one at a time and during half of the time at most; one read serves all clients that asked before
+//! it began. So reads never keep a database from writes for longer than one list takes. A list
+//! is serialised once and shared by all answers, which hold 16 KiB each. Superseded lists that slow
+//! clients still read are kept up to 64 MiB in all; beyond that the slowest clients are cut off.
 //!
-//! Each namespace has one watch of its driver (or, if that has none, one reading a second), begun by
-//! the first who needs it, and opened again whenever it fails, ends or panics. Its changes are kept,
-//! as they are sent, in a log of 8 MiB that all watchers read. A watcher has no queue: one that reads
-//! slowly falls behind in the log, and starts again with a snapshot if its place is gone. When the
-//! driver loses contact, as it does while its database takes no writes, the streams end, and new ones
-//! and lists are refused with 503, so that clients know; when it is back they resume, or start again if
-//! the driver had to. A watcher that is gone without a word, or reads no more, loses its place after
-//! [`Limits::patience`]; where the system is not Linux, the former does when the system gives it up.
+//! Each namespace has one watch of its driver (or one read a second, if the driver has none). The watch is
+//! opened when it is first needed, and again whenever it fails, ends or panics. Its changes are kept,
+//! serialised, in a log of 8 MiB that all watchers read. A watcher has no queue: a slow one falls behind in
+//! the log, and starts again with a snapshot if the log no longer has its position. When the driver loses
+//! contact, or its database refuses writes, the streams end, and new streams and lists are refused with
+//! 503, so that clients learn of it. When contact is back, watchers resume, or start again if the driver's
+//! watch did. A watcher that disappears without closing its connection, or stops reading, loses its place
+//! after [`Limits::patience`]; one that disappears, on systems other than Linux, when the system gives the
+//! connection up.
 //!
 //! What a fleet of watchers costs depends on the machine: `cargo bench -p gosd-server --bench load`
 //! measures how fast changes reach 1,000 of them, and in how much memory.
 //!
 //! After a restart all ids of events are void, and watchers start again with a snapshot. Clients keep
-//! what they know meanwhile: with a durable driver nothing else happens, with one in memory everybody
-//! is back within one heartbeat.
+//! their views meanwhile. With a durable driver nothing else happens; with one in memory all instances
+//! are registered again within one heartbeat.
 
 mod admission;
 mod auth;

@@ -1,4 +1,4 @@
-//! The bounds of what clients may take, and the counts of what they do.
+//! The limits of what clients may use, and the counts of what they use.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,16 +9,16 @@ use tokio::time::Instant;
 use crate::peer::Peer;
 use crate::problem::{Problem, Refusal};
 
-/// How many clients' counts are kept, at the least, before those are dropped that say nothing.
+/// How many clients' counts are kept before those that equal a new client's are dropped, at least.
 const CLIENTS: usize = 4_096;
-/// Requests per second, and at once, of a client that shows no valid token.
+/// The rate and the burst of requests from a client without a valid token.
 const WITHOUT_TOKEN: (f64, f64) = (20.0, 200.0);
 
-/// The bounds of what a server takes from its clients.
+/// The limits of what a server takes from its clients.
 ///
-/// A client is an IP address (of IPv6, the first 64 bits), or a user on a Unix socket. Behind a proxy
-/// all clients are one, so raise there what is counted by client. What is refused for lack of a token
-/// is counted apart, and bounded to 20 requests a second of one client.
+/// A client is an IP address (of IPv6, the first 64 bits), or a user on a Unix socket. Behind a proxy all
+/// clients are one, so raise the limits per client there. Requests that are refused for lack of a token are
+/// counted separately, and limited to 20 a second from one client.
 ///
 /// ```
 /// use gosd_server::Limits;
@@ -29,39 +29,39 @@ const WITHOUT_TOKEN: (f64, f64) = (20.0, 200.0);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Namespaces that clients may have made (64); only with
+    /// Namespaces that clients may create (64); only with
     /// [`Settings::namespaces`](crate::Settings::namespaces).
     ///
-    /// These are namespaces with registrations. As many again may be open for those who only read.
-    /// One that has no instances and that nobody watches is given back.
+    /// These are namespaces with registrations. As many again may be open for clients that only read. A
+    /// namespace without instances and watchers is closed.
     pub namespaces: usize,
-    /// Instances of a namespace (20,000). Others who write to its database are not held up by it.
+    /// Instances of a namespace (20,000). Other programs that write to its database are not limited by it.
     pub instances: usize,
     /// The longest lease (a day); the shortest is 1 s.
     pub lease: Duration,
-    /// Bytes of a request's body (64 KiB, more than the largest valid one has).
+    /// Bytes of a request's body (64 KiB, which is more than the largest valid body has).
     pub body: usize,
     /// Watchers in all (4,096), and of one client (1,024).
     pub watchers: usize,
     /// See [`watchers`](Self::watchers).
     pub watchers_per_client: usize,
-    /// Requests per second of one client, in the long run (500).
+    /// Requests per second from one client, on average (500).
     pub requests_per_second: u32,
-    /// Requests of one client at once (2,000).
+    /// Requests that one client may send at once (2,000).
     pub burst: u32,
     /// Connections in all (8,192), and of one client (4,096), for [`serve`](crate::serve).
     ///
-    /// The process's limit of open files lowers both: some of it is left to the database, and a
-    /// quarter of the connections to other clients. When there are too many, the oldest goes by
-    /// which no request was let in yet.
+    /// The process's limit of open files lowers both, because some files are left to the database, and a
+    /// quarter of the connections to other clients. When there are too many connections, the server closes
+    /// the oldest one that has not had a request let in.
     pub connections: usize,
     /// See [`connections`](Self::connections).
     pub connections_per_client: usize,
-    /// How long a new connection may take until its first request is there (10 s), the handshake of
-    /// TLS included. For [`serve`](crate::serve).
+    /// How long a new connection may take until its first request has arrived (10 s), including the handshake
+    /// of TLS. For [`serve`](crate::serve).
     pub first_request: Duration,
-    /// How long a client may take to send the head of a request, then its body, or to read on (30 s).
-    /// An idle connection is closed after it, too. For [`serve`](crate::serve), but for the body.
+    /// How long a client may take to send the head of a request, to send its body, or to read on (30 s). An
+    /// idle connection is closed after this time, too. For [`serve`](crate::serve), except for the body.
     pub patience: Duration,
 }
 
@@ -84,40 +84,40 @@ impl Default for Limits {
     }
 }
 
-/// Requests that are counted apart, so that those of one kind use up nothing of another.
+/// The kind of a request. Each kind is counted separately, so that no kind uses up another's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// From who is let in.
+    /// From a client that is let in.
     Served,
-    /// From who is not.
+    /// From a client that is refused.
     Refused,
-    /// For what takes no token, without one: the server's health, and the files of the page.
+    /// Without a token, for what needs none: the server's health, and the files of the page.
     Open,
 }
 
-/// Counts what each client does. Clones share the counts.
+/// The counts of what each client uses. Clones share the counts.
 #[derive(Clone)]
 pub(crate) struct Clients(Arc<Mutex<Counts>>);
 
 struct Counts {
     limits: Limits,
     clients: HashMap<Peer, Client>,
-    /// When the map has this many entries, those that say nothing are dropped.
+    /// When the map has this many entries, those that equal a new client's are dropped.
     crowd: usize,
     watchers: usize,
 }
 
 #[derive(Default)]
 struct Client {
-    /// By kind.
+    /// One bucket for each kind of request.
     buckets: [Bucket; 3],
     watchers: usize,
 }
 
-/// Holds a token for each request that may come now, and fills again with time.
+/// A token bucket: each request takes a token, and the bucket fills again with time.
 #[derive(Default)]
 struct Bucket {
-    /// How many are lacking, and since when.
+    /// How many tokens are missing, and since when.
     taken: f64,
     since: Option<Instant>,
 }
@@ -146,7 +146,7 @@ impl Clients {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request, unless there were too many of its kind.
+    /// Counts a request, or refuses it if there were too many of its kind.
     pub(crate) fn request(&self, peer: Peer, kind: Kind) -> Result<(), Problem> {
         let mut counts = self.lock();
         let (per_second, burst) = counts.rate(kind);
@@ -169,7 +169,7 @@ impl Clients {
         Ok(Slot { clients: self.clone(), peer })
     }
 
-    /// How many watchers there are.
+    /// The number of watchers.
     pub(crate) fn watchers(&self) -> usize {
         self.lock().watchers
     }
@@ -179,7 +179,7 @@ fn too_many(refusal: Refusal, what: &str) -> Problem {
     Problem::refused(refusal, format!("too many {what}; come again later"))
 }
 
-/// A watcher's place.
+/// A watcher's slot, which counts until it is dropped.
 pub(crate) struct Slot {
     clients: Clients,
     peer: Peer,
@@ -194,7 +194,7 @@ impl Drop for Slot {
 }
 
 impl Counts {
-    /// Requests of one client per second, and at once.
+    /// The rate per second and the burst of one client's requests.
     fn rate(&self, kind: Kind) -> (f64, f64) {
         match kind {
             Kind::Served => (self.limits.requests_per_second.into(), self.limits.burst.into()),
@@ -205,7 +205,7 @@ impl Counts {
     fn client(&mut self, peer: Peer) -> &mut Client {
         if self.clients.len() >= self.crowd {
             let now = Instant::now();
-            // The time after which every bucket is full again, so that a new one is as good.
+            // After this time every bucket is full again, so that a dropped one makes no difference.
             let full_after = [Kind::Served, Kind::Refused].map(|kind| {
                 let (per_second, burst) = self.rate(kind);
                 Duration::from_secs_f64(burst / per_second.max(1.0))
@@ -215,7 +215,7 @@ impl Counts {
                 let mut used = client.buckets.iter().filter_map(|bucket| bucket.since);
                 client.watchers > 0 || used.any(|since| now.duration_since(since) < full_after)
             });
-            // So that a crowd that stays is not gone through at each request.
+            // A large set of active clients is not searched again at each request.
             self.crowd = CLIENTS.max(2 * self.clients.len());
         }
         self.clients.entry(peer).or_default()
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_refused_uses_up_nothing_of_who_is_served() {
+    async fn refused_requests_use_up_nothing_of_served_ones() {
         let (clients, one, _) = clients(Limits::default());
         let refused = || clients.request(one, Kind::Refused);
         assert!((0..10_000).filter(|_| refused().is_ok()).count() < 300);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_idle_are_forgotten_and_those_who_watch_are_not() {
+    async fn idle_clients_are_forgotten_and_watching_ones_are_not() {
         let (clients, one, _) = clients(Limits { burst: 1, ..Limits::default() });
         let slot = clients.watcher(one).unwrap();
         for n in 0..2 * CLIENTS as u32 {

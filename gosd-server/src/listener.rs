@@ -1,4 +1,4 @@
-//! Where connections come in: an address, or on Unix the path of a socket.
+//! The sockets that accept connections: TCP, or on Unix the path of a socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,13 +27,13 @@ pub(crate) enum Stream {
     Unix(tokio::net::UnixStream, u32),
 }
 
-/// What the layers above read from and write to.
+/// A byte stream, as the layers above need it.
 pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Bytes for S {}
 
 impl Listener {
-    /// Cancel-safe.
+    /// Accepts a connection. Cancel-safe.
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(listener) => {
@@ -59,7 +59,7 @@ impl Stream {
         }
     }
 
-    /// The bytes, of a connection that breaks when its other side is gone without a word.
+    /// The byte stream of a connection, which breaks when the other side disappears without closing it.
     pub(crate) fn bytes(self, patience: Duration) -> Box<dyn Bytes> {
         match self {
             Self::Tcp(stream, _) => {
@@ -76,7 +76,7 @@ impl Stream {
 
 fn configure(stream: &TcpStream, patience: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    // Elsewhere it takes as long as the system thinks fit.
+    // Other systems have no such option, and use their own timeout.
     #[cfg(any(target_os = "android", target_os = "linux"))]
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(patience))?;
     #[cfg(not(any(target_os = "android", target_os = "linux")))]
@@ -84,18 +84,18 @@ fn configure(stream: &TcpStream, patience: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// A Unix socket, whose file goes with it.
+/// A Unix socket, which removes its file on drop.
 #[cfg(unix)]
 pub(crate) struct UnixSocket {
     listener: tokio::net::UnixListener,
     path: PathBuf,
-    /// The file's number, so that another one's in its place is let be.
+    /// The inode of the file, so that the drop does not remove another file that has replaced it.
     inode: u64,
 }
 
 #[cfg(unix)]
 impl UnixSocket {
-    /// Listens at a path, with these permissions; takes the place of a socket that nobody serves.
+    /// Listens at a path, with these permissions. Replaces a socket that no server uses any more.
     pub(crate) fn bind(path: &Path, mode: u32) -> Result<Self> {
         use std::fs;
         use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -112,7 +112,8 @@ impl UnixSocket {
             }
         }
         let bound = || -> io::Result<Self> {
-            // In a folder of its own nobody can connect before the permissions are set.
+            // The socket is made in a private folder, so that nobody can connect before the permissions are
+            // set.
             let folder = path.with_file_name(format!(".gosd-{:016x}", fastrand::u64(..)));
             let at = folder.join("socket");
             fs::DirBuilder::new().create(&folder)?;
@@ -124,7 +125,7 @@ impl UnixSocket {
                     fs::rename(&at, path)?;
                     Ok(Self { listener, path: path.to_owned(), inode })
                 });
-            // What is left in it is of an attempt that failed.
+            // The folder still contains the socket of an attempt that failed.
             let _ = fs::remove_dir_all(&folder);
             listening
         };
@@ -142,7 +143,7 @@ impl Drop for UnixSocket {
 
         let is_ours = |file: std::fs::Metadata| file.ino() == self.inode;
         if std::fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
-            // If it cannot be removed, the next server takes its place.
+            // If the file cannot be removed, the next server replaces it.
             let _ = std::fs::remove_file(&self.path);
         }
     }

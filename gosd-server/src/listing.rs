@@ -1,4 +1,4 @@
-//! What the driver lists, read once for all who ask at the same time, and serialised once.
+//! The list of a driver, read once for all clients that ask at the same time, and serialised once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -15,9 +15,9 @@ use crate::snapshot::{Items, Reader, Superseded};
 use crate::targets::group;
 use crate::task::Task;
 
-/// A list of so many instances takes long enough to serialise that other tasks would notice.
+/// A list of this many instances takes so long to serialise that other tasks would notice.
 const LARGE: usize = 500;
-/// The longest pause between two readings.
+/// The longest pause between two reads.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// All instances of a namespace as a list shows them: by service, and then by id.
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Listing {
     all: Grouped,
     ids: HashMap<InstanceId, Range<usize>>,
-    /// Made for the first who asks.
+    /// Made for the first client that asks for it.
     targets: OnceLock<Grouped>,
 }
 
@@ -37,7 +37,7 @@ struct Grouped {
 }
 
 impl Grouped {
-    /// Also says where each of the items is.
+    /// Also returns the range of each item.
     fn new<'a>(all: impl Iterator<Item = (&'a str, String)>) -> (Self, Vec<Range<usize>>) {
         let mut items = Vec::new();
         let mut services = BTreeMap::<Box<str>, Range<usize>>::new();
@@ -58,7 +58,7 @@ impl Grouped {
         (Self { items: Arc::new(items), services }, parts)
     }
 
-    /// Where the items of one service are, or all of them.
+    /// The range of the items of one service, or of all.
     fn part(&self, service: Option<&str>) -> Range<usize> {
         match service {
             None => 0..self.items.len(),
@@ -80,15 +80,15 @@ impl Listing {
         self.ids.get(id).map(|part| self.all.items[part.clone()].to_vec())
     }
 
-    /// The list of one service, or of all; and the tag by which a client knows it again.
+    /// The list of one service, or of all, and its entity tag.
     pub(crate) fn list(&self, service: Option<&str>, tags: &RandomState) -> (Reader, String) {
         let (items, part) = (&self.all.items, self.all.part(service));
-        // Nobody can make two lists with one tag who does not know the keys.
+        // Without the keys nobody can construct two lists with the same tag.
         let tag = format!("\"{:016x}{:x}\"", tags.hash_one(&items[part.clone()]), part.len());
         (Reader::new(items, part, "{\"instances\":[".into(), "]}"), tag)
     }
 
-    /// What there is to scrape of one service, or of all.
+    /// The scrape targets of one service, or of all.
     pub(crate) async fn targets(self: Arc<Self>, service: Option<&str>) -> Result<Reader> {
         let listing = if self.targets.get().is_none() && self.ids.len() >= LARGE {
             blocking(move || {
@@ -108,14 +108,14 @@ impl Listing {
             let mut parts: Vec<_> = self.ids.values().cloned().collect();
             parts.sort_unstable_by_key(|part| part.start);
             let read = |part| str::from_utf8(&self.all.items[part]).ok().map(Instance::from_json);
-            // What this has written it can read.
+            // This function reads what this file has written, so no item is skipped.
             let instances: Vec<_> = parts.into_iter().filter_map(read).flatten().collect();
             let groups = instances.iter().filter_map(|one| Some((one.service(), group(one)?)));
             Grouped::new(groups).0
         })
     }
 
-    /// Keeps what somebody may still read of a list that is no longer current.
+    /// Keeps the items for the clients that still read them, although the list is no longer current.
     fn supersede(&self, superseded: &Superseded) {
         superseded.keep(Arc::clone(&self.all.items));
         if let Some(targets) = self.targets.get() {
@@ -124,14 +124,14 @@ impl Listing {
     }
 }
 
-/// Reads a driver's list for everybody who asks.
+/// Reads a driver's list for all clients.
 ///
-/// One reading at a time, so that a database that does one thing after the other is never kept from
-/// a write by more than one of them; and readings take half of the time at most.
+/// There is one read at a time, so that a database that serves one call after another is never kept from a
+/// write by more than one read. And reads take at most half of the time.
 pub(crate) struct Lists {
-    /// How often somebody asked.
+    /// How many clients have asked.
     asked: watch::Sender<u64>,
-    /// The last one who was served, and with what.
+    /// The number of the last client that was served, and the result.
     served: Arc<watch::Sender<(u64, Result<Arc<Listing>>)>>,
     task: OnceLock<Task>,
 }
@@ -145,7 +145,7 @@ impl Lists {
         }
     }
 
-    /// What the driver lists in a reading that begins after this call.
+    /// The list, from a read that begins after this call.
     pub(crate) async fn read(
         &self,
         driver: &Arc<dyn Driver>,
@@ -162,7 +162,7 @@ impl Lists {
             ticket = *asked;
         });
         let late = || Error::new(ErrorKind::Timeout, "the database is busy with other lists");
-        // One reading that is under way already, and the one that begins then.
+        // One read may be under way already, and the next one serves this call.
         let answer = timeout(2 * CALL, served.wait_for(|(last, _)| *last >= ticket)).await;
         match answer {
             Ok(Ok(served)) => served.1.clone(),
@@ -171,7 +171,7 @@ impl Lists {
     }
 }
 
-/// Reads when somebody has asked, until nobody can ask any more.
+/// Reads whenever a client has asked, until no client can ask any more.
 async fn serve(
     driver: Arc<dyn Driver>,
     superseded: Arc<Superseded>,
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_reading_serves_all_who_asked_before_it_and_none_who_asked_later() {
+    async fn one_read_serves_all_calls_before_it_and_no_later_one() {
         let memory = Memory::new();
         let faulty = Faulty::new(Arc::new(memory.clone()));
         let driver: Arc<dyn Driver> = Arc::new(faulty.clone());

@@ -1,4 +1,4 @@
-//! The latest changes of a namespace, as watchers are sent them, and what they add up to.
+//! The log of a namespace: its latest changes, serialised for watchers, and the resulting view.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -10,15 +10,15 @@ use gosd_core::{Event, InstanceId};
 
 use crate::snapshot::{Items, Reader, Superseded};
 
-/// How many bytes of changes are kept for watchers that come back or fall behind.
+/// How many bytes of changes are kept for watchers that reconnect or fall behind.
 const KEPT: usize = 8 * 1_024 * 1_024;
-/// About how many bytes are handed to a watcher at once.
+/// The approximate number of bytes that a watcher gets at once.
 const PIECE: usize = 16 * 1_024;
 
-/// What is registered, as JSON.
+/// The registered instances, as JSON.
 type View = BTreeMap<InstanceId, Bytes>;
 
-/// A place in the changes since some snapshot, which the epoch names.
+/// A position in the log. The epoch names the snapshot from which changes are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     epoch: u64,
@@ -41,7 +41,7 @@ impl FromStr for Position {
     }
 }
 
-/// The changes, and the view that they lead to.
+/// The changes, and the resulting view.
 pub(crate) struct Log {
     view: View,
     at: Position,
@@ -49,14 +49,14 @@ pub(crate) struct Log {
     changes: VecDeque<Bytes>,
     /// The bytes of those changes.
     size: usize,
-    /// What there is has been told once.
+    /// Whether the view has been set for the first time.
     begun: bool,
     counts: Counts,
     snapshot: Option<Snapshot>,
     superseded: Arc<Superseded>,
 }
 
-/// How many changes there were, by the names of their events.
+/// The number of changes, by the name of the event.
 pub(crate) type Counts = [(&'static str, u64); 4];
 
 /// The view at a position, serialised.
@@ -65,7 +65,7 @@ struct Snapshot {
     at: Position,
 }
 
-/// What a watcher gets next.
+/// What a watcher is sent next.
 pub(crate) enum Next {
     Nothing,
     Changes(Bytes, Position),
@@ -108,7 +108,7 @@ impl Log {
         }
     }
 
-    /// Whether the view has an instance as this JSON says, or with `None`, whether it lacks it.
+    /// Whether the view has the instance exactly as in this JSON, or with `None`, whether it lacks it.
     pub(crate) fn shows(&self, id: &InstanceId, json: Option<&str>) -> bool {
         self.view.get(id).map(|known| &known[..]) == json.map(str::as_bytes)
     }
@@ -117,7 +117,7 @@ impl Log {
         self.view.contains_key(id)
     }
 
-    /// Takes an event in; says whether it changed anything.
+    /// Applies an event, and returns whether it changed anything.
     pub(crate) fn apply(&mut self, event: Event) -> bool {
         match event {
             Event::Put(instance) => {
@@ -138,7 +138,8 @@ impl Log {
                 self.begun = true;
                 let json = |i: gosd_core::Instance| (i.id().clone(), Bytes::from(i.to_json()));
                 let view: View = all.into_iter().map(json).collect();
-                // To who knows the same already, a connection that was lost is no news.
+                // A `Reset` with the same view changes nothing for watchers, and follows each lost
+                // connection.
                 if view == self.view {
                     return false;
                 }
@@ -165,7 +166,7 @@ impl Log {
         }
     }
 
-    /// Whether all changes after the position are there.
+    /// Whether the log has all changes after the position.
     pub(crate) fn reaches(&self, position: Position) -> bool {
         let oldest = self.at.n - self.changes.len() as u64;
         position.epoch == self.at.epoch && (oldest..=self.at.n).contains(&position.n)
@@ -196,7 +197,7 @@ impl Log {
         Next::Changes(piece, Position { n: position.n + count as u64, ..position })
     }
 
-    /// The view, serialised once for all watchers who begin before it changes.
+    /// A snapshot of the view, serialised once for all watchers that begin before it changes.
     fn everything(&mut self) -> Next {
         let last = self.snapshot.take();
         let usable = last.and_then(|last| {
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_and_then_the_changes() {
+    fn a_new_watcher_gets_a_snapshot_and_then_the_changes() {
         let mut log = Log::new(Arc::default());
         let (a, b) = (instance("a"), instance("b"));
         assert!(log.apply(Event::Reset(vec![a.clone()])));
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_that_is_out_of_reach_starts_anew() {
+    fn a_position_that_the_log_no_longer_has_starts_with_a_snapshot() {
         let mut log = Log::new(Arc::default());
         let (_, before) = text(log.after(None));
         log.apply(Event::Reset(vec![instance("a")]));
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn one_snapshot_serves_all_who_begin_before_the_next_change() {
+    fn one_snapshot_serves_all_watchers_that_begin_before_the_next_change() {
         let mut log = Log::new(Arc::default());
         let one = instance("a");
         log.apply(Event::Reset(vec![one.clone()]));

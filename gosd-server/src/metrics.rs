@@ -1,7 +1,7 @@
-//! What operators need to know of the server, as Prometheus reads it.
+//! The server's metrics, in the text format of Prometheus.
 //!
-//! Requests are counted as they end. Everything else is read where it is known anyway, when it is asked
-//! for, so that it costs nothing before.
+//! Requests are counted when they end. All other values are read from their owners when the metrics are
+//! requested, so that they cost nothing otherwise.
 
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,7 +23,7 @@ use crate::shared::Shared;
 
 pub(crate) use prometheus_text::CONTENT_TYPE;
 
-/// The routes that are told apart; a mounted router has more before them.
+/// The routes that metrics distinguish. A mounted router has a prefix before them.
 const ROUTES: [&str; 7] = [
     "/health",
     "/metrics",
@@ -34,7 +34,7 @@ const ROUTES: [&str; 7] = [
     "/v1/{namespace}/prometheus",
 ];
 
-/// What is counted.
+/// The metrics that are counted; see [`text`](Self::text) for the others.
 pub(crate) struct Metrics {
     requests: Family<Request, Counter>,
     seconds: Family<Route, Histogram>,
@@ -90,7 +90,7 @@ impl Metrics {
         let buckets = || Histogram::new(exponential_buckets(0.000_25, 4.0, 8));
         let refusals = Family::<Reason, Counter>::default();
         for reason in Refusal::ALL {
-            // So that the first one is a change from zero.
+            // The series exists from the start, so that its first increment is visible as a change from zero.
             drop(refusals.get_or_create(&Reason { reason }));
         }
         Self {
@@ -101,7 +101,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that was answered after so long.
+    /// Counts a request that was answered after this time.
     pub(crate) fn count(
         &self,
         path: Option<&MatchedPath>,
@@ -111,7 +111,7 @@ impl Metrics {
     ) {
         let path = path.map_or("", MatchedPath::as_str);
         let route = ROUTES.into_iter().find(|route| path.ends_with(route)).unwrap_or("other");
-        // What clients make up must not become labels.
+        // A method that clients invent must not become a label.
         let known = [Method::GET, Method::HEAD, Method::PUT, Method::DELETE];
         let name = ["GET", "HEAD", "PUT", "DELETE"];
         let method = known.iter().position(|known| known == method).map_or("other", |n| name[n]);
@@ -123,7 +123,7 @@ impl Metrics {
         }
     }
 
-    /// All that there is to tell, in the text format of Prometheus.
+    /// All metrics in the text format of Prometheus.
     pub(crate) fn text(&self, shared: &Shared) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("gosd_server");
         let version = Info::new(Version { version: env!("CARGO_PKG_VERSION") });
@@ -152,7 +152,7 @@ fn clients(registry: &mut Registry, shared: &Shared) {
     let limits = &shared.settings.limits;
     registry.register("watchers", "Streams of events", count(shared.clients.watchers()));
     registry.register("watchers_limit", "How many there may be", count(limits.watchers));
-    // Mounted routes do not accept connections themselves.
+    // Mounted routes accept no connections themselves.
     let Some(connections) = shared.connections.get() else { return };
     let now = connections.counts();
     registry.register("connections", "Connections", count(now.open));

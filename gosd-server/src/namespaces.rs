@@ -1,4 +1,4 @@
-//! The namespaces of a server: those of its settings, and those that its clients had made.
+//! The namespaces of a server: those of its settings, and those that clients have created.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,22 +13,22 @@ use crate::feed::{Common, Feed};
 use crate::problem::{Problem, Refusal};
 use crate::settings::{Make, Settings, check_namespace};
 
-/// How long a made namespace that nobody uses stays open, for who comes back.
+/// How long a created namespace stays open without use, in case a client comes back.
 const IDLE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Namespaces {
     make: Option<Make>,
-    /// How many there may be of each kind.
+    /// How many created namespaces of each kind there may be.
     limit: usize,
     common: Common,
     fixed: HashMap<String, Arc<Feed>>,
     made: Mutex<HashMap<String, Made>>,
 }
 
-/// A namespace that a client asked for.
+/// A namespace that was created for a client.
 struct Made {
     feed: Arc<Feed>,
-    /// Whether somebody registers there. One that is only read holds nothing that is not in the
+    /// Whether a client has registered there. A namespace that was only read has no state beyond the
     /// database, so it is closed when its place is needed.
     access: Access,
     used_at: Instant,
@@ -36,7 +36,7 @@ struct Made {
 
 impl Made {
     fn is_used(&self) -> bool {
-        // Requests and watchers hold it as well.
+        // Requests and watchers hold the feed as well.
         Arc::strong_count(&self.feed) > 1
     }
 
@@ -57,10 +57,10 @@ impl Namespaces {
         Self { make, limit, common, fixed, made: Mutex::default() }
     }
 
-    /// The feed of a namespace, which may have to be made.
+    /// The feed of a namespace, which is created if necessary.
     ///
-    /// Those who register and those who only read have places apart, so that reading, however many
-    /// names, keeps nobody from registering.
+    /// Namespaces with registrations and namespaces that are only read have separate places, so that a client
+    /// that reads any number of names keeps nobody from registering.
     pub(crate) fn feed(&self, name: &str, access: Access) -> Result<Arc<Feed>, Problem> {
         if let Some(feed) = self.fixed.get(name) {
             return Ok(Arc::clone(feed));
@@ -84,13 +84,14 @@ impl Namespaces {
         Ok(feed)
     }
 
-    /// Refuses a name that no namespace of this server has, without making any.
+    /// Refuses a name that cannot be a namespace of this server. Creates none.
     pub(crate) fn check(&self, name: &str) -> Result<(), Problem> {
         let may_be_made = self.make.is_some() && check_namespace(name).is_ok();
         if may_be_made || self.fixed.contains_key(name) { Ok(()) } else { Err(none()) }
     }
 
-    /// Those that the server's health depends on: where somebody registers, or is meant to.
+    /// The namespaces that the server's health depends on: those of its settings, and those with
+    /// registrations.
     pub(crate) fn vital(&self) -> Vec<(String, Arc<Feed>)> {
         let made = self.made();
         let written = made.iter().filter(|(_, one)| one.access == Access::Write);
@@ -99,14 +100,14 @@ impl Namespaces {
         all.map(|(name, feed)| (name.clone(), Arc::clone(feed))).collect()
     }
 
-    /// The names of those that somebody registers in, or is meant to: the server's own first.
+    /// The names of those namespaces, the ones of the settings first.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = self.vital().into_iter().map(|(name, _)| name).collect();
         names.sort_unstable_by_key(|name| (!self.fixed.contains_key(name), name.clone()));
         names
     }
 
-    /// How many are open.
+    /// The number of open namespaces.
     pub(crate) fn count(&self) -> usize {
         self.fixed.len() + self.made().len()
     }
@@ -120,7 +121,7 @@ impl Namespaces {
         make.and_then(|make| make(name)).ok_or_else(none)
     }
 
-    /// Closes one that is not needed, if there are as many as there may be.
+    /// If all places are taken, closes a namespace that is not needed.
     fn make_room(&self, made: &mut HashMap<String, Made>, access: Access) -> Result<(), Problem> {
         let alike = made.iter().filter(|(_, one)| one.access == access);
         if alike.clone().count() < self.limit {
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn readers_take_no_place_from_those_who_register() {
+    async fn readers_take_no_place_from_clients_that_register() {
         let namespaces = namespaces();
         for n in 0..100 {
             namespaces.feed(&format!("x{n}"), Access::Read).unwrap();
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_nobody_uses_is_given_back_and_what_has_instances_stays() {
+    async fn unused_namespaces_are_closed_and_those_with_instances_stay() {
         let namespaces = namespaces();
         let full = namespaces.feed("full", Access::Write).unwrap();
         let mail = Instance::new("mail", "http://h").unwrap();

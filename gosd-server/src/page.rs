@@ -1,5 +1,5 @@
-//! The page for people, at the root of the server: files that are the same for everybody, so that they
-//! take no token. What they show comes by the API, which does.
+//! The page for people, at the root of the server. Its files are the same for everybody, so they need no
+//! token. Their data comes from the API, which needs one.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
@@ -16,7 +16,7 @@ use axum::routing::get;
 
 use crate::shared::Shared;
 
-/// Scripts and styles of this server alone, and no text as a script.
+/// Only scripts and styles of this server are allowed, and no text may be used as a script.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
@@ -84,7 +84,7 @@ pub(crate) fn is_asked_for(request: &Request) -> bool {
         && FILES.iter().any(|file| file.path == request.uri().path())
 }
 
-/// The frame of the page, whose other files are below it.
+/// The HTML of the page, whose other files have paths below its own.
 async fn index(OriginalUri(uri): OriginalUri, headers: HeaderMap) -> Response {
     let [index, ..] = &*FILES;
     let (_, last) = uri.path().rsplit_once('/').unwrap_or_default();
@@ -94,7 +94,7 @@ async fn index(OriginalUri(uri): OriginalUri, headers: HeaderMap) -> Response {
     } else if !last.bytes().all(is_plain) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    // Mounted at /registry, where a browser would look for them beside it.
+    // Mounted at /registry, the page would otherwise look for its files beside that path.
     let text = index.text.replace("=\"app.", &format!("=\"{last}/app."));
     index.answer_with(text, &headers)
 }

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, as far as bounds and permissions are concerned.
+//! The client at the other end of a connection, as limits and permissions see it.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -7,11 +7,11 @@ use axum::extract::{ConnectInfo, Request};
 /// A client, whose connections and requests are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
-    /// An application that mounts the routes does not say.
+    /// An application that mounts the routes may not pass the address.
     Unknown,
-    /// An address; of IPv6, the first 64 bits, since whoever has one of a network has them all.
+    /// An address; of IPv6, the first 64 bits, because whoever has one address of a network has all of them.
     Address(IpAddr),
-    /// A user of this host, by the number, on a Unix socket.
+    /// A user of this host by its numeric id, on a Unix socket.
     User(u32),
 }
 
@@ -28,7 +28,7 @@ impl Peer {
 impl From<SocketAddr> for Peer {
     fn from(address: SocketAddr) -> Self {
         match address.ip().to_canonical() {
-            // All of the loopback's network is one address.
+            // All loopback addresses are one.
             IpAddr::V6(ip) if !ip.is_loopback() => {
                 Self::Address(IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)))
             }

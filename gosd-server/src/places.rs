@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 /// The places of a namespace that are taken by registrations which its log does not show yet.
 ///
-/// One that failed keeps its place as well, since the backend may have it nonetheless.
+/// A registration that failed keeps its place as well, because it may have reached the backend nonetheless.
 #[derive(Default)]
 pub(crate) struct Places(HashMap<InstanceId, Instant>);
 
 impl Places {
-    /// Takes one of so many places, unless all are taken; it is free again with the lease's end.
+    /// Takes one of so many places, unless all are taken. The place is free again when the lease ends.
     pub(crate) fn take(&mut self, places: usize, id: &InstanceId, lease: Duration) -> bool {
         let now = Instant::now();
         if self.0.len() >= places {
@@ -32,7 +32,7 @@ impl Places {
         self.0.is_empty()
     }
 
-    /// Gives back the places of those that the log shows from now on, or that are gone again.
+    /// Frees the places of instances that the log shows from now on, or that have gone.
     pub(crate) fn give_back(&mut self, event: &Event) {
         match event {
             Event::Put(instance) => drop(self.0.remove(instance.id())),

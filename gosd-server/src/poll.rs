@@ -1,4 +1,4 @@
-//! A watch for drivers that have none, made of what they list.
+//! A watch for drivers that have none, made by polling `list`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use tokio::time::timeout;
 
 use crate::call::bounded;
 
-/// How often a driver without a watch is asked.
+/// How often the driver is polled.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 type View = BTreeMap<InstanceId, Instance>;
 
-/// A watch made of what `list` says time and again.
+/// A watch made from repeated lists.
 pub(crate) struct Poll {
-    /// How often somebody asked for a reading that begins now, and the last one who was served.
+    /// How many callers asked for a read that begins now, and the number of the last one that was served.
     asked: watch::Sender<u64>,
     served: watch::Sender<u64>,
 }
@@ -27,14 +27,14 @@ impl Poll {
         Self { asked: watch::Sender::new(0), served: watch::Sender::new(0) }
     }
 
-    /// Whether the driver has no watch of its own, so that this stands in.
+    /// Whether the driver has no watch, and this one is used instead.
     pub(crate) fn is_used(&self) -> bool {
         !self.asked.is_closed()
     }
 
-    /// Waits until what there is now has been handed out, if a reader is at it.
+    /// Waits until this watch has yielded what is registered now, if anybody reads it.
     pub(crate) async fn catch_up(&self) {
-        // The driver has a watch of its own, or the first reading is still to come.
+        // The driver has its own watch, or the first read has not begun.
         if !self.is_used() {
             return;
         }
@@ -43,7 +43,7 @@ impl Poll {
             *asked += 1;
             ticket = *asked;
         });
-        // Cannot fail: `self` holds the sender.
+        // This cannot fail: `self` holds the sender.
         let _ = self.served.subscribe().wait_for(|served| *served >= ticket).await;
     }
 
@@ -65,7 +65,8 @@ struct Reader<'a> {
     poll: &'a Poll,
     asked: watch::Receiver<u64>,
     known: Option<View>,
-    /// What is to be handed out, the last first, and who is served by then.
+    /// The events that are still to be yielded, the last one first, and the number of the caller that they
+    /// serve.
     events: Vec<Event>,
     serves: u64,
 }
@@ -78,11 +79,11 @@ impl Reader<'_> {
             }
             if self.known.is_some() {
                 self.poll.served.send_replace(self.serves);
-                // Either way it is time.
+                // The next read begins after the interval, or when a caller asks.
                 let _ = timeout(INTERVAL, self.asked.wait_for(|asked| *asked > self.serves)).await;
             }
             self.serves = *self.asked.borrow_and_update();
-            // After a failure, all that is known of is told anew.
+            // After a failure, everything is yielded again.
             let known = self.known.take();
             let all = bounded(self.driver, "list", || self.driver.list()).await?;
             (self.known, self.events) = changes(known, all);
@@ -90,11 +91,11 @@ impl Reader<'_> {
     }
 }
 
-/// What has changed since, the last event first.
+/// The changes since the last read, the last event first.
 ///
-/// That something is no longer listed does not say why. A database that was wiped, and where only some
-/// have registered again, looks the same as one where the others' leases ran out: so all that there is
-/// is told anew, and clients judge.
+/// A list does not say why an instance is absent. A database that was wiped, where only some instances have
+/// registered again, looks like one where the others' leases ran out. So a `Reset` with everything is
+/// yielded, and clients decide.
 fn changes(known: Option<View>, all: Vec<Instance>) -> (Option<View>, Vec<Event>) {
     let view: View = all.iter().map(|instance| (instance.id().clone(), instance.clone())).collect();
     let events = match known {
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_tells_what_changed() {
+    async fn it_yields_what_changed() {
         let lease = Duration::from_secs(600);
         let memory = Memory::new();
         let faulty = Faulty::new(Arc::new(memory.clone()));
@@ -130,7 +131,7 @@ mod tests {
         assert_eq!(watch.next().await.unwrap().unwrap(), Event::Put(a.clone()));
         memory.register(&b, lease).await.unwrap();
         memory.deregister(a.id()).await.unwrap();
-        // It does not know whether that was a goodbye, an expiry or a loss.
+        // The poll cannot know whether that was a goodbye, an expiry or a loss.
         assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(vec![b.clone()]));
         faulty.on(Operation::List, Fault::Fail(ErrorKind::Unavailable));
         assert!(watch.next().await.unwrap().is_err());

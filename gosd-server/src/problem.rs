@@ -1,4 +1,4 @@
-//! Errors as the API tells them: problem documents (RFC 9457).
+//! The errors of the API: problem documents (RFC 9457).
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -16,8 +16,8 @@ pub(crate) struct Problem {
     refusal: Option<Refusal>,
 }
 
-/// Why a request is refused that is well-formed, and that the server could serve. The answer has it
-/// with it, to be counted.
+/// Why a well-formed request is refused that the server could serve. The answer carries the reason as an
+/// extension, so that it can be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {
     NoToken,
@@ -42,7 +42,7 @@ impl Refusal {
         Self::Namespaces,
     ];
 
-    /// As the metrics have it.
+    /// The name of the reason in the metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NoToken => "no_token",
@@ -75,12 +75,13 @@ impl Problem {
         Self { refusal: Some(refusal), ..Self::new(refusal.status(), detail) }
     }
 
-    /// Has the connection closed, so that the next such answer costs the client another one.
+    /// Closes the connection after the answer, so that each further such answer costs the client a
+    /// connection.
     pub(crate) fn closing(self) -> Self {
         Self { closes: true, ..self }
     }
 
-    /// The backend's error. What it says of the backend is for the log, and not for clients.
+    /// The backend's error. Its details go to the log, and not to clients.
     pub(crate) fn from_backend(error: &Error) -> Self {
         let status = match error.kind() {
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,4 +1,4 @@
-//! The bodies that register, and the rules that they keep.
+//! The bodies of registrations, and the rules for them.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -25,7 +25,7 @@ const LEAST_LEASE: Duration = Duration::from_secs(1);
 #[serde(deny_unknown_fields)]
 struct Registration {
     instance: Registered,
-    /// JSON tells no integer from a number that happens to be one.
+    /// JSON does not distinguish integers from other numbers.
     lease_ms: f64,
 }
 
@@ -39,7 +39,7 @@ struct Registered {
     metadata: BTreeMap<String, String>,
 }
 
-/// Reads what is to be registered, and judges it.
+/// Reads the instance and the lease, and checks them.
 pub(crate) async fn read(
     request: Request,
     limits: &Limits,
@@ -48,7 +48,7 @@ pub(crate) async fn read(
     let bad = |status, error| Problem::new(status, format!("the body cannot be read: {error}"));
     let json: Value = serde_json::from_slice(&body)
         .map_err(|error| bad(StatusCode::BAD_REQUEST, error.to_string()))?;
-    // Serde would take arrays for objects.
+    // Serde would accept an array as an object.
     let read = if json["instance"].is_object() {
         Registration::deserialize(json).map_err(|error| error.to_string())
     } else {
@@ -57,7 +57,7 @@ pub(crate) async fn read(
     let read = read.map_err(|error| bad(StatusCode::UNPROCESSABLE_ENTITY, error))?;
     let Registered { id, service, url, metadata } = read.instance;
     let instance = Instance::from_parts(id.into(), &service, &url, metadata);
-    // What is negative becomes zero.
+    // A negative number becomes zero.
     let lease = Duration::from_millis(read.lease_ms as u64);
     let unprocessable = |detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
     instance.check().map_err(|error| unprocessable(error.to_string()))?;
@@ -71,7 +71,7 @@ pub(crate) async fn read(
     Ok((instance, lease))
 }
 
-/// Reads a body that says it is JSON, and is not too long.
+/// Reads a body that is declared as JSON, and is not too long.
 async fn body(request: Request, limits: &Limits) -> Result<Bytes, Problem> {
     let headers = request.headers();
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -89,7 +89,8 @@ async fn body(request: Request, limits: &Limits) -> Result<Bytes, Problem> {
         let detail = format!("a body has at most {limit} bytes");
         Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
     };
-    // Refused by its Content-Length, so that a client that sends `Expect: 100-continue` never sends it.
+    // Refused by its `Content-Length`, so that a client that sends `Expect: 100-continue` never sends the
+    // body.
     if request.body().size_hint().lower() > limit as u64 {
         return too_long();
     }

@@ -1,4 +1,4 @@
-//! The API as routes, for the server and for applications that mount them.
+//! The routes of the API, for the server and for applications that mount them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::shared::Shared;
 
-/// Makes the API's routes, to be mounted in an application of your own.
+/// Makes the routes of the API, to be mounted in your application.
 ///
-/// Serve them with the clients' addresses (`into_make_service_with_connect_info::<SocketAddr>()`):
-/// without an address all clients share one limit, and without a token nobody is let in. The bounds
-/// of connections and of slow clients are those of the server that you mount it in. The watch of a
-/// driver begins with the first request that needs it, and ends when the routes are dropped.
+/// Serve them with the clients' addresses (`into_make_service_with_connect_info::<SocketAddr>()`): without an
+/// address all clients share one limit, and without a token no client is let in. The limits of connections
+/// and of slow clients are up to the server that you mount the routes in. The watch of a driver begins with
+/// the first request that needs it, and ends when the routes are dropped.
 ///
-/// Event streams have no end of their own, and a server that ends gracefully waits for them: take
-/// [`router_and_streams`] for one.
+/// Event streams never end by themselves, and a server that ends gracefully waits for them. For such a server
+/// take [`router_and_streams`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -63,15 +63,15 @@ pub fn router_and_streams(settings: Settings) -> (Router, Streams) {
     (routes(Arc::clone(&shared)), Streams(shared))
 }
 
-/// The event streams of mounted routes. Dropped, it leaves them as they are.
+/// The event streams of mounted routes. A drop of the handle does not end them.
 #[derive(Clone)]
 pub struct Streams(Arc<Shared>);
 
 impl Streams {
-    /// Ends all of them, and refuses new ones with 503: the host server is about to end.
+    /// Ends all event streams, and refuses new ones with 503, because the host server is about to end.
     ///
-    /// Each watcher is told to reconnect, one after the other within 2 s at most, so that they do not
-    /// all come to the next server at once.
+    /// The watchers are told to reconnect one after another, within 2 s at most, so that they do not all
+    /// reach the next server at once.
     pub fn end(&self) {
         self.0.close();
     }

@@ -1,4 +1,4 @@
-//! The server: it accepts connections, and bounds what they can take.
+//! The server: it accepts connections, and limits what they can use.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -41,7 +41,7 @@ use crate::tls;
 const FAREWELL: Duration = Duration::from_secs(4);
 /// The pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How many bytes of a request's head are read, and of an answer wait for a slow reader.
+/// How many bytes of a request's head are read, and how many of an answer are buffered for a slow reader.
 const BUFFER: usize = 16 * 1_024;
 
 /// Serves the API at an address, such as `127.0.0.1:4673`, until the [`Server`] ends.
@@ -79,14 +79,14 @@ pub async fn serve(address: impl ToSocketAddrs, settings: Settings) -> Result<Se
 
 /// Serves the API on a Unix socket, for processes of the same host, until the [`Server`] ends.
 ///
-/// The file is made with the permissions `rw` for the server's own user only, unless the settings
-/// have [others](Settings::unix_socket_mode): who may open it is let in, and without tokens may write.
-/// It takes the place of a socket that a server left behind, and goes when this server ends.
+/// The file gets the permissions `rw` for the server's user only, unless the settings have
+/// [others](Settings::unix_socket_mode). Whoever may open the file is let in, and without tokens may write.
+/// The file replaces a socket that a server left behind, and is removed when this server ends.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`] if the settings have TLS, which makes no sense here, or if the path is that
-/// of something else; [`ErrorKind::Unavailable`] if another server is there, or the socket cannot be
+/// [`ErrorKind::Config`] if the settings have TLS, which a Unix socket does not need, or if the path belongs
+/// to something else; [`ErrorKind::Unavailable`] if another server uses the path, or the socket cannot be
 /// made.
 #[cfg(unix)]
 pub async fn serve_unix(path: impl AsRef<Path>, settings: Settings) -> Result<Server<PathBuf>> {
@@ -98,7 +98,7 @@ pub async fn serve_unix(path: impl AsRef<Path>, settings: Settings) -> Result<Se
     let at = path.clone();
     let runtime = tokio::runtime::Handle::current();
     let bound = tokio::task::spawn_blocking(move || {
-        // Registering the socket takes the runtime.
+        // The socket has to be registered inside the runtime.
         let _guard = runtime.enter();
         UnixSocket::bind(&at, mode)
     });
@@ -109,9 +109,9 @@ pub async fn serve_unix(path: impl AsRef<Path>, settings: Settings) -> Result<Se
     Ok(Server::start(path, Listener::Unix(socket), settings, None))
 }
 
-/// A server that runs; dropped, it ends at once.
+/// A running server. A drop ends it at once.
 ///
-/// `A` is where it serves: an address, or for [`serve_unix`] a path.
+/// `A` is its address: a socket address, or for [`serve_unix`] a path.
 pub struct Server<A = SocketAddr> {
     address: A,
     stop: Option<oneshot::Sender<()>>,
@@ -119,7 +119,7 @@ pub struct Server<A = SocketAddr> {
 }
 
 impl<A: Clone> Server<A> {
-    /// Where it serves: the port is there even if the one asked for was 0.
+    /// The address of the server, with the actual port if port 0 was asked for.
     pub fn address(&self) -> A {
         self.address.clone()
     }
@@ -142,26 +142,26 @@ impl<A> Server<A> {
         Self { address, stop: Some(stop), task }
     }
 
-    /// Takes no more connections, has the watchers reconnect, and waits for what is under way, 4 s at
-    /// most. Dropping the future ends the server at once.
+    /// Accepts no more connections, tells the watchers to reconnect, and waits for the requests under way, 4
+    /// s at most. Dropping the future ends the server at once.
     ///
-    /// The watchers go one after the other, within 2 s at most, so that they do not all come to the
-    /// next server at once.
+    /// The watchers are told one after another, within 2 s at most, so that they do not all reach the next
+    /// server at once.
     pub async fn shutdown(mut self) {
         drop(self.stop.take());
-        // An error would be a panic of the task, or its end before this.
+        // An error would be a panic of the task, or its end before this call.
         let _ = (&mut self.task).await;
     }
 
-    /// Serves until SIGTERM or SIGINT comes (elsewhere than on Unix, Ctrl-C), and then
-    /// [shuts down](Self::shutdown). Also as PID 1, which a container's only process is.
+    /// Serves until SIGTERM or SIGINT arrives (Ctrl-C on systems other than Unix), and then [shuts
+    /// down](Self::shutdown). This works as PID 1 too, as the only process of a container.
     ///
-    /// A second signal takes its default course at once; for PID 1, which has none, the process exits
-    /// with 128 and the signal's number. Dropping the future ends the server at once.
+    /// A second signal takes its default action at once. PID 1 has no default action, so there the process
+    /// exits with 128 plus the signal's number. Dropping the future ends the server at once.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] if the signals cannot be waited for; the server has ended then.
+    /// [`ErrorKind::Unavailable`] if the signals cannot be awaited; the server has ended then.
     pub async fn shutdown_on_signal(self) -> Result<()> {
         signals::asked_to_end().await.map_err(|error| {
             Error::new(ErrorKind::Unavailable, "signals cannot be waited for").caused_by(error)
@@ -195,7 +195,7 @@ impl Acceptor {
     async fn run(self, listener: Listener, mut stopped: oneshot::Receiver<()>) {
         let router = routes(Arc::clone(&self.shared));
         let graceful = GracefulShutdown::new();
-        // Dropped with this task, it ends its own.
+        // The connections end when this task is dropped.
         let mut connections = JoinSet::new();
         loop {
             let (stream, place) = tokio::select! {
@@ -209,7 +209,7 @@ impl Acceptor {
                 tls: self.tls.clone(),
             };
             connections.spawn(connection.serve(stream, place, graceful.watcher()));
-            // Those that have ended.
+            // Removes the connections that have ended.
             while connections.try_join_next().is_some() {}
         }
         drop(listener);
@@ -244,7 +244,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Serves it to its end, or until its place is needed for another.
+    /// Serves the connection until it ends, or until its place is needed for another one.
     async fn serve(self, stream: Stream, place: Place, watcher: Watcher) {
         let peer = self.peer;
         tokio::select! {

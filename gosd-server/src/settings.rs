@@ -1,4 +1,4 @@
-//! What a server serves, to whom, and within which bounds.
+//! The settings of a server: its namespaces, tokens, certificates and limits.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::auth::{Access, Tokens};
 use crate::limits::Limits;
 
-/// What a server serves, to whom, and within which bounds.
+/// The settings of a server: what it serves, to which clients, and within which limits.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -67,10 +67,10 @@ impl Settings {
         Ok(self)
     }
 
-    /// Makes a driver for each further namespace that is asked for, when it first is.
+    /// Makes a driver for each other namespace, when a client first asks for it.
     ///
-    /// `None` says that there is no such namespace. Whoever has a token can have
-    /// [`Limits::namespaces`] of them made.
+    /// `None` says that there is no such namespace. A client with a token can create [`Limits::namespaces`]
+    /// of them.
     pub fn namespaces<F>(mut self, make: F) -> Self
     where
         F: Fn(&str) -> Option<Arc<dyn Driver>> + Send + Sync + 'static,
@@ -79,16 +79,16 @@ impl Settings {
         self
     }
 
-    /// Lets in who bears this token, to read and to write; several may be valid at once.
+    /// Lets in clients with this token, to read and to write. Several tokens may be valid at once.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] if it is not 16 to 512 characters of visible ASCII.
+    /// [`ErrorKind::Config`] if the token is not 16 to 512 characters of visible ASCII.
     pub fn token(self, token: &str) -> Result<Self> {
         self.add(token, Access::Write)
     }
 
-    /// Lets in who bears this token, to read only; several may be valid at once.
+    /// Lets in clients with this token, to read only. Several tokens may be valid at once.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Settings {
         Ok(self)
     }
 
-    /// Lets in everybody who reaches the server, from other hosts too, to read and to write.
+    /// Lets in every client that reaches the server, from other hosts too, to read and to write.
     ///
     /// Without this and without a token, only clients on the server's own host are let in.
     pub fn allow_everybody_without_token(mut self) -> Self {
@@ -117,20 +117,20 @@ impl Settings {
         self
     }
 
-    /// Has [`serve`](crate::serve) speak TLS, with a certificate chain and its key from PEM files.
+    /// Makes [`serve`](crate::serve) use TLS, with a certificate chain and its key from PEM files.
     ///
-    /// A renewed certificate in these files counts for the next connections, a second later at most;
-    /// while the files cannot be used, such as in the middle of a renewal, the one before does.
+    /// A renewed certificate in these files is used for new connections after a second at most. While the
+    /// files cannot be used, such as in the middle of a renewal, the previous certificate is used.
     ///
-    /// The cryptography is the process's default provider of rustls, or one that the features
-    /// `tls-ring` and `tls-aws-lc` compile in.
+    /// The cryptography is the process's default provider of rustls, or one that the features `tls-ring` and
+    /// `tls-aws-lc` compile in.
     pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.tls = Some((cert.into(), key.into()));
         self
     }
 
-    /// Sets the permissions of the file that `serve_unix` makes, such as `0o660` for the group, too;
-    /// `0o600` unless given.
+    /// Sets the permissions of the file that `serve_unix` makes, such as `0o660` to include the group. The
+    /// default is `0o600`.
     ///
     /// Whoever may write to the file is let in.
     pub fn unix_socket_mode(mut self, mode: u32) -> Self {
@@ -138,7 +138,7 @@ impl Settings {
         self
     }
 
-    /// Sets the bounds of what is taken from clients.
+    /// Sets the limits of what clients may use.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -150,7 +150,7 @@ impl Settings {
     }
 }
 
-/// Judges a namespace by core's rule, and by that of paths.
+/// Checks a namespace by core's rule, and by that of paths.
 pub(crate) fn check_namespace(name: &str) -> Result<()> {
     DriverUrl::parse(&format!("http:?namespace={}", utf8_percent_encode(name, NON_ALPHANUMERIC)))?
         .namespace()?;

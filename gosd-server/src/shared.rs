@@ -1,4 +1,4 @@
-//! What all requests of a server share.
+//! The state that all requests of a server share.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
 use crate::settings::Settings;
 
-/// The time within which the watchers of a server that ends go: so much for each, and in all.
+/// How long a server that ends takes to send its watchers away: the time for each, and the most for all.
 const FAREWELL: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(2));
 
 pub(crate) struct Shared {
@@ -20,7 +20,7 @@ pub(crate) struct Shared {
     pub(crate) namespaces: Namespaces,
     pub(crate) clients: Clients,
     pub(crate) metrics: Metrics,
-    /// Those of a server of its own; mounted routes have none.
+    /// The connections of a server. Mounted routes have none.
     pub(crate) connections: OnceLock<Connections>,
     closing: watch::Sender<Closing>,
 }

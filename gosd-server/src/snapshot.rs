@@ -1,4 +1,4 @@
-//! Serialised states of a registry, shared by all the answers that they are sent with.
+//! Serialised states of a registry, shared by all answers that contain them.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -6,23 +6,23 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 
-/// How many bytes of an answer are copied at a time. It is what each slow reader keeps in memory.
+/// How many bytes of an answer are copied at a time, which is what each slow reader keeps in memory.
 const PIECE: usize = 16 * 1_024;
-/// How many bytes of superseded states are kept for those who still read them.
+/// How many bytes of superseded states are kept for the clients that still read them.
 const SUPERSEDED: usize = 64 * 1_024 * 1_024;
 
 /// The instances of a namespace at one moment, as JSON with commas between them.
 pub(crate) type Items = Arc<Vec<u8>>;
 
-/// The superseded states that somebody still reads, the oldest first.
+/// The superseded states that are still being read, the oldest first.
 ///
-/// Readers hold no state themselves, so that those who read slowly, or not at all, cannot keep more
-/// of them in memory than this allows: beyond it the oldest is dropped, and its readers are cut off.
+/// Readers hold no state themselves, so that slow readers cannot keep more states in memory than this limit
+/// allows. Beyond it the oldest state is dropped, and its readers are cut off.
 #[derive(Default)]
 pub(crate) struct Superseded(Mutex<VecDeque<Items>>);
 
 impl Superseded {
-    /// Keeps a state that is no longer current until nobody reads it, or it is too much.
+    /// Keeps a state that is no longer current, until nobody reads it or the limit is reached.
     pub(crate) fn keep(&self, items: Items) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push_back(items);
@@ -34,16 +34,16 @@ impl Superseded {
     }
 }
 
-/// The state that somebody reads was superseded too long ago, and is no longer there.
+/// The state was superseded too long ago, and has been dropped.
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-/// Hands out a part of a state piece by piece, with a text before it and one after it.
+/// Yields a part of a state piece by piece, between a prefix and a suffix.
 pub(crate) struct Reader {
     items: Weak<Vec<u8>>,
     rest: Range<usize>,
     prefix: String,
-    /// `None` when everything has been handed out.
+    /// `None` once everything has been yielded.
     suffix: Option<&'static str>,
 }
 
@@ -57,12 +57,12 @@ impl Reader {
         Self { items: Arc::downgrade(items), rest: part, prefix, suffix: Some(suffix) }
     }
 
-    /// How many bytes are still to come.
+    /// How many bytes are left.
     pub(crate) fn remaining(&self) -> usize {
         self.prefix.len() + self.rest.len() + self.suffix.map_or(0, str::len)
     }
 
-    /// The next piece; `None` when all have been handed out.
+    /// The next piece; `None` after the last.
     pub(crate) fn piece(&mut self) -> Result<Option<Bytes>, Gone> {
         let Some(suffix) = self.suffix else { return Ok(None) };
         let items = self.items.upgrade().ok_or(Gone)?;
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_comes_whole_with_what_stands_around_it() {
+    fn a_part_is_yielded_whole_between_its_prefix_and_suffix() {
         for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
             let items = Arc::new((0..length + 2).map(|n| n as u8).collect::<Vec<_>>());
             let reader = Reader::new(&items, 1..length + 1, "[".into(), "]");

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep};
 pub(crate) struct Socket<S> {
     inner: S,
     patience: Duration,
-    /// When the patience is over with a write that is stuck.
+    /// The time at which the patience with a stuck write ends.
     stuck: Pin<Box<Sleep>>,
     is_stuck: bool,
 }

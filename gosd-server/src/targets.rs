@@ -1,25 +1,24 @@
-//! What there is to scrape, as Prometheus's `http_sd_configs` reads it.
+//! The scrape targets, in the format of Prometheus's `http_sd_configs`.
 
 use std::collections::BTreeMap;
 
 use gosd_core::{Instance, limits};
 use serde::Serialize;
 
-/// The keys of an instance's metadata that say where its metrics are, if that is not where its URL
-/// leads: the port, and the path.
+/// The metadata keys for the port and the path of an instance's metrics, if those differ from its URL's.
 const PORT: &str = "prometheus.port";
 const PATH: &str = "prometheus.path";
 
-/// What one instance offers to be scraped. Each has labels of its own, so it is a group of its own.
+/// The target that one instance offers. Its labels are its own, so each instance is a group of one.
 #[derive(Serialize)]
 struct Group {
     targets: [String; 1],
     labels: BTreeMap<String, String>,
 }
 
-/// The JSON of the group that an instance is; `None` if it has nothing that could be scraped.
+/// The JSON of an instance's group; `None` if the instance has nothing to scrape.
 pub(crate) fn group(instance: &Instance) -> Option<String> {
-    // Records of gosd's own, such as those that drain others.
+    // gosd's own records, such as drains.
     if instance.service().starts_with("gosd.") {
         return None;
     }
@@ -33,7 +32,7 @@ pub(crate) fn group(instance: &Instance) -> Option<String> {
         () => None,
     };
     let metadata = instance.metadata();
-    // A port that is none is as good as no entry.
+    // An invalid port is ignored.
     let said = metadata.get(PORT).and_then(|port| port.parse().ok()).filter(|port| *port > 0);
     let port: u16 = said.or(port).or(of_scheme)?;
     let target = if host.contains(':') && !host.starts_with('[') {
@@ -56,7 +55,7 @@ pub(crate) fn group(instance: &Instance) -> Option<String> {
     serde_json::to_string(&Group { targets: [target], labels }).ok()
 }
 
-/// A key with every character replaced that a label's name cannot have.
+/// A key in which each character that a label's name cannot have is replaced.
 fn label(key: &str) -> String {
     key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
@@ -74,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_is_a_group_with_all_that_is_known_of_it() {
+    fn an_instance_is_a_group_with_its_metadata_as_labels() {
         let group = of("orders", "http://10.0.0.7:8885/api", &[("zone", "b"), ("a.b-c é", "\"")]);
         let expected = json!({"targets": ["10.0.0.7:8885"], "labels": {
             "__scheme__": "http",
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn where_its_metrics_are() {
+    fn metadata_or_the_url_say_where_the_metrics_are() {
         for (url, metadata, expected) in [
             ("http://h", &[][..], "http h:80 /metrics"),
             ("HTTPS://user:a@h/x?y", &[], "https h:443 /metrics"),

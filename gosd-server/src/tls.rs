@@ -1,4 +1,4 @@
-//! TLS for connections that come in, by certificates that may be renewed while the server runs.
+//! TLS for incoming connections, with certificates that may be renewed while the server runs.
 
 use std::io;
 use std::path::Path;
@@ -12,13 +12,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::warn;
 
-/// Speaks TLS with the certificate that the files hold at the time.
+/// Does the TLS handshake with the certificate that the files contain at that time.
 pub(crate) struct Acceptor {
     files: ServerTls,
     last: Mutex<Last>,
 }
 
-/// What the files held when they were last good, and whether they are.
+/// The configuration when the files were last valid, and whether they are valid now.
 struct Last {
     config: Arc<ServerConfig>,
     is_good: bool,
@@ -39,7 +39,7 @@ impl Acceptor {
         TlsAcceptor::from(self.config().await).accept(stream).await
     }
 
-    /// Files that cannot be used, such as halves of a renewal, leave the certificate as it was.
+    /// Files that cannot be used, such as half a renewal, leave the previous certificate in use.
     async fn config(&self) -> Arc<ServerConfig> {
         let read = self.files.config().await;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

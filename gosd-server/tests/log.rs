@@ -1,5 +1,5 @@
-//! What the logs of both sides say, at their most talkative. In a process of its own, since logging
-//! that begins while another thread logs may miss lines.
+//! No token is in any log of server and driver, at any level. This test is a process of its own, because
+//! logging that begins while another thread logs may miss lines.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -33,9 +33,9 @@ impl MakeWriter<'_> for Log {
     }
 }
 
-/// On one thread, so that the log hears the tasks of the server too.
+/// On one thread, so that the subscriber receives the lines of the server's tasks too.
 #[tokio::test(flavor = "current_thread")]
-async fn they_hold_no_token() {
+async fn no_log_contains_a_token() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)

@@ -26,15 +26,15 @@ pub(crate) struct Plan {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) changes: usize,
-    /// Events that the watchers read, without the snapshots.
+    /// Events that the watchers have read, without the snapshots.
     pub(crate) events: u64,
     /// Snapshots beyond each watcher's first.
     pub(crate) restarts: u64,
-    /// From the call that registers to a watcher, in us.
+    /// The time in us from the call that registers to its arrival at a watcher.
     pub(crate) latencies: Vec<u64>,
 }
 
-/// Puts the load on a server; panics if a watcher misses a change or ends with another view.
+/// Runs the load against a server. Panics if a watcher misses a change or ends with another view.
 pub(crate) async fn run(address: &str, plan: &Plan) -> Report {
     let driver = gosd_http::open(&format!("http://{address}")).await.expect("a good URL");
     let started_at = Instant::now();
@@ -80,7 +80,7 @@ async fn change(driver: &Arc<dyn Driver>, plan: &Plan, started_at: Instant) -> u
     let changes = (plan.duration.as_secs_f64() * f64::from(plan.changes_per_second)) as usize;
     for n in 0..changes {
         ticks.tick().await;
-        // One in ten leaves, and is back a while later.
+        // One instance in ten leaves, and is back a while later.
         let (driver, target) = (Arc::clone(driver), (n * 7_919) % plan.instances);
         under_way.spawn(async move {
             if n % 10 == 9 {
@@ -95,7 +95,7 @@ async fn change(driver: &Arc<dyn Driver>, plan: &Plan, started_at: Instant) -> u
     changes
 }
 
-/// Registers with a URL that says when.
+/// Registers an instance whose URL contains the time.
 fn put(driver: &Arc<dyn Driver>, n: usize, started_at: Instant) -> BoxFuture<'_, Result<()>> {
     Box::pin(async move {
         let url = format!("http://10.0.0.7:8885/{}", started_at.elapsed().as_micros());
@@ -105,7 +105,7 @@ fn put(driver: &Arc<dyn Driver>, n: usize, started_at: Instant) -> BoxFuture<'_,
     })
 }
 
-/// What the watchers are to come to.
+/// The view that the watchers have to reach.
 #[derive(Default)]
 struct Target {
     reading: AtomicU64,
@@ -113,12 +113,12 @@ struct Target {
     is_set: AtomicBool,
 }
 
-/// Follows the events by hand, as lightly as it can: it shares the machine with the server.
+/// A watcher that parses events by hand, to use little time of the machine that it shares with the server.
 struct Watcher {
     stream: TcpStream,
     bytes: Vec<u8>,
     started_at: Instant,
-    /// A hash of each instance, zero for those that are not there, and what they add up to.
+    /// A hash of each instance, zero for absent ones, and the sum of all.
     hashes: Vec<u64>,
     view: u64,
     position: u64,
@@ -141,7 +141,7 @@ struct Snapshot<'a> {
 impl Watcher {
     async fn open(address: &str, instances: usize, started_at: Instant) -> std::io::Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
-        // By HTTP/1.0 there are no chunks to take apart.
+        // HTTP/1.0 has no chunks to take apart.
         let request = "GET /v1/gosd/events HTTP/1.0\r\nhost: localhost\r\n\r\n";
         stream.write_all(request.as_bytes()).await?;
         let hashes = vec![0; instances];
@@ -168,7 +168,7 @@ impl Watcher {
         let mut from = 0;
         while let Some(length) = bytes[from..].windows(2).position(|two| two == b"\n\n") {
             let event = str::from_utf8(&bytes[from..from + length]).expect("UTF-8");
-            // The head of the answer ends with a carriage return between the two.
+            // The head of the answer ends with a carriage return between the two newlines.
             self.take(event.rsplit("\r\n").next().unwrap_or(event), target);
             from += length + 2;
         }
@@ -222,7 +222,7 @@ fn number(id: &str) -> usize {
 }
 
 fn hash(n: usize, bytes: &[u8]) -> u64 {
-    // FNV-1a; never zero, which stands for none.
+    // FNV-1a. The hash is never zero, which stands for an absent instance.
     let seed = 0xcbf2_9ce4_8422_2325 ^ n as u64;
     let mix = |all: u64, byte: &u8| (all ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(seed, mix) | 1

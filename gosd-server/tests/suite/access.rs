@@ -1,4 +1,4 @@
-//! Who is let in, and who is not.
+//! Access: which clients are let in.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -119,7 +119,7 @@ async fn a_mounted_router_refuses_peers_that_are_not_on_loopback() {
 }
 
 #[tokio::test]
-async fn tls_is_what_the_certificates_say() {
+async fn tls_uses_the_certificates_as_they_are_renewed() {
     let (ours, others) = (Certificates::new(), Certificates::new());
     let settings = Settings::new().tls(ours.path("server.pem"), ours.path("server.key"));
     let (server, _) = memory(settings).await;
@@ -136,7 +136,7 @@ async fn tls_is_what_the_certificates_say() {
         let listed = open(&url).await.list().await;
         assert_eq!(listed.as_ref().err().map(gosd_core::Error::kind), kind, "{url}: {listed:?}");
     }
-    // Renewed, with a new authority: for all who connect from now on, a second later at most.
+    // The renewed certificate, of another authority, is used for new connections after a second at most.
     let url = format!("https://localhost:{port}?ca={}", ours.text("ca.pem"));
     ours.renew();
     let renewed = async {

@@ -1,4 +1,4 @@
-//! What the API answers to requests as they should be.
+//! The answers of the API to valid requests.
 
 use gosd_core::Driver;
 use gosd_server::Settings;
@@ -30,7 +30,7 @@ async fn an_instance_is_registered_shown_and_removed() {
 }
 
 #[tokio::test]
-async fn the_instances_of_one_service() {
+async fn a_list_may_be_of_one_service() {
     let (server, registry) = memory(Settings::new()).await;
     let (mail, user) = (instance("mail"), instance("user"));
     registry.register(&mail, LEASE).await.unwrap();
@@ -45,22 +45,22 @@ async fn the_instances_of_one_service() {
 }
 
 #[tokio::test]
-async fn the_namespaces_that_somebody_may_register_in() {
+async fn the_list_of_namespaces_has_those_with_registrations_and_the_server_s_own() {
     let settings =
         Settings::new().namespaces(|_| Some(std::sync::Arc::new(gosd_core::Memory::new())));
     let (server, _) = memory(settings).await;
     let names = || ask(http().get(url(&server, "/v1/namespaces")));
-    // Reading makes none.
+    // A read creates no namespace.
     assert_eq!(ask(http().get(url(&server, "/v1/blue/instances"))).await.status, 200);
     assert_eq!(names().await.body, json!({"namespaces": ["gosd"]}));
     let path = url(&server, "/v1/blue/instances/mail-1");
     assert_eq!(ask(http().put(path).json(&registration())).await.status, 204);
-    // The server's own is the first.
+    // The server's own namespace comes first.
     assert_eq!(names().await.body, json!({"namespaces": ["gosd", "blue"]}));
 }
 
 #[tokio::test]
-async fn an_unchanged_list_is_spared() {
+async fn an_unchanged_list_is_not_sent_again() {
     let (server, registry) = memory(Settings::new()).await;
     registry.register(&instance("mail"), LEASE).await.unwrap();
     let list = |tag: Option<&str>| {
@@ -83,7 +83,7 @@ async fn an_unchanged_list_is_spared() {
     assert_ne!(third.headers["etag"], tag);
 }
 
-/// The driver's own use of it.
+/// The HTTP driver uses entity tags when it polls.
 #[tokio::test]
 async fn a_polling_driver_sees_every_change() {
     let (server, registry) = memory(Settings::new()).await;
@@ -123,7 +123,7 @@ async fn events_resume_where_they_were_left() {
     let (resumed, put) = events.split_once("event: put\n").unwrap();
     assert!(resumed.contains(&format!("event: resumed\nid: {id}\ndata: {{}}\n")), "{resumed}");
     assert!(put.contains(&mail.to_json()), "{put}");
-    // There is nothing more to tell than that the server is there.
+    // Nothing follows but a comment, which says that the server is up.
     assert!(read_until(&mut second, ":\n\n").await.contains("\n:\n\n"));
 
     for unknown in ["0000000000000000-0", "x", &format!("{id}9999")] {
@@ -133,7 +133,7 @@ async fn events_resume_where_they_were_left() {
 }
 
 #[tokio::test]
-async fn one_watch_of_the_database_serves_all() {
+async fn one_watch_of_the_database_serves_all_watchers() {
     use futures_util::StreamExt;
     use gosd_core::{Event, Memory};
     use gosd_testkit::{Faulty, Operation};
@@ -160,14 +160,14 @@ async fn one_watch_of_the_database_serves_all() {
 }
 
 #[tokio::test]
-async fn health_tells_of_the_database() {
+async fn health_shows_the_state_of_the_database() {
     use gosd_core::{ErrorKind, Memory};
     use gosd_testkit::{Fault, Faulty};
     use std::sync::Arc;
 
     let faulty = Faulty::new(Arc::new(Memory::new()));
     let settings = Settings::new().namespace("gosd", Arc::new(faulty.clone())).unwrap();
-    // It is asked without a token.
+    // Health needs no token.
     let settings = settings.token("sesame-sesame-sesame").unwrap();
     let server = super::support::start(settings).await;
     let health = || ask(http().get(url(&server, "/health")));
@@ -175,7 +175,7 @@ async fn health_tells_of_the_database() {
     assert_eq!((answer.status, answer.body), (200, json!({"status": "ok"})));
     faulty.on_all(Fault::Fail(ErrorKind::Unavailable));
     faulty.end_watches();
-    // It waits a while for contact before it says so.
+    // The server waits a while for contact before it reports the loss.
     let falls_ill = async {
         loop {
             let answer = health().await;

@@ -1,4 +1,4 @@
-//! Clients that mean harm, or do it: what they take is not taken from others.
+//! Hostile or broken clients: they cannot use up what the server has for others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn with(set: impl FnOnce(&mut Limits)) -> Settings {
 }
 
 #[tokio::test]
-async fn who_has_no_token_uses_up_nothing_of_who_has_one() {
+async fn clients_without_a_token_use_up_nothing_of_clients_with_one() {
     let settings = with(|limits| {
         limits.burst = 50;
         limits.requests_per_second = 1;
@@ -82,7 +82,7 @@ async fn a_connection_without_a_request_is_closed_soon() {
 }
 
 #[tokio::test]
-async fn reading_makes_no_namespace() {
+async fn reading_creates_no_namespace() {
     let registry = Memory::new();
     let settings = with(|limits| limits.namespaces = 4);
     let made = registry.clone();
@@ -110,7 +110,7 @@ async fn reading_makes_no_namespace() {
 }
 
 #[tokio::test]
-async fn a_page_of_elsewhere_is_not_let_in() {
+async fn a_page_of_another_origin_is_not_let_in() {
     let (server, _) = memory(Settings::new()).await;
     for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")] {
         let list = http().get(url(&server, "/v1/gosd/instances")).header(name, value);
@@ -130,7 +130,7 @@ async fn a_list_that_nobody_reads_ends_and_one_that_is_read_is_whole() {
     let whole = async {
         loop {
             let list = ask(http().get(url(&server, "/v1/gosd/instances"))).await;
-            // To write this many out may take a busy machine longer than a call of a driver may take.
+            // A busy machine may need longer to list this many instances than a call of a driver may take.
             if list.status != 503 {
                 break list;
             }

@@ -1,4 +1,4 @@
-//! What the server refuses, and how.
+//! Invalid requests, and how the server refuses them.
 
 use gosd_core::Driver;
 use gosd_server::Settings;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::support::{ask, http, memory, raw, read_until, registration, url};
 
-/// A registration with one thing in another way.
+/// A registration in which one value is replaced.
 fn with(pointer: &str, value: Value) -> Value {
     let mut body = registration();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -16,7 +16,7 @@ fn with(pointer: &str, value: Value) -> Value {
 }
 
 #[tokio::test]
-async fn registrations_that_break_a_rule() {
+async fn a_registration_that_breaks_a_rule_is_refused() {
     let (server, registry) = memory(Settings::new()).await;
     let long = |n: usize| json!("x".repeat(n));
     let keys: serde_json::Map<_, _> = (0..33).map(|n| (n.to_string(), json!(""))).collect();
@@ -60,7 +60,7 @@ async fn registrations_that_break_a_rule() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_none() {
+async fn a_missing_or_malformed_body_is_refused() {
     let (server, registry) = memory(Settings::new()).await;
     let good = registration().to_string();
     let nested = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
@@ -89,7 +89,7 @@ async fn bodies_that_are_none() {
 }
 
 #[tokio::test]
-async fn paths_queries_and_methods() {
+async fn unknown_paths_queries_and_methods_are_refused() {
     let (server, _) = memory(Settings::new()).await;
     for (method, path, status) in [
         (Method::GET, "/v1", 404),
@@ -139,11 +139,11 @@ async fn a_body_that_is_too_long_is_not_read_to_its_end() {
     let (server, _) = memory(Settings::new()).await;
     let head = "PUT /v1/gosd/instances/mail-1 HTTP/1.1\r\nhost: localhost\r\n\
                 content-type: application/json\r\n";
-    // A client that asks first, as curl does, is spared sending it.
+    // A client that asks first, as curl does, never sends the body.
     let asks = format!("{head}content-length: 10485760\r\nexpect: 100-continue\r\n\r\n");
     let answer = read_until(&mut raw(&server, asks.as_bytes()).await, "\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    // One that does not say how long it is.
+    // A body that does not declare its length.
     let chunk = format!("{:x}\r\n{}\r\n", 66_000, " ".repeat(66_000));
     let endless = format!("{head}transfer-encoding: chunked\r\n\r\n{chunk}");
     let answer = read_until(&mut raw(&server, endless.as_bytes()).await, "\r\n").await;

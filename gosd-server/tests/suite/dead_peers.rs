@@ -1,4 +1,4 @@
-//! Clients that are gone without a word: nothing that is sent to them arrives.
+//! Clients that disappear without closing their connections: nothing that is sent to them arrives.
 #![cfg(target_os = "linux")]
 
 use std::time::Duration;
@@ -10,12 +10,12 @@ use super::support::{LATE, memory, raw, read_until};
 
 const EVENTS: &[u8] = b"GET /v1/gosd/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-/// The server hears no acknowledgement of what it sends, and no reset either.
+/// The server receives no acknowledgement of what it sends, and no reset either.
 #[tokio::test]
 async fn a_watcher_that_is_gone_without_a_word_loses_its_place() {
     use socket2::{SockFilter, SockRef};
 
-    /// BPF's "return", with a constant of no bytes: every packet is dropped on its way in.
+    /// The BPF instruction "return", with a length of zero: every incoming packet is dropped.
     const RETURN: u16 = 0x06;
 
     let mut limits = Limits::default();

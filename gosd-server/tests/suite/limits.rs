@@ -1,4 +1,4 @@
-//! Clients that ask for too much, or take too long.
+//! Limits: clients that ask for too much, or take too long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn with(set: impl FnOnce(&mut Limits)) -> Settings {
 }
 
 #[tokio::test]
-async fn too_many_requests() {
+async fn too_many_requests_are_refused() {
     let settings = with(|limits| {
         limits.burst = 5;
         limits.requests_per_second = 1;
@@ -40,7 +40,7 @@ async fn too_many_requests() {
 }
 
 #[tokio::test]
-async fn too_many_watchers() {
+async fn too_many_watchers_are_refused() {
     let (server, _) = memory(with(|limits| limits.watchers = 2)).await;
     let mut watchers = Vec::new();
     for _ in 0..2 {
@@ -50,7 +50,7 @@ async fn too_many_watchers() {
     }
     assert_eq!(ask(http().get(url(&server, "/v1/gosd/events"))).await.status, 429);
     drop(watchers.pop());
-    // It takes a moment until the server has noticed.
+    // The server needs a moment to notice.
     let comes_in = async {
         while !read_until(&mut raw(&server, EVENTS).await, "\r\n\r\n").await.contains(" 200 ") {}
     };
@@ -58,7 +58,7 @@ async fn too_many_watchers() {
 }
 
 #[tokio::test]
-async fn too_many_instances() {
+async fn too_many_instances_are_refused() {
     let (server, registry) = memory(with(|limits| limits.instances = 1)).await;
     let driver = open(&url(&server, "")).await;
     let (first, second) = (instance("mail"), instance("mail"));
@@ -67,7 +67,7 @@ async fn too_many_instances() {
     assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(vec![first.clone()]));
     let error = driver.register(&second, LEASE).await.unwrap_err();
     assert!(error.to_string().contains("507") && error.is_retryable(), "{error}");
-    // Whoever is there may stay.
+    // An instance that is registered may renew.
     driver.register(&first, LEASE).await.unwrap();
     assert_eq!(registry.list().await.unwrap(), std::slice::from_ref(&first));
     driver.deregister(first.id()).await.unwrap();
@@ -76,7 +76,7 @@ async fn too_many_instances() {
 }
 
 #[tokio::test]
-async fn too_many_instances_at_once() {
+async fn too_many_concurrent_registrations_are_refused() {
     let faulty = Faulty::new(Arc::new(Memory::new()));
     faulty.on(Operation::Watch, Fault::Hang);
     let settings = with(|limits| limits.instances = 5);
@@ -88,7 +88,7 @@ async fn too_many_instances_at_once() {
     assert!(early.to_string().contains("503"), "nobody knows yet how many there are: {early}");
     faulty.clear_all();
     assert_eq!(ask(http().get(url(&server, "/health"))).await.status, 200);
-    // From now on the server hears of no registration but by making it.
+    // From now on the server learns of registrations only from its own requests.
     faulty.on(Operation::Watch, Fault::Hang);
     let registered = join_all(all.iter().map(|one| driver.register(one, LEASE))).await;
     assert_eq!(registered.iter().filter(|result| result.is_ok()).count(), 5);
@@ -96,7 +96,7 @@ async fn too_many_instances_at_once() {
 }
 
 #[tokio::test]
-async fn too_long_a_lease() {
+async fn too_long_a_lease_is_refused() {
     let (server, _) = memory(with(|limits| limits.lease = Duration::from_secs(60))).await;
     let request = http().put(url(&server, "/v1/gosd/instances/mail-1")).json(&registration());
     assert_eq!(ask(request).await.status, 422);
@@ -124,11 +124,11 @@ async fn a_client_that_never_sends_is_cut_off() {
     let (server, _) = memory(with(|limits| limits.patience = patience)).await;
     for beginning in [b"".as_slice(), b"GET /health HT", b"GET /health HTTP/1.1\r\nhost: lo"] {
         let mut client = raw(&server, beginning).await;
-        // It ends, which `read_until` waits for.
+        // `read_until` waits for the end of the connection.
         let answer = read_until(&mut client, "never").await;
         assert!(!answer.contains(" 200 "), "{answer}");
     }
-    // Neither does one stay that has asked something before.
+    // A connection that has had a request is closed as well.
     let mut idle = raw(&server, b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert!(read_until(&mut idle, "never").await.contains(" 200 "));
     let half_a_body = "PUT /v1/gosd/instances/mail-1 HTTP/1.1\r\nhost: localhost\r\n\
@@ -147,7 +147,7 @@ async fn a_slow_reader_is_cut_off_and_comes_back() {
     let (server, registry) = memory(settings).await;
     let mut slow = raw(&server, EVENTS).await;
     assert!(read_until(&mut slow, "]}\n\n").await.contains("event: reset\n"));
-    // More than all the buffers between the two take, so that it is the reader who is waited for.
+    // More than all buffers between the two hold, so that the server waits for the reader.
     let large = "x".repeat(8_000);
     let mut changing = instance("mail");
     for n in 0..4_000 {
@@ -159,7 +159,7 @@ async fn a_slow_reader_is_cut_off_and_comes_back() {
     }
     tokio::time::sleep(patience * 3).await;
     let mut read = Vec::new();
-    // The rest of what was under way, and then the end.
+    // The rest of the data under way, and then the end.
     let _ = timeout(LATE, slow.read_to_end(&mut read)).await.expect("it is cut off");
     assert!(read.len() < 30_000_000, "{} bytes", read.len());
     let mut again = raw(&server, EVENTS).await;

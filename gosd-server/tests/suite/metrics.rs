@@ -1,4 +1,4 @@
-//! What the server tells Prometheus of itself.
+//! The server's own metrics, as Prometheus reads them.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -23,7 +23,7 @@ async fn text(server: &Server, token: &str) -> String {
     answer.text().await.unwrap()
 }
 
-/// Its values, by name and labels.
+/// The values of the metrics, by name and labels.
 async fn values(server: &Server) -> HashMap<String, f64> {
     let text = text(server, EYE).await;
     let samples = text.lines().filter(|line| !line.starts_with('#'));
@@ -40,7 +40,7 @@ fn tokens() -> Settings {
 }
 
 #[tokio::test]
-async fn promtool_finds_nothing_wrong() {
+async fn promtool_accepts_the_metrics() {
     let (server, registry) = memory(tokens()).await;
     registry.register(&instance("mail"), LEASE).await.unwrap();
     for path in ["/v1/gosd/instances", "/v1/gosd/prometheus", "/health", "/nowhere", "/metrics"] {
@@ -121,14 +121,14 @@ async fn requests_and_refusals_are_counted() {
 }
 
 #[tokio::test]
-async fn a_database_out_of_contact_shows() {
+async fn the_metrics_show_a_database_out_of_contact() {
     let faulty = Faulty::new(Arc::new(Memory::new()));
     let settings = tokens().namespace("gosd", Arc::new(faulty.clone())).unwrap();
     let server = start(settings).await;
     let of = |values: &HashMap<String, f64>, name: &str| {
         values[&format!("{name}{{namespace=\"gosd\"}}")]
     };
-    // The first to ask of anything asks for the metrics.
+    // The request for the metrics is the first one to this server.
     let first = values(&server).await;
     assert_eq!(of(&first, "backend_up"), 1.0, "{first:#?}");
     assert_eq!(of(&first, "backend_contact_age_seconds"), 0.0);
@@ -164,9 +164,9 @@ async fn a_database_out_of_contact_shows() {
     timeout(LATE, is_up).await.expect("it is back");
 }
 
-/// Nobody without a token learns how busy it is.
+/// Without a token no client learns how busy the server is.
 #[tokio::test]
-async fn who_may_read_may_read_them() {
+async fn a_client_that_may_read_may_read_the_metrics() {
     let (server, _) = memory(tokens()).await;
     assert_eq!(ask(http().get(url(&server, "/metrics"))).await.status, 401);
     assert!(!text(&server, EYE).await.is_empty());

@@ -16,7 +16,7 @@ use super::support::{LATE, LEASE, ask, http, instance, open};
 
 const TOKEN: &str = "sesame-sesame-sesame";
 
-/// An application that ends gracefully: its address, the signal, and its end.
+/// An application that ends gracefully: its address, the signal to end, and its task.
 struct Host {
     address: SocketAddr,
     streams: Streams,
@@ -54,7 +54,7 @@ async fn the_driver_takes_the_prefix_from_its_url() {
 }
 
 #[tokio::test]
-async fn its_streams_end_with_the_application() {
+async fn mounted_streams_end_with_the_application() {
     let host = host(settings()).await;
     let url = format!("http://{}/registry", host.address);
     let driver = open(&url).await;
@@ -62,7 +62,7 @@ async fn its_streams_end_with_the_application() {
     assert!(watch.next().await.unwrap().is_ok());
     host.streams.end();
     assert!(timeout(LATE, watch.next()).await.unwrap().unwrap().is_err());
-    // Who asks again before the application has ended is told so.
+    // A client that connects again before the application has ended gets a 503.
     let events = ask(http().get(format!("{url}/v1/gosd/events"))).await;
     assert_eq!(events.status, 503);
     assert_eq!(driver.list().await.unwrap(), []);

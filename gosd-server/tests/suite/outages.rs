@@ -1,4 +1,4 @@
-//! Databases that are out of contact, take no writes, or whose driver has a bug.
+//! Databases that are out of contact or refuse writes, and drivers with bugs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,7 +19,7 @@ fn serving(driver: Arc<dyn Driver>) -> Settings {
     Settings::new().namespace("gosd", driver).expect("a good name")
 }
 
-/// Asks until the answer has this status.
+/// Sends requests until an answer has this status.
 async fn until(url: &str, status: u16) {
     let asking = async {
         while ask(http().get(url)).await.status != status {
@@ -29,7 +29,7 @@ async fn until(url: &str, status: u16) {
     timeout(LATE, asking).await.unwrap_or_else(|_| panic!("{url} never answers {status}"));
 }
 
-/// The watch alone notices that no lease can be renewed: lists fail all the same, for those who poll.
+/// Only the watch notices that no lease can be renewed, but lists fail too, for the clients that poll.
 #[tokio::test]
 async fn while_the_watch_is_out_of_contact_lists_fail_and_streams_end() {
     let faulty = Faulty::new(Arc::new(Memory::new()));
@@ -80,7 +80,7 @@ async fn a_database_that_takes_no_writes_expires_nobody() {
     assert!(driver.register(&mail, LEASE).await.is_err());
 }
 
-/// A driver whose watches panic, so many of them.
+/// A driver whose first watches panic.
 struct Panicking {
     memory: Memory,
     left: AtomicU32,
@@ -126,7 +126,7 @@ async fn one_panic_of_the_watch_freezes_nothing() {
 }
 
 #[tokio::test]
-async fn a_watch_that_panics_each_time_is_no_health() {
+async fn a_server_whose_watch_always_panics_is_not_healthy() {
     let driver = Panicking { memory: Memory::new(), left: u32::MAX.into() };
     let server = start(serving(Arc::new(driver))).await;
     let health = ask(http().get(url(&server, "/health"))).await;
@@ -134,7 +134,7 @@ async fn a_watch_that_panics_each_time_is_no_health() {
 }
 
 #[tokio::test]
-async fn a_call_that_panics_is_an_answer() {
+async fn a_call_that_panics_is_answered_with_an_error() {
     struct Broken;
 
     #[async_trait]
@@ -156,8 +156,8 @@ async fn a_call_that_panics_is_an_answer() {
 }
 
 #[tokio::test]
-async fn a_panic_before_a_call_has_begun_is_an_answer() {
-    /// As a driver without `#[async_trait]` may.
+async fn a_panic_before_a_call_has_begun_is_answered_with_an_error() {
+    /// A driver that panics before it returns a future, as one without `#[async_trait]` may.
     struct Abrupt;
 
     impl Driver for Abrupt {
@@ -194,7 +194,7 @@ async fn a_panic_before_a_call_has_begun_is_an_answer() {
 async fn answers_503(driver: Arc<dyn Driver>) {
     let server = start(serving(driver)).await;
     let instances = url(&server, "/v1/gosd/instances");
-    // The second asks whoever is left after the first.
+    // The first request may have stopped a task that the second one needs.
     for _ in 0..2 {
         assert_eq!(ask(http().get(&instances)).await.status, 503);
         assert_eq!(ask(http().delete(format!("{instances}/a-1"))).await.status, 503);

@@ -1,4 +1,4 @@
-//! The page's files. What they do in a browser is tested by `scripts/page`.
+//! The page's files. Their behaviour in a browser is tested by `scripts/page`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ fn is_safe(headers: &HeaderMap) -> bool {
 }
 
 #[tokio::test]
-async fn its_files_take_no_token_and_show_nothing_of_the_registry() {
+async fn the_page_s_files_need_no_token_and_show_nothing_of_the_registry() {
     let (server, _) = memory(Settings::new().token(TOKEN).unwrap()).await;
     for (path, content_type) in FILES {
         let file = get(&server, path, &[]).await;
@@ -61,7 +61,7 @@ async fn its_files_take_no_token_and_show_nothing_of_the_registry() {
 }
 
 #[tokio::test]
-async fn a_link_leads_to_it_and_another_name_does_not() {
+async fn a_link_may_lead_to_the_page_but_a_foreign_host_name_may_not() {
     let (server, _) = memory(Settings::new()).await;
     let link = [
         ("sec-fetch-site", "cross-site"),
@@ -79,7 +79,7 @@ async fn a_link_leads_to_it_and_another_name_does_not() {
 }
 
 #[tokio::test]
-async fn mounted_it_finds_its_files_below_it() {
+async fn a_mounted_page_finds_its_files_below_its_path() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let settings = Settings::new().namespace("gosd", Arc::new(Memory::new())).unwrap();

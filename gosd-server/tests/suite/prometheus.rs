@@ -1,4 +1,4 @@
-//! What there is to scrape, as the API says it and as a real Prometheus takes it.
+//! The scrape targets, as the API returns them and as a real Prometheus reads them.
 
 use std::fs;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::support::{LATE, LEASE, ask, http, instance, memory, start, url};
 
-/// A server over an SQLite file that fails as told.
+/// A server over an SQLite file whose driver fails as a test asks.
 struct Place {
     directory: TempDir,
     database: Faulty,
@@ -31,7 +31,7 @@ async fn place() -> Place {
 }
 
 #[tokio::test]
-async fn the_whole_list_or_that_of_one_service() {
+async fn targets_are_of_all_services_or_of_one() {
     let place = place().await;
     let path = url(&place.server, "/v1/gosd/prometheus");
     let empty = ask(http().get(&path)).await;
@@ -40,7 +40,7 @@ async fn the_whole_list_or_that_of_one_service() {
     place.database.register(&mail, LEASE).await.unwrap();
     place.database.register(&user, LEASE).await.unwrap();
     let all = ask(http().get(&path)).await;
-    // Prometheus takes this type, and with this parameter at most.
+    // Prometheus accepts only this type, with this parameter or without.
     assert_eq!(all.headers["content-type"], "application/json");
     assert_eq!(all.body.as_array().unwrap().len(), 2);
     assert_eq!(all.body[0]["targets"], json!(["10.0.0.7:8885"]));
@@ -55,7 +55,7 @@ async fn the_whole_list_or_that_of_one_service() {
 }
 
 #[tokio::test]
-async fn what_is_not_known_is_503_and_never_an_empty_list() {
+async fn without_contact_the_answer_is_503_and_never_an_empty_list() {
     let place = place().await;
     let path = url(&place.server, "/v1/gosd/prometheus");
     assert_eq!(ask(http().get(&path)).await.status, 200);
@@ -66,16 +66,16 @@ async fn what_is_not_known_is_503_and_never_an_empty_list() {
     let is_back = async { while ask(http().get(&path)).await.status != 200 {} };
     timeout(LATE, is_back).await.expect("contact is back");
 
-    // Nothing has been heard of this one.
+    // This server has never had contact.
     let never = Faulty::new(Arc::new(Memory::new()));
     never.on_all(Fault::Fail(ErrorKind::Unavailable));
     let server = start(Settings::new().namespace("gosd", Arc::new(never)).unwrap()).await;
     assert_eq!(ask(http().get(url(&server, "/v1/gosd/prometheus"))).await.status, 503);
 }
 
-/// Who was registered in memory before a restart is not there until its next heartbeat.
+/// An instance registered in memory before a restart is absent until its next heartbeat.
 #[tokio::test]
-async fn a_registry_in_memory_that_has_just_started_says_so() {
+async fn a_registry_in_memory_that_has_just_started_answers_503() {
     let (server, registry) = memory(Settings::new()).await;
     registry.register(&instance("mail"), LEASE).await.unwrap();
     let answer = ask(http().get(url(&server, "/v1/gosd/prometheus"))).await;
@@ -83,14 +83,14 @@ async fn a_registry_in_memory_that_has_just_started_says_so() {
     assert_eq!(ask(http().get(url(&server, "/v1/gosd/instances"))).await.status, 200);
 }
 
-/// A real Prometheus, and what it says of itself.
+/// A real Prometheus, which is asked for its own state.
 struct Prometheus {
     url: String,
     _process: Process,
 }
 
 impl Prometheus {
-    /// Starts one that asks for its targets every second.
+    /// Starts a Prometheus that requests its targets every second.
     async fn start(place: &Place) -> Self {
         let directory = place.directory.path();
         let (config, data) = (directory.join("prometheus.yml"), directory.join("data"));
@@ -102,7 +102,7 @@ impl Prometheus {
         );
         fs::write(&config, text).unwrap();
         let address = format!("127.0.0.1:{}", free_port());
-        // Its log goes to the standard error.
+        // Prometheus logs to standard error.
         let command = format!(
             "exec prometheus --config.file={} --storage.tsdb.path={} --web.listen-address={address} 2>&1",
             config.display(),
@@ -143,7 +143,7 @@ impl Prometheus {
         assert!(are.is_ok(), "{last:?}");
     }
 
-    /// How often it was refused its list.
+    /// How many of its requests for targets were refused.
     async fn refusals(&self) -> u64 {
         let metrics = self.get("/metrics").await;
         let line = metrics.lines().find(|l| l.starts_with("prometheus_sd_http_failures_total "));
@@ -175,16 +175,16 @@ async fn a_real_prometheus_keeps_its_targets_over_every_outage() {
     let both = [mails, ("user", "http://10.0.0.7:9100/m")];
     prometheus.until_targets_are(&both).await;
 
-    // The database is lost.
+    // Contact with the database is lost.
     place.database.on_all(Fault::Fail(ErrorKind::Unavailable));
     place.database.end_watches();
     prometheus.until_refused_twice_more().await;
     prometheus.until_targets_are(&both).await;
     place.database.clear_all();
-    // It is back, and a goodbye counts.
+    // Contact is back, and a goodbye counts.
     place.database.deregister(user.id()).await.unwrap();
     prometheus.until_targets_are(&[mails]).await;
-    // The server is lost.
+    // The server ends.
     drop(place.server);
     prometheus.until_refused_twice_more().await;
     prometheus.until_targets_are(&[mails]).await;

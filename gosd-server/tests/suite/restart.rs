@@ -1,4 +1,4 @@
-//! Servers that end and come back, under clients that go on.
+//! Servers that end and come back while their clients run.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ async fn client(address: SocketAddr, lease: u64) -> Client {
     client.start().await.expect("the server is there")
 }
 
-/// Waits for something that no event tells of.
+/// Polls until a condition holds that no event announces.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !holds().await {
@@ -34,7 +34,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn with_a_durable_database_nobody_registers_needlessly() {
+async fn with_a_durable_database_no_client_registers_again() {
     let folder = tempfile::tempdir().unwrap();
     let sqlite = format!("sqlite:{}", folder.path().join("gosd.db").display());
     let counted = || async { Faulty::new(gosd_sqlite::open(&sqlite).await.expect("a good URL")) };
@@ -60,7 +60,7 @@ async fn with_a_durable_database_nobody_registers_needlessly() {
 }
 
 #[tokio::test]
-async fn with_the_one_in_memory_everything_is_back_within_a_heartbeat() {
+async fn with_a_database_in_memory_all_instances_are_back_within_a_heartbeat() {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let server = start(address, Arc::new(Memory::new())).await;
     let clients = [client(address, 6).await, client(address, 6).await];

@@ -1,4 +1,4 @@
-//! The signals that ask a server to end. It is this program again, in a process of its own.
+//! The signals that ask a server to end. The server is this test program, in another process.
 #![cfg(unix)]
 
 use std::os::unix::process::ExitStatusExt;
@@ -15,11 +15,11 @@ use tokio::time::timeout;
 
 use super::support::{LATE, read_until};
 
-/// Says that this process is the server.
+/// The variable that makes this process the server.
 const ROLE: &str = "GOSD_TEST_SERVER";
 const SELF: [&str; 3] = ["--exact", "signals::the_server_itself", "--nocapture"];
 
-/// Serves if it is told to; lists of its database hang.
+/// Serves if the variable is set. Lists of its database hang.
 #[expect(clippy::disallowed_methods, reason = "it says which of the two processes this is")]
 #[tokio::test]
 async fn the_server_itself() {
@@ -35,7 +35,7 @@ async fn the_server_itself() {
     println!("\nended");
 }
 
-/// A server in a process, perhaps below another program.
+/// A server process, perhaps started by another program.
 struct Process {
     child: Child,
     address: String,
@@ -60,7 +60,7 @@ impl Process {
             }
         };
         let address = timeout(LATE, address).await.expect("it serves");
-        // What else it says is read, so that it never waits for that.
+        // The rest of the output is read, so that the server never waits for a reader.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { child, address }
     }
@@ -87,7 +87,7 @@ fn this_program() -> String {
 }
 
 #[tokio::test]
-async fn both_end_it_gracefully_and_its_watchers_are_told() {
+async fn both_signals_end_the_server_gracefully_and_its_watchers_are_told() {
     for signal in ["-TERM", "-INT"] {
         let mut server = Process::start(&this_program(), &SELF).await;
         let mut watcher = server.ask("/v1/gosd/events").await;
@@ -100,9 +100,9 @@ async fn both_end_it_gracefully_and_its_watchers_are_told() {
 }
 
 #[tokio::test]
-async fn a_second_one_takes_its_default_course_at_once() {
+async fn a_second_signal_takes_its_default_action_at_once() {
     let mut server = Process::start(&this_program(), &SELF).await;
-    // Holds the graceful end up.
+    // A request that hangs delays the graceful end.
     let _hangs = server.ask("/v1/gosd/instances").await;
     let mut watcher = server.ask("/v1/gosd/events").await;
     read_until(&mut watcher, "]}\n\n").await;
@@ -113,14 +113,14 @@ async fn a_second_one_takes_its_default_course_at_once() {
     assert_eq!(server.ended().await.signal(), Some(15));
 }
 
-/// As the only process of a container: the kernel gives it no default course of a signal.
+/// A server as the only process of a container: the kernel applies no default action of a signal to it.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn they_end_it_as_pid_1_too() {
+async fn both_signals_end_a_server_that_is_pid_1_too() {
     for (signals, code) in [(1, 0), (2, 128 + 15)] {
         let program = this_program();
         let isolate = ["--fork", "--pid", "--kill-child", "--mount-proc", &program];
-        // Without the right to it, with that of a user of its own namespace.
+        // A user without the right to make a namespace may make one inside its own user namespace.
         let user: &[&str] =
             if rustix::process::geteuid().is_root() { &[] } else { &["--map-root-user"] };
         let args = [user, &isolate, &SELF].concat();

@@ -1,4 +1,4 @@
-//! What several tests need.
+//! Servers, requests and instances that several tests need.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 pub(crate) const LEASE: Duration = Duration::from_secs(600);
-/// Longer than anything takes on a busy machine.
+/// Longer than anything in these tests takes on a busy machine.
 pub(crate) const LATE: Duration = Duration::from_secs(30);
 
 pub(crate) fn instance(service: &str) -> Instance {
@@ -25,26 +25,26 @@ pub(crate) async fn open(url: &str) -> Arc<dyn Driver> {
     gosd_http::open(url).await.expect("the URL is good")
 }
 
-/// Serves on a free port.
+/// Starts a server on a free port.
 pub(crate) async fn start(settings: Settings) -> Server {
     serve("127.0.0.1:0", settings).await.expect("a port is free")
 }
 
-/// A server with one registry in memory, and that registry.
+/// Starts a server with one registry in memory, and returns both.
 pub(crate) async fn memory(settings: Settings) -> (Server, Memory) {
     let memory = Memory::new();
     let settings = settings.namespace("gosd", Arc::new(memory.clone())).expect("a good name");
     (start(settings).await, memory)
 }
 
-/// What the API answers.
+/// An answer of the API.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
 }
 
-/// Asks the API; every error is checked to be a problem document.
+/// Sends a request. An error has to be a problem document.
 pub(crate) async fn ask(request: RequestBuilder) -> Answer {
     let response = request.send().await.expect("an answer");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -62,7 +62,7 @@ pub(crate) async fn ask(request: RequestBuilder) -> Answer {
 }
 
 pub(crate) fn http() -> Client {
-    // The cleartext and the answers of these tests are the test's own business.
+    // These tests use cleartext on purpose, and check redirects themselves.
     Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client")
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn url(server: &Server, path: &str) -> String {
     format!("http://{}{path}", server.address())
 }
 
-/// A registration of `mail-1`, which each test makes worse.
+/// A registration of `mail-1`, in which a test replaces values.
 pub(crate) fn registration() -> Value {
     serde_json::json!({
         "instance": {"id": "mail-1", "service": "mail", "url": "http://10.0.0.7:25"},
@@ -78,14 +78,14 @@ pub(crate) fn registration() -> Value {
     })
 }
 
-/// Sends bytes on a connection of their own.
+/// Sends bytes on a new connection.
 pub(crate) async fn raw(server: &Server, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(server.address()).await.expect("a connection");
     stream.write_all(bytes).await.expect("it takes them");
     stream
 }
 
-/// Reads until a text has come, or the connection ends; says all that came.
+/// Reads until a text has come or the connection ends, and returns all that came.
 pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) -> String {
     let mut all = Vec::new();
     let read = async {

@@ -25,7 +25,7 @@ async fn health(path: &Path) -> String {
 }
 
 #[tokio::test]
-async fn it_serves_who_may_open_the_file_and_takes_it_along() {
+async fn it_serves_whoever_may_open_the_file_and_removes_it_at_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gosd.sock");
     for (settings, mode) in [(settings(), 0o600), (settings().unix_socket_mode(0o660), 0o660)] {
@@ -39,7 +39,7 @@ async fn it_serves_who_may_open_the_file_and_takes_it_along() {
 }
 
 #[tokio::test]
-async fn it_takes_the_place_of_a_dead_socket_and_of_nothing_else() {
+async fn it_replaces_a_dead_socket_and_no_other_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gosd.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
