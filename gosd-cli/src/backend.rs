@@ -1,4 +1,4 @@
-//! A driver whose calls are bounded in time, for commands that make one call and end.
+//! A driver whose calls are bounded in time, for commands that make one call and then end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::listing::Listing;
 
-/// The database that the commands work on.
+/// The database that a command works on.
 pub(crate) struct Backend {
     driver: Arc<dyn Driver>,
     settings: Settings,
@@ -27,17 +27,17 @@ impl Backend {
         &self.settings
     }
 
-    /// Which database and namespace it is, without a secret.
+    /// The database and the namespace, without secrets.
     pub(crate) fn name(&self) -> &str {
         self.driver.identity().unwrap_or_else(|| self.driver.name())
     }
 
-    /// All that is registered, in order.
+    /// All registered instances, in order.
     pub(crate) async fn list(&self) -> Result<Listing> {
         Ok(Listing::new(self.bounded("list", self.driver.list()).await?))
     }
 
-    /// Writes a record that nobody renews.
+    /// Registers an instance that this process does not renew.
     pub(crate) async fn register(&self, instance: &Instance, lease: Duration) -> Result<()> {
         self.bounded("register", self.driver.register(instance, lease)).await
     }

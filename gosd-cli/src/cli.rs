@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use crate::commands::completions;
 use crate::spans::{lease, span};
 
-/// Service discovery on a database that you already have: what is registered, and who comes and goes.
+/// Service discovery on a database that you already have: shows what is registered, and what comes and goes.
 ///
 /// The database is the one that the variable gosdDriver names, as for every service: an SQLite file
 /// (sqlite:gosd.db, which is also the default), Redis (redis://host:6379), or a registry server
@@ -26,14 +26,14 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What every command takes.
+/// The flags of every command.
 #[derive(Args)]
 pub(crate) struct Global {
-    /// The database, in place of gosdDriver; others on this host can see it, so keep passwords in the
-    /// variable
+    /// The database, instead of gosdDriver; other users of this host can see this flag, so keep passwords in
+    /// the variable
     #[arg(short, long, global = true, value_name = "URL")]
     pub(crate) driver: Option<String>,
-    /// The namespace, in place of gosdNamespace
+    /// The namespace, instead of gosdNamespace
     #[arg(short, long, global = true, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
     /// Output for programs: one JSON object a line
@@ -42,10 +42,10 @@ pub(crate) struct Global {
     /// When to use color
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorChoice,
-    /// Log more on standard error; twice for each event
+    /// Log more on standard error; given twice, log each event
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Say nothing on standard error but why a command failed
+    /// Write nothing to standard error except why a command failed
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 }
@@ -56,31 +56,32 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Print the URL of one instance of a service, for `curl $(gosd get orders)/ping`
     Get(GetArgs),
-    /// Print what comes and goes, until it is interrupted
+    /// Print what comes and goes, until interrupted
     Watch(WatchArgs),
-    /// Run a command as a service: registered while it serves, gone before it ends
+    /// Run a command as a service: registered while it serves, and deregistered before it ends
     #[cfg(unix)]
     Run(RunArgs),
     /// Register an instance by hand
     Register(RegisterArgs),
-    /// Remove instances, such as orphans that nobody renews
+    /// Remove instances, such as orphans that no process renews
     Deregister(DeregisterArgs),
-    /// Keep an instance out of everybody's rotation for a while
+    /// Take an instance out of every client's rotation for a while
     Drain(DrainArgs),
     /// End a drain before its time
     Undrain(UndrainArgs),
-    /// Find out what is wrong, and what to do about it: exits with 1 if there is something
+    /// Check the environment, the database and the records, and say how to fix what is wrong; exits with 1 if
+    /// something is
     Doctor(DoctorArgs),
-    /// Serve the database to other hosts and languages, by the HTTP API
+    /// Serve the database to other hosts and languages, over the HTTP API
     Serve(ServeArgs),
-    /// Print all that is registered, one JSON object a line
+    /// Print all instances, one JSON object a line
     Export,
-    /// Register what was exported, read from standard input, for one lease
+    /// Register exported instances, read from standard input, for one lease
     Import(ImportArgs),
-    /// See how far the services are on their way from one database to another
+    /// Show how far the services have moved from one database to another
     #[command(subcommand)]
     Migrate(MigrateCommand),
-    /// Print the completions of a shell
+    /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page
     Man,
@@ -90,14 +91,14 @@ pub(crate) enum Command {
 pub(crate) struct LsArgs {
     /// The service whose instances to list
     pub(crate) service: Option<String>,
-    /// What to print of each instance
+    /// The column to print, without the others
     #[arg(short, long, value_enum, conflicts_with = "json")]
     pub(crate) output: Option<Column>,
     #[command(flatten)]
     pub(crate) labels: Labels,
 }
 
-/// One column of the instances, alone.
+/// A column of the list of instances.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Column {
     /// Their URLs, one a line
@@ -106,10 +107,10 @@ pub(crate) enum Column {
     Id,
 }
 
-/// Which instances count, by their metadata.
+/// A selection of instances by their metadata.
 #[derive(Args, Clone)]
 pub(crate) struct Labels {
-    /// Only instances with this metadata; all of them if given more than once
+    /// Only instances with this metadata; given more than once, all of it must match
     #[arg(short = 'l', long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) labels: Vec<(String, String)>,
 }
@@ -123,7 +124,7 @@ impl Labels {
 #[derive(Args)]
 pub(crate) struct GetArgs {
     pub(crate) service: String,
-    /// Wait for it to appear, for this long at most, such as 30s
+    /// Wait for an instance to appear, for this long at most, such as 30s
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub(crate) wait: Option<Duration>,
     #[command(flatten)]
@@ -132,26 +133,26 @@ pub(crate) struct GetArgs {
 
 #[derive(Args)]
 pub(crate) struct WatchArgs {
-    /// The service to watch; all of them if none is given
+    /// The service to watch; all services if none is given
     pub(crate) service: Option<String>,
-    /// Run this by the shell with the list on its standard input, now and after each change: never two
-    /// at once, and always once more after the last change
+    /// Run this command in a shell, with the list on its standard input, now and after each change; it never
+    /// runs twice at once, and always runs once more after the last change
     #[arg(long, value_name = "COMMAND")]
     pub(crate) exec: Option<String>,
-    /// What the command reads; instances that are drained are left out
+    /// The format of the list; drained instances are left out
     #[arg(short, long, value_enum, default_value = "json", requires = "exec")]
     pub(crate) output: Format,
-    /// For how long nothing may change before the command is run; it waits ten times that at most
+    /// How long nothing may change before the command runs; it is delayed by ten times that at most
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = span, requires = "exec")]
     pub(crate) settle: Duration,
 }
 
-/// How a list of instances is written.
+/// A format of the list of instances.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// One object a line, as of `gosd get --json`
+    /// One object a line, as from `gosd get --json`
     Json,
-    /// One variable for each service, for a shell: MAIL_URLS='http://a http://b'
+    /// One shell variable for each service: MAIL_URLS='http://a http://b'
     Env,
     /// One `upstream` for each service
     Nginx,
@@ -159,35 +160,35 @@ pub(crate) enum Format {
     Haproxy,
 }
 
-/// The command runs in a process group of its own, without the terminal as its input. What asks to end
-/// it (SIGTERM, Ctrl-C, SIGQUIT) is passed on after the goodbye was said and --drain has passed, a second
-/// one at once, and every other signal at once. The exit code is the command's, or 128 and the number of
-/// the signal that ended it.
+/// The command runs in its own process group, without the terminal as its input. A signal that asks it to end
+/// (SIGTERM, Ctrl-C, SIGQUIT) is passed on after the goodbye was sent and --drain has passed. A second such
+/// signal is passed on at once, and so is every other signal. The exit code is the command's, or 128 plus the
+/// number of the signal that ended it.
 ///
-/// The command sees PORT, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES in its environment. On Linux it
-/// gets SIGTERM if gosd itself is killed.
+/// The command sees PORT, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES in its environment. On Linux it gets
+/// SIGTERM if gosd itself is killed.
 #[cfg(unix)]
 #[derive(Args)]
 pub(crate) struct RunArgs {
     /// The name of the service
     pub(crate) service: String,
-    /// The port that it listens on, which the variable PORT tells it; 0 chooses one that is free
+    /// The port that the service listens on, passed in the variable PORT; 0 chooses a free one
     #[arg(short, long, required_unless_present = "url")]
     pub(crate) port: Option<u16>,
-    /// Where others reach it; unless given, this host's address that faces the database, or gosdAdvertise
+    /// The URL for other hosts; by default, gosdAdvertise or this host's address that faces the database
     #[arg(short, long)]
     pub(crate) url: Option<String>,
-    /// A health check, such as /health or a URL: it serves while that answers with 200 to 299, and not
-    /// already when its port takes connections
+    /// A health check, such as /health or a URL: the service counts as ready while the answer is 200 to 299,
+    /// and not as soon as its port accepts connections
     #[arg(short, long, value_name = "URL")]
     pub(crate) check: Option<String>,
-    /// How often to check that it serves
+    /// How often to check that the service is ready
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = span)]
     pub(crate) every: Duration,
-    /// How long it serves on after its goodbye; gosdDrain unless given
+    /// How long the service runs on after its goodbye; gosdDrain by default
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub(crate) drain: Option<Duration>,
-    /// What else it says of itself
+    /// Metadata of the instance
     #[arg(short, long = "metadata", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) metadata: Vec<(String, String)>,
     /// The command and its arguments
@@ -199,15 +200,15 @@ pub(crate) struct RunArgs {
 pub(crate) struct RegisterArgs {
     /// The name of the service
     pub(crate) service: String,
-    /// Where others reach it
+    /// The URL under which others reach it
     pub(crate) url: String,
-    /// What else it says of itself
+    /// Metadata of the instance
     #[arg(short, long = "metadata", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) metadata: Vec<(String, String)>,
-    /// Stay, and keep it registered until Ctrl-C or SIGTERM
+    /// Keep running, and keep the instance registered until Ctrl-C or SIGTERM
     #[arg(long, conflicts_with = "lease")]
     pub(crate) hold: bool,
-    /// How long it stays registered without anybody renewing it; gosdLeaseTTL unless given
+    /// How long the instance stays registered without being renewed; gosdLeaseTTL by default
     #[arg(long = "for", id = "lease", value_name = "TIME", value_parser = lease)]
     pub(crate) lease: Option<Duration>,
 }
@@ -217,7 +218,7 @@ pub(crate) struct DeregisterArgs {
     /// The ids of the instances
     #[arg(required_unless_present = "url")]
     pub(crate) ids: Vec<String>,
-    /// Every instance with this URL
+    /// Remove every instance with this URL
     #[arg(long, conflicts_with = "ids")]
     pub(crate) url: Option<String>,
 }
@@ -226,7 +227,7 @@ pub(crate) struct DeregisterArgs {
 pub(crate) struct DrainArgs {
     /// The id of the instance; `gosd ls SERVICE` shows it
     pub(crate) id: String,
-    /// For how long, 2s to 1d: then it is back in the rotation by itself
+    /// How long the drain lasts, 2s to 1d; afterwards the instance is back in the rotation
     #[arg(long = "for", id = "lease", value_name = "TIME", default_value = "1h", value_parser = lease)]
     pub(crate) lease: Duration,
 }
@@ -237,54 +238,54 @@ pub(crate) struct UndrainArgs {
     pub(crate) id: String,
 }
 
-/// Looks at the variables, the database, what is registered there, and the rights of this user: it
-/// registers a record of its own for a moment, which no client shows.
+/// Checks the variables, the database, what is registered there, and the rights of this user. For the last it
+/// registers a record for a moment, which no client shows.
 #[derive(Args)]
 pub(crate) struct DoctorArgs {
-    /// Try to connect to each instance's URL, too, for a minute at most
+    /// Also try to connect to each instance's URL, for a minute at most
     #[arg(long)]
     pub(crate) dial: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen; without tokens, on loopback alone
+    /// The address to listen on; without tokens, it has to be on loopback
     #[arg(default_value = "127.0.0.1:4673")]
     pub(crate) address: String,
-    /// Listen on a Unix socket instead; its file lets in who may open it
+    /// Listen on a Unix socket instead; whoever may open its file is let in
     #[cfg(unix)]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["address", "cert", "key"])]
     pub(crate) unix: Option<PathBuf>,
-    /// A file of tokens, one a line: whoever bears one may read and write
+    /// A file of tokens, one a line, with which clients may read and write
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// A file of tokens, one a line: whoever bears one may read
+    /// A file of tokens, one a line, with which clients may only read
     #[arg(long, value_name = "FILE")]
     pub(crate) read_only_token_file: Option<PathBuf>,
-    /// The chain of certificates, for TLS
+    /// The certificate chain, for TLS
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) cert: Option<PathBuf>,
-    /// Its private key
+    /// The private key of the certificate
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
 }
 
 #[derive(Args)]
 pub(crate) struct ImportArgs {
-    /// How long they stay registered without anybody renewing them; gosdLeaseTTL unless given
+    /// How long the instances stay registered without being renewed; gosdLeaseTTL by default
     #[arg(long = "for", id = "lease", value_name = "TIME", value_parser = lease)]
     pub(crate) lease: Option<Duration>,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum MigrateCommand {
-    /// List who is only in the old database; the exit code is 1 until nobody is
+    /// List the instances that are only in the old database; the exit code is 1 while there are any
     Status(StatusArgs),
 }
 
 #[derive(Args)]
 pub(crate) struct StatusArgs {
-    /// The old database; without the two, those of gosdDriver and gosdDriverAlso
+    /// The old database; by default the old and the new one are those of gosdDriver and gosdDriverAlso
     #[arg(requires = "new")]
     pub(crate) old: Option<String>,
     /// The new database

@@ -1,4 +1,4 @@
-//! What every command goes by: the variables, the flags for all, and the database that they choose.
+//! The context of every command: the variables, the flags for all commands, and the chosen database.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -10,10 +10,10 @@ use crate::cli::Global;
 use crate::failure::Failure;
 use crate::output::clean;
 
-/// What every command goes by.
+/// The context of a command.
 pub(crate) struct Context {
     pub(crate) environment: Environment,
-    /// The variables that flags stand for, and their values.
+    /// The variables that correspond to flags, with their values.
     #[cfg_attr(not(unix), expect(dead_code, reason = "what is run there is not told"))]
     own: Vec<(&'static str, String)>,
     /// Whether programs read the output.
@@ -23,7 +23,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(global: Global) -> std::result::Result<Self, Failure> {
-        // Who names a database means that one alone.
+        // A flag that names a database means only that one.
         let also = global.driver.is_some().then(String::new);
         let own = [
             ("gosdDriver", global.driver),
@@ -39,13 +39,13 @@ impl Context {
         Ok(Self { environment, own, json: global.json, quiet: global.quiet })
     }
 
-    /// The variables that flags stand for, so that a command that is run here finds the same registry.
+    /// The variables that correspond to flags, so that a command that gosd runs finds the same registry.
     #[cfg(unix)]
     pub(crate) fn own_variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.own.iter().map(|(variable, value)| (*variable, value.as_str()))
     }
 
-    /// The database; it is not connected to yet.
+    /// The database, which is not connected yet.
     pub(crate) async fn backend(&self) -> Result<Backend> {
         let driver = self.environment.driver(&Drivers::compiled()).await?;
         Ok(Backend::new(driver, self.environment.settings()?))
@@ -58,10 +58,10 @@ impl Context {
         Ok((builder, backend))
     }
 
-    /// Says something on standard error that is not the output.
+    /// Writes a message to standard error, which is not the command's output.
     pub(crate) fn note(&self, text: impl Display) {
         if !self.quiet {
-            // Without standard error there is nobody to tell.
+            // If standard error is closed, the message is lost.
             let _ = writeln!(anstream::stderr(), "gosd: {}", clean(&text.to_string()));
         }
     }

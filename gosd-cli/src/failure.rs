@@ -1,4 +1,4 @@
-//! How a command ends: the exit codes, and what is said of a failure.
+//! Exit codes, and the messages of failures.
 
 use std::error::Error as StdError;
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use gosd::{Error, ErrorKind};
 
 use crate::output::clean;
 
-/// The exit code of a command, or why there is none.
+/// The exit code of a command, or its failure.
 pub(crate) type Outcome = Result<u8, Failure>;
 
 pub(crate) const DONE: u8 = 0;
@@ -21,9 +21,9 @@ pub(crate) const UNREACHABLE: u8 = 4;
 pub(crate) enum Failure {
     Gosd(Error),
     Io(io::Error),
-    /// An exit code, and what to say.
+    /// An exit code and a message.
     Said(u8, String),
-    /// Whoever read the output has seen enough.
+    /// The reader of the output has closed it.
     NobodyReads,
 }
 
@@ -48,7 +48,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Tells a failure on standard error; returns the exit code.
+/// Prints a failure on standard error, and returns the exit code.
 pub(crate) fn tell(failure: Failure) -> u8 {
     let (code, text) = match failure {
         Failure::Gosd(error) => (code_of(error.kind()), with_causes(&error)),
@@ -56,12 +56,12 @@ pub(crate) fn tell(failure: Failure) -> u8 {
         Failure::Said(code, text) => (code, text),
         Failure::NobodyReads => return DONE,
     };
-    // Without standard error there is nobody to tell.
+    // If standard error is closed, the message is lost.
     let _ = writeln!(anstream::stderr(), "gosd: {}", clean(&text));
     code
 }
 
-/// An error and what caused it, on one line.
+/// An error and its causes, on one line.
 pub(crate) fn with_causes(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,20 +1,20 @@
-//! What is registered, sorted, with the drains apart from the services.
+//! All instances of a registry, sorted, with the drains separate from the services.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gosd::{Instance, InstanceId};
 
-/// What is registered at one moment.
+/// The instances of a registry at one moment.
 pub(crate) struct Listing {
     instances: Vec<Instance>,
-    /// The ids of the records that drain others.
+    /// The ids of the records that drain instances.
     drains: BTreeSet<InstanceId>,
 }
 
 impl Listing {
     pub(crate) fn new(all: Vec<Instance>) -> Self {
-        // Services of that kind are gosd's own.
+        // Services with such names are gosd's own.
         let (own, mut instances): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|it| it.service().starts_with("gosd."));
         instances.sort_by(|a, b| (a.service(), a.id()).cmp(&(b.service(), b.id())));
@@ -35,18 +35,18 @@ impl Listing {
         self.instances.iter().find(|it| it.id().as_str() == id)
     }
 
-    /// Whether a record keeps an instance out of everybody's rotation.
+    /// Whether a drain keeps the instance out of every client's rotation.
     pub(crate) fn is_drained(&self, instance: &Instance) -> bool {
         self.is_draining(instance.id())
     }
 
-    /// Whether there is a record that drains this id, whether the id is registered or not.
+    /// Whether a drain exists for this id, registered or not.
     pub(crate) fn is_draining(&self, id: &InstanceId) -> bool {
         self.drains.contains(Instance::drain_of(id).id())
     }
 }
 
-/// When the id of an instance was made, in ms since 1970; `None` for ids of other software.
+/// When the id of an instance was generated, in ms since 1970; `None` for ids of other software.
 pub(crate) fn started_ms(id: &InstanceId) -> Option<u64> {
     // A UUIDv7 begins with the time.
     let unique = id.is_generated().then(|| id.as_str().rsplit_once('-')).flatten()?.1;
@@ -56,7 +56,7 @@ pub(crate) fn started_ms(id: &InstanceId) -> Option<u64> {
 /// How old an instance is by this host's clock.
 pub(crate) fn age(id: &InstanceId) -> Option<Duration> {
     let started = UNIX_EPOCH + Duration::from_millis(started_ms(id)?);
-    // One that comes from the future is of a host whose clock is ahead.
+    // An id from the future comes from a host whose clock is ahead.
     Some(SystemTime::now().duration_since(started).unwrap_or_default())
 }
 
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_tells_when_it_was_made() {
+    fn an_id_contains_the_time_at_which_it_was_generated() {
         let id = InstanceId::from("mail-0199f3a0c5b07abc8def0123456789ab");
         assert_eq!(started_ms(&id), Some(0x0199_f3a0_c5b0));
         assert!(age(&id).is_some());

@@ -1,4 +1,4 @@
-//! The program `gosd`: what is registered, what is wrong, and services that are not in Rust.
+//! The program `gosd`: shows what is registered and what is wrong, and runs services that are not in Rust.
 
 mod backend;
 mod cli;
@@ -61,7 +61,7 @@ fn perform(context: &Context, command: Command) -> Outcome {
         Command::Man => return commands::man::run(),
         _ => {}
     }
-    // One thread: it starts fastest, and nothing here computes.
+    // A single thread starts fastest, and no command computes for long.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         match command {
@@ -87,7 +87,7 @@ fn perform(context: &Context, command: Command) -> Outcome {
             Command::Completions(_) | Command::Man => Ok(FAILED),
         }
     });
-    // A name that is still being looked up, or a file that hangs, is not waited for.
+    // This does not wait for a DNS lookup under way, or for a file that hangs.
     runtime.shutdown_background();
     outcome
 }

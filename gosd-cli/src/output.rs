@@ -1,4 +1,4 @@
-//! What people see: one write to standard output, aligned columns, ages, and no control characters.
+//! Output for people: one write to standard output, aligned columns, ages, and no control characters.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,14 +16,14 @@ pub(crate) const ASIDE: Style = AnsiColor::Yellow.on_default();
 ///
 /// # Errors
 ///
-/// A reader that is gone is an error, too, where `println!` would panic.
+/// If the reader has closed the output, where `println!` would panic.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-/// A text of others for a terminal: what would move its cursor or change its colors is escaped.
+/// A foreign text for a terminal: characters that would move the cursor or change colors are escaped.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful) {
         return Cow::Borrowed(text);
@@ -38,12 +38,12 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// Control characters, and those that change the direction of what follows.
+/// Control characters, and characters that change the direction of the text after them.
 fn is_harmful(char: char) -> bool {
     char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A span of time, in the unit that tells most: `7s`, `12m`, `3h`, `9d`.
+/// A duration in its most telling unit: `7s`, `12m`, `3h`, `9d`.
 pub(crate) fn age(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
@@ -54,7 +54,7 @@ pub(crate) fn age(span: Duration) -> String {
     }
 }
 
-/// Rows under a heading, each column as wide as its widest cell.
+/// Rows under a heading. Each column is as wide as its widest cell.
 pub(crate) struct Table {
     rows: Vec<Vec<(String, Style)>>,
 }
@@ -82,7 +82,7 @@ impl Table {
                     gap += column + 2;
                     continue;
                 }
-                // Nothing is padded at the end of a line.
+                // The last cell of a line is not padded.
                 let _ = write!(text, "{:gap$}{style}{cell}{style:#}", "");
                 gap = column - width(cell) + 2;
             }
@@ -97,14 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_wrote_does_not_reach_the_terminal() {
+    fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(clean("http://ä/\u{1f980}"), "http://ä/\u{1f980}");
         assert_eq!(clean("a\u{1b}[2Jb\nc\u{9b}d"), r"a\u{1b}[2Jb\u{a}c\u{9b}d");
         assert_eq!(clean("\u{202e}x"), r"\u{202e}x");
     }
 
     #[test]
-    fn ages() {
+    fn an_age_is_shown_in_its_largest_unit() {
         for (seconds, text) in [
             (0, "0s"),
             (99, "99s"),

@@ -1,4 +1,4 @@
-//! The lines of `--json`: one object each. Their fields are a promise, which README.md has.
+//! The lines of `--json`, one object each. Their fields are a promise that README.md makes.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::listing::started_ms;
 
-/// A service, as `gosd ls` has it.
+/// A service, as printed by `gosd ls`.
 #[derive(Serialize)]
 pub(crate) struct ServiceLine<'a> {
     pub(crate) service: &'a str,
@@ -44,7 +44,7 @@ impl<'a> InstanceLine<'a> {
     }
 }
 
-/// A change, as `gosd watch` has it.
+/// A change, as printed by `gosd watch`.
 #[derive(Serialize)]
 pub(crate) struct ChangeLine<'a> {
     pub(crate) change: &'a str,
@@ -54,7 +54,7 @@ pub(crate) struct ChangeLine<'a> {
     pub(crate) error: Option<&'a str>,
 }
 
-/// One line of JSON.
+/// A line of JSON.
 pub(crate) fn line(record: &impl Serialize) -> String {
     let mut line = serde_json::to_string(record).expect("strings and numbers always serialize");
     line.push('\n');

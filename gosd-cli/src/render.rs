@@ -1,7 +1,7 @@
-//! The list of instances as other programs read it.
+//! The list of instances in the formats of other programs.
 //!
-//! What others registered is no configuration: a host, port or name that is not plainly one is left
-//! out, and told.
+//! Registered values must not change the configuration. An instance whose host, port or name contains other
+//! characters than those of plain ones is left out, and reported.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,13 +12,13 @@ use crate::cli::Format;
 use crate::record::{InstanceLine, line};
 use crate::target::{authority, target};
 
-/// A list as text, and the instances that it cannot hold.
+/// A list as text, and the instances that the format cannot express.
 pub(crate) struct Rendered<'a> {
     pub(crate) text: String,
     pub(crate) left_out: Vec<&'a Instance>,
 }
 
-/// Writes the instances; the service that is asked for is there even if it has none.
+/// Renders the instances. A service that was asked for is in the text even if it has no instance.
 pub(crate) fn render<'a>(
     format: Format,
     service: Option<&'a str>,
@@ -52,7 +52,7 @@ pub(crate) fn render<'a>(
     for (name, entries) in services {
         let _ = match format {
             Format::Env => writeln!(text, "{name}={}", quoted(&entries.join(" "))),
-            // An upstream without a server is an error that nginx does not start with.
+            // nginx refuses to start with an upstream that has no server.
             Format::Nginx if entries.is_empty() => {
                 writeln!(text, "upstream {name} {{\n    server 127.0.0.1:9 down;\n}}")
             }
@@ -63,7 +63,7 @@ pub(crate) fn render<'a>(
     Rendered { text, left_out }
 }
 
-/// The host and port of an instance, if they are plainly that.
+/// The host and port of an instance, if they consist of plain characters.
 fn address(instance: &Instance) -> Option<String> {
     let target = target(instance.url())?;
     let is_name = |host: &str| {
@@ -77,7 +77,8 @@ fn address(instance: &Instance) -> Option<String> {
     (is_plain && target.port != 0).then(|| authority(target.host, target.port))
 }
 
-/// A server of haproxy, which would not start for a name that cannot be looked up: it is out then.
+/// A server line for haproxy. haproxy would refuse to start if it could not look a name up, so such a server
+/// is marked as down.
 fn haproxy_server(instance: &Instance, address: &str) -> String {
     let is_literal = address.parse::<std::net::SocketAddr>().is_ok();
     let lookup = if is_literal { "" } else { " init-addr last,libc,none" };
@@ -95,13 +96,13 @@ fn variable(service: &str) -> String {
     format!("{digit}{word}_URLS")
 }
 
-/// A text with nothing in it but letters, digits and `. _ -`.
+/// The text with only its letters, digits and `. _ -`.
 fn word(text: &str) -> String {
     let is_fine = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-');
     text.chars().map(|char| if is_fine(char) { char } else { '_' }).collect()
 }
 
-/// A text that a shell reads as it is.
+/// The text quoted for a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_registered_is_no_configuration() {
+    fn registered_values_cannot_change_the_configuration() {
         assert_eq!(
             rendered(Format::Nginx),
             (
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_read_by_a_shell_as_they_are() {
+    fn a_shell_reads_the_variables_unchanged() {
         assert_eq!(
             rendered(Format::Env),
             (

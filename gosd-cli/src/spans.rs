@@ -1,10 +1,10 @@
-//! Spans of time on the command line, such as `500ms`, `30s`, `5m`, `2h`, `1d`.
+//! Durations on the command line, such as `500ms`, `30s`, `5m`, `2h`, `1d`.
 
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Reads a span of time, with its unit.
+/// Parses a duration with its unit.
 pub(crate) fn span(text: &str) -> Result<Duration, String> {
     let expected = "a whole number and its unit, such as 500ms, 30s, 5m, 2h or 1d";
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -20,7 +20,7 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
     span.filter(|span| *span <= 366 * DAY).ok_or_else(|| "longer than a year".into())
 }
 
-/// Reads how long a record may last: what every driver and the registry server take.
+/// Parses a lease within the range that every driver and the registry server accept.
 pub(crate) fn lease(text: &str) -> Result<Duration, String> {
     let lease = span(text)?;
     match (Duration::from_secs(2)..=DAY).contains(&lease) {
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_span_and_what_is_none() {
+    fn a_span_is_a_number_with_a_unit() {
         for (text, millis) in
             [("0s", 0), ("250ms", 250), ("30s", 30_000), ("2m", 120_000), ("1h", 3_600_000)]
         {

@@ -1,28 +1,28 @@
-//! Where a URL leads: its host, port and path, and whether somebody takes connections there.
+//! Where a URL leads: its host, port and path, and a connection to them.
 
 use std::io;
 
 use gosd::limits;
 use tokio::net::TcpStream;
 
-/// What a URL says of where to connect to.
+/// The parts of a URL that matter for a connection.
 #[cfg_attr(not(unix), allow(dead_code, reason = "only `gosd run` needs all of it"))]
 pub(crate) struct Target<'a> {
     pub(crate) scheme: &'a str,
     /// Without the brackets of an IPv6 address.
     pub(crate) host: &'a str,
-    /// 0 if it is not known.
+    /// The port; 0 if it is unknown.
     pub(crate) port: u16,
     pub(crate) path: &'a str,
 }
 
-/// Takes a URL apart.
+/// Parses a URL.
 pub(crate) fn target(url: &str) -> Option<Target<'_>> {
     let (scheme, rest) = url.split_once("://")?;
     let rest = rest.split('#').next()?;
     let (authority, path) = match rest.find(['/', '?']) {
         Some(at) if rest[at..].starts_with('/') => rest.split_at(at),
-        // It would take more than a slice of the text.
+        // A path with such a query would not be a slice of the text.
         Some(_) => (rest.split('?').next()?, "/"),
         None => (rest, "/"),
     };
@@ -38,7 +38,7 @@ pub(crate) fn target(url: &str) -> Option<Target<'_>> {
     is_plain.then_some(Target { scheme, host, port, path })
 }
 
-/// A host and a port, as in a URL.
+/// A host and a port as in a URL.
 pub(crate) fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
@@ -47,8 +47,8 @@ pub(crate) fn authority(host: &str, port: u16) -> String {
 ///
 /// # Errors
 ///
-/// Also if the connection leads to itself: where nobody listens, it can be given the very port that it
-/// goes to.
+/// Also if the connection leads to itself. Where no socket listens, the system may choose the destination's
+/// port as the local one.
 pub(crate) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host, port)).await?;
     match stream.local_addr()? == stream.peer_addr()? {

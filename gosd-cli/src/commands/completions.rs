@@ -1,4 +1,4 @@
-//! `gosd completions`: what a shell completes.
+//! `gosd completions`: the completion script of a shell.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -14,7 +14,7 @@ pub(crate) struct CompletionsArgs {
 }
 
 pub(crate) fn run(args: &CompletionsArgs) -> Outcome {
-    // Not written to standard output by the generator itself, which panics when nobody reads.
+    // The generator itself would panic when the reader of standard output is gone.
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "gosd", &mut text);
     print(&String::from_utf8_lossy(&text))?;

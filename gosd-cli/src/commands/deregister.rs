@@ -1,4 +1,4 @@
-//! `gosd deregister`: removes instances that nobody else will.
+//! `gosd deregister`: removes instances that no process will deregister.
 
 use gosd::Instance;
 

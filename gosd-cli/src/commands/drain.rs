@@ -1,4 +1,4 @@
-//! `gosd drain` and `gosd undrain`: an instance out of everybody's rotation, for a time that ends.
+//! `gosd drain` and `gosd undrain`: take an instance out of every client's rotation for a limited time.
 
 use gosd::{Instance, InstanceId};
 
@@ -33,7 +33,7 @@ pub(crate) async fn run(context: &Context, args: &DrainArgs) -> Outcome {
 pub(crate) async fn undo(context: &Context, args: &UndrainArgs) -> Outcome {
     let backend = context.backend().await?;
     let target = InstanceId::from(args.id.as_str());
-    // Its own instance may be gone, and the record is there all the same.
+    // The drained instance may be gone while the record of the drain still exists.
     if !backend.list().await?.is_draining(&target) {
         let text = format!("{} is not drained in {}", args.id, backend.name());
         return Err(Failure::nothing_found(text));

@@ -1,4 +1,4 @@
-//! `gosd watch --exec`: a command that is run with the list, after every change.
+//! `gosd watch --exec`: runs a command with the list after every change.
 
 use std::pin::pin;
 use std::process::Stdio;
@@ -18,19 +18,19 @@ use crate::render::render;
 /// The pauses before a command that failed is run again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
-/// So many times as long as changes have to settle, the command waits for it at most.
+/// The command is delayed by this many times the time to settle, at most.
 const PATIENCE: u32 = 10;
 
 pub(crate) async fn run(context: &Context, args: &WatchArgs, command: &str) -> Outcome {
     let (builder, backend) = context.client().await?;
     let client = builder.start().await?;
-    // From here on, so that a change during a run of the command is not missed.
+    // Subscribed here, so that a change during a run of the command is not missed.
     let mut changes = pin!(client.changes());
     in_contact(context, &client, backend.name()).await?;
     let mut done = None;
     let mut pause = FIRST_PAUSE;
     loop {
-        // What came until now is in the list, and what comes from now on is still to be read.
+        // The list contains all changes so far, and later ones are still in the stream.
         settled(&mut changes, args.settle).await;
         let list = in_rotation(&client, args.service.as_deref());
         if done.as_ref() != Some(&list) {
@@ -50,8 +50,7 @@ pub(crate) async fn run(context: &Context, args: &WatchArgs, command: &str) -> O
     }
 }
 
-/// Waits for the first view: before it, nothing is known, which is not the same as that nothing is
-/// registered.
+/// Waits for the first view. Before that nothing is known, which is not the same as an empty registry.
 async fn in_contact(context: &Context, client: &Client, name: &str) -> Result<(), Failure> {
     let mut status = pin!(client.status_changes());
     let mut is_told = false;
@@ -67,7 +66,7 @@ async fn in_contact(context: &Context, client: &Client, name: &str) -> Result<()
     Err(Failure::Said(FAILED, "the client has ended".into()))
 }
 
-/// Takes the changes that are there, and waits until no more come.
+/// Reads the changes that have arrived, and waits until no more arrive.
 async fn settled(changes: &mut (impl StreamExt<Item = Change> + Unpin), settle: Duration) {
     let at_most = Instant::now() + PATIENCE * settle;
     let mut late = pin!(sleep_until(at_most));
@@ -80,7 +79,7 @@ async fn settled(changes: &mut (impl StreamExt<Item = Change> + Unpin), settle: 
     }
 }
 
-/// The instances that requests may go to, in order.
+/// The instances in rotation, in order.
 fn in_rotation(client: &Client, service: Option<&str>) -> Vec<Instance> {
     let services = service.map_or_else(|| client.services(), |service| vec![service.to_owned()]);
     let drained = client.drained();
@@ -95,7 +94,7 @@ fn in_rotation(client: &Client, service: Option<&str>) -> Vec<Instance> {
     list
 }
 
-/// Runs the command with the list on its standard input; returns whether it succeeded.
+/// Runs the command with the list on its standard input. Returns whether it succeeded.
 async fn feed(
     context: &Context,
     args: &WatchArgs,
@@ -105,13 +104,14 @@ async fn feed(
     let rendered = render(args.output, args.service.as_deref(), list);
     for instance in rendered.left_out {
         let (id, url) = (instance.id(), gosd::limits::shown(instance.url()));
-        context.note(format!("left out: {id}, for its service or its URL ({url}) does not fit in"));
+        context
+            .note(format!("left out: {id}, because its service or its URL ({url}) does not fit"));
     }
     let mut child = shell(command).stdin(Stdio::piped()).spawn()?;
     let mut input = child.stdin.take();
     let write = async {
         if let Some(mut input) = input.take() {
-            // A command that does not read it all has its reasons.
+            // This fails if the command does not read everything, as it may.
             let _ = input.write_all(rendered.text.as_bytes()).await;
         }
     };

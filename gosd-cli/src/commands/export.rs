@@ -1,4 +1,4 @@
-//! `gosd export` and `gosd import`: what is registered, as lines that another database can be given.
+//! `gosd export` and `gosd import`: all instances as lines of JSON, to be registered in another database.
 
 use std::io::{Read, stdin};
 
@@ -20,7 +20,7 @@ pub(crate) async fn run(context: &Context) -> Outcome {
 pub(crate) async fn import(context: &Context, args: &ImportArgs) -> Outcome {
     let mut text = String::new();
     stdin().read_to_string(&mut text)?;
-    // All of them are judged before the first is written.
+    // All lines are checked before the first instance is registered.
     let instances: Vec<Instance> = text
         .lines()
         .enumerate()
@@ -46,7 +46,7 @@ pub(crate) async fn import(context: &Context, args: &ImportArgs) -> Outcome {
 fn read(line: &str) -> Result<Instance, Error> {
     let instance = Instance::from_json(line)?;
     instance.check()?;
-    // Judges the name as one to register, which those of gosd itself are not.
+    // Checks the name like one to be registered, which refuses gosd's reserved names.
     Instance::new(instance.service(), instance.url())?;
     Ok(instance)
 }

@@ -1,4 +1,4 @@
-//! `gosd get`: one URL of a service, for a shell.
+//! `gosd get`: prints one URL of a service, for a shell.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::failure::{DONE, Failure, Outcome};
 use crate::output::{age, clean, print};
 use crate::record::{InstanceLine, line};
 
-/// A wait that is longer says what it waits for.
+/// A longer wait is announced.
 const LONG: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(context: &Context, args: GetArgs) -> Outcome {
@@ -27,7 +27,7 @@ pub(crate) async fn run(context: &Context, args: GetArgs) -> Outcome {
     Ok(DONE)
 }
 
-/// Every process begins anew, so that a random one is as fair as it gets.
+/// A random instance, because each process would begin its own rotation.
 async fn at_once(context: &Context, args: &GetArgs) -> Result<Arc<Instance>, Failure> {
     let backend = context.backend().await?;
     let listing = backend.list().await?;
@@ -58,7 +58,7 @@ async fn waiting(
         let client = builder.settings(settings).start().await?;
         client.service_where(&args.service, move |it| labels.match_all(it)).next().await
     };
-    // The start may take its time, too, where the database does not answer.
+    // The start may take long, too, if the database does not answer.
     let work = timeout(wait, work);
     tokio::pin!(work);
     let found = match timeout(LONG, &mut work).await {
@@ -80,7 +80,7 @@ async fn waiting(
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) if error.kind() == ErrorKind::NotFound => Err(too_late()),
         Ok(Err(error)) => Err(error.into()),
-        // What was missing is told apart by one more look.
+        // One more read tells whether the database or the instance was missing.
         Err(_) => backend.list().await.map_err(Into::into).and_then(|_| Err(too_late())),
     }
 }

@@ -1,4 +1,4 @@
-//! `gosd ls`: the services, or the instances of one.
+//! `gosd ls`: lists the services, or the instances of one.
 
 use std::collections::BTreeMap;
 

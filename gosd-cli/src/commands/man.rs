@@ -1,4 +1,4 @@
-//! `gosd man`: the manual page, with every command in it.
+//! `gosd man`: prints the manual page, with every command in it.
 
 use clap::CommandFactory;
 use clap_mangen::Man;
@@ -13,7 +13,7 @@ pub(crate) fn run() -> Outcome {
     command.build();
     Man::new(command.clone()).render(&mut page)?;
     for sub in command.get_subcommands().filter(|it| it.get_name() != "help") {
-        // What every command takes is told once.
+        // The flags of every command are described once.
         let own = sub.clone().mut_args(|arg| match arg.is_global_set() || arg.get_id() == "help" {
             true => arg.hide(true),
             false => arg,

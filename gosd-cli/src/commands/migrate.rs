@@ -1,4 +1,4 @@
-//! `gosd migrate`: the way from one database to the next.
+//! `gosd migrate`: the migration from one database to another.
 
 use anstyle::Style;
 use futures_util::future::try_join;
@@ -12,7 +12,7 @@ use crate::listing::age;
 use crate::output::{self, Table, print};
 use crate::record::{InstanceLine, line};
 
-/// Lists who is in the old database and not in the new one.
+/// Lists the instances that are in the old database and not in the new one.
 pub(crate) async fn status(context: &Context, args: &StatusArgs) -> Outcome {
     let mut environment = context.environment.clone();
     for (variable, url) in [("gosdDriver", &args.old), ("gosdDriverAlso", &args.new)] {
@@ -25,7 +25,7 @@ pub(crate) async fn status(context: &Context, args: &StatusArgs) -> Outcome {
         return Err(Failure::Said(USAGE, text.into()));
     };
     let [old, new] = [old, new].map(|driver| {
-        // Both go by the same settings.
+        // Both databases have the same settings.
         environment.settings().map(|settings| Backend::new(driver, settings))
     });
     let (old, new) = (old?, new?);

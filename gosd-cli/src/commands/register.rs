@@ -1,4 +1,4 @@
-//! `gosd register`: an instance by hand, for one lease or for as long as the command runs.
+//! `gosd register`: registers an instance by hand, for one lease or as long as the command runs.
 
 use std::pin::pin;
 
@@ -50,7 +50,7 @@ async fn hold(context: &Context, instance: Instance) -> Outcome {
     }
 }
 
-/// The id alone, for a later `gosd deregister`.
+/// Prints only the id, for a later `gosd deregister`.
 fn tell(context: &Context, instance: &Instance) -> Result<(), Failure> {
     print(&match context.json {
         true => line(&InstanceLine::new(instance)),

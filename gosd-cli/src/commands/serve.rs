@@ -40,13 +40,13 @@ pub(crate) async fn run(context: &Context, args: &ServeArgs) -> Outcome {
     until_asked(server, url).await
 }
 
-/// Opens the database for each further namespace that clients ask for.
+/// Opens the database for each other namespace that clients ask for.
 fn namespaces(
     environment: Environment,
 ) -> impl Fn(&str) -> Option<Arc<dyn gosd::Driver>> + Send + Sync {
     move |namespace| {
         let environment = environment.clone().with("gosdNamespace", namespace).ok()?;
-        // An opener does no I/O, so that there is nothing to wait for.
+        // An opener does no I/O, so the future is ready at once.
         environment.driver(&Drivers::compiled()).now_or_never()?.ok()
     }
 }
@@ -65,6 +65,6 @@ fn tokens(file: Option<&Path>) -> Result<Vec<String>, Failure> {
     let text = fs::read_to_string(file).map_err(|error| usage(&error))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let tokens: Vec<String> = lines.map(str::to_owned).collect();
-    // Without any, everybody on this host would be let in.
+    // An empty list of tokens would let in everybody on this host.
     if tokens.is_empty() { Err(usage(&"there is no token in it")) } else { Ok(tokens) }
 }

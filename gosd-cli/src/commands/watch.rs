@@ -1,4 +1,4 @@
-//! `gosd watch`: what comes and goes.
+//! `gosd watch`: prints what comes and goes.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ struct Watcher<'a> {
     client: &'a Client,
     service: Option<&'a str>,
     backend: &'a str,
-    /// Whether it was told that there is no contact.
+    /// Whether the loss of contact was printed.
     is_lost: bool,
 }
 
@@ -64,12 +64,12 @@ impl Watcher<'_> {
         self.tell(word, style, instance)
     }
 
-    /// Tells all that is there; what was told before and is not in it is gone.
+    /// Prints all instances. One that was printed before and is not among them is gone.
     fn reset(&self, all: &[Arc<Instance>]) -> Result<(), Failure> {
         if self.context.json {
             print(&line(&ChangeLine { change: "reset", instance: None, error: None }))?;
         }
-        // A reset does not tell who is out of the rotation.
+        // A reset does not say which instances are drained.
         let drained = self.client.drained();
         let mut all: Vec<&Arc<Instance>> = all.iter().collect();
         all.sort_by_key(|it| (it.service(), it.id()));

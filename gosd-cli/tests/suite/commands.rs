@@ -1,4 +1,4 @@
-//! What each command does to the registry, as a service next to it sees it.
+//! The effect of each command on the registry, as a service beside it sees it.
 
 use futures_util::StreamExt;
 use gosd::{Change, Client};
@@ -6,7 +6,7 @@ use gosd::{Change, Client};
 use crate::support::{LEASE, Place, fixed};
 
 #[tokio::test]
-async fn what_is_registered_by_hand_is_found_and_removed() {
+async fn an_instance_registered_by_hand_is_found_and_removed() {
     for place in [Place::sqlite(), Place::redis().await] {
         let id = place.out(&["register", "mail", "http://10.0.0.7:25", "-m", "zone=b", "--for=1h"]);
         let id = id.trim();
@@ -33,7 +33,7 @@ async fn every_orphan_at_a_url_is_removed() {
 }
 
 #[tokio::test]
-async fn a_drained_instance_is_out_of_everybodys_rotation_until_it_is_not() {
+async fn a_drained_instance_is_out_of_every_rotation_until_the_drain_ends() {
     for place in [Place::sqlite(), Place::redis().await] {
         let driver = place.driver().await;
         let [one, two] = [1, 2].map(|n| fixed("mail", n, &format!("http://10.0.0.{n}:25")));
@@ -73,7 +73,7 @@ async fn a_wait_ends_with_the_first_instance() {
 }
 
 #[test]
-fn a_namespace_is_one_of_its_own() {
+fn the_flag_for_the_namespace_separates_registries() {
     let place = Place::sqlite();
     place.out(&["-n", "blue", "register", "mail", "http://10.0.0.7:25"]);
     assert_eq!(place.run(&["ls"]).code, 3);
@@ -81,7 +81,7 @@ fn a_namespace_is_one_of_its_own() {
 }
 
 #[test]
-fn shells_get_their_completions_and_people_their_manual() {
+fn completions_and_the_manual_page_are_printed() {
     let place = Place::sqlite();
     for shell in ["bash", "zsh", "fish"] {
         assert!(place.out(&["completions", shell]).contains("deregister"), "{shell}");

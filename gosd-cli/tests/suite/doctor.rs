@@ -1,4 +1,4 @@
-//! `gosd doctor`: each finding by what causes it, in a file; and none where all is well.
+//! `gosd doctor` over an SQLite file: each finding with its cause, and none where all is well.
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 
 use crate::support::{LEASE, Place, Ran, fixed, ran};
 
-/// The lease that clients have unless they are told otherwise.
+/// The default lease of clients.
 pub(crate) const USUAL: Duration = Duration::from_secs(15);
 
-/// What was found, by its names, in order.
+/// The names of the findings, in order.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) ran: Ran,
@@ -29,7 +29,7 @@ impl Found {
         self.findings.iter().map(|it| it["finding"].as_str().unwrap()).collect()
     }
 
-    /// The finding of a name, of which there must be one.
+    /// The only finding with this name.
     pub(crate) fn one(&self, name: &str) -> &Value {
         let mut named = self.findings.iter().filter(|it| it["finding"] == name);
         let one = named.next().unwrap_or_else(|| panic!("no {name}: {self:?}"));
@@ -38,7 +38,7 @@ impl Found {
     }
 }
 
-/// Has a database examined; each finding has to say what to do.
+/// Runs the doctor over a database. Each finding has to contain advice.
 pub(crate) fn examined(command: &mut Command) -> Found {
     examined_with(command, &[])
 }
@@ -59,7 +59,7 @@ pub(crate) fn examine(place: &Place) -> Found {
     examined(&mut place.command(&[]))
 }
 
-/// Registers what is well and has it found so, with nothing left behind.
+/// Registers a valid instance, and requires the doctor to find nothing and to leave nothing behind.
 pub(crate) async fn is_well(place: &Place) {
     let driver = place.driver().await;
     let well = [fixed("mail", 1, "http://10.0.0.7:25"), fixed("other", 1, "http://10.0.0.7:25")];
@@ -76,7 +76,7 @@ pub(crate) async fn is_well(place: &Place) {
 }
 
 #[tokio::test]
-async fn a_healthy_file() {
+async fn a_healthy_file_has_no_findings() {
     is_well(&Place::sqlite()).await;
 }
 
@@ -89,7 +89,7 @@ async fn the_lines_are_as_documented() {
         (2, "http://10.0.0.7:25/"),
         (3, "http://0.0.0.0:25"),
         (4, "10.0.0.9:25"),
-        // In a file everybody is on this host.
+        // With a file all services are on this host, so this URL is fine.
         (5, "http://127.0.0.1:25"),
     ] {
         let lease = if number == 5 { LEASE } else { USUAL };
@@ -98,7 +98,7 @@ async fn the_lines_are_as_documented() {
     let found = examined(place.command(&[]).env("gosdDriverr", "redis://:sesame@h"));
     assert_eq!(found.ran.out, include_str!("../golden/doctor.jsonl"));
     assert_eq!(found.ran.code, 1);
-    // For people the same, and in words alone.
+    // The output for people has the same findings, as text only.
     let told = place.run(&["doctor"]);
     assert!(told.code == 1 && told.out.starts_with("lease: 1 instance has another"), "{told:?}");
     assert!(
@@ -108,19 +108,19 @@ async fn the_lines_are_as_documented() {
 }
 
 #[test]
-fn a_driver_that_nobody_chose() {
+fn a_default_driver_is_a_finding() {
     let place = Place::sqlite();
     place.out(&["register", "mail", "http://10.0.0.7:25"]);
     let unset = examined(place.command(&[]).env_remove("gosdDriver"));
     assert_eq!((unset.ran.code, unset.names()), (1, vec!["driver-unset"]));
     let what = unset.one("driver-unset")["what"].as_str().unwrap();
-    assert!(what.contains("/gosd.db, namespace gosd is what counts"), "{what}");
+    assert!(what.contains("so gosd uses ") && what.contains("/gosd.db, namespace gosd"), "{what}");
     let flag = examined(place.command(&["-d", "sqlite:gosd.db"]).env_remove("gosdDriver"));
     assert_eq!(flag.ran.code, 0, "{flag:?}");
 }
 
 #[test]
-fn settings_that_cannot_be() {
+fn invalid_settings_are_a_finding() {
     let place = Place::sqlite();
     for (name, value) in [("gosdLeaseTTL", "soon"), ("gosdDriver", "nats://:sesame@h")] {
         let found = examined(place.command(&[]).env(name, value));
@@ -130,7 +130,7 @@ fn settings_that_cannot_be() {
 }
 
 #[test]
-fn no_file() {
+fn a_missing_file_is_a_finding_and_is_not_created() {
     let place = Place::sqlite();
     let found = examine(&place);
     assert_eq!((found.ran.code, found.names()), (1, vec!["no-file"]));
@@ -138,7 +138,7 @@ fn no_file() {
 }
 
 #[test]
-fn another_programs_file() {
+fn another_program_s_file_is_a_finding() {
     let place = Place::sqlite();
     fs::write(place.directory.path().join("gosd.db"), "of somebody else").unwrap();
     let found = examine(&place);
@@ -146,7 +146,7 @@ fn another_programs_file() {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read() {
+async fn a_record_that_cannot_be_read_is_a_finding() {
     let place = Place::sqlite();
     let driver = place.driver().await;
     for number in [1, 2] {
@@ -163,7 +163,7 @@ async fn a_record_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn a_file_that_everybody_may_write_to_or_not_even_this_user() {
+async fn wrong_permissions_of_the_file_are_a_finding() {
     let place = Place::sqlite();
     let driver = place.driver().await;
     driver.register(&fixed("mail", 1, "http://10.0.0.7:25"), USUAL).await.unwrap();
@@ -177,10 +177,10 @@ async fn a_file_that_everybody_may_write_to_or_not_even_this_user() {
     permit(folder, 0o777);
     assert_eq!(examine(&place).names(), ["file-rights"]);
 
-    // Who only reads needs no right to write.
+    // A user who only reads needs no right to write.
     permit(&path, 0o444);
     permit(folder, 0o555);
-    // Without the rights of root, whom permissions do not bind.
+    // Without root's capabilities, because permissions do not bind root.
     let bare = place.command(&[]);
     let mut unprivileged = Command::new("setpriv");
     if rustix::process::geteuid().is_root() {
@@ -194,7 +194,7 @@ async fn a_file_that_everybody_may_write_to_or_not_even_this_user() {
 }
 
 #[tokio::test]
-async fn who_does_not_take_connections_is_told_if_asked_for() {
+async fn an_instance_that_refuses_connections_is_a_finding_with_dial() {
     let place = Place::sqlite();
     let driver = place.driver().await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -211,17 +211,17 @@ async fn who_does_not_take_connections_is_told_if_asked_for() {
     assert_eq!(finding["ids"][0], fixed("mail", 2, "").id().as_str());
     let what = finding["what"].as_str().unwrap();
     assert!(what.contains(&format!("127.0.0.1:{closed}")) && what.contains("refused"), "{what}");
-    assert!(found.ran.err.contains("1 instances have no port"), "{found:?}");
+    assert!(found.ran.err.contains("their URLs have no port: 1"), "{found:?}");
 }
 
 #[tokio::test]
-async fn a_database_that_is_down() {
+async fn a_database_that_is_down_is_a_finding() {
     let place = Place::at(format!("redis://:sesame@127.0.0.1:{}", free_port()));
     let found = examined(place.command(&[]).env("gosd_namespace", "blue"));
     assert_eq!((found.ran.code, found.names()), (4, vec!["misspelt-variable", "no-contact"]));
 }
 
-/// A port in front of a server, whose answers come late.
+/// A port in front of a server, which delays the answers.
 async fn slowed(server: u16) -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -246,10 +246,10 @@ async fn slowed(server: u16) -> u16 {
 }
 
 #[tokio::test]
-async fn a_database_that_is_slow() {
+async fn a_slow_database_is_a_finding() {
     let server = RedisServer::start(&[]).await;
     let place = Place::at(format!("redis://127.0.0.1:{}", slowed(server.port()).await));
     let found = tokio::task::spawn_blocking(move || examine(&place)).await.unwrap();
-    // A list takes two answers at least, and half a second is a tenth of the time for a call.
+    // A list needs two answers at least, which take half a second, a tenth of the bound of a call.
     assert_eq!((found.ran.code, found.names()), (1, vec!["slow"]), "{found:?}");
 }

@@ -1,4 +1,4 @@
-//! `gosd doctor` of real servers: each finding by what causes it, and none where all is well.
+//! `gosd doctor` over real servers: each finding with its cause, and none where all is well.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use gosd_testservers::{RedisServer, WallClock};
 use crate::doctor::{USUAL, examine, examined, is_well};
 use crate::support::{Place, Process, fixed};
 
-/// Gives a Redis server a command, as an operator or another program does.
+/// Sends a command to a Redis server, as an operator or another program does.
 fn redis(server: &RedisServer, args: &[&str]) -> String {
     let mut command = Command::new("redis-cli");
     let output = command.args(["-p", &server.port().to_string()]).args(args).output().unwrap();
@@ -19,19 +19,19 @@ fn redis(server: &RedisServer, args: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn a_healthy_redis() {
+async fn a_healthy_redis_has_no_findings() {
     let server = RedisServer::start(&["--maxmemory", "100mb"]).await;
     is_well(&Place::at(server.url())).await;
 }
 
 #[tokio::test]
-async fn redis_that_may_forget_or_is_full() {
+async fn eviction_and_a_full_memory_are_findings() {
     let server = RedisServer::start(&["--maxmemory", "100mb"]).await;
     let place = Place::at(server.url());
     redis(&server, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     let found = examine(&place);
     assert_eq!((found.ran.code, found.names()), (1, vec!["eviction"]));
-    // Nothing of gosd's is volatile.
+    // gosd's own keys are never volatile.
     redis(&server, &["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
     assert_eq!(examine(&place).ran.code, 0);
 
@@ -42,7 +42,7 @@ async fn redis_that_may_forget_or_is_full() {
 }
 
 #[tokio::test]
-async fn redis_that_lets_this_user_only_read_or_not_at_all() {
+async fn missing_rights_in_redis_are_a_finding() {
     let server = RedisServer::start(&[]).await;
     let reads = ["+@read", "+@connection", "+multi", "+exec", "+time"];
     let user = [&["ACL", "SETUSER", "reader", "on", ">sesame", "~*"][..], &reads].concat();
@@ -58,7 +58,7 @@ async fn redis_that_lets_this_user_only_read_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn redis_that_is_a_replica() {
+async fn a_redis_replica_is_a_finding() {
     let server = RedisServer::start(&[]).await;
     redis(&server, &["REPLICAOF", "127.0.0.1", "1"]);
     let found = examine(&Place::at(server.url()));
@@ -66,7 +66,7 @@ async fn redis_that_is_a_replica() {
 }
 
 #[tokio::test]
-async fn redis_that_holds_what_other_software_wrote() {
+async fn records_of_other_software_in_redis_are_findings() {
     let server = RedisServer::start(&[]).await;
     let place = Place::at(server.url());
     let driver = place.driver().await;
@@ -86,14 +86,14 @@ async fn redis_that_holds_what_other_software_wrote() {
 }
 
 #[tokio::test]
-async fn loopback_in_a_database_of_several_hosts() {
+async fn a_loopback_url_in_a_shared_database_is_a_finding() {
     let server = RedisServer::start(&[]).await;
     let here = Place::at(server.url());
     let driver = here.driver().await;
     driver.register(&fixed("mail", 1, "http://localhost:25"), USUAL).await.unwrap();
     driver.register(&fixed("mail", 2, "http://[::1]:25"), USUAL).await.unwrap();
     assert_eq!(examine(&here).ran.code, 0, "everybody is on this host");
-    // An address of this host that the tests can count on, and that is none of loopback's.
+    // 0.0.0.0 is an address of this host that every machine has and that is not on loopback.
     let shared = Place::at(server.url().replace("127.0.0.1", "0.0.0.0"));
     let found = examine(&shared);
     assert_eq!((found.ran.code, found.names()), (1, vec!["loopback-url", "loopback-url"]));
@@ -102,7 +102,7 @@ async fn loopback_in_a_database_of_several_hosts() {
 }
 
 #[tokio::test]
-async fn redis_with_leases_that_disagree() {
+async fn leases_that_differ_in_redis_are_a_finding() {
     let server = RedisServer::start(&[]).await;
     let place = Place::at(server.url());
     let long = place.out(&["register", "mail", "http://10.0.0.7:25", "--for=1h"]);
@@ -118,7 +118,7 @@ async fn redis_with_leases_that_disagree() {
 }
 
 #[tokio::test]
-async fn redis_whose_clock_is_wrong() {
+async fn a_wrong_clock_of_redis_is_a_finding() {
     for seconds in [3_600, -3_600] {
         let clock = WallClock::ahead_by(seconds).await;
         let server = RedisServer::start_with_clock(&clock, &[]).await;
@@ -131,7 +131,7 @@ async fn redis_whose_clock_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_registry_server_that_is_well_or_lets_only_read() {
+async fn missing_rights_at_a_registry_server_are_a_finding() {
     let place = Place::sqlite();
     let [write, read] = ["sesame-that-writes", "sesame-that-reads"];
     for (name, token) in [("write", write), ("read", read)] {
@@ -149,11 +149,11 @@ async fn a_registry_server_that_is_well_or_lets_only_read() {
 }
 
 #[tokio::test]
-async fn a_registry_server_by_somebody_else_whose_clock_is_wrong() {
+async fn a_wrong_clock_of_a_registry_server_is_a_finding() {
     const LIST: &str = r#"{"instances":[{"id":1}]}"#;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    // Lives as long as the test.
+    // The thread lives as long as the test.
     thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             let mut request = [0; 65_536];
@@ -175,13 +175,13 @@ mod etcd {
     use crate::support::LEASE;
 
     #[tokio::test]
-    async fn a_healthy_etcd() {
+    async fn a_healthy_etcd_has_no_findings() {
         let server = EtcdServer::start(&[]).await;
         is_well(&Place::at(format!("etcd://127.0.0.1:{}", server.port()))).await;
     }
 
     #[tokio::test]
-    async fn etcd_without_space() {
+    async fn an_etcd_without_space_is_a_finding() {
         let server = EtcdServer::start(&["--quota-backend-bytes", "2000000"]).await;
         let large = "x".repeat(100_000);
         let mut number = 0;
@@ -193,7 +193,7 @@ mod etcd {
     }
 
     #[tokio::test]
-    async fn etcd_that_holds_what_other_software_wrote() {
+    async fn records_of_other_software_in_etcd_are_findings() {
         let server = EtcdServer::start(&[]).await;
         let place = Place::at(format!("etcd://127.0.0.1:{}", server.port()));
         let driver = place.driver().await;
@@ -210,7 +210,7 @@ mod etcd {
     }
 
     #[tokio::test]
-    async fn etcd_that_lets_this_user_only_read() {
+    async fn missing_rights_in_etcd_are_a_finding() {
         let mut server = EtcdServer::start(&[]).await;
         server.ctl(&["role", "add", "reader"]).await;
         let range = ["role", "grant-permission", "reader", "read", "--prefix=true"];

@@ -1,4 +1,4 @@
-//! `gosd watch --exec`: what the command reads, and when it is run.
+//! `gosd watch --exec`: what the command reads, and when it runs.
 
 use std::fs;
 
@@ -24,17 +24,17 @@ async fn the_command_reads_the_list_now_and_after_each_change() {
 }
 
 #[tokio::test]
-async fn never_two_at_once_and_once_more_after_the_last_change() {
+async fn the_command_never_runs_twice_at_once_and_runs_after_the_last_change() {
     let place = Place::sqlite();
     let driver = place.driver().await;
-    // It ends when it is told to, and fails if another one is at it.
+    // The command ends when the test allows it to, and fails if another one runs.
     let script = "mkdir running || echo two at once; echo list $(wc -l); \
                   while [ ! -e go ]; do read -r _ < gate; done; rmdir running";
     let gate = place.directory.path().join("gate");
     assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
     let watch = place.start(&["watch", "mail", "--exec", script, "--settle", "1ms"]);
     watch.wait_for("list 0");
-    // While the first one runs.
+    // These changes come while the first command runs.
     for n in 1..=50 {
         driver.register(&fixed("mail", n, "http://h"), LEASE).await.unwrap();
     }
@@ -56,7 +56,7 @@ async fn a_command_that_fails_is_run_again() {
 }
 
 #[tokio::test]
-async fn nothing_is_run_before_anything_is_known() {
+async fn the_command_does_not_run_before_the_first_view() {
     let port = gosd_testservers::free_port();
     let place = Place::sqlite();
     let mut command = place.command(&["watch", "mail", "--exec", "echo ran; cat", "-o", "env"]);

@@ -1,4 +1,4 @@
-//! The exit codes, each by what causes it.
+//! The exit codes, each with a cause.
 
 use std::process::Stdio;
 
@@ -55,14 +55,14 @@ fn a_database_that_cannot_be_reached_is_four() {
 }
 
 #[test]
-fn what_is_no_registry_is_one() {
+fn a_file_that_is_no_registry_is_one() {
     let place = Place::sqlite();
     std::fs::write(place.directory.path().join("gosd.db"), "a file of somebody else's").unwrap();
     assert_eq!(place.run(&["ls"]).code, 1);
 }
 
 #[tokio::test]
-async fn a_reader_that_has_seen_enough_is_no_failure() {
+async fn a_reader_that_closes_the_output_is_no_failure() {
     let place = Place::sqlite();
     let driver = place.driver().await;
     driver.register(&fixed("mail", 1, "http://10.0.0.7:25"), LEASE).await.unwrap();

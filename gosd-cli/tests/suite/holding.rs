@@ -1,4 +1,4 @@
-//! `gosd register --hold`: registered for as long as it runs.
+//! `gosd register --hold`: the instance is registered as long as the command runs.
 
 use futures_util::StreamExt;
 use gosd::{Change, Client};
@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::support::Place;
 
 #[tokio::test]
-async fn what_is_held_is_renewed_and_says_goodbye() {
+async fn a_held_instance_is_renewed_and_deregistered_at_the_end() {
     let place = Place::sqlite();
     let client = Client::builder(place.driver().await).start().await.unwrap();
     let mut changes = client.changes();
@@ -18,7 +18,7 @@ async fn what_is_held_is_renewed_and_says_goodbye() {
     let Some(Change::Added(added)) = changes.next().await else { panic!("it is not registered") };
     assert_eq!(added.url(), "http://10.0.0.7:25");
     held.signal(Signal::TERM);
-    // Long before its lease has run out, or the bound of the test is reached.
+    // This is long before the lease runs out, or the bound of the test is reached.
     assert_eq!(changes.next().await, Some(Change::Removed(added)));
     assert!(held.end().0.success());
 }

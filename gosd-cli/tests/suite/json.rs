@@ -1,4 +1,4 @@
-//! The lines of `--json`, against the files in `tests/golden`, field by field.
+//! The lines of `--json`, compared field by field with the files in `tests/golden`.
 
 use crate::support::{LEASE, Place, fixed};
 
@@ -35,14 +35,14 @@ async fn the_lines_are_as_documented() {
 }
 
 #[test]
-fn what_is_registered_is_told_as_it_is_found() {
+fn strings_are_printed_as_they_were_registered() {
     let place = Place::sqlite();
     let registered = place.out(&["register", "mail", "http://10.0.0.7:25", "-m", "a=b", "--json"]);
     assert_eq!(registered, place.out(&["get", "mail", "--json"]));
 }
 
 #[tokio::test]
-async fn a_watch_tells_one_change_a_line() {
+async fn a_watch_prints_one_change_a_line() {
     let place = filled().await;
     let watch = place.start(&["watch", "mail", "--json"]);
     let expected = include_str!("../golden/watch.jsonl");

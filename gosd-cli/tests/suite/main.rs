@@ -1,4 +1,4 @@
-//! The program, run as people run it, against real databases.
+//! The program, run as people run it, over real databases.
 #![cfg(target_os = "linux")]
 
 mod commands;

@@ -1,15 +1,15 @@
-//! The way from one database to the next, as its operator sees it.
+//! `gosd migrate status`, and the other commands while services are in two databases.
 
 use crate::support::{LEASE, Place, Ran, fixed, ran};
 
-/// The old database with two services, and the new one with some of them and one of its own.
+/// The old database has two services; the new one has some of them, and one that the old one lacks.
 async fn halfway(old: &Place, new: &Place) {
     let [one, two, late] = [1, 2, 3].map(|n| fixed("mail", n, &format!("http://10.0.0.{n}:25")));
     let (old, new) = (old.driver().await, new.driver().await);
     for (driver, instance) in [(&old, &one), (&old, &two), (&new, &one), (&new, &late)] {
         driver.register(instance, LEASE).await.unwrap();
     }
-    // A drain is nobody's registration.
+    // A drain is no registration, so it need not be in the new database.
     let drain = gosd::Instance::drain_of(two.id());
     old.register(&drain, LEASE).await.unwrap();
 }
@@ -19,7 +19,7 @@ fn status(old: &Place, new: &Place, more: &[&str]) -> Ran {
 }
 
 #[tokio::test]
-async fn who_is_only_in_the_old_one_is_listed_until_nobody_is() {
+async fn instances_that_are_only_in_the_old_database_are_listed() {
     let (old, new) = (Place::sqlite(), Place::redis().await);
     halfway(&old, &new).await;
     let half = status(&old, &new, &[]);
@@ -42,19 +42,19 @@ async fn who_is_only_in_the_old_one_is_listed_until_nobody_is() {
         assert!(done.code == 0 && done.out.is_empty(), "{done:?}");
         assert!(done.err.contains("all 2 that are in "), "{done:?}");
     }
-    // The way back is another question.
+    // The way back is checked separately.
     assert_eq!(status(&new, &old, &[]).code, 1);
 }
 
 #[tokio::test]
-async fn an_empty_database_keeps_nobody() {
+async fn an_empty_old_database_is_done() {
     let (old, new) = (Place::sqlite(), Place::sqlite());
     let done = status(&old, &new, &[]);
     assert!(done.code == 0 && done.err.contains("nobody is registered in "), "{done:?}");
 }
 
 #[tokio::test]
-async fn without_urls_it_goes_by_the_variables() {
+async fn without_urls_the_variables_name_the_databases() {
     let (old, new) = (Place::sqlite(), Place::sqlite());
     halfway(&old, &new).await;
     let alone = old.run(&["migrate", "status"]);
@@ -65,7 +65,7 @@ async fn without_urls_it_goes_by_the_variables() {
 }
 
 #[test]
-fn one_url_is_a_mistake_and_so_is_one_twice() {
+fn one_url_is_a_usage_error_and_so_is_one_twice() {
     let place = Place::sqlite();
     assert_eq!(place.run(&["migrate", "status", &place.url]).code, 2);
     let twice = status(&place, &place, &[]);
@@ -73,7 +73,7 @@ fn one_url_is_a_mistake_and_so_is_one_twice() {
 }
 
 #[test]
-fn a_database_that_is_away_is_no_news() {
+fn a_database_that_is_down_is_exit_code_four() {
     let place = Place::sqlite();
     let port = gosd_testservers::free_port();
     let ran = place.run(&["migrate", "status", &place.url, &format!("redis://127.0.0.1:{port}")]);
@@ -81,7 +81,7 @@ fn a_database_that_is_away_is_no_news() {
 }
 
 #[tokio::test]
-async fn every_command_works_on_both_and_a_flag_means_one() {
+async fn every_command_uses_both_databases_and_a_flag_means_one() {
     let (old, new) = (Place::sqlite(), Place::redis().await);
     halfway(&old, &new).await;
     let run = |args: &[&str]| ran(old.command(args).env("gosdDriverAlso", &new.url));

@@ -1,4 +1,4 @@
-//! The commands of `docs/migrating.md`, run as they stand there by an operator whose services walk.
+//! The commands of `docs/migrating.md`, run verbatim by an operator while services are migrated.
 
 use rustix::process::Signal;
 
@@ -6,20 +6,20 @@ use crate::support::{Place, Process, ran};
 
 const PAGE: &str = include_str!("../../../docs/migrating.md");
 
-/// The commands of the page, in their order.
+/// The commands of the page, in order.
 fn commands() -> Vec<&'static str> {
     let blocks = PAGE.split("```sh\n").skip(1);
     blocks.map(|block| block.split("\n```").next().unwrap()).collect()
 }
 
-/// The two databases, and the program on the path.
+/// The two databases, and the directory of the program for the path.
 struct Road {
     old: Place,
     new: Place,
 }
 
 impl Road {
-    /// Runs a command of the page; returns its exit code.
+    /// Runs a command of the page, and returns its exit code.
     fn run(&self, command: &str) -> i32 {
         let program = std::path::Path::new(env!("CARGO_BIN_EXE_gosd")).parent().unwrap();
         let mut shell = std::process::Command::new("sh");
@@ -43,7 +43,7 @@ impl Road {
         service
     }
 
-    /// Deploys a service anew.
+    /// Deploys a service again.
     fn walk(&self, services: &mut [Process], number: u8, databases: &[&Place]) {
         let new = self.deploy(number, databases);
         let old = std::mem::replace(&mut services[usize::from(number) - 1], new);
@@ -53,7 +53,7 @@ impl Road {
 }
 
 #[tokio::test]
-async fn they_say_when_the_next_step_may_be_taken() {
+async fn the_commands_say_when_the_next_step_may_be_taken() {
     let road = Road { old: Place::sqlite(), new: Place::redis().await };
     let (old, new) = (&road.old, &road.new);
     let commands = commands();
@@ -66,7 +66,7 @@ async fn they_say_when_the_next_step_may_be_taken() {
     assert_eq!((road.run(to_both), road.run(to_new), road.run(back)), (1, 0, 0));
     road.walk(&mut services, 1, &[old, new]);
     assert_eq!(road.run(to_both), 1, "one is still only in the old one");
-    // Half of the way, and back.
+    // Half of the services move, and back.
     road.walk(&mut services, 1, &[old]);
     assert_eq!((road.run(to_both), road.run(back)), (1, 0));
     for number in [1, 2] {
@@ -80,7 +80,7 @@ async fn they_say_when_the_next_step_may_be_taken() {
 }
 
 #[test]
-fn the_commands_of_the_trials_are_those_that_the_trials_test() {
+fn the_trial_commands_on_the_page_are_those_that_the_trials_test() {
     let trials: Vec<&str> =
         commands().into_iter().filter(|command| command.starts_with("cargo")).collect();
     let tested = ["cargo run -p gosd-trials -- cost", "cargo run -p gosd-trials -- walk"];

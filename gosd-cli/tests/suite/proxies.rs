@@ -1,4 +1,4 @@
-//! Real proxies behind `gosd watch --exec`: reloaded 50 times under load, and no request fails.
+//! Real proxies behind `gosd watch --exec`: reloaded 50 times under load, without a failed request.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use crate::support::{LEASE, Place, Process, fixed};
 
 const CHANGES: usize = 50;
 
-/// Ends with its workers, which outlive a master that is killed.
+/// A proxy that is stopped with its workers, which would outlive a master that is killed.
 struct Proxy(Process);
 
 impl Proxy {
@@ -37,7 +37,7 @@ impl Drop for Proxy {
     }
 }
 
-/// A server that answers each request; lives as long as the test.
+/// A server that answers each request, and lives as long as the test.
 fn backend() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -65,8 +65,8 @@ fn request(port: u16) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// Has instances come and go while requests are sent to the port; `watch` tells how many a proxy has
-/// been told of.
+/// Makes instances come and go while requests are sent to the port. The output of `watch` says how many
+/// instances the proxy has been given.
 async fn no_request_fails(place: &Place, port: u16, watch: &Process, instances: &[Instance]) {
     let driver = place.driver().await;
     let (is_over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -87,14 +87,14 @@ async fn no_request_fails(place: &Place, port: u16, watch: &Process, instances: 
         })
         .collect();
     for change in 0..CHANGES {
-        // One, two, three, two, one, ...: the first one stays.
+        // One, two, three, two, one, ...: the first instance stays.
         let (count, changed) = [(2, 1), (3, 2), (2, 2), (1, 1)][change % 4];
         match change % 4 {
             0 | 1 => driver.register(&instances[changed], LEASE).await.unwrap(),
             _ => driver.deregister(instances[changed].id()).await.unwrap(),
         }
         watch.wait_for(&format!("written {count}"));
-        // Under load all the while: some requests more for each state.
+        // The load runs all the time: some more requests for each state.
         let before = asked.load(Ordering::Relaxed);
         while asked.load(Ordering::Relaxed) < before + 8 {
             tokio::task::yield_now().await;
@@ -121,7 +121,7 @@ fn watch(place: &Place, format: &str, script: &str) -> Process {
 }
 
 #[tokio::test]
-async fn nginx() {
+async fn nginx_reloads_without_a_failed_request() {
     let place = Place::sqlite();
     let directory = place.directory.path();
     let port = free_port();
@@ -144,12 +144,12 @@ async fn nginx() {
 }
 
 #[tokio::test]
-async fn haproxy() {
+async fn haproxy_reloads_without_a_failed_request() {
     let place = Place::sqlite();
     let directory = place.directory.path();
     let port = free_port();
     let socket = directory.join("haproxy.sock").display().to_string();
-    // The socket is what passes the listening port on from one worker to the next.
+    // The old worker passes the listening socket to the new one over this Unix socket.
     let config = format!(
         "global\n    stats socket {socket} level admin expose-fd listeners\n\
          defaults\n    mode http\n    timeout connect 10s\n    timeout client 60s\n    timeout server 60s\n\
@@ -168,7 +168,7 @@ async fn haproxy() {
 }
 
 #[tokio::test]
-async fn what_others_registered_leaves_the_configuration_of_haproxy_valid() {
+async fn odd_registered_values_leave_the_configuration_of_haproxy_valid() {
     let place = Place::sqlite();
     let driver = place.driver().await;
     for (number, url) in [

@@ -1,4 +1,4 @@
-//! `gosd run`: when the command is registered, what it is told, and its exit code.
+//! `gosd run`: when the command is registered, its environment, and its exit code.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::support::{LEASE, Place, Process, fixed};
 pub(crate) const GOSD: &str = env!("CARGO_BIN_EXE_gosd");
 pub(crate) const SERVICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/service.py");
 
-/// The service of `service.py` on a free port, with more flags.
+/// Arguments that run `service.py` on a free port, with more flags.
 pub(crate) fn service<'a>(flags: &[&'a str]) -> Vec<&'a str> {
     let run = ["run", "mail", "--port", "0", "--drain", "0s", "--every", "50ms"];
     [&run[..], flags, &["--", "python3", SERVICE, GOSD]].concat()
@@ -25,7 +25,7 @@ async fn watch(place: &Place) -> (Client, impl StreamExt<Item = Change> + Unpin)
 }
 
 #[tokio::test]
-async fn it_is_registered_while_its_port_answers() {
+async fn the_command_is_registered_while_its_port_answers() {
     for place in [Place::sqlite(), Place::redis().await] {
         let (_client, mut changes) = watch(&place).await;
         assert!(matches!(changes.next().await, Some(Change::Reset(_))));
@@ -33,7 +33,7 @@ async fn it_is_registered_while_its_port_answers() {
         let Some(Change::Added(added)) = changes.next().await else { panic!("not registered") };
         assert_eq!(added.metadata()["zone"], "b");
         run.wait_for("serving: mail-");
-        // Which is passed on at once, and has it close its port, and open it again.
+        // This signal is passed on at once. The command then closes its port, and opens it again.
         run.signal(Signal::USR1);
         assert_eq!(changes.next().await, Some(Change::Removed(added.clone())));
         run.wait_for("withdrawn");
@@ -46,7 +46,7 @@ async fn it_is_registered_while_its_port_answers() {
 }
 
 #[tokio::test]
-async fn it_is_registered_while_its_health_check_says_so() {
+async fn the_command_is_registered_while_its_health_check_succeeds() {
     let place = Place::sqlite();
     let healthy = place.directory.path().join("healthy");
     let run = place.start(&service(&["--check", "/health"]));
@@ -62,7 +62,7 @@ async fn it_is_registered_while_its_health_check_says_so() {
 }
 
 #[test]
-fn the_exit_code_is_the_commands() {
+fn the_exit_code_is_that_of_the_command() {
     let place = Place::sqlite();
     for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137)] {
         let ran = place.run(&["run", "mail", "--port", "1", "--", "sh", "-c", script]);
@@ -75,7 +75,7 @@ fn the_exit_code_is_the_commands() {
 }
 
 #[test]
-fn the_command_is_told_its_port_its_name_and_its_registry() {
+fn the_command_s_environment_has_its_port_its_name_and_its_registry() {
     let place = Place::sqlite();
     let script = "echo $PORT $OTEL_SERVICE_NAME $OTEL_RESOURCE_ATTRIBUTES $gosdNamespace";
     let run = ["run", "mail", "-n", "blue", "--port", "4711", "--", "sh", "-c", script];
@@ -112,7 +112,7 @@ async fn a_killed_predecessor_at_the_same_url_is_out_of_the_rotation() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_down_keeps_no_command_from_running() {
+async fn the_command_runs_while_the_database_is_down() {
     let place = Place::sqlite();
     let port = free_port();
     let url = format!("redis://127.0.0.1:{port}");
@@ -126,7 +126,7 @@ async fn a_database_that_is_down_keeps_no_command_from_running() {
 }
 
 #[tokio::test]
-async fn a_database_that_refuses_ends_it() {
+async fn the_command_is_ended_if_the_database_refuses() {
     let server = RedisServer::start(&["--requirepass", "sesame"]).await;
     let place = Place::sqlite();
     let run = Process::start(place.command(&service(&[])).env("gosdDriver", server.url()));
@@ -136,7 +136,7 @@ async fn a_database_that_refuses_ends_it() {
 }
 
 #[test]
-fn what_nobody_can_find_out_is_usage() {
+fn a_url_without_a_port_or_check_is_a_usage_error() {
     let place = Place::sqlite();
     for (args, what) in [
         (&["run", "mail", "--", "true"][..], "--port"),

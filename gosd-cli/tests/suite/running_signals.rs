@@ -1,4 +1,5 @@
-//! `gosd run` and signals: the goodbye before the signal, each heard once, nobody left behind.
+//! `gosd run` and signals: the goodbye comes before the signal, each signal arrives once, and nothing is
+//! left.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -11,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::running::service;
 use crate::support::{Place, Process, signal_to};
 
-/// The service with a drain of its own.
+/// The arguments of the service with this drain.
 fn with_drain(drain: &'static str) -> Vec<&'static str> {
     service(&[]).into_iter().map(|arg| if arg == "0s" { drain } else { arg }).collect()
 }
@@ -29,7 +30,7 @@ async fn the_goodbye_and_the_drain_come_before_the_signal() {
                 assert!(asked.elapsed() >= Duration::from_millis(500), "{:?}", asked.elapsed());
                 run.signal(Signal::TERM);
             }
-            // The exit code of `gosd ls`, as the command runs it when it is told.
+            // The number 3 is the exit code of `gosd ls`, which the command runs when it receives the signal.
             run.wait_for("ending, 3,");
             assert!(asked.elapsed() >= Duration::from_millis(500), "{:?}", asked.elapsed());
             assert_eq!(run.end().0.code(), Some(7));
@@ -38,7 +39,7 @@ async fn the_goodbye_and_the_drain_come_before_the_signal() {
 }
 
 #[tokio::test]
-async fn a_goodbye_that_hangs_is_waited_for_three_seconds() {
+async fn a_goodbye_that_hangs_delays_the_signal_by_three_seconds() {
     let mut server = RedisServer::start(&[]).await;
     let place = Place::sqlite();
     let mut command = place.command(&service(&[]));
@@ -67,12 +68,12 @@ fn a_second_signal_does_not_wait() {
 }
 
 #[test]
-fn ctrl_c_is_heard_once() {
+fn ctrl_c_reaches_the_command_once() {
     let place = Place::sqlite();
     let mut command = place.command(&service(&[]));
     let run = Process::start(command.process_group(0));
     run.wait_for("serving: mail-");
-    // As a terminal does it.
+    // The signal goes to the process group, as from a terminal.
     let group = Pid::from_raw(run.id().try_into().unwrap()).unwrap();
     kill_process_group(group, Signal::INT).unwrap();
     run.wait_for("interrupted");
@@ -81,18 +82,18 @@ fn ctrl_c_is_heard_once() {
 }
 
 #[test]
-fn who_dies_takes_the_command_with_it() {
+fn a_gosd_that_is_killed_takes_the_command_with_it() {
     let place = Place::sqlite();
     let run = place.start(&service(&[]));
     run.wait_for("serving: mail-");
     run.signal(Signal::KILL);
-    // It tells so, and is gone: only then its output ends.
+    // The output ends only when the command is gone, too.
     let (_, rest) = run.end();
     assert!(rest.iter().any(|line| line.starts_with("ending, 0,")), "{rest:?}");
 }
 
 #[test]
-fn what_was_ignored_stays_ignored() {
+fn ignored_signals_stay_ignored() {
     let place = Place::sqlite();
     let args = service(&[]);
     let mut command = place.command(&[]);
@@ -110,7 +111,7 @@ fn what_was_ignored_stays_ignored() {
     assert_eq!(run.end().0.code(), Some(7));
 }
 
-/// The command as the first process of a container.
+/// Runs gosd as the first process of a container.
 fn as_first_process(place: &Place, args: &[&str]) -> Process {
     let command = place.command(args);
     let mut unshare = Command::new("unshare");
@@ -124,7 +125,7 @@ fn as_first_process(place: &Place, args: &[&str]) -> Process {
     Process::start(&mut unshare)
 }
 
-/// The number, seen from outside, of the first process of a container.
+/// The process id, seen from outside, of the first process of a container.
 fn first_process(unshare: &Process) -> u32 {
     let id = unshare.id();
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();

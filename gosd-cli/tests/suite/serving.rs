@@ -1,4 +1,4 @@
-//! `gosd serve`, `gosd export` and `gosd import`: between one database and the next.
+//! `gosd serve`, `gosd export` and `gosd import`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,10 +17,11 @@ fn a_database_is_served_with_all_its_namespaces() {
     let url = server.wait_for("http://");
     place.out(&["register", "mail", "http://10.0.0.7:25", "-d", &url, "-n", "shop"]);
     place.out(&["register", "mail", "http://10.0.0.8:25", "-d", &url, "-n", "blue"]);
-    // As those see it who use the file itself.
+    // Clients that use the file itself see the same.
     assert_eq!(place.out(&["get", "mail", "-n", "shop"]), "http://10.0.0.7:25\n");
     assert_eq!(place.out(&["get", "mail", "-n", "blue"]), "http://10.0.0.8:25\n");
-    // The one that it was started with is its own: its health depends on it, and its page begins there.
+    // The namespace that the server was started with is its own: health depends on it, and the page shows it
+    // first.
     let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
     let request = "GET /v1/namespaces HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
@@ -32,7 +33,7 @@ fn a_database_is_served_with_all_its_namespaces() {
 }
 
 #[test]
-fn who_has_no_token_is_not_let_in() {
+fn a_client_without_a_token_is_not_let_in() {
     let place = Place::sqlite();
     let file = |name: &str, text: &str| {
         let path = place.directory.path().join(name);
@@ -70,7 +71,7 @@ fn who_has_no_token_is_not_let_in() {
 }
 
 #[test]
-fn with_a_certificate_it_speaks_tls() {
+fn with_a_certificate_the_server_speaks_tls() {
     let (place, ours, others) = (Place::sqlite(), Certificates::new(), Certificates::new());
     let (cert, key) = (ours.text("server.pem"), ours.text("server.key"));
     let server = place.start(&["serve", "127.0.0.1:0", "--cert", &cert, "--key", &key]);
@@ -89,7 +90,7 @@ fn with_a_certificate_it_speaks_tls() {
 }
 
 #[test]
-fn a_unix_socket_serves_its_own_host() {
+fn a_unix_socket_serves_clients_on_the_same_host() {
     let place = Place::sqlite();
     let path = place.directory.path().join("gosd.sock");
     let server = place.start(&["serve", "--unix", path.to_str().unwrap()]);
@@ -100,12 +101,12 @@ fn a_unix_socket_serves_its_own_host() {
     assert!(server.end().0.success());
 }
 
-/// Has the program read a text.
+/// Runs `gosd import` with this text as its input.
 fn import(place: &Place, text: &str) -> (Option<i32>, Vec<String>) {
     let mut command = place.command(&["import", "--for", "1h"]);
     let (reader, mut writer) = std::io::pipe().unwrap();
     let process = Process::start(command.stdin(Stdio::from(reader)));
-    // Its own end of the pipe, or the reader would wait for ever.
+    // This process's own end of the pipe has to be closed, or the reader would wait for ever.
     drop(command);
     writer.write_all(text.as_bytes()).unwrap();
     drop(writer);
@@ -114,7 +115,7 @@ fn import(place: &Place, text: &str) -> (Option<i32>, Vec<String>) {
 }
 
 #[tokio::test]
-async fn what_is_exported_is_imported_elsewhere() {
+async fn exported_instances_are_imported_elsewhere() {
     let from = Place::sqlite();
     let driver = from.driver().await;
     let one = fixed("mail", 1, "http://10.0.0.7:25").with_metadata("zone", "ä \"b\"");
@@ -130,7 +131,7 @@ async fn what_is_exported_is_imported_elsewhere() {
 }
 
 #[test]
-fn one_bad_line_and_nothing_is_imported() {
+fn with_one_bad_line_nothing_is_imported() {
     let place = Place::sqlite();
     let good = fixed("mail", 1, "http://10.0.0.7:25").to_json();
     let reserved = good.replace(r#""service":"mail""#, r#""service":"gosd.drain""#);

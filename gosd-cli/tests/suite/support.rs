@@ -14,20 +14,20 @@ use gosd_testservers::RedisServer;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// A bound for what takes well under a second on an idle machine.
+/// A bound for steps that take well under a second on an idle machine.
 pub(crate) const LATE: Duration = Duration::from_secs(60);
 
-/// Longer than any test takes.
+/// A lease longer than any test.
 pub(crate) const LEASE: Duration = Duration::from_secs(3_600);
 
-/// A database, and a working directory.
+/// A database and a working directory.
 pub(crate) struct Place {
     pub(crate) directory: TempDir,
     pub(crate) url: String,
     _server: Option<RedisServer>,
 }
 
-/// What became of a command.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -48,17 +48,17 @@ impl Place {
         Self { directory, url, _server: Some(server) }
     }
 
-    /// A database of which the test has the server.
+    /// A database whose server the test has started.
     pub(crate) fn at(url: impl Into<String>) -> Self {
         Self { directory: TempDir::new().unwrap(), url: url.into(), _server: None }
     }
 
-    /// The database as services see it.
+    /// The driver of the database, as services use it.
     pub(crate) async fn driver(&self) -> Arc<dyn Driver> {
         Drivers::compiled().open(&self.url).await.unwrap()
     }
 
-    /// The program, with nothing of the environment of the tests.
+    /// The program, without the environment of the tests.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gosd"));
         command.args(args).env_clear().env("gosdDriver", &self.url);
@@ -71,7 +71,7 @@ impl Place {
         ran(&mut self.command(args))
     }
 
-    /// Runs a command that has to succeed; returns its output.
+    /// Runs a command that has to succeed, and returns its output.
     pub(crate) fn out(&self, args: &[&str]) -> String {
         let ran = self.run(args);
         assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
@@ -92,29 +92,29 @@ pub(crate) fn ran(command: &mut Command) -> Ran {
     }
 }
 
-/// An instance whose id, and so whose age, is the same in every run.
+/// An instance whose id, and therefore whose age, is the same in every run.
 pub(crate) fn fixed(service: &str, number: u8, url: &str) -> Instance {
     let id = format!("{service}-0199f3a0c5b07abc8def0123456789{number:02x}");
     Instance::from_parts(InstanceId::from(id), service, url, [].into())
 }
 
-/// A process whose lines are read, and that is killed at the latest when the test ends.
+/// A process whose output is read, and that is killed when the test ends at the latest.
 pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
-    /// Those that were read while another was waited for: the order of two outputs is chance.
+    /// Lines that were read while the test waited for another one. The order of two outputs is random.
     passed_over: RefCell<VecDeque<String>>,
 }
 
 impl Process {
-    /// Starts a process; its two outputs are read as one.
+    /// Starts a process. Its two outputs are read as one.
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         for output in [Box::new(out) as Box<dyn Read + Send>, Box::new(err)] {
             let sender = sender.clone();
-            // Ends with the process's output.
+            // The thread ends with the process's output.
             thread::spawn(move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
                     let _ = sender.send(line);
@@ -124,14 +124,14 @@ impl Process {
         Self { child, lines, passed_over: RefCell::default() }
     }
 
-    /// Waits for a line that has this in it; returns the line.
+    /// Waits for a line that contains this text, and returns the line.
     pub(crate) fn wait_for(&self, part: &str) -> String {
         let mut others = self.passed_over.borrow_mut();
         if let Some(at) = others.iter().position(|line| line.contains(part)) {
             return others.remove(at).unwrap();
         }
         let until = Instant::now() + LATE;
-        // However many other lines come.
+        // The bound holds however many other lines come.
         while let Ok(line) = self.lines.recv_timeout(until - Instant::now().min(until)) {
             if line.contains(part) {
                 return line;
@@ -141,7 +141,7 @@ impl Process {
         panic!("{part:?} was expected, and came not: {others:?}")
     }
 
-    /// Whether a line that was read so far, and not waited for, has this in it.
+    /// Whether a line that was read so far, and not waited for, contains this text.
     pub(crate) fn has_said(&self, part: &str) -> bool {
         let mut others = self.passed_over.borrow_mut();
         others.extend(self.lines.try_iter());
@@ -156,12 +156,12 @@ impl Process {
         signal_to(self.id(), signal);
     }
 
-    /// Waits for the end of the process alone, whatever still holds its output.
+    /// Waits for the end of this process only, whatever other process keeps its output open.
     pub(crate) fn wait(&mut self) {
         self.child.wait().unwrap();
     }
 
-    /// Waits for the end; returns how it ended, and the lines that were not yet read.
+    /// Waits for the end. Returns the exit status, and the lines that were not read yet.
     pub(crate) fn end(mut self) -> (ExitStatus, Vec<String>) {
         let mut rest: Vec<String> = self.passed_over.take().into();
         loop {

@@ -1,4 +1,4 @@
-//! What people see: aligned columns, color on a terminal alone, and nothing that moves the cursor.
+//! Output for people: aligned columns, color only on a terminal, and nothing that moves the cursor.
 
 use std::process::Command;
 
@@ -33,12 +33,12 @@ async fn columns_are_aligned() {
 }
 
 #[tokio::test]
-async fn color_is_for_terminals() {
+async fn color_is_only_for_terminals() {
     let place = filled().await;
     let is_colored = |text: &str| text.contains("\u{1b}[");
     assert!(!is_colored(&place.out(&["ls"])));
     assert!(is_colored(&place.out(&["ls", "--color", "always"])));
-    // `script` gives the command a terminal.
+    // `script` runs the command on a terminal.
     let gosd = env!("CARGO_BIN_EXE_gosd");
     let on_terminal = |line: &str, env: &[(&str, &str)]| {
         let mut script = Command::new("script");
@@ -51,7 +51,7 @@ async fn color_is_for_terminals() {
 }
 
 #[tokio::test]
-async fn what_others_registered_cannot_move_the_cursor() {
+async fn registered_values_cannot_move_the_cursor() {
     let place = Place::sqlite();
     let driver = place.driver().await;
     let id = InstanceId::from("mail-\u{1b}[2J");

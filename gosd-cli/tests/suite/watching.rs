@@ -1,11 +1,11 @@
-//! `gosd watch`: what comes and goes, and whether there is contact.
+//! `gosd watch`: changes, and whether there is contact.
 
 use gosd_testservers::{RedisServer, free_port};
 
 use crate::support::{LEASE, Place, Process, fixed};
 
 #[tokio::test]
-async fn a_line_a_change() {
+async fn each_change_is_a_line() {
     for place in [Place::sqlite(), Place::redis().await] {
         let driver = place.driver().await;
         let [mail, orders] = ["mail", "orders"].map(|service| fixed(service, 1, "http://10.0.0.7"));
@@ -22,7 +22,7 @@ async fn a_line_a_change() {
 }
 
 #[tokio::test]
-async fn contact_that_is_lost_and_found_is_told() {
+async fn contact_that_is_lost_and_regained_is_printed() {
     let mut server = RedisServer::start_at(free_port(), &[]).await;
     let place = Place::sqlite();
     let mut command = place.command(&["watch", "--json", "-d", &server.url()]);

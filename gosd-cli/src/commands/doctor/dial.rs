@@ -1,4 +1,4 @@
-//! Whether somebody takes connections at each URL, as seen from this host.
+//! Tries whether each URL accepts connections from this host.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,9 +14,9 @@ use crate::listing::Listing;
 use crate::output::age;
 use crate::target::{authority, connect, target};
 
-/// How many addresses are tried at once.
+/// How many addresses are dialed at once.
 const AT_ONCE: usize = 64;
-/// How long one may take to answer, and all of them.
+/// How long one address may take to accept, and all of them together.
 const EACH: Duration = Duration::from_secs(2);
 const ALL: Duration = Duration::from_secs(60);
 
@@ -56,7 +56,7 @@ pub(super) async fn check(
         }
         let Some(failure) = failure else { continue };
         let what = format!("nobody takes connections at {address}: {failure} ({})", some_of(&ids));
-        let advice = "if the service is dead, gosd deregister removes what no lease ends; if it lives, \
+        let advice = "if the service is dead and has no lease, gosd deregister removes it; if it lives, \
                       it is registered under an address that this host cannot reach";
         report.add(Finding::new("no-answer", what, advice.into()).about(ids))?;
     }
@@ -64,7 +64,7 @@ pub(super) async fn check(
         context.note(format!("{} of {count} addresses were not dialed in time", count - done));
     }
     if without > 0 {
-        context.note(format!("{without} instances have no port in their URL, and were not dialed"));
+        context.note(format!("instances not dialed, because their URLs have no port: {without}"));
     }
     Ok(())
 }

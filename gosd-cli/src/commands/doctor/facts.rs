@@ -1,4 +1,4 @@
-//! What the driver found out: the clock, the leases, and what is wrong with its kind of database.
+//! Findings from what the driver diagnosed: the clock, the leases, and problems of its kind of database.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,12 +8,12 @@ use gosd::Fact;
 
 use super::report::{Finding, Report, some_of};
 
-/// By how much two clocks may differ.
+/// The greatest difference between two clocks that is no finding.
 const SKEW: Duration = Duration::from_secs(2);
-/// By how much two leases may: databases round them.
+/// The greatest such difference between two leases, because databases round them.
 const ROUNDING: Duration = Duration::from_secs(1);
 
-/// Checks what a driver found out; `lease` is the one that clients have in this environment.
+/// Checks what a driver diagnosed. `lease` is the lease of clients in this environment.
 pub(super) fn check(
     facts: impl Iterator<Item = Fact>,
     lease: Duration,
@@ -31,7 +31,7 @@ pub(super) fn check(
                 "remove it, or correct what wrote it".into(),
             ))?,
             Fact::NoLease { id } => without_lease.push(id.as_str().to_owned()),
-            // Drains, and what else is gosd's own, last as long as whoever made them wants.
+            // Drains and other records of gosd itself have leases of any length.
             Fact::Lease { id, at_least, at_most }
                 if !id.as_str().starts_with("gosd.")
                     && (at_most + ROUNDING < lease || at_least > lease + ROUNDING) =>
@@ -46,12 +46,11 @@ pub(super) fn check(
     if !without_lease.is_empty() {
         without_lease.sort_unstable();
         let what = format!(
-            "no lease ends {}, written by the Go library or by hand: {}",
+            "{} without a lease, written by the Go library or by hand: {}",
             plural(without_lease.len()),
             some_of(&without_lease)
         );
-        let advice =
-            "it stays when its process is dead: --dial tells, and gosd deregister removes it";
+        let advice = "it stays when its process is dead: check with --dial, and remove it with gosd deregister";
         report.add(Finding::new("no-lease", what, advice.into()).about(without_lease))?;
     }
     if !others.is_empty() {
@@ -78,14 +77,17 @@ fn clock(ahead_ms: i64, within: Duration, report: &mut Report<'_>) -> io::Result
     let where_to = if ahead_ms > 0 { "ahead of" } else { "behind" };
     report.add(Finding::new(
         "clock",
-        format!("the clock of the database is {} {where_to} this host's", crate::output::age(apart)),
-        "have both set by NTP, and see which of them is wrong: leases go by the database's, and the \
+        format!(
+            "the clock of the database is {} {where_to} this host's",
+            crate::output::age(apart)
+        ),
+        "set both by NTP, and see which of them is wrong: leases use the database's, and the \
          ages of instances by their hosts'"
             .into(),
     ))
 }
 
-/// In whole seconds, for whoever reads it.
+/// The lease in whole seconds, for a message.
 fn rounded(lease: Duration) -> Duration {
     Duration::from_secs((lease.as_millis() + 500) as u64 / 1_000)
 }

@@ -1,4 +1,4 @@
-//! `gosd doctor`: what is wrong with this environment, the database, and what is registered there.
+//! `gosd doctor`: finds problems of this environment, the database, and what is registered there.
 
 mod dial;
 mod facts;
@@ -19,12 +19,12 @@ use crate::failure::Outcome;
 use crate::listing::Listing;
 use crate::output::age;
 
-/// A look that takes longer says what it looks at.
+/// A check that takes longer says what it does.
 const LONG: Duration = Duration::from_secs(1);
-/// How many times the registry is read, and for how long at most, to tell how fast that is.
+/// How many times the registry is read to measure the latency, and for how long at most.
 const READS: usize = 9;
 const READING: Duration = Duration::from_secs(2);
-/// The part of the time for a call from which on reads are slow.
+/// Reads are slow if they take more than one such part of the bound of a call.
 const SLOW: u32 = 10;
 
 pub(crate) async fn run(context: &Context, args: &DoctorArgs) -> Outcome {
@@ -32,8 +32,8 @@ pub(crate) async fn run(context: &Context, args: &DoctorArgs) -> Outcome {
     for (name, meant) in context.environment.misspelt() {
         report.add(Finding::new(
             "misspelt-variable",
-            format!("the variable {name} is none of gosd's, and changes nothing"),
-            format!("unset it, or name it {meant} if that is meant"),
+            format!("gosd has no variable {name}, so it changes nothing"),
+            format!("unset it, or rename it to {meant}"),
         ))?;
     }
     match context.backend().await {
@@ -54,7 +54,7 @@ async fn examine(
     if !CHOOSING.iter().any(|name| context.environment.is_set(name)) {
         report.add(Finding::new(
             "driver-unset",
-            format!("gosdDriver is not set, so that {name} is what counts"),
+            format!("gosdDriver is not set, so gosd uses {name}"),
             "set gosdDriver to the database of the services, in every environment alike".into(),
         ))?;
     }
@@ -63,14 +63,14 @@ async fn examine(
         && let Some(Fact::Absent { what, advice }) =
             facts.iter().find(|fact| matches!(fact, Fact::Absent { .. }))
     {
-        // Reading would make it.
+        // A read would create the file.
         return report.add(Finding::new("no-file", what.clone(), advice.clone()));
     }
     let began = Instant::now();
     let listing = match backend.list().await {
         Ok(listing) => listing,
         Err(error) => {
-            // What the driver found out may tell why, and what it did not says no more than this.
+            // What the driver diagnosed may explain the error. A check that it could not do explains nothing.
             let is_known = |it: &Fact| !matches!(it, Fact::Trouble { name: "not-checked", .. });
             let troubles = found.unwrap_or_default().into_iter().filter(is_known);
             facts::check(troubles, backend.settings().lease_ttl, report)?;
@@ -93,8 +93,8 @@ async fn examine(
         Ok(facts) => facts::check(facts.into_iter(), backend.settings().lease_ttl, report)?,
         Err(error) => report.add(Finding::new(
             "not-checked",
-            format!("there is more that {name} might tell: {error}"),
-            "let the user of gosd ask, or look there by hand".into(),
+            format!("not everything about {name} could be checked: {error}"),
+            "give the user of gosd the right to ask, or check by hand".into(),
         ))?,
     }
     records::check(context, &listing, report)?;
@@ -105,16 +105,16 @@ async fn examine(
     Ok(())
 }
 
-/// What the driver finds out beside the contract.
+/// The driver's own diagnosis, which is not part of the contract.
 async fn diagnose(context: &Context, backend: &Backend) -> gosd::Result<Vec<Fact>> {
-    // To watch how long leases are takes a third of one.
+    // Measuring how long leases are takes a third of a lease.
     let bound = 2 * backend.settings().timeout + backend.settings().lease_ttl / 2;
     let mut work = Box::pin(timeout(bound, context.environment.diagnose()));
     let done = match timeout(LONG, &mut work).await {
         Ok(done) => done,
         Err(_) => {
             let (name, bound) = (backend.name(), age(bound));
-            context.note(format!("looking into {name} and its leases, for {bound} at most"));
+            context.note(format!("checking {name} and its leases, for {bound} at most"));
             work.await
         }
     };
@@ -125,8 +125,8 @@ async fn diagnose(context: &Context, backend: &Backend) -> gosd::Result<Vec<Fact
     done.unwrap_or_else(|_| late())
 }
 
-/// How long it takes to read the registry, by the median of some reads after the first, which has
-/// connected, too.
+/// How long a read of the registry takes: the median of some reads after the first, which also had to
+/// connect.
 async fn latency(backend: &Backend, first: Duration) -> Duration {
     let began = Instant::now();
     let mut reads = Vec::new();

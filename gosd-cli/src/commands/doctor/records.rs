@@ -1,4 +1,4 @@
-//! What is registered: URLs that nobody else can reach, that two instances have, or that are none.
+//! Findings about what is registered: URLs that other hosts cannot reach, duplicate ones, and invalid ones.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::listing::Listing;
 use crate::target::target;
 
-/// Instances by what they have in common.
+/// The ids of instances, by a common property.
 type Groups<K> = BTreeMap<K, Vec<String>>;
 
 pub(super) fn check(
@@ -34,30 +34,32 @@ pub(super) fn check(
         }
     }
     for (host, ids) in wildcards {
-        let what =
-            format!("{host} is every address of a host and none to connect to: {}", some_of(&ids));
-        let advice = "have the service register the address that others reach, such as \
-                      gosd::advertise gives and gosdAdvertise sets";
+        let what = format!(
+            "{host} stands for every address of a host, and nobody can connect to it: {}",
+            some_of(&ids)
+        );
+        let advice = "have the service register an address that others can reach, such as \
+                      gosd::advertise returns or gosdAdvertise sets";
         report.add(Finding::new("wildcard-url", what, advice.into()).about(ids))?;
     }
     for (host, ids) in loopbacks {
-        // Where everybody is on this host, or said to be, it is an address like any other.
+        // Where all services are on this host, or are said to be, a loopback address is fine.
         if context.environment.check_reachable(&format!("http://{}", in_url(host))).is_ok() {
             continue;
         }
         let what = format!(
-            "{host} is reached from the instance's own host alone, and the database is shared with \
+            "{host} can be reached only from the instance's own host, and the database is shared with \
              others: {}",
             some_of(&ids)
         );
-        let advice = "have the service register the address that others reach, by gosdAdvertise; if \
+        let advice = "have the service register an address that others can reach, by gosdAdvertise; if \
                       everybody is on one host, set it to this one";
         report.add(Finding::new("loopback-url", what, advice.into()).about(ids))?;
     }
     for ((service, url), ids) in at_one_url.into_iter().filter(|(_, ids)| ids.len() > 1) {
         let what =
             format!("{} of {service} have one URL, {}: {}", ids.len(), shown(url), some_of(&ids));
-        let advice = "one of them may have been killed, and goes with its lease: gosd deregister \
+        let advice = "one of them may have been killed, and is gone when its lease ends: gosd deregister \
                       removes it now; if they live, they have the same address by mistake";
         report.add(Finding::new("same-url", what, advice.into()).about(ids))?;
     }

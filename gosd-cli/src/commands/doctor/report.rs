@@ -1,4 +1,4 @@
-//! The findings: told as they come, for people or for programs, and the exit code that they make.
+//! The report: findings are printed as they come, for people or for programs, and decide the exit code.
 
 use std::fmt::Write as _;
 use std::io;
@@ -11,16 +11,16 @@ use crate::failure::{DONE, FAILED, code_of, with_causes};
 use crate::output::{BAD, clean, print};
 use crate::record::line;
 
-/// How many ids a text holds; all are in the list of a line of JSON.
+/// How many ids a message lists; a line of JSON has all of them.
 const SHOWN: usize = 3;
 
-/// What is wrong, and what to do about it. Its fields are a promise, which README.md has.
+/// A problem, and how to fix it. Its fields are a promise that README.md makes.
 #[derive(Serialize)]
 pub(super) struct Finding {
     finding: &'static str,
     what: String,
     advice: String,
-    /// The instances that it is about.
+    /// The instances concerned.
     ids: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ impl Finding {
     }
 }
 
-/// What was found so far.
+/// The report so far.
 pub(super) struct Report<'a> {
     context: &'a Context,
     count: usize,
@@ -46,7 +46,7 @@ impl<'a> Report<'a> {
         Self { context, count: 0, code: DONE }
     }
 
-    /// Tells a finding.
+    /// Prints a finding.
     pub(super) fn add(&mut self, finding: Finding) -> io::Result<()> {
         self.count += 1;
         self.code = self.code.max(FAILED);
@@ -59,7 +59,7 @@ impl<'a> Report<'a> {
         })
     }
 
-    /// Tells why nothing more can be found out.
+    /// Prints the error because of which no more can be checked.
     pub(super) fn fatal(&mut self, error: &Error) -> io::Result<()> {
         let (name, advice) = match error.kind() {
             ErrorKind::Config => ("settings", "correct the variable, the flag or the URL"),
@@ -84,7 +84,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Some of the ids, for a text.
+/// The first few ids, for a message.
 pub(super) fn some_of(ids: &[String]) -> String {
     let mut text = ids[..ids.len().min(SHOWN)].join(", ");
     if ids.len() > SHOWN {

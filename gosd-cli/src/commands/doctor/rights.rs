@@ -1,4 +1,4 @@
-//! Whether this user may write: tried with a record of its own, which is taken away again.
+//! Checks whether this user may write, by a record that is removed again.
 
 use std::io;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use super::report::{Finding, Report};
 use crate::backend::Backend;
 use crate::failure::with_causes;
 
-/// The service of the record. Names that begin like this are gosd's own, and no client shows them.
+/// The service of the record. Names that begin like this are reserved for gosd, and no client shows them.
 const SERVICE: &str = "gosd.doctor";
-/// For how long it stays if this process is killed before it takes it away.
+/// How long the record stays if this process is killed before it removes the record.
 const LEASE: Duration = Duration::from_secs(10);
 
 pub(super) async fn check(backend: &Backend, report: &mut Report<'_>) -> io::Result<()> {
-    // Unique, for there may be another doctor at work.
+    // A random id, because another doctor may be at work.
     let random = fastrand::u128(..);
     let id = InstanceId::from(format!("{SERVICE}-{random:032x}"));
     let record = Instance::from_parts(id, SERVICE, "gosd://doctor", [].into());

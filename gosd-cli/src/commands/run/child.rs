@@ -1,4 +1,4 @@
-//! The command: started in a process group of its own, signalled, and reaped with all its orphans.
+//! The command: started in its own process group, signalled, and reaped with all its orphans.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::failure::{FAILED, Failure};
 
 pub(crate) struct Child {
-    /// `None` once it has ended, for its number may then be another's.
+    /// `None` once the command has ended, because another process may then get its id.
     pid: Arc<Mutex<Option<Pid>>>,
     ended: oneshot::Receiver<u8>,
 }
@@ -30,9 +30,9 @@ pub(crate) struct Child {
 impl Child {
     /// Starts the command.
     ///
-    /// In a process group of its own, for otherwise it would hear Ctrl-C from the terminal before the
-    /// goodbye is said, and then again from here. To be called in the first thread of the process: the
-    /// kernel takes the end of the thread that started it for that of the parent.
+    /// It gets its own process group. Otherwise it would receive Ctrl-C from the terminal before the goodbye
+    /// is sent, and then again from gosd. Call this on the first thread of the process: the kernel takes the
+    /// end of the thread that started the command for the end of the parent.
     pub(crate) fn start(
         context: &Context,
         instance: &Instance,
@@ -43,7 +43,7 @@ impl Child {
         start.arg0("gosd").arg(stub::NAME).arg(std::process::id().to_string()).args(command);
         start.process_group(0);
         if stdin().is_terminal() {
-            // A group in the background that reads from the terminal is stopped.
+            // A process group in the background is stopped when it reads from the terminal.
             start.stdin(Stdio::null());
         }
         start.envs(context.own_variables());
@@ -56,36 +56,37 @@ impl Child {
         let (tell, ended) = oneshot::channel();
         let running = Arc::new(Mutex::new(Some(pid)));
         let child = Self { pid: Arc::clone(&running), ended };
-        // Ends with the last child, or else with this process.
+        // The thread ends with the last child, or with this process.
         thread::Builder::new()
             .name("gosd-reaper".into())
             .spawn(move || reap(pid, &running, tell))?;
         Ok(child)
     }
 
-    /// Waits for the end of the command; the exit code is its own, or 128 and the signal's number.
+    /// Waits for the end of the command. Returns its exit code, or 128 plus the number of the signal that
+    /// ended it.
     pub(crate) async fn ended(&mut self) -> u8 {
         (&mut self.ended).await.unwrap_or(FAILED)
     }
 
-    /// Signals the command; what a terminal would tell all that runs in it, and what ends it, goes to
-    /// the whole group, so that a shell in between loses nothing.
+    /// Signals the command. Signals that a terminal would send to all its processes, and those that end the
+    /// command, go to the whole group, so that a shell between gosd and the command loses nothing.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = self.pid.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(pid) = *pid else { return };
-        // It may be ending at this moment.
+        // This fails if the command is ending at this moment.
         let _ = match signals::is_for_all(signal) {
             true => kill_process_group(pid, signal),
             false => kill_process(pid, signal),
         };
         if signal == Signal::TSTP {
-            // And so does gosd, which has not stopped because it handles the signal.
+            // gosd stops as well, which the signal alone does not do, because gosd handles it.
             let _ = kill_process(rustix::process::getpid(), Signal::STOP);
         }
     }
 }
 
-/// Reaps every child there is: as the first process of a container, this one inherits all orphans.
+/// Reaps every child. As the first process of a container, this process inherits all orphans.
 fn reap(command: Pid, running: &Mutex<Option<Pid>>, tell: oneshot::Sender<u8>) {
     let mut tell = Some(tell);
     loop {
@@ -94,7 +95,7 @@ fn reap(command: Pid, running: &Mutex<Option<Pid>>, tell: oneshot::Sender<u8>) {
             Err(Errno::INTR) => continue,
             Err(_) => return,
         }
-        // Somebody has ended, and keeps its number until it is reaped below.
+        // A child has ended, and keeps its process id until it is reaped below.
         let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG)
             && pid == command
@@ -112,7 +113,7 @@ fn exit_code(status: WaitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED)
 }
 
-/// What to execute to have this program once more, even if its file was replaced by a newer one.
+/// The path to execute this program again, even if its file was replaced by a newer one.
 fn this_program() -> std::io::Result<PathBuf> {
     let running = PathBuf::from("/proc/self/exe");
     if running.exists() { Ok(running) } else { env::current_exe() }
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attributes_that_are_there_stay() {
+    fn existing_attributes_are_kept() {
         let instance = Instance::new("mail", "http://h").unwrap();
         let own = format!("service.instance.id={}", instance.id());
         for (given, expected) in [

@@ -1,4 +1,4 @@
-//! Keeps the registration in line with whether the command serves.
+//! Keeps the registration in step with whether the command serves.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::backend::Backend;
 use crate::context::Context;
 use crate::failure::Failure;
 
-/// How often a service that does not serve yet is asked, at least.
+/// The shortest interval of checks while the service is not ready.
 const SOON: Duration = Duration::from_millis(250);
-/// So many times in a row it has to fail to be withdrawn: one answer may be lost.
+/// The service is withdrawn after this many failed checks in a row, because one answer may be lost.
 const FAILURES: u32 = 2;
-/// After so long it is told what is waited for.
+/// After this time a message says which answer is awaited.
 const LONG: Duration = Duration::from_secs(10);
 
 pub(super) struct Health<'a> {
@@ -22,15 +22,15 @@ pub(super) struct Health<'a> {
     pub(super) backend: &'a Backend,
     pub(super) instance: &'a Instance,
     pub(super) probe: Probe,
-    /// How often a service that serves is asked.
+    /// The interval of checks while the service is ready.
     pub(super) every: Duration,
-    /// Whether it takes the place of what was registered for it at its URL.
+    /// Whether to remove instances that a predecessor left at the same URL.
     pub(super) succeeds: bool,
 }
 
 impl Health<'_> {
-    /// Until it is dropped, or the database refuses the first registration: a service that is known
-    /// by then is not ended for a failure of the database.
+    /// Runs until it is dropped, or until the database refuses the first registration. Later failures of the
+    /// database do not end a service that is known.
     pub(super) async fn keep(&self, client: &Client) -> Failure {
         let mut is_first = true;
         loop {
@@ -42,7 +42,7 @@ impl Health<'_> {
                 return error.into();
             }
             is_first = false;
-            // What failed for want of an answer is tried again until it succeeds.
+            // A registration that got no answer is tried again until it succeeds.
             let (instance, name) = (self.instance, self.backend.name());
             let (id, url) = (instance.id(), instance.url());
             self.context.note(format!("serving: {id} is registered at {url} in {name}"));
@@ -52,7 +52,7 @@ impl Health<'_> {
             self.until_it_stops().await;
             let asked = self.probe.describe();
             self.context.note(format!("withdrawn: {asked} does not answer"));
-            // Its failure has been logged, and the lease ends it.
+            // A failure has been logged, and then the lease ends the registration.
             let _ = client.set_ready(false).await;
         }
     }
@@ -81,8 +81,8 @@ impl Health<'_> {
         }
     }
 
-    /// Removes what an earlier process registered here and did not take back, because it was killed;
-    /// what fails is left to the lease.
+    /// Removes the instances of an earlier process at this URL that was killed and so sent no goodbye. Where
+    /// this fails, the lease ends them.
     async fn succeed(&self) {
         let Ok(listing) = self.backend.list().await else { return };
         let own = self.instance;

@@ -1,4 +1,4 @@
-//! `gosd run`: a command of any language as a service that comes and goes as one in Rust does.
+//! `gosd run`: runs a command in any language as a service that comes and goes as one in Rust does.
 
 mod child;
 mod health;
@@ -24,7 +24,8 @@ use crate::cli::RunArgs;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 
-/// How long a database that hangs is waited for, when the service ends: who asked soon kills.
+/// How long the end of the service waits for a database that hangs: a supervisor soon kills a process that
+/// does not end.
 const GRACE: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(context: &Context, args: &RunArgs) -> Outcome {
@@ -51,7 +52,7 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> Outcome {
     let drain = args.drain.unwrap_or(backend.settings().drain);
     let builder = builder.register_instance(instance.clone()).start_unready();
 
-    // Before there is a command, so that no signal is lost to it.
+    // Before the command starts, so that no signal meant for it is lost.
     let signals = Signals::new()?;
     let child = Child::start(context, &instance, port, &args.command)?;
     let health = Health {
@@ -60,7 +61,7 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> Outcome {
         instance: &instance,
         probe,
         every: args.every,
-        // Behind a URL of the caller's own there may be several.
+        // Several instances may share a URL that the caller chose.
         succeeds: args.url.is_none(),
     };
     Supervisor { context, health, drain, client: OnceCell::new() }
@@ -72,16 +73,16 @@ struct Supervisor<'a> {
     context: &'a Context,
     health: Health<'a>,
     drain: Duration,
-    /// There once it has started, which takes a while if the database does not answer.
+    /// The client, once it has started, which takes a while if the database does not answer.
     client: OnceCell<Client>,
 }
 
 impl Supervisor<'_> {
-    /// Until the command has ended.
+    /// Runs until the command has ended.
     async fn run(&self, builder: ClientBuilder, mut signals: Signals, mut child: Child) -> Outcome {
         let mut keeping = pin!(self.keep(builder));
         let mut leaving = pin!(Either::Left(pending()));
-        // The signal that waits for the goodbye to be heard.
+        // The signal that is passed on once other clients have heard of the goodbye.
         let mut waits = None;
         let mut is_leaving = false;
         let mut failure = None;
@@ -89,7 +90,7 @@ impl Supervisor<'_> {
             tokio::select! {
                 ended = child.ended() => break ended,
                 failed = &mut keeping, if !is_leaving => {
-                    // Such as a refused password, which is better found out now than later.
+                    // An error such as a refused password ends the command now rather than later.
                     failure = Some(failed);
                     is_leaving = true;
                     child.signal(Signal::TERM);
@@ -106,7 +107,7 @@ impl Supervisor<'_> {
                         waits = Some(signal);
                         leaving.set(Either::Right(self.depart()));
                     }
-                    // Whoever asks twice does not want to wait.
+                    // A second signal means that the sender does not want to wait.
                     true => {
                         waits.take().into_iter().chain([signal]).for_each(|it| child.signal(it));
                     }
@@ -115,13 +116,13 @@ impl Supervisor<'_> {
             }
         };
         if let Some(client) = self.client.get() {
-            // A failure has been logged; the registration then ends with its lease.
+            // A failure has been logged, and then the lease ends the registration.
             let _ = timeout(GRACE, client.shutdown()).await;
         }
         failure.map_or(Ok(ended), Err)
     }
 
-    /// Keeps the registration in line with the command; ends only if that can never work.
+    /// Keeps the registration in step with the command. Ends only if registering can never succeed.
     async fn keep(&self, builder: ClientBuilder) -> Failure {
         match builder.start().await {
             Ok(client) => self.health.keep(self.client.get_or_init(|| client)).await,
@@ -129,7 +130,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Says goodbye, and waits until others have heard of it.
+    /// Sends the goodbye, and waits until other clients have heard of it.
     async fn depart(&self) {
         let Some(client) = self.client.get() else { return };
         let was_found = matches!(
@@ -145,7 +146,7 @@ impl Supervisor<'_> {
     }
 }
 
-/// A port that nobody has; whoever is faster may have it before the command does.
+/// A free port. Another process may take it before the command does.
 fn free_port() -> Result<u16, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     Ok(listener.local_addr()?.port())

@@ -1,4 +1,4 @@
-//! Whether the command serves: its port takes a connection, or its health check says so.
+//! Checks whether the command serves: whether its port accepts a connection, or what its health check says.
 
 use std::io;
 use std::time::Duration;
@@ -12,23 +12,23 @@ use crate::target::{Target, authority, connect, target};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Where a service listens that others reach by another address than its own.
+/// Where a service listens whose registered address is not its own.
 const HERE: [&str; 2] = ["127.0.0.1", "::1"];
 
 pub(super) struct Probe {
-    /// Hosts, of which one has to answer, and the port.
+    /// The hosts, of which one has to answer.
     hosts: Vec<String>,
     port: u16,
-    /// The `Host` and the path of an HTTP request; without, a connection is enough.
+    /// The `Host` and the path of an HTTP request; `None` if a connection is enough.
     request: Option<(String, String)>,
 }
 
 impl Probe {
-    /// Finds out what to ask.
+    /// Decides what to check.
     ///
-    /// That is the check if it is a URL; else the port at the address that is registered, so that
-    /// a service is not registered at an address where it does not listen; else, where that is
-    /// somebody else's in front of it, the port on this host.
+    /// This is the check if that is a URL. Otherwise it is the port at the registered address, so that a
+    /// service is not registered at an address on which it does not listen. If the registered address belongs
+    /// to a proxy in front of the service, it is the port on this host.
     pub(super) fn new(
         check: Option<&str>,
         port: Option<u16>,
@@ -55,7 +55,7 @@ impl Probe {
             (_, None) => {
                 let url = limits::shown(url);
                 let text =
-                    format!("nobody can tell from {url} when it serves: add --port or --check");
+                    format!("{url} does not say when the service is ready: add --port or --check");
                 return Err(Failure::Said(USAGE, text));
             }
         };
@@ -85,7 +85,7 @@ impl Probe {
         Ok(status.starts_with(b"HTTP/1.") && status[8..10] == *b" 2")
     }
 
-    /// What is asked, for people.
+    /// What is checked, as text for a message.
     pub(super) fn describe(&self) -> String {
         match &self.request {
             Some((authority, path)) => format!("http://{authority}{path}"),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked() {
+    fn the_check_follows_from_the_flags_and_the_url() {
         for (check, port, url, is_told, expected) in [
             (None, Some(80), "http://10.0.0.7:80", false, Some("10.0.0.7:80")),
             (None, Some(80), "http://[fd00::1]:80", false, Some("[fd00::1]:80")),

@@ -9,8 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
 
-/// All that a process may be told, but for those that nobody can handle and those that tell of its own
-/// faults and children.
+/// All signals except those that no process can handle, and those that report its own faults and children.
 const PASSED_ON: [Signal; 11] = [
     Signal::HUP,
     Signal::INT,
@@ -25,12 +24,12 @@ const PASSED_ON: [Signal; 11] = [
     Signal::CONT,
 ];
 
-/// Whether a signal asks to end, so that the goodbye comes first.
+/// Whether a signal asks the command to end, so that the goodbye comes first.
 pub(super) fn asks_to_end(signal: Signal) -> bool {
     matches!(signal, Signal::INT | Signal::QUIT | Signal::TERM)
 }
 
-/// Whether all processes of the command are told, as a terminal tells them.
+/// Whether the signal goes to all processes of the command, as from a terminal.
 pub(super) fn is_for_all(signal: Signal) -> bool {
     asks_to_end(signal) || matches!(signal, Signal::TSTP | Signal::CONT)
 }
@@ -38,8 +37,8 @@ pub(super) fn is_for_all(signal: Signal) -> bool {
 pub(super) struct Signals(SelectAll<stream::BoxStream<'static, Signal>>);
 
 impl Signals {
-    /// Handles the signals from now on, but for those that whoever started gosd has had ignored, such
-    /// as `nohup`: the command ignores them, too.
+    /// Handles the signals from now on, except those that gosd was started with as ignored, for example by
+    /// `nohup`: the command ignores those, too.
     pub(super) fn new() -> Result<Self, Failure> {
         let ignored = ignored();
         let mut all = SelectAll::new();
@@ -65,7 +64,7 @@ impl Signals {
     }
 }
 
-/// The signals that are ignored, as bits, as Linux tells them; elsewhere only unsafe code could ask.
+/// The ignored signals as a bit mask, which Linux shows in a file; elsewhere only unsafe code could ask.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
