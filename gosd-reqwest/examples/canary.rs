@@ -1,4 +1,4 @@
-//! Sends one request in twenty to the canary of `orders`, and all others to the rest.
+//! Sends one request in twenty to the canary of `orders`, and all others to the other instances.
 //!
 //! ```sh
 //! cargo run -p gosd-reqwest --example server &
@@ -6,8 +6,8 @@
 //! cargo run -p gosd-reqwest --example canary
 //! ```
 //!
-//! Who is sent where goes by the customer, so that each customer sees one version. End the canary
-//! meanwhile: its customers go to the rest, and no request fails.
+//! The choice depends on the customer, so that each customer sees one version. Stop the canary meanwhile: its
+//! customers go to the other instances, and no request fails.
 #![expect(clippy::print_stdout, reason = "it is there to be watched")]
 
 use std::error::Error;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use gosd_reqwest::SendBy;
 
-/// How many of a hundred customers get the new version.
+/// How many customers of a hundred get the new version.
 const SHARE: u32 = 5;
 
 #[tokio::main]

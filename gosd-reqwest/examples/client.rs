@@ -1,4 +1,4 @@
-//! Asks the service `orders` twice a second; see the server beside it.
+//! Sends a request to the service `orders` twice a second; see the example `server`.
 //!
 //! ```sh
 //! cargo run -p gosd-reqwest --example client

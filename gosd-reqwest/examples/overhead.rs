@@ -1,10 +1,10 @@
-//! What `send_by` adds to a request on the loopback interface, beside the bare client in one run.
+//! Measures what `send_by` adds to a request on the loopback interface, beside the bare client.
 //!
 //! ```sh
 //! cargo run --release -p gosd-reqwest --example overhead
 //! ```
 //!
-//! The two take turns, request by request, so that what else the machine does hits both alike.
+//! The two take turns, request by request, so that other load on the machine hits both alike.
 #![expect(clippy::print_stdout, reason = "it is there to be read")]
 
 use std::error::Error;
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let http = reqwest::Client::builder().no_proxy().build()?;
     let (mut bare, mut by_name) = (Vec::new(), Vec::new());
     for request in 0..2 * (REQUESTS + WARM_UP) {
-        // Each of them goes first in every other pair.
+        // Each of the two goes first in every other pair.
         let is_bare = request % 4 == 0 || request % 4 == 3;
         let start = Instant::now();
         if is_bare {

@@ -1,12 +1,12 @@
-//! An instance of the service `orders`, for the client beside it.
+//! An instance of the service `orders`, for the other examples.
 //!
 //! ```sh
 //! cargo run -p gosd-reqwest --example server
 //! cargo run -p gosd-reqwest --example server -- zone=b version=2
 //! ```
 //!
-//! Arguments are its metadata.
-//! The registry is what `gosdDriver` says; unset, it is the file `gosd.db` in the working directory.
+//! The arguments are the metadata of the instance. The registry is the one that `gosdDriver` names; by
+//! default it is the file `gosd.db` in the working directory.
 #![expect(clippy::print_stdout, reason = "it is there to be watched")]
 
 use std::error::Error;
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (key, value) = pair.split_once('=').ok_or("usage: server [KEY=VALUE]..")?;
         instance = instance.with_metadata(key, value);
     }
-    // With no metadata this is `gosd::start("orders", &url)`.
+    // Without metadata this would be `gosd::start("orders", &url)`.
     let driver = Drivers::compiled().from_env().await?;
     let builder = Client::builder(driver).settings(gosd::settings()?);
     let gosd = builder.register_instance(instance).start().await?;

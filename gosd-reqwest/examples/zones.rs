@@ -1,4 +1,5 @@
-//! Asks the instances of `orders` in one zone, and those of all zones while there are none in it.
+//! Sends requests to the instances of `orders` in one zone, and to those of all zones while the zone has
+//! none.
 //!
 //! ```sh
 //! cargo run -p gosd-reqwest --example server -- zone=a &
@@ -6,7 +7,7 @@
 //! cargo run -p gosd-reqwest --example zones -- b
 //! ```
 //!
-//! End the server of the zone and start it again meanwhile: no request fails.
+//! Stop the server of the zone and start it again meanwhile: no request fails.
 #![expect(clippy::print_stdout, reason = "it is there to be watched")]
 
 use std::error::Error;
@@ -20,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let gosd = gosd::connect().await?;
     gosd.next("orders").await?;
     let http = reqwest::Client::builder().no_proxy().build()?;
-    // Made once: it has a rotation of its own. Its clones share that, one for each task.
+    // Made once, because the selection has its own rotation. Clones, one for each task, share it.
     let near = gosd.service_where("orders", move |it| it.metadata().get("zone") == Some(&zone));
     let mut near = near.or_else_all();
     let mut pace = tokio::time::interval(Duration::from_millis(500));

@@ -1,15 +1,15 @@
-//! Why a request to a service came to nothing.
+//! The error of a request to a service.
 
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Why a request to a service came to nothing.
+/// Why a request to a service has failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// No instance was found, or none that a request can be sent to; nothing was sent.
+    /// No instance was found, or no request can be sent to its URL. Nothing was sent.
     Lookup(gosd_core::Error),
-    /// What reqwest says of the last attempt.
+    /// The last attempt failed with this error of reqwest.
     Http(reqwest::Error),
 }
 

@@ -1,4 +1,4 @@
-//! The same for clients of reqwest-middleware 0.5.
+//! The middleware for clients of reqwest-middleware 0.5.
 
 use async_trait::async_trait;
 use gosd_core::Client;
@@ -9,11 +9,11 @@ use reqwest_middleware::{Error, Middleware, Next, Result};
 use crate::send::{Transport, send, turn};
 use crate::target::{Target, is_of_service};
 
-/// A middleware that sends requests to `gosd://NAME/path?query` to the instances of that service, as
-/// [`SendBy`](crate::SendBy) does; it leaves all other requests as they are.
+/// A middleware that sends requests for `gosd://NAME/path?query` to the instances of that service, as
+/// [`SendBy`](crate::SendBy) does. It passes all other requests on unchanged.
 ///
-/// What comes after it sees each attempt, with the instance's URL. A middleware that retries belongs
-/// before it, or would ask the same instance again; each of its tries takes a turn of its own.
+/// The middlewares after it see each attempt, with the instance's URL. A middleware that retries belongs
+/// before it, because after it a retry would go to the same instance; each retry then takes a new turn.
 ///
 /// An error of the lookup is [`Error::Middleware`] with a [`gosd_core::Error`] in it.
 ///
@@ -64,7 +64,7 @@ impl Middleware for Balance {
     }
 }
 
-/// What is left of the stack of middlewares.
+/// The rest of the stack of middlewares.
 struct Stack<'a> {
     next: Next<'a>,
     extensions: &'a mut Extensions,

@@ -1,4 +1,4 @@
-//! A resolver that knows services by their names, in place of DNS.
+//! A resolver that looks services up by name, instead of DNS.
 
 use std::error::Error as StdError;
 use std::net::SocketAddr;
@@ -8,17 +8,17 @@ use gosd_core::{Client, Error, ErrorKind, Instance};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Balances connections and not requests: a resolver for which the host of a URL is the name of a
-/// service, as in `https://orders/7`, without a port.
+/// A resolver for which the host of a URL is the name of a service, as in `https://orders/7`, without a port.
+/// It balances connections, and not requests.
 ///
-/// For certificates that name the service, and for libraries that take a [`reqwest::Client`] and make
-/// requests of their own. Everywhere else take [`SendBy`](crate::SendBy): connections are kept and used
-/// again, so requests go where a connection is, and with HTTP/2 all go down one. A new connection goes to the next
-/// instance in turn, and on to others if it cannot be made; that is not [reported](Client::report), and
-/// nothing is sent again.
+/// Use this for certificates that name the service, and for libraries that take a [`reqwest::Client`] and make
+/// requests themselves. Everywhere else use [`SendBy`](crate::SendBy): reqwest keeps connections and reuses
+/// them, so requests go where a connection exists, and with HTTP/2 all go over one. A new connection goes to
+/// the next instance in turn, or to others if it cannot be made. Failures are not
+/// [reported](Client::report), and nothing is sent again.
 ///
-/// A client with it knows services and no other hosts. The names of hosts are in lower case whatever the
-/// URL says, so the name of the service has to be, too.
+/// A client with this resolver can reach services and no other hosts. reqwest puts the host of a URL into lower
+/// case, so the name of the service has to be in lower case, too.
 ///
 /// ```no_run
 /// # async fn find() -> Result<(), Box<dyn std::error::Error>> {
@@ -70,7 +70,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// The instances of a service from the next in turn on, those last that failed of late.
+/// The instances of a service, from the next in turn on. Those that have failed lately come last.
 async fn in_turn(gosd: &Client, service: &str) -> Result<Vec<Arc<Instance>>, Error> {
     let next = gosd.next(service).await?;
     let ejected = gosd.ejected();

@@ -1,4 +1,4 @@
-//! Sends a request until an instance has answered it, or it must not be sent again.
+//! Sends a request until an instance has answered, or until the request must not be sent again.
 
 use std::error::Error as StdError;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use tracing::{Instrument, Span, field, info_span};
 
 use crate::target::Target;
 
-/// What sends a request to where its URL says: a client, or what a middleware goes on with.
+/// What sends a request to the instance's URL: a client, or the rest of a stack of middlewares.
 pub(crate) trait Transport {
     type Error;
 
@@ -19,14 +19,14 @@ pub(crate) trait Transport {
         request: Request,
     ) -> impl Future<Output = Result<Response, Self::Error>> + Send;
 
-    /// The error of an instance that nothing can be sent to.
+    /// The error for an instance to whose URL no request can be sent.
     fn unusable(error: Error) -> Self::Error;
 
-    /// What reqwest says of an error, if it is one of reqwest's.
+    /// The error of reqwest in this error, if there is one.
     fn error(error: &Self::Error) -> Option<&reqwest::Error>;
 }
 
-/// Takes a turn, waiting for the service to appear, but no longer than the request may take.
+/// Takes a turn. Waits for the service to appear, but no longer than the request may take.
 pub(crate) async fn turn(gosd: &Client, target: &Target, request: &mut Request) -> Result<Turn> {
     let service = &target.service;
     let Some(timeout) = request.timeout().copied() else {
@@ -52,7 +52,7 @@ pub(crate) async fn send<T: Transport>(
     let started = Instant::now();
     let timeout = request.timeout().copied();
     let mut attempts = Attempts::new(turn, resend(&request));
-    // An answer is never swallowed, even if it refuses and nobody else answers at all.
+    // The last refusal is kept, because an answer is never swallowed, even if no other instance answers.
     let mut refusal = None;
     loop {
         let spare = request.try_clone();
@@ -87,7 +87,7 @@ pub(crate) async fn send<T: Transport>(
             (_, _, Err(error)) => return refusal.ok_or(error),
             (_, _, answered) => return answered,
         }
-        // The whole request is to take no longer, however often it is sent.
+        // The timeout holds for the whole request, however often it is sent.
         if let Some(timeout) = timeout {
             *request.timeout_mut() = Some(timeout.saturating_sub(started.elapsed()));
         }
@@ -102,7 +102,7 @@ fn resend(request: &Request) -> Resend {
     Resend::of_http(request.method().as_str(), has_key)
 }
 
-/// What an error says of the instance; nothing if it is the caller's, or took too long.
+/// The failure of the instance that an error shows; `None` if the error is the caller's or a timeout.
 fn failure_of(error: &reqwest::Error) -> Option<Failure> {
     if error.is_connect() {
         return Some(Failure::Unsent);
@@ -112,7 +112,7 @@ fn failure_of(error: &reqwest::Error) -> Option<Failure> {
     }
     let mut source = error.source();
     while let Some(cause) = source {
-        // The caller's own body broke off.
+        // The caller's own body has failed.
         if cause.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_body) {
             return None;
         }
@@ -121,7 +121,7 @@ fn failure_of(error: &reqwest::Error) -> Option<Failure> {
     Some(Failure::Unanswered)
 }
 
-/// One attempt, by the names of OpenTelemetry's conventions.
+/// The span of one attempt, with the names of OpenTelemetry's conventions.
 fn span(method: &Method, url: &Url, attempts: &Attempts) -> Span {
     let resends = attempts.resends();
     info_span!(

@@ -1,4 +1,4 @@
-//! Requests of a plain client of reqwest.
+//! `SendBy`, for requests of a plain reqwest client.
 
 use gosd_core::{Client, ErrorKind, Turn};
 use reqwest::{RequestBuilder, Response};
@@ -9,8 +9,8 @@ use crate::target::Target;
 
 /// Sends a request to an instance of the service that its URL names, `gosd://NAME/path?query`.
 ///
-/// What is asked for is below the path of the instance's own URL, whose scheme also says whether it is
-/// sent by TLS. The certificate, cookies and the header `Host` are the instance's.
+/// The path is appended to that of the instance's own URL, whose scheme decides whether TLS is used. The
+/// certificate, cookies and the header `Host` are the instance's.
 ///
 /// ```no_run
 /// # async fn find() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,18 +25,18 @@ use crate::target::Target;
 /// # }
 /// ```
 pub trait SendBy: Sized {
-    /// Sends to the next instance in turn, waiting for one to appear, and to others by the rules on the
-    /// [front page](crate#when-an-instance-fails).
+    /// Sends the request to the next instance in turn, after waiting for one to appear, and on failure to
+    /// other instances by the rules on the [front page](crate#when-an-instance-fails).
     ///
     /// The request's own timeout holds for all of that together. A timeout of the client holds for each
     /// attempt, and not for the wait.
     ///
-    /// Cancel-safe as far as a request is: whether it was served is not known.
+    /// Cancel-safe as far as a request can be: whether the server has acted on it is unknown.
     ///
     /// # Errors
     ///
-    /// [`Error::Lookup`] as for [`Client::next`], or if the URL names no service;
-    /// [`Error::Http`] of the last attempt. An answer is none, whatever its status.
+    /// [`Error::Lookup`] as for [`Client::next`], or if the URL names no service; [`Error::Http`] of the last
+    /// attempt. An answer is no error, whatever its status.
     fn send_by(self, gosd: &Client) -> impl Future<Output = Result<Response, Error>> + Send;
 
     /// Sends by a turn that was taken beforehand, such as one of

@@ -1,4 +1,4 @@
-//! What the URL of a service, `gosd://NAME/path?query`, asks for.
+//! The URL of a service, `gosd://NAME/path?query`, taken apart.
 
 use gosd_core::{Error, ErrorKind, Instance, Result};
 use reqwest::Url;
@@ -6,21 +6,21 @@ use reqwest::Url;
 /// The scheme of a service's URL.
 const SCHEME: &str = "gosd";
 
-/// The service that a URL names, and what is asked of it.
+/// The service that a URL names, and the path and query for its instance.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) service: String,
     path_and_query: String,
 }
 
-/// Whether a URL is of a service.
+/// Whether a URL is that of a service.
 #[cfg(feature = "middleware")]
 pub(crate) fn is_of_service(url: &Url) -> bool {
     url.scheme() == SCHEME
 }
 
 impl Target {
-    /// Reads a URL. User and password are not in it any more, for reqwest makes a header of them.
+    /// Parses a URL. reqwest has already moved the user and the password from the URL to a header.
     pub(crate) fn of(url: &Url) -> Result<Self> {
         let config = |message: String| Err(Error::new(ErrorKind::Config, message));
         if url.scheme() != SCHEME {
@@ -39,7 +39,7 @@ impl Target {
                 "gosd://{service}:{port} has a port, but each instance has its own; leave it out"
             ));
         }
-        // In the URL of an instance a backslash is a slash, and could lead out of the instance's own path.
+        // URLs of instances treat a backslash as a slash, which could lead out of the instance's own path.
         let mut path_and_query = url.path().replace('\\', "%5C");
         if let Some(query) = url.query() {
             path_and_query.push('?');
@@ -48,7 +48,7 @@ impl Target {
         Ok(Self { service: service.to_owned(), path_and_query })
     }
 
-    /// The URL of an instance that the request is sent to.
+    /// The URL of an instance for this request.
     pub(crate) fn at(&self, instance: &Instance) -> Result<Url> {
         Url::parse(&instance.url_with(&self.path_and_query)).map_err(|error| {
             let message =
@@ -68,13 +68,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_below_the_instances_own_path() {
+    fn the_path_is_below_that_of_the_instance() {
         let table = [
             ("http://10.0.0.7:8885", "gosd://orders", "http://10.0.0.7:8885/"),
             ("http://10.0.0.7:8885", "gosd://orders/7?a=b%20c#d", "http://10.0.0.7:8885/7?a=b%20c"),
             ("https://host/api/", "gosd://orders/7", "https://host/api/7"),
             ("http://[::1]:1/api", "gosd://orders?a=b", "http://[::1]:1/api?a=b"),
-            // Nothing leads out of it.
+            // No path leads out of the instance's own.
             ("http://host/api", "gosd://orders/../../admin", "http://host/api/admin"),
             (
                 "http://host/api",
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_kept_as_it_is() {
+    fn a_name_is_kept_unchanged() {
         let target = Target::of(&Url::parse("gosd://Or_ders.v2/").unwrap()).unwrap();
         assert_eq!(target.service, "Or_ders.v2");
     }

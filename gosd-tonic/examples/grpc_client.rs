@@ -1,4 +1,4 @@
-//! Asks the service `mail` twice a second how it is; see the server beside it.
+//! Checks the health of the service `mail` twice a second; see the example `grpc_server`.
 //!
 //! ```sh
 //! cargo run -p gosd-tonic --example grpc_client

@@ -1,10 +1,10 @@
-//! What the channel adds to a call on the loopback interface, beside tonic's own in one run.
+//! Measures what the channel adds to a call on the loopback interface, beside tonic's own channel.
 //!
 //! ```sh
 //! cargo run --release -p gosd-tonic --example grpc_overhead
 //! ```
 //!
-//! The two take turns, call by call, so that what else the machine does hits both alike.
+//! The two take turns, call by call, so that other load on the machine hits both alike.
 #![expect(clippy::print_stdout, reason = "it is there to be read")]
 
 use std::error::Error;
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let request = || HealthCheckRequest { service: String::new() };
     let (mut bares, mut by_names) = (Vec::new(), Vec::new());
     for call in 0..2 * (CALLS + WARM_UP) {
-        // Each of them goes first in every other pair.
+        // Each of the two goes first in every other pair.
         let is_bare = call % 4 == 0 || call % 4 == 3;
         let start = Instant::now();
         if is_bare {

@@ -1,10 +1,11 @@
-//! An instance of the service `mail`, which answers gRPC's health check, for the client beside it.
+//! An instance of the service `mail`, which answers gRPC's health check, for the example `grpc_client`.
 //!
 //! ```sh
 //! cargo run -p gosd-tonic --example grpc_server
 //! ```
 //!
-//! The registry is what `gosdDriver` says; unset, it is the file `gosd.db` in the working directory.
+//! The registry is the one that `gosdDriver` names; by default it is the file `gosd.db` in the working
+//! directory.
 #![expect(clippy::print_stdout, reason = "it is there to be watched")]
 
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! One call: to the next instance in turn, and to others as long as nothing was sent.
+//! A call: it goes to the next instance in turn, and to other instances as long as nothing was sent.
 
 use std::error::Error as StdError;
 use std::future::poll_fn;
@@ -24,7 +24,7 @@ pub(crate) async fn call(
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     let turn = gosd.turn(service).await.map_err(|error| Status::unavailable(error.to_string()))?;
-    // Every call of gRPC is a POST whose body is a stream: what was sent is not sent again.
+    // Every gRPC call is a POST with a stream as its body, so a call that was sent is not sent again.
     let mut attempts = Attempts::new(turn, Resend::IfUnsent);
     let (parts, mut body) = request.into_parts();
     loop {
@@ -42,7 +42,8 @@ pub(crate) async fn call(
                     Ok(response) => {
                         record(&span, Status::from_header_map(response.headers()).as_ref());
                         match refusal(&response) {
-                            // An answer is never swallowed, and a second copy there is none.
+                            // The answer goes to the caller, even if it is a refusal, because the call cannot
+                            // be repeated.
                             Some(failure) => drop(attempts.failed(failure)),
                             None => attempts.succeeded(),
                         }
@@ -76,14 +77,14 @@ async fn send(mut channel: Channel, request: Request<Body>) -> Result<Response<B
     Ok(channel.call(request).await?)
 }
 
-/// What an error says of the instance; nothing if it is the caller's, or took too long.
+/// The failure of the instance that an error shows; `None` if the error is the caller's or a timeout.
 fn failure_of(error: &(dyn StdError + 'static)) -> Option<Failure> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<ConnectError>() {
             return Some(Failure::Unsent);
         }
-        // Its own deadline, or what its own stream of messages came to.
+        // The call's own deadline has passed, or its own stream of messages has failed.
         if error.is::<TimeoutExpired>() || error.is::<Status>() {
             return None;
         }
@@ -92,7 +93,7 @@ fn failure_of(error: &(dyn StdError + 'static)) -> Option<Failure> {
     Some(Failure::Unanswered)
 }
 
-/// Whether an answer says that nobody serves now.
+/// Whether an answer says that the instance cannot serve now.
 fn refusal(response: &Response<Body>) -> Option<Failure> {
     let status = Status::from_header_map(response.headers());
     match status.map(|status| status.code()) {
@@ -102,7 +103,7 @@ fn refusal(response: &Response<Body>) -> Option<Failure> {
     }
 }
 
-/// One attempt, by the names of OpenTelemetry's conventions.
+/// The span of one attempt, with the names of OpenTelemetry's conventions.
 fn span(method: &http::Uri, to: &http::Uri, attempts: &Attempts) -> Span {
     let resends = attempts.resends();
     let method = method.path().trim_start_matches('/');
@@ -123,7 +124,7 @@ fn span(method: &http::Uri, to: &http::Uri, attempts: &Attempts) -> Span {
 }
 
 fn record(span: &Span, status: Option<&Status>) {
-    // Without one the status comes with the end of the stream, as that of every success does.
+    // Otherwise the status comes with the end of the stream, as for every successful call.
     let Some(code) = status.map(Status::code) else { return };
     span.record("rpc.grpc.status_code", code as i32);
     if code != Code::Ok {

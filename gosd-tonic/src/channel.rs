@@ -1,4 +1,4 @@
-//! What a generated client takes: a channel that looks for an instance at each call.
+//! The channel for generated clients, which chooses an instance for each call.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ pub struct Channel {
 /// A gRPC channel over all instances of a service: each call takes the next turn.
 ///
 /// A call waits for the service as [`Client::next`] does, and then fails as `UNAVAILABLE`. An instance
-/// that cannot be reached within three seconds is passed over before anything is sent; the rest is on the
-/// [front page](crate#when-an-instance-fails). It keeps the client's background work going.
+/// that cannot be reached within three seconds is passed over before anything is sent; for the other rules see
+/// the [front page](crate#when-an-instance-fails). The channel keeps the client's background work running.
 ///
 /// ```
 /// # async fn find() -> Result<(), Box<dyn std::error::Error>> {
@@ -46,11 +46,11 @@ pub fn channel(gosd: &Client, service: &str) -> Channel {
 }
 
 impl Channel {
-    /// Has each instance's endpoint made as this says: TLS, timeouts, keep-alive. The connections are
-    /// the channel's own from here on.
+    /// Configures each instance's endpoint: TLS, timeouts, keep-alive. From here on the channel has
+    /// connections of its own.
     ///
-    /// A certificate that names the service is judged by `ClientTlsConfig::domain_name`. The scheme of
-    /// the instance's URL says whether TLS is used.
+    /// For a certificate that names the service, set `ClientTlsConfig::domain_name`. The scheme of the
+    /// instance's URL decides whether TLS is used.
     ///
     /// ```
     /// # fn make(gosd: gosd_core::Client) {
@@ -78,7 +78,7 @@ impl Service<Request<Body>> for Channel {
     type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // Who is asked is known only with the call.
+        // Readiness depends on the instance, which is only chosen with the call.
         Poll::Ready(Ok(()))
     }
 

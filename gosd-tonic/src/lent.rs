@@ -1,4 +1,4 @@
-//! A body that comes back if nobody has touched it.
+//! A request's body that can be taken back if nothing has read it.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,15 +10,15 @@ use tonic::body::Body;
 
 /// A request's body, lent to an attempt.
 ///
-/// tonic's channel takes a request before it knows whether there is a connection, and drops it if there
-/// is none. Dropped before anybody has read of it, the body is back where it came from.
+/// tonic's channel takes a request before it knows whether there is a connection, and drops the request if
+/// there is none. If the body is dropped before anything has read from it, it returns to its [`Home`].
 pub(crate) struct Lent {
     body: Option<Body>,
     is_touched: bool,
     home: Home,
 }
 
-/// Where a body comes back to.
+/// The place to which a lent body returns.
 #[derive(Clone, Default)]
 pub(crate) struct Home(Arc<Mutex<Option<Body>>>);
 
@@ -27,7 +27,7 @@ impl Home {
         Lent { body: Some(body), is_touched: false, home: self.clone() }
     }
 
-    /// The body, if it is back.
+    /// The body, if it has returned.
     pub(crate) fn take(&self) -> Option<Body> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -9,12 +9,12 @@ use gosd_core::{Change, Client, Error, ErrorKind, Instance, InstanceId, Result};
 use tokio::task::AbortHandle;
 use tonic::transport::{Channel, Endpoint};
 
-/// For how long a silent host is waited for before the call goes on to another one.
+/// How long a call waits for a silent host before it goes on to another instance.
 const CONNECT: Duration = Duration::from_secs(3);
 
 pub(crate) type Configure = dyn Fn(Endpoint) -> Endpoint + Send + Sync;
 
-/// tonic's channels, one an instance.
+/// tonic's channels, one for each instance.
 pub(crate) struct Senders {
     configure: Arc<Configure>,
     made: Mutex<Made>,
@@ -23,7 +23,7 @@ pub(crate) struct Senders {
 #[derive(Default)]
 struct Made {
     channels: HashMap<InstanceId, (Arc<Instance>, Channel)>,
-    /// What drops the channels of those that leave; it ends with this.
+    /// The task that drops the channels of instances that leave. It ends with this value.
     follower: Option<AbortHandle>,
 }
 
@@ -36,7 +36,7 @@ impl Senders {
         &self.configure
     }
 
-    /// The channel to an instance, which connects when it is first used, and again when it has broken.
+    /// The channel to an instance. It connects when it is first used, and again after its connection broke.
     pub(crate) fn to(self: &Arc<Self>, instance: &Arc<Instance>, gosd: &Client) -> Result<Channel> {
         let mut made = self.made();
         if let Some((known, channel)) = made.channels.get(instance.id())
@@ -50,7 +50,7 @@ impl Senders {
             Error::new(ErrorKind::Data, message)
         })?;
         let channel = (self.configure)(endpoint.connect_timeout(CONNECT)).connect_lazy();
-        // One that left while its call was on its way here has no goodbye to come.
+        // An instance that left while its call was on the way here would be removed by no later change.
         let all = gosd.instances(instance.service());
         made.channels.retain(|id, _| all.iter().any(|it| it.id() == id));
         made.channels.insert(instance.id().clone(), (Arc::clone(instance), channel.clone()));
@@ -74,7 +74,7 @@ impl Drop for Senders {
     }
 }
 
-/// Drops the channels of those that leave. What streams on them goes on to its end.
+/// Drops the channels of instances that leave. Streams on them continue to their end.
 async fn follow(
     senders: Weak<Senders>,
     mut changes: impl futures_util::Stream<Item = Change> + Unpin,
@@ -92,7 +92,7 @@ async fn follow(
             _ => {}
         }
     }
-    // The client has ended. If there are calls still, another one follows nobody.
+    // The client has ended. A call that is still made starts a new task, which ends at once.
     if let Some(senders) = senders.upgrade() {
         senders.made().channels.clear();
     }

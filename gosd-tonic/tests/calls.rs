@@ -1,4 +1,4 @@
-//! Calls against real servers: who gets them, and what the caller hears.
+//! Calls to real servers: which server gets them, and what the caller receives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 const LATE: Duration = Duration::from_secs(60);
 
-/// A server that counts its calls, and may refuse them.
+/// A server that counts its calls, and refuses them if the test asks for it.
 struct Mail {
     url: String,
     received: Arc<AtomicUsize>,
@@ -82,7 +82,7 @@ where
     HealthClient::new(channel).check(request).await.map(drop)
 }
 
-/// How many of 300 calls one after the other fail.
+/// How many of 300 successive calls fail.
 async fn failed<T>(channel: T) -> usize
 where
     T: Service<http::Request<Body>, Response = http::Response<Body>, Error: Into<StdError>> + Clone,
@@ -95,7 +95,7 @@ where
 }
 
 #[tokio::test]
-async fn calls_go_to_all_in_turn() {
+async fn calls_go_to_all_instances_in_turn() {
     let servers = [Mail::start(None).await, Mail::start(None).await, Mail::start(None).await];
     let gosd = knowing(Settings::default(), servers.iter().map(|it| it.url.clone())).await;
     let channel = gosd_tonic::channel(&gosd, "mail");
@@ -113,7 +113,7 @@ async fn calls_go_to_all_in_turn() {
 }
 
 #[tokio::test]
-async fn whoever_is_dead_is_passed_over() {
+async fn a_dead_instance_is_passed_over() {
     let servers = [Mail::start(None).await, Mail::start(None).await];
     let urls = || servers.iter().map(|it| it.url.clone()).chain([nobody()]);
     let gosd = knowing(Settings::default().eject_after(0), urls()).await;
@@ -126,7 +126,7 @@ async fn whoever_is_dead_is_passed_over() {
 }
 
 #[tokio::test]
-async fn without_an_instance_a_call_waits_and_then_says_so() {
+async fn without_an_instance_a_call_waits_and_then_fails_as_unavailable() {
     let gosd = knowing(Settings::default(), []).await;
     let server = Mail::start(None).await;
     let calling = check(gosd_tonic::channel(&gosd, "mail"));
@@ -158,7 +158,7 @@ async fn an_error_of_the_service_is_an_answer_and_a_refusal_is_not_sent_again() 
         assert_eq!(servers.iter().map(Mail::received).sum::<usize>(), 20);
         assert!(gosd.ejected().is_empty());
     }
-    // One of two that refuses is left out.
+    // Of two servers the one that refuses is ejected.
     let servers = [Mail::start(Some(Code::Unavailable)).await, Mail::start(None).await];
     let settings = Settings::default().eject_for(Duration::from_secs(600));
     let gosd = knowing(settings, servers.iter().map(|it| it.url.clone())).await;
@@ -177,7 +177,7 @@ async fn a_stream_outlives_the_goodbye_of_its_server() {
     let mut watched = mail.watch(request).await.unwrap().into_inner();
     watched.message().await.unwrap().unwrap();
     assert!(gosd.remove_local(&id));
-    // With the first call to another one at the latest, the connection is given up.
+    // The connection is dropped with the first call to another instance at the latest.
     let other = Mail::start(None).await;
     gosd.add_local("mail", &other.url).unwrap();
     check(channel.clone()).await.unwrap();

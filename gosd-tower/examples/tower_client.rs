@@ -1,4 +1,5 @@
-//! Asks the service `orders` twice a second, by the client of hyper-util under the layer of gosd-tower.
+//! Sends a request to the service `orders` twice a second, by hyper-util's client under the layer of
+//! gosd-tower.
 //!
 //! ```sh
 //! cargo run -p gosd-reqwest --example server &
@@ -20,7 +21,7 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::TokioExecutor;
 use tower::{Layer, Service, ServiceExt};
 
-/// Whether an error is a failure of the instance, and whether it can have got the request.
+/// Whether an error is a failure of the instance, and whether the instance may have received the request.
 fn failure(error: &legacy::Error) -> Option<Failure> {
     Some(if error.is_connect() { Failure::Unsent } else { Failure::Unanswered })
 }
@@ -28,7 +29,7 @@ fn failure(error: &legacy::Error) -> Option<Failure> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let gosd = gosd::connect().await?;
-    // An empty body can be sent again as often as is needed.
+    // An empty body can be sent any number of times.
     let copy = |_: &Empty<Bytes>| Some(Empty::new());
     let http = Client::builder(TokioExecutor::new()).build_http();
     let mut http = BalanceLayer::new(gosd, copy, failure).layer(http);

@@ -1,4 +1,4 @@
-//! The layer: each request goes to the next instance in turn, and on to another one where that is safe.
+//! The layer: each request goes to the next instance in turn, and to another one where that is safe.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use crate::target::Target;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A layer over whatever sends `http::Request`s: those to `gosd://NAME/path?query` go to the instances
-/// of that service in turn, and on to others by the rules on the
-/// [front page](crate#when-an-instance-fails).
+/// A layer over a service that sends `http::Request`s. Requests for `gosd://NAME/path?query` go to the
+/// instances of that service in turn, and on failure to other instances by the rules on the [front
+/// page](crate#when-an-instance-fails).
 ///
-/// It knows the errors of what it wraps by what it is told of them; see [`new`](Self::new). The error of the
-/// service that it makes is boxed: the wrapped one's own, or a [`gosd_core::Error`] of the lookup.
+/// What an error of the wrapped service means is up to a function; see [`new`](Self::new). The errors of the
+/// resulting service are boxed: the wrapped one's own, or a [`gosd_core::Error`] of the lookup.
 #[derive(Clone)]
 pub struct BalanceLayer<C, F> {
     rules: Rules<C, F>,
 }
 
-/// What a [`BalanceLayer`] makes of a service.
+/// The service that a [`BalanceLayer`] makes.
 #[derive(Clone)]
 pub struct Balance<S, C, F> {
     inner: S,
@@ -49,10 +49,10 @@ impl<C, F> Clone for Rules<C, F> {
 impl<C, F> BalanceLayer<C, F> {
     /// Makes the layer over a client of gosd.
     ///
-    /// `copy` copies a body, so that a request can be sent again, or says that it cannot be.
-    /// `failure` says what an error of the wrapped service means; with `None` it says nothing of the
-    /// instance, as a timeout does, and the request is not sent again.
-    /// [`Failure::Unsent`] has any request sent again, so nothing may have been sent.
+    /// `copy` copies a body, so that the request can be sent again, or returns `None` if that is impossible.
+    /// `failure` says what an error of the wrapped service means. With `None` the error says nothing about
+    /// the instance, as a timeout does, and the request is not sent again. With [`Failure::Unsent`] any
+    /// request is sent again, so nothing may have been sent.
     ///
     /// ```
     /// # fn make(gosd: gosd_core::Client) {
@@ -104,7 +104,7 @@ where
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        // Whether the wrapped service is ready may depend on where the request goes to.
+        // Readiness of the wrapped service may depend on the destination, which is not known yet.
         Poll::Ready(Ok(()))
     }
 
@@ -140,7 +140,7 @@ where
     C: Fn(&B) -> Option<B>,
     F: Fn(&S::Error) -> Option<Failure>,
 {
-    // An answer is never swallowed, even if it refuses and nobody else answers at all.
+    // The last refusal is kept, because an answer is never swallowed, even if no other instance answers.
     let mut refusal = None;
     loop {
         let spare = (rules.copy)(&body);
@@ -194,7 +194,7 @@ where
     inner.call(request).await
 }
 
-/// One attempt, by the names of OpenTelemetry's conventions.
+/// The span of one attempt, with the names of OpenTelemetry's conventions.
 fn span(parts: &Parts, uri: &http::Uri, attempts: &Attempts) -> Span {
     let resends = attempts.resends();
     info_span!(

@@ -1,4 +1,4 @@
-//! The instances of a service as tower's balancers take them.
+//! A stream of a service's instances, as tower's balancers expect it.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -8,16 +8,16 @@ use futures_util::stream::{self, Stream, StreamExt};
 use gosd_core::{Change, Client, Instance, InstanceId};
 use tower::discover;
 
-/// The instances of a service now, and what becomes of them: a `Discover`, for tower's own balancers.
+/// The instances of a service and their changes: a `Discover`, for tower's own balancers.
 ///
-/// `make` makes of an instance what sends requests to it. An instance with another URL or other
-/// metadata is removed and inserted again. Whoever [reports](Client::report) take out of rotation is
-/// removed until it is back; who is drained, too. At the start, and for a reader that falls behind, all are
-/// there. It ends with the client.
+/// `make` turns an instance into the service that sends requests to it. An instance whose URL or metadata
+/// changes is removed and inserted again. An instance that [reports](Client::report) eject is removed until
+/// it is back in rotation, and so is a drained one. At the start, and for a reader that falls behind, all
+/// instances are inserted. The stream ends with the client.
 ///
-/// tower's balancers prefer what answers fast, and a dead instance fails fast: without reports they send
-/// more than its share to it until its lease has run out. [`BalanceLayer`](crate::BalanceLayer) has no
-/// such trouble.
+/// tower's balancers prefer instances that answer fast, and a dead instance fails fast. Without reports they
+/// send it more than its share until its lease has run out. [`BalanceLayer`](crate::BalanceLayer) does not
+/// have this problem.
 ///
 /// ```
 /// # fn make(gosd: gosd_core::Client) {
@@ -49,7 +49,7 @@ where
     Box::pin(changes)
 }
 
-/// What a balancer knows.
+/// The instances that the balancer knows.
 struct Known<F> {
     service: Box<str>,
     make: F,
@@ -57,7 +57,7 @@ struct Known<F> {
 }
 
 impl<F> Known<F> {
-    /// Notes what has to be told because of a change.
+    /// Queues what the balancer has to be told about a change.
     fn follow<S>(&mut self, change: Change, due: &mut VecDeque<discover::Change<InstanceId, S>>)
     where
         F: FnMut(&Instance) -> S,
@@ -78,7 +78,7 @@ impl<F> Known<F> {
                 self.remove(it.id(), due);
             }
             Change::Added(it) | Change::Updated(it) | Change::Readmitted(it) => {
-                // It may have moved here, or away.
+                // The instance may have moved to this service, or away from it.
                 match *it.service() == *self.service {
                     true => self.insert(it, due),
                     false => self.remove(it.id(), due),
@@ -98,7 +98,7 @@ impl<F> Known<F> {
         if self.there.get(instance.id()).is_some_and(|there| *there == instance) {
             return;
         }
-        // Removed before it is inserted, or the balancer would keep what it had.
+        // The instance is removed first, because the balancer would otherwise keep the old one.
         self.remove(instance.id(), due);
         let id = instance.id().clone();
         due.push_back(discover::Change::Insert(id.clone(), (self.make)(&instance)));

@@ -1,9 +1,9 @@
-//! What the URI of a service, `gosd://NAME/path?query`, asks for.
+//! The URI of a service, `gosd://NAME/path?query`, taken apart.
 
 use gosd_core::{Error, ErrorKind, Instance, Result};
 use http::Uri;
 
-/// The service that a URI names, and what is asked of it.
+/// The service that a URI names, and the path and query for its instance.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) service: String,
@@ -34,7 +34,7 @@ impl Target {
         Ok(Self { service: service.to_owned(), path_and_query: path_and_query.to_owned() })
     }
 
-    /// The URI of an instance that the request is sent to.
+    /// The URI of an instance for this request.
     pub(crate) fn at(&self, instance: &Instance) -> Result<Uri> {
         instance.url_with(&self.path_and_query).parse().map_err(|error| {
             let message =
@@ -44,7 +44,8 @@ impl Target {
     }
 }
 
-/// Whether a path leads out of where it is put: nothing resolves its segments before it is sent.
+/// Whether a path leads out of the one that it is appended to. Nothing resolves dot segments before the
+/// request is sent.
 fn leads_out(path: &str) -> bool {
     let path = path.to_ascii_lowercase().replace("%2e", ".");
     path.split(['/', '\\']).any(|segment| segment == "..")
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_below_the_instances_own_path() {
+    fn the_path_is_below_that_of_the_instance() {
         let table = [
             ("http://10.0.0.7:8885", "gosd://orders", "http://10.0.0.7:8885/"),
             ("http://10.0.0.7:8885", "gosd://orders/7?a=b", "http://10.0.0.7:8885/7?a=b"),

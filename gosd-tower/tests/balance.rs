@@ -1,4 +1,4 @@
-//! The layer over hyper's client, against real servers.
+//! The layer over hyper's client, with real servers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use tower::{Layer, Service, ServiceExt};
 type Body = Full<Bytes>;
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// A server that counts what arrives, and answers with a status or, without one, closes the connection.
+/// A server that counts requests. It answers with a status, or without one closes the connection.
 struct Server {
     url: String,
     received: Arc<AtomicUsize>,
@@ -102,7 +102,7 @@ fn request(method: Method) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn requests_go_to_all_in_turn() {
+async fn requests_go_to_all_instances_in_turn() {
     let servers = [Server::start(Some(200)).await, Server::start(Some(200)).await];
     let gosd = knowing(servers.iter().map(|it| it.url.clone())).await;
     for _ in 0..100 {
@@ -112,7 +112,7 @@ async fn requests_go_to_all_in_turn() {
 }
 
 #[tokio::test]
-async fn what_was_not_sent_goes_on_and_what_was_may_not() {
+async fn a_request_that_was_not_sent_goes_on_and_one_that_was_may_not() {
     let live = Server::start(Some(201)).await;
     let gosd = knowing([nobody(), live.url.clone()]).await;
     for _ in 0..4 {
@@ -130,7 +130,7 @@ async fn what_was_not_sent_goes_on_and_what_was_may_not() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_copied_is_sent_once() {
+async fn a_body_that_cannot_be_copied_is_sent_once() {
     let servers = [Server::start(None).await, Server::start(None).await];
     let gosd = knowing(servers.iter().map(|it| it.url.clone())).await;
     http(&gosd, false).oneshot(request(Method::PUT)).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! The instances of a service as tower's balancers take them.
+//! The stream of instances for tower's balancers.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use gosd_core::{Client, InstanceId, Memory, Outcome};
 use tower::discover::Change;
 
-/// What there is to tell now, as `+url` and `-url`.
+/// The items that are ready now, as `+url` and `-url`.
 fn told(
     stream: &mut (
              impl Stream<Item = Result<Change<InstanceId, String>, std::convert::Infallible>> + Unpin
@@ -28,7 +28,7 @@ fn told(
 }
 
 #[tokio::test]
-async fn a_balancer_hears_who_comes_and_goes_and_who_fails() {
+async fn a_balancer_is_given_instances_that_come_go_and_fail() {
     let gosd = Client::builder(Arc::new(Memory::new())).start().await.unwrap();
     let a = gosd.add_local("orders", "http://a").unwrap();
     let mut orders = gosd_tower::discover(&gosd, "orders", |it| it.url().to_owned());

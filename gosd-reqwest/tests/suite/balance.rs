@@ -1,4 +1,4 @@
-//! The middleware: the same rules, and whatever comes after it in the stack sees each attempt.
+//! The middleware: the same rules, and the middlewares after it see each attempt.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use reqwest_middleware::{ClientBuilder, Error, Middleware, Next, Result};
 use crate::server::{Reply, Server};
 use crate::support::{http, knowing, nobody, with_settings};
 
-/// Counts the requests that pass it, and notes how long they may take.
+/// Counts the requests that pass, and records their timeouts.
 #[derive(Clone, Default)]
 struct Counting(Arc<AtomicUsize>, Arc<Mutex<Vec<Duration>>>);
 
@@ -62,7 +62,7 @@ async fn a_post_that_nobody_answers_is_sent_once() {
 }
 
 #[tokio::test]
-async fn other_requests_are_left_as_they_are() {
+async fn other_requests_are_unchanged() {
     let server = Server::start(Reply::Status(200)).await;
     let http = ClientBuilder::new(http()).with(Balance::new(knowing([]).await)).build();
     http.get(server.url()).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! A client that reaches nobody for a while.
+//! A client that cannot reach any instance for a while.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::server::{Reply, Server};
 use crate::support::{http, knowing, nobody};
 
 #[tokio::test]
-async fn whoever_was_cut_off_from_all_has_them_back_with_the_cable() {
+async fn a_client_that_was_cut_off_has_all_instances_back_with_the_network() {
     let mut servers = Vec::new();
     let mut cables = Vec::new();
     for _ in 0..3 {
@@ -40,7 +40,7 @@ async fn whoever_was_cut_off_from_all_has_them_back_with_the_cable() {
 }
 
 #[tokio::test]
-async fn of_two_of_which_one_is_dead_the_other_one_stays() {
+async fn of_two_instances_the_living_one_stays_in_rotation() {
     let live = Server::start(Reply::Status(200)).await;
     let gosd = knowing([nobody(), live.url()]).await;
     let http = http();

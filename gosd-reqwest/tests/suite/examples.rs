@@ -1,4 +1,4 @@
-//! The examples of zones and canaries, as programs between servers that come and go.
+//! The examples of zones and canaries, run as programs while servers come and go.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-/// Longer than anything takes on a busy machine.
+/// Longer than anything in these tests takes on a busy machine.
 const LATE: Duration = Duration::from_secs(60);
 
 fn program(name: &str) -> String {
@@ -30,7 +30,7 @@ impl Registry {
         Self { url, _folder: folder }
     }
 
-    /// Starts one of the example's servers; returns its URL as well.
+    /// Starts a server of the examples, and returns its URL as well.
     async fn server(&self, metadata: &str) -> (Process, String) {
         let environment = [("gosdDriver", self.url.clone())];
         let package = "gosd-reqwest: cargo build --examples";
@@ -70,7 +70,7 @@ impl Printing {
 }
 
 #[tokio::test]
-async fn a_zone_is_kept_to_and_left_while_it_is_empty() {
+async fn requests_stay_in_a_zone_unless_it_is_empty() {
     let registry = Registry::new();
     let (_far, far) = registry.server("zone=a").await;
     let (mut server, near) = registry.server("zone=b").await;
@@ -80,7 +80,7 @@ async fn a_zone_is_kept_to_and_left_while_it_is_empty() {
     }
     server.signal("TERM").await;
     server.ended().await;
-    // What was printed before its end may still be on its way.
+    // Lines that were printed before the end of the server may still arrive.
     while client.line().await != far {}
     let (_server, near) = registry.server("zone=b").await;
     while client.line().await != near {}

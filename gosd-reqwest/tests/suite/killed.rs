@@ -1,4 +1,4 @@
-//! Real processes on one SQLite file, of which one is killed.
+//! Real processes over one SQLite file, of which one is killed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// Starts three of the example's servers, and a client that knows them.
+    /// Starts three servers of the examples, and a client that knows them.
     async fn start() -> Self {
         gosd_testservers::collect_spans();
         let folder = TempDir::new().unwrap();
         let url = format!("sqlite:{}", folder.path().join("gosd.db").display());
         let driver = Drivers::compiled().open(&url).await.unwrap();
-        // Whoever is out of rotation stays out of it for as long as the test may take.
+        // An ejected instance stays out of the rotation for longer than the test takes.
         let settings = Settings::default().eject_for(Duration::from_secs(600));
         let gosd = Client::builder(driver).settings(settings).start().await.unwrap();
         let tests = std::env::current_exe().unwrap();
@@ -110,7 +110,7 @@ async fn a_server_that_is_killed_fails_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_goes_to_a_dead_server_after_three_failures() {
+async fn no_request_goes_to_a_dead_server_after_three_failures() {
     let mut fleet = Fleet::start().await;
     let http = http();
     for _ in 0..300 {
@@ -120,13 +120,13 @@ async fn nothing_goes_to_a_dead_server_after_three_failures() {
     assert_eq!(attempts_at(dead.url()), 100);
     process.kill().await;
     for _ in 0..300 {
-        // Nothing of it is sent, and so any request goes on.
+        // Nothing is sent to the dead server, so any request may go to another one.
         http.get("gosd://orders/name").send_by(&fleet.gosd).await.unwrap();
     }
     assert_eq!(attempts_at(dead.url()), 100 + 3);
 }
 
-/// How many of the requests of 64 tasks fail, where one of two instances is dead and stays in rotation.
+/// How many of the requests of 64 tasks fail where one of two instances is dead and stays in rotation.
 async fn failed<F>(send: impl Fn(reqwest::Client, Client) -> F) -> usize
 where
     F: Future<Output = bool> + Send + 'static,
@@ -149,16 +149,16 @@ where
 }
 
 #[tokio::test]
-async fn many_at_a_time_all_find_the_one_that_lives() {
+async fn of_many_concurrent_requests_all_find_the_living_instance() {
     let send = async |http: reqwest::Client, gosd: Client| {
         http.post("gosd://orders/").send_by(&gosd).await.is_ok()
     };
     assert_eq!(failed(move |http, gosd| Box::pin(send(http, gosd))).await, 0);
 }
 
-/// The loop that comes to mind first: it shows what the turn of `send_by` is for.
+/// The naive loop over `next`, which shows why `send_by` uses a turn.
 #[tokio::test]
-async fn a_loop_over_next_does_not() {
+async fn with_a_loop_over_next_some_requests_fail() {
     let naive = |http: reqwest::Client, gosd: Client| async move {
         for _ in 0..2 {
             let instance = gosd.next("orders").await.unwrap();

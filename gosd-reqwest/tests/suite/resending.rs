@@ -1,4 +1,4 @@
-//! What is sent again, and what is not.
+//! Which requests are sent again, and which are not.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ fn streaming() -> Body {
 }
 
 #[tokio::test]
-async fn requests_go_to_all_in_turn() {
+async fn requests_go_to_all_instances_in_turn() {
     let (servers, gosd) = servers(&[Reply::Status(200); 3]).await;
     let http = http();
     for _ in 0..300 {
@@ -41,7 +41,7 @@ async fn requests_go_to_all_in_turn() {
 }
 
 #[tokio::test]
-async fn what_nobody_answers_is_sent_as_often_as_its_method_allows() {
+async fn an_unanswered_request_is_sent_as_often_as_its_method_allows() {
     let table = [
         (Method::GET, false, 2),
         (Method::HEAD, false, 2),
@@ -64,7 +64,7 @@ async fn what_nobody_answers_is_sent_as_often_as_its_method_allows() {
 }
 
 #[tokio::test]
-async fn what_was_not_sent_goes_to_whoever_is_there() {
+async fn a_request_that_was_not_sent_goes_to_another_instance() {
     let live = Server::start(Reply::Status(201)).await;
     let gosd =
         with_settings(Settings::default().eject_after(0), [nobody(), nobody(), live.url()]).await;
@@ -87,7 +87,7 @@ async fn a_body_that_streams_is_sent_once() {
 }
 
 #[tokio::test]
-async fn the_callers_own_broken_body_speaks_against_nobody() {
+async fn a_broken_body_of_the_caller_is_no_failure_of_an_instance() {
     let (_servers, gosd) = servers(&[Reply::Status(200); 2]).await;
     for _ in 0..10 {
         let broken = stream::iter([Err::<&str, _>(io::Error::other("broken"))]);
@@ -110,7 +110,7 @@ async fn an_error_of_the_service_is_an_answer() {
 }
 
 #[tokio::test]
-async fn when_all_refuse_the_caller_hears_it_and_nobody_is_left_out() {
+async fn when_all_refuse_the_caller_gets_the_refusal_and_no_instance_is_ejected() {
     let (servers, gosd) = servers(&[Reply::Status(503); 2]).await;
     let began = Instant::now();
     for _ in 0..100 {
@@ -118,14 +118,14 @@ async fn when_all_refuse_the_caller_hears_it_and_nobody_is_left_out() {
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
     assert!(gosd.ejected().is_empty());
-    // A fifth of them was sent again, and ten more, which a slow machine earns anew every ten seconds.
+    // A fifth of the requests was sent again, and ten more, which the budget grants again every ten seconds.
     let windows = 1 + began.elapsed().as_secs() as usize / 10;
     let sent = received(&servers);
     assert!((100 + 20 + 10..=100 + 20 + 10 * windows).contains(&sent), "{sent}");
 }
 
 #[tokio::test]
-async fn whoever_refuses_does_not_keep_others_from_answering() {
+async fn an_instance_that_refuses_does_not_keep_others_from_answering() {
     let (_servers, gosd) = servers(&[Reply::Status(503), Reply::Status(200)]).await;
     for _ in 0..10 {
         let answer = http().get("gosd://orders/").send_by(&gosd).await.unwrap();
@@ -145,7 +145,7 @@ async fn an_answer_is_not_swallowed() {
 }
 
 #[tokio::test]
-async fn who_is_slow_is_not_dead() {
+async fn a_slow_instance_is_not_ejected() {
     let (servers, gosd) = servers(&[Reply::Silence; 2]).await;
     for _ in 0..6 {
         let request = http().get("gosd://orders/").timeout(Duration::from_millis(20));
@@ -157,7 +157,7 @@ async fn who_is_slow_is_not_dead() {
 }
 
 #[tokio::test]
-async fn nobody_is_waited_for_longer_than_the_request_may_take() {
+async fn the_wait_for_a_service_ends_with_the_request_s_timeout() {
     let nobody = knowing([]).await;
     let request = http().get("gosd://orders/").timeout(Duration::from_millis(20));
     let error = request.send_by(&nobody).await.unwrap_err();
@@ -184,7 +184,7 @@ async fn a_request_waits_for_the_service_as_next_does() {
 }
 
 #[tokio::test]
-async fn a_turn_chooses_among_some() {
+async fn send_by_turn_uses_the_selection_of_the_turn() {
     let (canary, other) =
         (Server::start(Reply::Status(200)).await, Server::start(Reply::Status(200)).await);
     let gosd = knowing([canary.url(), other.url()]).await;

@@ -1,4 +1,4 @@
-//! A server that counts what arrives and answers as told, to the byte.
+//! A server that counts requests and answers exactly as a test asks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,9 +11,9 @@ use tokio::task::{JoinHandle, JoinSet};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Reply {
     Status(u16),
-    /// Closes the connection without a word.
+    /// Closes the connection without an answer.
     Close,
-    /// Keeps the connection without a word.
+    /// Keeps the connection open without an answer.
     Silence,
 }
 

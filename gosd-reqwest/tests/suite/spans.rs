@@ -1,4 +1,4 @@
-//! What a trace shows: one span an attempt, by the names of OpenTelemetry.
+//! Tracing: one span for each attempt, with OpenTelemetry's names.
 
 use gosd::Settings;
 use gosd_reqwest::SendBy;
@@ -8,7 +8,7 @@ use reqwest::Url;
 use crate::server::{Reply, Server};
 use crate::support::{http, nobody, with_settings};
 
-/// The attempts at an instance that have ended.
+/// The ended attempts at an instance.
 fn spans_at(url: &str) -> Vec<Fields> {
     spans_to(Url::parse(url).unwrap().port().unwrap())
 }

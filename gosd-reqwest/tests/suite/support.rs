@@ -1,4 +1,4 @@
-//! Clients for the tests.
+//! Clients and URLs for the tests.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-/// The URL of a port at which nobody listens.
+/// A URL whose port nobody listens on.
 pub(crate) fn nobody() -> String {
     format!("http://127.0.0.1:{}", gosd_testservers::free_port())
 }
