@@ -210,5 +210,5 @@ async fn answered<T>(within: Duration, call: impl Future<Output = T>) -> Result<
 }
 
 fn silent(within: Duration) -> Error {
-    Error::new(ErrorKind::Timeout, format!("no answer within {within:?}; connecting anew"))
+    Error::new(ErrorKind::Timeout, format!("no answer within {within:?}; connecting again"))
 }

@@ -1,4 +1,4 @@
-//! How the server that takes writes is found and connected to.
+//! Finds the server that accepts writes, and connects to it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,19 +16,19 @@ use tracing::debug;
 use crate::options::{Host, Options};
 use crate::{error, layout, socket};
 
-/// How long it may take to connect to one server and to be let in.
+/// How long the connection to one server may take, including authentication.
 const CONNECT: Duration = Duration::from_secs(3);
-/// How long it may take beyond that to look at the tables, and to make them.
+/// How long the check of the tables, and their creation, may take beyond that.
 const PREPARE: Duration = Duration::from_secs(5);
-/// How long the end of a connection that was given up is waited for.
+/// How long a write waits for the end of connections that were given up.
 const END: Duration = Duration::from_secs(2);
 
-/// A connection to the server that takes writes. Dropping it closes it.
+/// A connection to the server that accepts writes. Dropping it closes it.
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    /// The highest number of a change that the server has rung for.
+    /// The highest log number that the server has sent as a notification.
     pub(crate) bell: watch::Receiver<i64>,
-    /// By which the server knows this connection among all others.
+    /// The name by which the server can tell this connection from all others.
     name: String,
     given_up: Arc<GivenUp>,
     pump: JoinHandle<()>,
@@ -41,13 +41,13 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Connects to the first of the hosts that takes writes.
+    /// Connects to the first host that accepts writes.
     pub(crate) async fn open(options: &Options, given_up: Arc<GivenUp>) -> Result<Self> {
         let mut failure: Option<Error> = None;
         for host in &options.hosts {
             match Self::to(host, options, &given_up).await {
                 Ok(connection) => return Ok(connection),
-                // A refusal tells more than silence.
+                // A refusal tells the user more than silence.
                 Err(error) if failure.as_ref().is_none_or(Error::is_retryable) => {
                     failure = Some(error);
                 }
@@ -74,10 +74,10 @@ impl Connection {
         Err(Error::new(failure.kind(), format!("{}: {failure}", shown(host))))
     }
 
-    /// Waits for the answer to what is asked on this connection.
+    /// Waits for the answer to a statement on this connection.
     ///
-    /// If that fails to come, or is not waited for, the server may do later what it was asked: the next
-    /// write sees to it that it does not.
+    /// If the answer does not come, or the caller stops waiting, the server may still execute the statement
+    /// later. The connection counts as given up then, and the next write ends it first.
     pub(crate) async fn ask<T>(
         &self,
         question: impl Future<Output = Result<T, PgError>>,
@@ -88,7 +88,7 @@ impl Connection {
         answer
     }
 
-    /// Does the same for a write, after all that was written on connections that were given up.
+    /// Does the same for a write, after ending all connections that were given up.
     pub(crate) async fn write(
         &self,
         statement: impl Future<Output = Result<(), PgError>>,
@@ -97,10 +97,11 @@ impl Connection {
         self.ask(statement).await.map_err(|error| fault(&error))
     }
 
-    /// Ends what connections that were given up may still be about to do.
+    /// Ends the connections that were given up, so that the server executes none of their statements any
+    /// more.
     async fn settle(&self) -> Result<(), Fault> {
         let mut names = self.given_up.names().clone();
-        // What was asked on this one comes before what is asked now.
+        // Statements on this connection are executed in order, so it need not be ended.
         names.retain(|name| *name != self.name);
         if names.is_empty() {
             return Ok(());
@@ -128,10 +129,10 @@ impl Connection {
     }
 }
 
-/// The connections that were given up while something was asked on them.
+/// The connections that were given up while a statement was under way.
 ///
-/// Each connection is a process of the server's, and one does not wait for another: what was asked on an
-/// old one could be done after what is asked on the next.
+/// Each connection is a separate process of the server, and the processes do not wait for each other. So a
+/// statement on an old connection could be executed after one on the next.
 #[derive(Default)]
 pub(crate) struct GivenUp(Mutex<Vec<String>>);
 
@@ -157,7 +158,7 @@ impl Drop for Asking<'_> {
     }
 }
 
-/// The failure of a call, and whether another connection may do better.
+/// The failure of a call, and whether a new connection may help.
 pub(crate) fn fault(error: &PgError) -> Fault {
     let meaning = error::from_postgres(error);
     match error::wants_another(error) {
@@ -173,7 +174,7 @@ async fn dial(host: &Host, options: &Options, given_up: &Arc<GivenUp>) -> Result
         .user(&options.user)
         .dbname(&options.database)
         .application_name(&name)
-        // The socket has seen to it.
+        // The socket has TLS already.
         .ssl_mode(SslMode::Disable);
     if let Some(password) = &options.password {
         config.password(password);
@@ -191,7 +192,7 @@ async fn dial(host: &Host, options: &Options, given_up: &Arc<GivenUp>) -> Result
                     ring.send_modify(|highest: &mut i64| *highest = number.max(*highest));
                 }
                 Ok(_) => {}
-                // Whoever waits for an answer hears of it. To be polled on is more than it bears.
+                // The callers that wait for answers get the error. The connection must not be polled again.
                 Err(error) => {
                     debug!("the connection has ended: {}", error::from_postgres(&error));
                     return;

@@ -1,4 +1,4 @@
-//! What an operator should know of the server and of what is registered in it, for `gosd doctor`.
+//! The diagnosis of the server and of what is registered in it, for `gosd doctor`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,17 +12,17 @@ use crate::error;
 use crate::options::Options;
 use crate::statements;
 
-/// The part of its connections, in percent, from which on a server is about to refuse more.
+/// From this percentage of its connections on, a server is about to refuse more.
 const ALMOST_FULL: i64 = 90;
 
-/// Finds out what is wrong, or may become so, with the server of a URL and with what it holds.
+/// Finds problems, present or likely, of the server of a URL and of what it holds.
 ///
-/// `lease`, which other databases go by, makes no difference here: each record tells its own. Like any
-/// other first call it makes the schema, where there is none.
+/// `lease`, which the diagnosis of other databases needs, is ignored, because each record has its own. Like
+/// any other first call, this one creates the schema if there is none.
 ///
 /// # Errors
 ///
-/// As of the methods of the driver.
+/// As for the methods of the driver.
 pub fn diagnose(url: &str, _lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>> {
     Box::pin(async move {
         let options = Options::parse(url)?;
@@ -51,7 +51,7 @@ async fn facts(client: &Client, namespace: &str) -> Result<Vec<Fact>, PgError> {
                 let id = instance.id().clone();
                 facts.push(Fact::Lease { id, at_least: lease, at_most: lease });
             }
-            // Of somebody who does not say.
+            // The record does not say what its lease is.
             (Ok(_), None) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The driver: what shares one connection.
+//! The driver, whose methods share one connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,13 +37,13 @@ impl Postgres {
         &self.options.namespace
     }
 
-    /// Opens a connection, which goes on when the call that began it is dropped.
+    /// Opens a connection. This goes on even if the call that began it is dropped.
     pub(crate) fn open(&self) -> impl Future<Output = Result<Connection>> + Send + 'static {
         let (options, given_up) = (Arc::clone(&self.options), Arc::clone(&self.given_up));
         async move { Connection::open(&options, given_up).await }
     }
 
-    /// Leaves out what cannot be read, and says so once.
+    /// Leaves out records that cannot be read, and warns once.
     pub(crate) fn readable<T>(&self, read: Vec<Read<T>>) -> Vec<T> {
         let skip = |problem: String| {
             self.unreadable.skipped("postgres", self.namespace(), &problem);
@@ -51,7 +51,7 @@ impl Postgres {
         read.into_iter().filter_map(|it| it.map_err(skip).ok()).collect()
     }
 
-    /// Makes a call on the shared connection; once more on a new one, if that was closed.
+    /// Makes a call on the shared connection, and repeats it on a new one if that connection was closed.
     async fn call<T, F>(&self, call: impl Fn(Arc<Connection>) -> F) -> Result<T>
     where
         F: Future<Output = Result<T, Fault>>,
@@ -63,11 +63,11 @@ impl Postgres {
         self.connection.call_with_retry(open, call).await
     }
 
-    /// Makes sure that the leases can be judged, and reads all there is.
+    /// Makes sure that expiry can be trusted, and reads everything.
     ///
     /// # Errors
     ///
-    /// If nobody can write now: the living could not renew, so a lease that ran out means nothing.
+    /// If no client can write now. Then no living instance could renew, and an expired lease proves nothing.
     pub(crate) async fn snapshot(
         &self,
         connection: &Connection,

@@ -1,15 +1,15 @@
-//! What the errors of PostgreSQL mean, in the terms of the driver contract.
+//! The errors of PostgreSQL, mapped to those of the driver contract.
 
 use gosd_core::{Error, ErrorKind};
 use gosd_net::connection_error;
 use tokio_postgres::Error as PgError;
 
-/// What a server's error means, by the beginning of its code (SQLSTATE): the first that fits counts.
+/// The meaning of a server's error, by the beginning of its code (SQLSTATE). The first match counts.
 const MEANINGS: &[(&str, ErrorKind, &str)] = &[
     ("28P01", ErrorKind::Denied, "correct the user or the password in the URL"),
-    ("28", ErrorKind::Denied, "see its pg_hba.conf, and sslmode and the user in the URL"),
+    ("28", ErrorKind::Denied, "check its pg_hba.conf, and sslmode and the user in the URL"),
     ("3D000", ErrorKind::Config, "correct the database in the URL, or create it"),
-    ("42501", ErrorKind::Denied, "grant it; gosd-postgres says what it needs"),
+    ("42501", ErrorKind::Denied, "grant that right; the documentation of gosd-postgres lists all"),
     (GONE[0], ErrorKind::Unavailable, WAS_DROPPED),
     (GONE[1], ErrorKind::Unavailable, WAS_DROPPED),
     (GONE[2], ErrorKind::Unavailable, WAS_DROPPED),
@@ -20,20 +20,20 @@ const MEANINGS: &[(&str, ErrorKind, &str)] = &[
     (READ_ONLY, ErrorKind::Unavailable, "is it a standby, or default_transaction_read_only on?"),
     ("53100", ErrorKind::Unavailable, "make room on the disk of the server"),
     ("53300", ErrorKind::Unavailable, "raise its max_connections, or use a pooler"),
-    ("53", ErrorKind::Unavailable, "see to the resources of the server"),
-    ("57014", ErrorKind::Timeout, "see its statement_timeout"),
-    ("57P03", ErrorKind::Unavailable, "it takes connections later"),
-    ("57P", ErrorKind::Unavailable, "the server ended the connection; it is worth another try"),
+    ("53", ErrorKind::Unavailable, "check the resources of the server"),
+    ("57014", ErrorKind::Timeout, "check its statement_timeout"),
+    ("57P03", ErrorKind::Unavailable, "the server is starting or stopping; try again later"),
+    ("57P", ErrorKind::Unavailable, "the server ended the connection; another try may help"),
 ];
 
 const READ_ONLY: &str = "25006";
-/// No such table, schema or function: somebody has dropped them.
+/// No such table, schema or function, because somebody has dropped it.
 const GONE: [&str; 3] = ["42P01", "3F000", "42883"];
-const WAS_DROPPED: &str = "the schema gosd was dropped, and is made anew";
+const WAS_DROPPED: &str = "the schema gosd was dropped, and will be created again";
 const FOREIGN: &str =
-    "the schema gosd holds what gosd did not make; drop it, or use another database";
+    "the schema gosd was not made by gosd; drop it, or use another database";
 
-/// The error of a call, in the terms of the contract.
+/// The error of a call, in the contract's terms.
 pub(crate) fn from_postgres(error: &PgError) -> Error {
     if let Some(db) = error.as_db_error() {
         return from_server(db.code().code(), db.message());
@@ -44,7 +44,7 @@ pub(crate) fn from_postgres(error: &PgError) -> Error {
     if error.is_closed() {
         return Error::new(ErrorKind::Unavailable, "the server closed the connection");
     }
-    // The library has no other way to tell these apart than their texts.
+    // The client library distinguishes these errors only by their texts.
     match error.to_string().as_str() {
         "invalid configuration" => {
             Error::new(ErrorKind::Denied, "the server wants a password; put it into the URL")
@@ -61,9 +61,9 @@ pub(crate) fn from_postgres(error: &PgError) -> Error {
     }
 }
 
-/// The error that a server tells of.
+/// The error for a code and message of the server.
 fn from_server(code: &str, message: &str) -> Error {
-    // Where the server is set to another language, the advice is the general one.
+    // If the server's messages are in another language, the general advice is used.
     if code == "28000" && message.contains("client certificate") {
         let message = format!(
             "the server refused the client's certificate ({message}); see cert and key in the URL"
@@ -73,7 +73,7 @@ fn from_server(code: &str, message: &str) -> Error {
     match MEANINGS.iter().find(|(start, ..)| code.starts_with(start)) {
         Some((_, kind, advice)) => Error::new(*kind, format!("{message} ({code}); {advice}")),
         None => {
-            let message = format!("{message} ({code}); it is worth another try");
+            let message = format!("{message} ({code}); another try may help");
             Error::new(ErrorKind::Unavailable, message)
         }
     }
@@ -83,18 +83,18 @@ fn shown_cause(error: &PgError) -> String {
     std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
 }
 
-/// Whether the server answered with this error, so that the connection is good.
+/// Whether the server answered with this error, so that the connection still works.
 pub(crate) fn is_of_server(error: &PgError) -> bool {
-    // With class 57 the server ends the connection, except for a query that was canceled.
+    // After an error of class 57P the server ends the connection.
     error.code().is_some_and(|code| !code.code().starts_with("57P"))
 }
 
-/// Whether another connection may do better: the server cannot write, or the schema is gone.
+/// Whether another connection may help: the server cannot write, or the schema is gone.
 pub(crate) fn wants_another(error: &PgError) -> bool {
     !is_of_server(error) || is_gone(error) || has_code(error, READ_ONLY)
 }
 
-/// Whether the tables are not there any more.
+/// Whether the tables no longer exist.
 pub(crate) fn is_gone(error: &PgError) -> bool {
     GONE.iter().any(|code| has_code(error, code))
 }

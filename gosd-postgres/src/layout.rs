@@ -1,17 +1,17 @@
-//! Whether the schema is there, whose it is, and how it is made.
+//! The schema: whether it exists, whether it is gosd's, and its creation.
 
 use gosd_core::{Error, ErrorKind, Result};
 use tokio_postgres::{Client, Error as PgError};
 
 use crate::error::from_postgres;
 
-/// The version of the layout, as it stands in `gosd.layout`.
+/// The version of the layout, which `gosd.layout` contains.
 const VERSION: i32 = 1;
 const LAYOUT: &str = include_str!("layout.sql");
-/// Makes the next statements wait for whoever is making the tables.
+/// Makes the following statements wait for another process that is creating the tables.
 const ALONE: &str = "SELECT pg_advisory_xact_lock(1735357284, 0);";
 
-/// Checks that the server takes writes and that the schema is gosd's, and makes it if there is none.
+/// Checks that the server accepts writes and that the schema is gosd's, and creates it if there is none.
 pub(crate) async fn prepare(client: &Client) -> Result<()> {
     let found = client.query_typed_one(
         "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool,
@@ -50,10 +50,10 @@ pub(crate) async fn prepare(client: &Client) -> Result<()> {
     }
 }
 
-/// What stands in one text is one transaction.
+/// Creates the schema. The statements of one text are one transaction.
 async fn make(client: &Client, has_schema: bool) -> Result<(), PgError> {
     if !has_schema {
-        // Even where it exists, this asks for the right to create one.
+        // Even where the schema exists, this statement needs the right to create one.
         let schema = format!("{ALONE} CREATE SCHEMA IF NOT EXISTS gosd");
         client.batch_execute(&schema).await?;
     }

@@ -1,14 +1,14 @@
-//! The PostgreSQL driver of gosd: leased, pushed, and found again after a failover. For PostgreSQL 12 or
+//! The PostgreSQL driver of gosd, with leases and a watch that survives a failover. For PostgreSQL 12 or
 //! later.
 //!
-//! The facade has it under its feature `postgres`; by itself it makes a driver of a URL:
+//! The facade has the driver under its feature `postgres`. This crate alone makes a driver of a URL:
 //!
 //! ```
 //! use gosd_core::Client;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> gosd_core::Result<()> {
-//! // Connects only when it is first needed.
+//! // The driver connects only when it is first used.
 //! let url = "postgres://shop:secret@127.0.0.1/shop?namespace=staging";
 //! let driver = gosd_postgres::open(url).await?;
 //! let builder = Client::builder(driver).register("mail", "http://10.0.0.7:25");
@@ -21,67 +21,69 @@
 //!
 //! `postgres://user:password@host,host:port/database?key=value`; `postgresql` is the same. By default the
 //! host is `localhost`, the port 5432, the user `postgres`, and the database that of the user's name. Of
-//! several hosts the first counts that takes writes, in the order of the URL: a standby is passed over. A
-//! host may have several addresses; the first that answers counts (RFC 8305). Unix sockets are not
+//! several hosts, the driver uses the first in the URL's order that accepts writes, and so passes a standby
+//! over. If a host has several addresses, it uses the first that answers (RFC 8305). Unix sockets are not
 //! supported, and neither are the environment's `PG..` variables.
 //!
 //! | key | |
 //! | --- | --- |
 //! | `namespace` | by default `gosd` |
-//! | `sslmode` | `disable`, or `verify-full`: TLS, with a certificate for this host by a known authority |
-//! | `ca` | a file of certificates to trust in place of the system's |
-//! | `cert`, `key` | the files of the client's own |
-//! | `target_session_attrs` | `read-write`, which it is in any case |
+//! | `sslmode` | `disable`, or `verify-full`: TLS, with a certificate for this host of a trusted authority |
+//! | `ca` | a file of certificates to trust instead of the system's |
+//! | `cert`, `key` | the files of the client's own certificate and its key |
+//! | `target_session_attrs` | `read-write`, which is always the case |
 //!
-//! Without `sslmode` a server on the loopback interface is spoken to in plain text, and every other by TLS.
+//! Without `sslmode` the driver uses plain text for a server on the loopback interface, and TLS for any other.
 //! `require` and `verify-ca` are as strict as `verify-full`; `prefer` and `allow` are refused.
 //!
 //! # What it promises
 //!
 //! A change is one statement, and so is a heartbeat, which writes nothing to the log. The same transaction
-//! that changes a row writes the log and rings by `NOTIFY gosd` with the number of the entry; watchers
-//! read on from theirs. They also look once a second, so they miss nothing where notifications do not come
-//! (a pooler in transaction mode takes `LISTEN` and passes nothing on), and say so once. No statement is
-//! prepared and no session is set up: such a pooler may stand between.
+//! that changes a row adds an entry to the log and sends its number by `NOTIFY gosd`. Watchers then read
+//! the log from their positions on. They also read once a second, so they miss nothing where notifications do
+//! not arrive (a pooler in transaction mode accepts `LISTEN` and forwards nothing), and warn of that once. The
+//! driver prepares no statements and needs no session state, so such a pooler may be in between.
 //!
-//! Entries of the log are numbered in the order in which they can be seen: whoever writes one holds an
-//! advisory lock until it is committed. It costs little, because `NOTIFY` takes a lock of the whole server
-//! to commit in any case; heartbeats take neither. So whoever changes an instance in a transaction and
-//! leaves it open keeps others from joining and leaving: that is an outage, in which nobody is taken for
-//! dead. A watch goes on after a lost connection if the entry at its position still exists, and else begins
-//! again. It has a connection of its own, all else of a driver another.
+//! Entries of the log are numbered in the order in which they become visible, because a transaction that writes
+//! one holds an advisory lock until it is committed. The lock costs little, because `NOTIFY` takes a lock of
+//! the whole server to commit in any case. Heartbeats take neither lock. So a transaction that changes an
+//! instance and stays open keeps others from joining and leaving. That is an outage, in which no instance is
+//! taken for dead. After a lost connection a watch continues if the log still has the entry at its position, and
+//! otherwise begins again. A watch has its own connection; all other calls of a driver share another.
 //!
-//! The disk is not waited for (`synchronous_commit` is off for these statements alone): what a crash or a
-//! failover loses comes back with the next heartbeats, and watchers notice.
+//! Statements do not wait for the disk (`synchronous_commit` is off only for them). What a crash or a
+//! failover loses comes back with the next heartbeats, and watchers notice the loss.
 //!
-//! # When a lease that ran out counts
+//! # When an expired lease counts
 //!
-//! Leases are judged by the server's clock. With each look, once a second, and with each `list`, the driver
-//! proves that a registration would be taken, by a write to the row of the namespace in `gosd.pulses`,
-//! unless somebody has done so in the last half second; who does it removes what has expired.
+//! Leases expire by the server's clock. Once a second, and with each `list`, the driver
+//! proves that a registration would succeed, by a write to the row of the namespace in `gosd.pulses`,
+//! unless another process has done so in the last half second. The same write removes expired instances.
 //!
-//! - While that is refused (a full disk, a standby, a right that was taken away,
-//!   `default_transaction_read_only`), `list` and a watch fail as `Unavailable`. Afterwards, and after every
-//!   other loss of contact, whoever had a lease when writes were last taken gets half of one to renew in.
-//! - If the server's clock is set, whoever had a lease gets a whole one, and those that the clock made too
-//!   long are cut.
-//! - Who has just come removes nothing for a second and a half, until those that know of either have looked.
-//! - A process that may only read cannot find out. It lists an instance until others have proved that its
-//!   lease is over, and reports as expired what they removed.
+//! - While that write is refused (a full disk, a standby, a right that was taken away,
+//!   `default_transaction_read_only`), `list` and a watch fail as `Unavailable`. Afterwards, and after any
+//!   other loss of contact, each instance that had a lease when writes last succeeded gets half a lease to
+//!   renew.
+//! - If the server's clock is set, each instance that had a lease gets a whole one, and leases that became too
+//!   long are shortened.
+//! - A process that has just started removes nothing for a second and a half, until the processes that know of
+//!   such a change have looked.
+//! - A process that may only read cannot prove this. It lists an instance until other processes have proved
+//!   that its lease is over, and reports as expired the instances that they removed.
 //!
-//! A registration that was given up is not done after the goodbye that follows it: before its next write a
-//! driver ends the server's process of the connection that it gave up (`pg_terminate_backend`).
+//! A registration whose connection was given up takes no effect after a later goodbye: before its next write
+//! the driver ends the server's process of that connection (`pg_terminate_backend`).
 //!
 //! # The server
 //!
-//! Whoever comes first makes the schema `gosd`, and needs the right to create it; or give it to a user:
+//! The first process creates the schema `gosd`, and needs the right to do so. Or create it for a user:
 //!
 //! ```sql
 //! CREATE SCHEMA gosd AUTHORIZATION shop;
 //! ```
 //!
-//! Where another user has made it, this is enough (and for a process that only discovers, `USAGE` of the
-//! schema and `SELECT` of the tables):
+//! Where another user has created it, these rights are enough (for a process that only discovers, `USAGE` of
+//! the schema and `SELECT` of the tables are enough):
 //!
 //! ```sql
 //! GRANT USAGE ON SCHEMA gosd TO shop;
@@ -89,11 +91,11 @@
 //! GRANT USAGE ON ALL SEQUENCES IN SCHEMA gosd TO shop;
 //! ```
 //!
-//! - A process takes two connections of `max_connections`.
-//! - Heartbeats are updates that touch no index and leave no row behind (HOT), in pages with room for them:
-//!   the table stays as large as what is in it, unless a transaction stays open for long.
-//! - The log keeps the last 10,000 to 20,000 changes. `DROP SCHEMA gosd CASCADE` removes everything; those
-//!   who are alive make it anew.
+//! - A process uses two of the server's `max_connections`.
+//! - Heartbeats are updates that touch no index and leave no dead row behind (HOT), in pages with room for
+//!   them. So the table stays as large as its content, unless a transaction stays open for long.
+//! - The log keeps the last 10,000 to 20,000 changes. `DROP SCHEMA gosd CASCADE` removes everything, and the
+//!   living instances create the schema and register again.
 //!
 //! # Layout
 //!
@@ -101,7 +103,7 @@
 #![doc = include_str!("layout.sql")]
 //! ```
 //!
-//! Anybody can list, add and delete with `psql`, and is heard:
+//! An operator can list, add and delete instances with `psql`, and watchers see the changes:
 //!
 //! ```sh
 //! psql -c "SELECT id, url FROM gosd.instances WHERE expires_at > now()"
@@ -129,7 +131,7 @@ pub use doctor::diagnose;
 ///
 /// # Errors
 ///
-/// [`Config`](gosd_core::ErrorKind::Config) if the URL cannot be right, saying what is wrong with it.
+/// [`Config`](gosd_core::ErrorKind::Config) if the URL is invalid. The message says why.
 pub fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
     Box::pin(async move {
         let options = options::Options::parse(url)?;

@@ -1,4 +1,4 @@
-//! What this process knows of the server's clock and of its writes, for the looks that judge leases.
+//! What this process knows of the server's clock and of its own writes, which decides whether leases count.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,45 +6,45 @@ use std::time::{Duration, Instant};
 use gosd_core::{Error, ErrorKind, Result};
 use tracing::debug;
 
-/// For how long a process that has just come removes nothing: the clock may have been set a moment before,
-/// and those who know of it look once a second.
+/// For how long a process that has just started removes nothing. The clock may have been set a moment before
+/// its start, and the processes that know of it look once a second.
 const BEGINS: Duration = Duration::from_millis(1_500);
-/// How far apart looks may be for a process to know what happened between them.
+/// The longest time between two looks for a process to know what happened in between.
 const APART: Duration = Duration::from_secs(3);
-/// How often a process that may only read asks whether it may write by now.
+/// How often a process that may only read tries whether it may write by now.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
-/// What the looks of one driver have found out, shared by `list` and by every watch.
+/// The results of one driver's looks, shared by `list` and by every watch.
 #[derive(Default)]
 pub(crate) struct Looks(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// The server's time at the last look, in µs since 1970, and when its answer came.
+    /// The server's time at the last look, in µs since 1970, and when the answer came.
     last: Option<(i64, Instant)>,
-    /// Since when there was a look every few seconds.
+    /// Since when looks have been at most a few seconds apart.
     since: Option<Instant>,
     /// Whether a write has failed, or contact was lost, since the last look.
     troubled: bool,
     /// Whether this process has ever written.
     wrote: bool,
-    /// Until when this process does not ask whether it may write.
+    /// Until when this process does not try whether it may write.
     only_reads: Option<Instant>,
 }
 
-/// What a look tells the server.
+/// The parameters of a look.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Question {
     /// What the server's clock should show, in µs since 1970, if it was not set.
     pub(crate) expected: Option<i64>,
-    /// Whether the living may have been kept from renewing.
+    /// Whether living instances may have been unable to renew.
     pub(crate) troubled: bool,
-    /// Whether this process knows enough to remove anybody.
+    /// Whether this process knows enough to remove expired instances.
     pub(crate) may_purge: bool,
 }
 
 impl Looks {
-    /// What to ask; `None` for a process that may only read.
+    /// The parameters of the next look; `None` for a process that may only read.
     pub(crate) fn question(&self) -> Option<Question> {
         self.question_at(Instant::now())
     }
@@ -63,7 +63,7 @@ impl Looks {
         })
     }
 
-    /// Notes the answer to a look, which only those get who have the right to write.
+    /// Records the answer to a look. Only a process with the right to write gets one.
     pub(crate) fn answered(&self, server: i64) {
         self.answered_at(server, Instant::now());
     }
@@ -80,12 +80,12 @@ impl Looks {
         state.only_reads = None;
     }
 
-    /// Notes that a look was refused, or its connection broke.
+    /// Records that a look was refused, or that its connection broke.
     ///
     /// # Errors
     ///
-    /// The error, as that of an outage where writes were possible before. None if this process may only
-    /// read: then it is no reason to stop reading.
+    /// The error; if this process has written before, as that of an outage. `Ok` if this process may only
+    /// read, because then it can go on reading.
     pub(crate) fn refused(&self, error: Error) -> Result<()> {
         let mut state = self.state();
         if error.kind() == ErrorKind::Denied && !state.wrote {
@@ -100,14 +100,14 @@ impl Looks {
         Err(Error::new(ErrorKind::Unavailable, format!("the server takes no writes: {error}")))
     }
 
-    /// Notes the outcome of a registration or a goodbye.
+    /// Records whether a registration or a goodbye succeeded.
     pub(crate) fn tried_to_write(&self, is_taken: bool) {
         let mut state = self.state();
         state.wrote |= is_taken;
         state.troubled |= !is_taken;
     }
 
-    /// Notes that contact was lost, so that the living may have been kept from renewing.
+    /// Records that contact was lost, so that living instances may have been unable to renew.
     pub(crate) fn lost_contact(&self) {
         self.state().troubled = true;
     }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_just_come_removes_nothing() {
+    fn a_process_that_has_just_started_removes_nothing() {
         let (looks, begin) = (Looks::default(), Instant::now());
         let may_purge = |at| looks.question_at(begin + at).expect("it may write").may_purge;
         assert!(!may_purge(Duration::ZERO));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_clock_is_told_what_it_should_show() {
+    fn a_look_has_the_expected_time_of_the_server() {
         let (looks, begin) = (Looks::default(), Instant::now());
         let expected = |at| looks.question_at(begin + at).expect("it may write").expected;
         assert_eq!(expected(SECOND), None);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn who_never_could_write_only_reads_and_who_could_is_out_of_contact() {
+    fn a_denied_write_is_an_outage_only_for_a_process_that_could_write() {
         let looks = Looks::default();
         assert!(looks.refused(denied()).is_ok());
         assert_eq!(looks.question(), None);

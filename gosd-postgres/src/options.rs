@@ -1,4 +1,4 @@
-//! What the URL of the driver says.
+//! The options of a driver URL.
 
 use std::net::IpAddr;
 
@@ -7,9 +7,9 @@ use gosd_net::Tls;
 
 const PORT: u16 = 5432;
 
-/// What the driver's URL says. No `Debug`: it holds the password.
+/// The options of a driver URL. No `Debug`: they contain the password.
 pub(crate) struct Options {
-    /// In the order in which they are tried; never empty.
+    /// The hosts in the order in which they are tried; never empty.
     pub(crate) hosts: Vec<Host>,
     /// `None` for plain connections.
     pub(crate) tls: Option<Tls>,
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults() {
+    fn omitted_parts_of_a_url_have_defaults() {
         for url in ["postgres", "postgresql:", "postgres://", "POSTGRES://localhost:5432/"] {
             let options = parse(url);
             assert_eq!(options.hosts, [("localhost".to_owned(), 5432)], "{url}");
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_at_once() {
+    fn a_url_may_have_every_option() {
         let query = "namespace=n&ca=a&cert=b&key=c&sslmode=require&target_session_attrs=read-write";
         let options = parse(&format!("postgresql://u:p%40@[::1]:7,b/my%20db?{query}"));
         assert_eq!(options.hosts, [("::1".to_owned(), 7), ("b".to_owned(), 5432)]);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_the_host_is_encrypted() {
+    fn connections_to_other_hosts_are_encrypted() {
         for (url, is_encrypted) in [
             ("postgres://127.0.0.7,[::1],LOCALHOST", false),
             ("postgres://localhost?ca=x", true),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused() {
+    fn options_that_cannot_work_are_refused() {
         for (url, hint) in [
             ("redis://h", "no scheme"),
             ("postgres:host", "//"),

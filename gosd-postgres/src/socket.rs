@@ -1,4 +1,4 @@
-//! The sockets that PostgreSQL is spoken on, and why one fails that says no more than that it broke.
+//! Sockets to PostgreSQL, plain or with TLS, and the diagnosis of a connection that broke without a reason.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::options::Host;
 
 /// How long a diagnosis may take.
 const PROBE: Duration = Duration::from_secs(1);
-/// The request for TLS, which comes before all else: its length, and a number that stands for it.
+/// The request for TLS, the first message of a connection: its length, and a number that identifies it.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// A plain or an encrypted connection.
@@ -21,10 +21,10 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
 
-/// Connects to a server, by TLS if there are certificates to go by.
+/// Connects to a server, with TLS if there is a configuration for it.
 ///
-/// The client library gets what this returns as if it were plain, so it binds no password to the channel:
-/// the certificate is checked here, by the drivers' own rules.
+/// To the client library the result looks like a plain connection, so the library does not bind a password to
+/// the TLS channel. The certificate is checked here, by the rules of all drivers.
 pub(crate) async fn open((host, port): &Host, tls: Option<&Tls>) -> Result<Box<dyn Socket>> {
     let broken = |error: std::io::Error| connection_error(&error);
     let Some(tls) = tls else {
@@ -37,7 +37,8 @@ pub(crate) async fn open((host, port): &Host, tls: Option<&Tls>) -> Result<Box<d
     })?;
     let mut socket = gosd_net::connect(host, *port).await.map_err(broken)?;
     socket.write_all(&SSL_REQUEST).await.map_err(broken)?;
-    // Nothing that came beyond this one byte would be trusted: it is left to the handshake.
+    // Only this one byte is read. Whatever else has arrived is left to the handshake, which does not trust
+    // it.
     match socket.read_u8().await.map_err(broken)? {
         b'S' => {}
         b'N' => {
@@ -59,8 +60,8 @@ pub(crate) async fn open((host, port): &Host, tls: Option<&Tls>) -> Result<Box<d
 
 /// Finds out whether a connection broke because the server refuses the client's certificate.
 ///
-/// It says so only after the client takes the handshake for complete, and what was sent meanwhile can
-/// lose its word. So this sends nothing, and waits for the verdict for a moment.
+/// The server refuses only after the handshake is complete for the client, and data that the client has sent
+/// meanwhile can make the refusal get lost. So this sends nothing, and waits a moment for the refusal.
 pub(crate) async fn refusal(host: &Host, tls: Option<&Tls>) -> Option<Error> {
     let tls = Some(tls?);
     let verdict = async {

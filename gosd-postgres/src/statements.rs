@@ -1,4 +1,4 @@
-//! The statements of the driver. Each is a transaction of its own, so that a pooler may stand between.
+//! The statements of the driver. Each is a transaction of its own, so that a pooler may be in between.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tokio_postgres::{Client, Error, Row};
 
 use crate::looks::Question;
 
-/// How many changes one read takes.
+/// How many changes one read returns at most.
 const BATCH: usize = 500;
-/// Longer than anybody needs a lease, and shorter than a time can be.
+/// Longer than any lease, and shorter than the range of PostgreSQL's times.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// An entry of the log, by which a watcher resumes.
+/// The position of a watcher: an entry of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) seq: i64,
@@ -22,20 +22,20 @@ pub(crate) struct Position {
     id: String,
 }
 
-/// What stands in the log from a position on.
+/// The entries of the log after a position.
 pub(crate) struct Changes {
     pub(crate) events: Vec<Read<Event>>,
     pub(crate) end: Position,
-    /// When the last of them was written, and what the time is, in µs since 1970.
+    /// How long ago the last of them was written, by the server's clock.
     pub(crate) age: Duration,
-    /// There may be more.
+    /// Whether there may be more.
     pub(crate) is_partial: bool,
 }
 
-/// What was read, or why it could not be.
+/// A value that was read, or why it could not be.
 pub(crate) type Read<T> = Result<T, String>;
 
-/// Writes the whole record, and starts its lease anew.
+/// Writes the whole record, and restarts its lease.
 pub(crate) async fn register(
     client: &Client,
     namespace: &str,
@@ -44,7 +44,7 @@ pub(crate) async fn register(
 ) -> Result<(), Error> {
     let lease = i64::try_from(ttl.min(LONGEST).as_micros()).unwrap_or(i64::MAX);
     let metadata = serde_json::to_string(instance.metadata()).unwrap_or_default();
-    // A record that a crash loses comes back with the next heartbeat: the disk is not waited for.
+    // A record that a crash loses comes back with the next heartbeat, so the disk is not waited for.
     client
         .execute_typed(
             "INSERT INTO gosd.instances (namespace, id, service, url, metadata, expires_at, lease)
@@ -82,7 +82,7 @@ pub(crate) async fn deregister(
         .map(drop)
 }
 
-/// Looks after the leases; returns the time of the server, in µs since 1970.
+/// Corrects and ends leases as necessary, and returns the server's time, in µs since 1970.
 pub(crate) async fn look(
     client: &Client,
     namespace: &str,
@@ -103,9 +103,9 @@ pub(crate) async fn look(
         .try_get(0)
 }
 
-/// The instances that are alive as far as is known, and the end of the log at that moment.
+/// The instances whose leases count as valid, and the end of the log at that moment.
 ///
-/// A lease counts as run out only by the time of the last write that was proved to be possible.
+/// A lease counts as expired only by the time of the last write that is known to have been possible.
 pub(crate) async fn snapshot(
     client: &Client,
     namespace: &str,
@@ -131,7 +131,7 @@ pub(crate) async fn snapshot(
     Ok((instances, end))
 }
 
-/// Some changes after a position; `None` if the entry at it is no longer there, or is another.
+/// Some changes after a position; `None` if the log no longer has that entry, or has another one there.
 pub(crate) async fn changes(
     client: &Client,
     namespace: &str,
@@ -183,7 +183,7 @@ fn event(row: &Row) -> Read<Option<Event>> {
         "put" => Some(Event::Put(instance(row)?)),
         "remove" => Some(Event::Remove(id()?)),
         "expire" => Some(Event::Expire(id()?)),
-        // Of a later version of gosd, or the beginning of the log.
+        // An operation of a later version of gosd, or the entry that begins the log.
         _ => None,
     })
 }

@@ -1,4 +1,4 @@
-//! The watch: a snapshot, and then what the log says when the server rings, and once a second.
+//! The watch: a snapshot, and then the log, which is read on each notification and once a second.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::driver::Postgres;
 use crate::error;
 use crate::statements::{self, Changes, Position};
 
-/// How often a watcher looks without having heard the bell: for leases that ran out, and for changes
-/// whose ring is lost.
+/// How often a watcher looks without a notification: for expired leases, and for changes whose notification
+/// was lost.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long an answer may take.
 const SLACK: Duration = Duration::from_secs(4);
-/// How long all hosts together may take to be connected to.
+/// How long the connection to all hosts together may take.
 const CONNECT: Duration = Duration::from_secs(9);
-/// How old a change is at least whose ring should have come.
+/// A change of this age should have been notified.
 const RUNG: Duration = Duration::from_millis(300);
-/// How many changes in a row come without a ring before that is said.
+/// How many successive changes without a notification cause a warning.
 const SILENT: u32 = 3;
 
 pub(crate) fn watch(driver: &Postgres) -> BoxStream<'_, Result<Event>> {
@@ -41,27 +41,27 @@ pub(crate) fn watch(driver: &Postgres) -> BoxStream<'_, Result<Event>> {
     Box::pin(stream::unfold(watch, async |mut watch| Some((watch.next().await, watch))))
 }
 
-/// On a connection of its own, for the server rings for a connection and not for a driver.
+/// A watch has its own connection, because the server notifies connections, and not drivers.
 struct Watch<'a> {
     driver: &'a Postgres,
     connection: Option<Connection>,
-    /// Whether the connection has answered since it was made.
+    /// Whether the connection has answered since it was opened.
     worked: bool,
-    /// How far this has come in the log. It survives the connection.
+    /// The position in the log, which outlives the connection.
     position: Option<Position>,
     queue: VecDeque<Result<Event>>,
-    /// Whether the caller was told that contact is lost, and not yet that it is back.
+    /// Whether the watch has yielded an `Err`, and nothing since.
     is_lost: bool,
-    /// When to look next.
+    /// The time of the next look.
     look_at: Instant,
-    /// How many changes in a row came without a ring.
+    /// How many successive changes came without a notification.
     silent: u32,
 }
 
-/// Why a watch cannot go on.
+/// Why the watch cannot continue.
 struct Failure {
     error: Error,
-    /// Whether the connection was closed, which says little of the server.
+    /// Whether the connection was closed, which says little about the server.
     is_closed: bool,
     keeps_connection: bool,
 }
@@ -101,8 +101,8 @@ impl Watch<'_> {
                 if !failure.keeps_connection {
                     self.connection = None;
                 }
-                // Servers and poolers close what is idle. Nobody need hear of it, if it takes no more
-                // than a new connection.
+                // Servers and poolers close idle connections. If a new connection can be made, no `Err` is
+                // yielded.
                 if !(failure.is_closed && std::mem::take(&mut self.worked)) {
                     self.queue.push_back(Err(failure.error));
                 }
@@ -148,7 +148,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Looks after the leases, and reads on, in one round trip.
+    /// Looks after the leases and reads the log, in one round trip.
     async fn look(&mut self, position: Position) -> Result<(), Failure> {
         let Some(connection) = &self.connection else { return Ok(()) };
         let (driver, client) = (self.driver, &connection.client);
@@ -165,7 +165,7 @@ impl Watch<'_> {
         let reading = connection.ask(statements::changes(client, driver.namespace(), &position));
         let answers = async { tokio::join!(looking, reading) };
         let (looked, read) = within(SLACK, Box::pin(answers)).await?;
-        // Goodbyes are to be heard even while the server takes no writes.
+        // Goodbyes are yielded even while the server refuses writes.
         let outage = match looked {
             Ok(now) => {
                 now.into_iter().for_each(|now| driver.looks.answered(now));
@@ -216,7 +216,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// A pooler in transaction mode takes `LISTEN` and rings for nobody.
+    /// Warns of a pooler in transaction mode, which accepts `LISTEN` and forwards no notifications.
     fn note_silence(&mut self, changes: &Changes) {
         let Some(connection) = &self.connection else { return };
         let Some(position) = &self.position else { return };
@@ -234,10 +234,10 @@ impl Watch<'_> {
         }
     }
 
-    /// Notes that this watch does not know any more what there is.
+    /// Forgets the position, because this watch no longer knows what is registered.
     ///
-    /// A loss of contact, and not a `Reset` alone: the server may have lost its data, and clients then
-    /// give every live instance the time to register again.
+    /// This is a loss of contact and not just a `Reset`: the server may have lost its data, and clients then
+    /// give every living instance the time to register again.
     fn lose(&mut self) -> Error {
         self.position = None;
         Error::new(
@@ -249,6 +249,6 @@ impl Watch<'_> {
 
 async fn within<T>(time: Duration, call: impl Future<Output = T>) -> Result<T> {
     timeout(time, call).await.map_err(|_| {
-        Error::new(ErrorKind::Timeout, format!("no answer within {time:.1?}; connecting anew"))
+        Error::new(ErrorKind::Timeout, format!("no answer within {time:.1?}; connecting again"))
     })
 }

@@ -117,7 +117,7 @@ pub(crate) fn from_server(text: &str) -> Error {
     let text = text[..end.unwrap_or(text.len())].trim();
     match MEANINGS.iter().find(|(mark, ..)| text.contains(mark)) {
         Some((_, kind, advice)) => Error::new(*kind, format!("{text}; {advice}")),
-        None => Error::new(ErrorKind::Unavailable, format!("{text}; it is worth another try")),
+        None => Error::new(ErrorKind::Unavailable, format!("{text}; another try may help")),
     }
 }
 

@@ -361,6 +361,6 @@ impl Watch<'_> {
 
 async fn within<T>(time: Duration, call: impl Future<Output = T>) -> Result<T> {
     timeout(time, call).await.map_err(|_| {
-        Error::new(ErrorKind::Timeout, format!("no answer within {time:.1?}; connecting anew"))
+        Error::new(ErrorKind::Timeout, format!("no answer within {time:.1?}; connecting again"))
     })
 }
