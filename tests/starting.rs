@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,15 +10,12 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use gosd::{Client, Drivers, Memory, Registration, View};
 use gosd_server as server;
-use gosd_testservers::{EtcdServer, RedisServer, free_port};
+use gosd_testservers::{EtcdServer, RedisServer, Warnings, free_port};
 use support::{Cast, LATE, Process, hear, tell};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Level, Metadata, Subscriber};
 
 /// In the place of every password; nothing may say it.
 const SECRET: &str = "sesame";
@@ -30,7 +26,8 @@ const ONE_CALL: RangeInclusive<u64> = 1_000..=15_000;
 
 /// The role of a service, which tells how it fares.
 fn service() {
-    tracing::subscriber::set_global_default(Warnings).unwrap();
+    let warnings = Warnings(|line| tell(&format!("warning {line}")));
+    tracing::subscriber::set_global_default(warnings).unwrap();
     Runtime::new().unwrap().block_on(async {
         let begun = Instant::now();
         let started = gosd::start("mail", "http://127.0.0.1:1").await;
@@ -62,38 +59,6 @@ async fn registered(client: &Client) {
         }
     };
     timeout(LATE, is_well).await.expect("it registers by itself");
-}
-
-/// Tells the warnings of this process.
-struct Warnings;
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN && metadata.target().starts_with("gosd")
-    }
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line("warning".into());
-        event.record(&mut line);
-        tell(&line.0);
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        write!(self.0, " {field}={value:?}").unwrap();
-    }
 }
 
 /// What a start said until it was over: how long it took in ms, the warnings, and the outcome.

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use gosd_core::{ErrorKind, Event};
-use gosd_testservers::{Certificates, EtcdServer};
+use gosd_testservers::{Certificates, EtcdServer, Watch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::support::{LONG_LEASE, PATIENCE, Watch, instance, key, lease, leases, open, open_at};
+use super::support::{LONG_LEASE, PATIENCE, instance, key, lease, leases, open, open_at};
 
 /// Fills a server that was started with a small quota.
 async fn use_up_the_space(etcd: &EtcdServer) {
@@ -140,7 +140,7 @@ async fn renewed_certificates_count_without_a_restart() {
     driver.register(&mail, LONG_LEASE).await.expect("the new ones count");
     assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
     watch.next().await.expect_err("the server was restarted");
-    assert_eq!(watch.snapshot().await, from_ref(&mail));
+    assert_eq!(watch.event_after_errors().await, Event::Reset(from_ref(&mail).into()));
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 use gosd_core::{Error, ErrorKind};
-use gosd_testservers::{Certificates, EtcdServer, free_port, tls_cases};
+use gosd_testservers::{Certificates, EtcdServer, Watch, free_port, tls_cases};
 
-use super::support::{LONG_LEASE, Watch, instance, open};
+use super::support::{LONG_LEASE, instance, open};
 
 async fn failure(url: &str) -> Error {
     open(url).await.list().await.expect_err(url)

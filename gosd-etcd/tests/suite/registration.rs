@@ -4,9 +4,9 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 use gosd_core::Event;
-use gosd_testservers::{EtcdCluster, EtcdServer, Mode, Proxy, etcd_leader};
+use gosd_testservers::{EtcdCluster, EtcdServer, Mode, Proxy, Watch, etcd_leader};
 
-use super::support::{LONG_LEASE, Watch, instance, key, lease, leases, open, open_at};
+use super::support::{LONG_LEASE, instance, key, lease, leases, open, open_at};
 
 #[tokio::test]
 async fn the_layout_as_written() {

@@ -1,10 +1,10 @@
+//! What the tests share.
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use gosd_core::{BoxStream, Driver, Event, Instance, Result};
+use gosd_core::{Driver, Instance};
 use gosd_testservers::EtcdServer;
-use tokio::time::timeout;
 
 /// Longer than any lease that a test waits for.
 pub(crate) const LONG_LEASE: Duration = Duration::from_secs(600);
@@ -39,42 +39,4 @@ pub(crate) async fn lease(etcd: &EtcdServer, instance: &Instance) -> String {
 pub(crate) async fn leases(etcd: &EtcdServer) -> usize {
     // The first line says how many were found.
     etcd.ctl(&["lease", "list"]).await.lines().count() - 1
-}
-
-/// A watch, read item by item.
-pub(crate) struct Watch<'a>(BoxStream<'a, Result<Event>>);
-
-impl<'a> Watch<'a> {
-    /// Begins a watch, and returns it with the snapshot.
-    pub(crate) async fn start(driver: &'a dyn Driver) -> (Self, Vec<Instance>) {
-        let mut watch = Self(driver.watch().expect("the driver has a watch"));
-        match watch.next().await {
-            Ok(Event::Reset(all)) => (watch, all),
-            other => panic!("a snapshot comes first, not {other:?}"),
-        }
-    }
-
-    pub(crate) async fn next(&mut self) -> Result<Event> {
-        let next = timeout(PATIENCE, self.0.next()).await;
-        next.expect("something comes in time").expect("the watch does not end")
-    }
-
-    /// The next event; there must be no error.
-    pub(crate) async fn event(&mut self) -> Event {
-        self.next().await.expect("contact is not lost")
-    }
-
-    /// Polls on, as core does after an error, until there is a snapshot.
-    pub(crate) async fn snapshot(&mut self) -> Vec<Instance> {
-        let again = async {
-            loop {
-                match self.next().await {
-                    Ok(Event::Reset(all)) => return all,
-                    Ok(event) => panic!("a snapshot comes first after an error, not {event:?}"),
-                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-                }
-            }
-        };
-        timeout(PATIENCE, again).await.expect("contact comes back")
-    }
 }

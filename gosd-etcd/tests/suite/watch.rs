@@ -4,10 +4,10 @@ use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 use gosd_core::{Event, Instance};
-use gosd_testservers::{EtcdCluster, EtcdServer, Mode, Proxy};
+use gosd_testservers::{EtcdCluster, EtcdServer, Mode, Proxy, Watch};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::support::{LONG_LEASE, PATIENCE, Watch, instance, open_at};
+use super::support::{LONG_LEASE, PATIENCE, instance, open_at};
 
 #[tokio::test]
 async fn goes_on_right_after_the_snapshot() {
@@ -84,7 +84,7 @@ async fn a_server_that_ends_the_watch_and_comes_back_is_a_new_snapshot() {
     let error = watch.next().await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
     etcd.restart().await;
-    assert_eq!(watch.snapshot().await, [mail]);
+    assert_eq!(watch.event_after_errors().await, Event::Reset([mail].into()));
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_wiped_server_is_a_new_snapshot_even_if_its_revisions_are_ahead() {
     }
     let error = watch.next().await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
-    assert_eq!(watch.snapshot().await, all);
+    assert_eq!(watch.event_after_errors().await, Event::Reset(all.into()));
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_silent_connection_is_an_error_within_ten_seconds() {
     let mail = instance("mail");
     open_at(etcd.port()).await.register(&mail, LONG_LEASE).await.unwrap();
     proxy.set(Mode::Pass);
-    assert_eq!(watch.snapshot().await, [mail]);
+    assert_eq!(watch.event_after_errors().await, Event::Reset([mail].into()));
 }
 
 /// Nothing that clients say arrives, no heartbeat either: what expires then may be alive.
@@ -207,5 +207,5 @@ async fn a_member_without_a_leader_is_an_error_and_then_a_new_snapshot() {
     for other in others {
         other.process().signal("CONT").await;
     }
-    assert_eq!(watch.snapshot().await, [mail]);
+    assert_eq!(watch.event_after_errors().await, Event::Reset([mail].into()));
 }

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use gosd_core::{Client, ErrorKind, Event, Result, Settings};
-use gosd_testservers::{Certificates, PostgresServer, free_port, tls_cases};
+use gosd_testservers::{Certificates, PostgresServer, Watch, free_port, tls_cases};
 
-use super::support::{GRANTS, LONG_LEASE, PATIENCE, Watch, instance, open};
+use super::support::{GRANTS, LONG_LEASE, PATIENCE, instance, open};
 
 /// Starts a client that registers, and does not try for long.
 async fn start(url: &str) -> Result<Client> {
@@ -157,7 +157,7 @@ async fn a_killed_server_is_an_error_and_nobody_dies_of_it() {
     tokio::time::sleep(lease + Duration::from_secs(1)).await;
     server.restart().await;
     // What was written last can be lost: then all is read again, and all register again.
-    match watch.back().await {
+    match watch.event_after_errors().await {
         Event::Resumed => {}
         Event::Reset(all) if all.is_empty() || all == std::slice::from_ref(&mail) => {}
         other => panic!("{other:?}"),
@@ -186,7 +186,7 @@ async fn a_paused_server_is_an_error_within_ten_seconds() {
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     // The postmaster lives, and makes another process for whoever connects anew: nobody has expired
     // while this watch was away, or else it is told of it.
-    match watch.back().await {
+    match watch.event_after_errors().await {
         Event::Resumed | Event::Reset(_) => {}
         other => panic!("{other:?}"),
     }

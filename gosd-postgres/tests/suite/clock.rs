@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use gosd_core::Event;
-use gosd_testservers::{PostgresServer, WallClock};
+use gosd_testservers::{PostgresServer, WallClock, Watch};
 
-use super::support::{Watch, instance, open};
+use super::support::{instance, open};
 
 const HOUR: i64 = 3_600;
 const LEASE: Duration = Duration::from_secs(4);

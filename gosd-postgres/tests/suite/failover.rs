@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use gosd_core::Event;
-use gosd_testservers::PostgresServer;
+use gosd_testservers::{PostgresServer, Watch};
 
-use super::support::{LONG_LEASE, PATIENCE, Watch, instance, open};
+use super::support::{LONG_LEASE, PATIENCE, instance, open};
 
 #[tokio::test]
 async fn a_promoted_replica_takes_over_and_nobody_dies() {
@@ -33,7 +33,7 @@ async fn a_promoted_replica_takes_over_and_nobody_dies() {
     assert!(error.is_retryable(), "{error}");
     second.sql("SELECT pg_promote()").await;
     // What the replica had not yet heard is lost: then all is read again.
-    match watch.back().await {
+    match watch.event_after_errors().await {
         Event::Resumed => {}
         Event::Reset(all) => assert_eq!(all, std::slice::from_ref(&mail)),
         other => panic!("{other:?}"),

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use gosd_core::Event;
-use gosd_testservers::PostgresServer;
+use gosd_testservers::{PostgresServer, Watch};
 
-use super::support::{LONG_LEASE, PATIENCE, Watch, instance, open};
+use super::support::{LONG_LEASE, PATIENCE, instance, open};
 
 /// Whoever writes with psql is heard.
 #[tokio::test]

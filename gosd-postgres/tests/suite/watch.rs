@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use gosd_core::Event;
-use gosd_testservers::{Mode, PostgresServer, Proxy};
+use gosd_testservers::{Mode, PostgresServer, Proxy, Watch};
 
-use super::support::{LONG_LEASE, Watch, instance, open};
+use super::support::{LONG_LEASE, instance, open};
 
 #[tokio::test]
 async fn a_silent_connection_is_an_error_within_ten_seconds() {
@@ -22,7 +22,7 @@ async fn a_silent_connection_is_an_error_within_ten_seconds() {
     let mail = instance("mail");
     open(&server.url()).await.register(&mail, LONG_LEASE).await.unwrap();
     proxy.set(Mode::Pass);
-    assert_eq!(watch.back().await, Event::Resumed);
+    assert_eq!(watch.event_after_errors().await, Event::Resumed);
     assert_eq!(watch.event().await, Event::Put(mail));
 }
 

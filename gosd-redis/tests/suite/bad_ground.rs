@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use gosd_core::{Client, ErrorKind, Event, Registration, Result, Settings};
-use gosd_testservers::{Certificates, RedisCluster, RedisServer, free_port, tls_cases};
+use gosd_testservers::{Certificates, RedisCluster, RedisServer, Watch, free_port, tls_cases};
 use redis::AsyncCommands;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::support::{LONG_LEASE, Watch, instance, open};
+use super::support::{LONG_LEASE, instance, open};
 
 /// Starts a client that registers, and does not try for long.
 async fn start(url: &str) -> Result<Client> {

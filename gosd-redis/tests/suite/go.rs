@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gosd_core::{Client, Event, InstanceId, Settings};
-use gosd_testservers::RedisServer;
+use gosd_testservers::{RedisServer, Watch};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
-use super::support::{LONG_LEASE, Watch, instance, open};
+use super::support::{LONG_LEASE, instance, open};
 
 /// How soon what Go does has to be seen.
 const SOON: Duration = Duration::from_secs(10);

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use gosd_core::Event;
-use gosd_testservers::{RedisCluster, RedisServer};
+use gosd_testservers::{RedisCluster, RedisServer, Watch};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
-use super::support::{LONG_LEASE, Watch, instance, open};
+use super::support::{LONG_LEASE, instance, open};
 
 type Entry = (String, HashMap<String, String>);
 

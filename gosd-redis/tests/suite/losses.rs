@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use gosd_core::{Driver, Event, Instance};
-use gosd_testservers::RedisServer;
+use gosd_testservers::{RedisServer, Watch};
 use redis::AsyncCommands;
 
-use super::support::{LONG_LEASE, Watch, instance, open};
+use super::support::{LONG_LEASE, instance, open};
 
 #[tokio::test]
 async fn the_hash_is_lost() {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use gosd_core::{ErrorKind, Event};
-use gosd_testservers::{RedisSentinels, RedisServer};
+use gosd_testservers::{RedisSentinels, RedisServer, Watch};
 
-use super::support::{LONG_LEASE, Watch, instance, open};
+use super::support::{LONG_LEASE, instance, open};
 
 #[tokio::test]
 async fn the_new_master_is_found_after_a_failover() {

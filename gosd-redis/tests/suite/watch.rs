@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use gosd_core::Event;
-use gosd_testservers::{Mode, Proxy, RedisServer};
+use gosd_testservers::{Mode, Proxy, RedisServer, Watch};
 
-use super::support::{LONG_LEASE, Watch, instance, open};
+use super::support::{LONG_LEASE, instance, open};
 
 const EVENTS: &str = "{gosd}:events";
 

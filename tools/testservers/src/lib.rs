@@ -18,6 +18,8 @@ mod spans;
 mod tls_cases;
 mod tls_front;
 mod wall_clock;
+mod warnings;
+mod watch;
 
 pub use certificates::Certificates;
 pub use etcd_cluster::{EtcdCluster, etcd_leader};
@@ -34,3 +36,5 @@ pub use spans::{Fields, collect_spans, spans_to};
 pub use tls_cases::{TlsCase, tls_cases};
 pub use tls_front::{TlsFront, strict_tls};
 pub use wall_clock::WallClock;
+pub use warnings::Warnings;
+pub use watch::Watch;

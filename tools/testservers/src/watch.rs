@@ -1,0 +1,59 @@
+//! Reads the watch of a driver item by item, and gives up where nothing comes.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use gosd_core::{BoxStream, Driver, Event, Instance, Result};
+use tokio::time::{sleep, timeout};
+
+/// How long anything may take before a test gives up; generous, for busy machines.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the reader waits after an error before it polls again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A watch that has yielded its first snapshot.
+pub struct Watch<'a>(BoxStream<'a, Result<Event>>);
+
+impl fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
+
+impl<'a> Watch<'a> {
+    /// Begins a watch, and returns it with the snapshot.
+    pub async fn start(driver: &'a dyn Driver) -> (Self, Vec<Instance>) {
+        let mut watch = Self(driver.watch().expect("the driver has a watch"));
+        match watch.next().await {
+            Ok(Event::Reset(all)) => (watch, all),
+            other => panic!("a snapshot comes first, not {other:?}"),
+        }
+    }
+
+    /// The next item.
+    #[expect(clippy::should_implement_trait, reason = "it is a future")]
+    pub async fn next(&mut self) -> Result<Event> {
+        let next = timeout(PATIENCE, self.0.next()).await;
+        next.expect("something comes in time").expect("the watch does not end")
+    }
+
+    /// The next event; there must be no error.
+    pub async fn event(&mut self) -> Event {
+        self.next().await.expect("contact is not lost")
+    }
+
+    /// The first event after errors, if there are any. The watch is polled on, as core does it.
+    pub async fn event_after_errors(&mut self) -> Event {
+        let again = async {
+            loop {
+                match self.next().await {
+                    Ok(event) => return event,
+                    Err(_) => sleep(PAUSE).await,
+                }
+            }
+        };
+        timeout(PATIENCE, again).await.expect("contact comes back")
+    }
+}
