@@ -30,8 +30,7 @@ const READ_ONLY: &str = "25006";
 /// No such table, schema or function, because somebody has dropped it.
 const GONE: [&str; 3] = ["42P01", "3F000", "42883"];
 const WAS_DROPPED: &str = "the schema gosd was dropped, and will be created again";
-const FOREIGN: &str =
-    "the schema gosd was not made by gosd; drop it, or use another database";
+const FOREIGN: &str = "the schema gosd was not made by gosd; drop it, or use another database";
 
 /// The error of a call, in the contract's terms.
 pub(crate) fn from_postgres(error: &PgError) -> Error {
