@@ -33,7 +33,6 @@ impl<'a> Watch<'a> {
     }
 
     /// The next item.
-    #[expect(clippy::should_implement_trait, reason = "it is a future")]
     pub async fn next(&mut self) -> Result<Event> {
         let next = timeout(PATIENCE, self.0.next()).await;
         next.expect("something comes in time").expect("the watch does not end")
