@@ -101,7 +101,7 @@ async fn a_wiped_server_is_a_new_snapshot_even_if_its_revisions_are_ahead() {
     }
     let error = watch.next().await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
-    assert_eq!(watch.event_after_errors().await, Event::Reset(all.into()));
+    assert_eq!(watch.event_after_errors().await, Event::Reset(all));
 }
 
 #[tokio::test]
