@@ -11,6 +11,8 @@
 //!   answer. [`connection_error`] says what its failures mean.
 //! - [`Lazy`]: a connection that is made when it is first needed, shared by all calls, and replaced
 //!   after one that broke it. A call may be repeated once on the new one.
+//! - [`race`]: several ways to one end, such as the addresses of a host or servers that stand in for each
+//!   other, of which the first to succeed counts.
 //! - [`WarnOnce`]: what can be said for each record is said loudly for the first.
 //!
 //! ```no_run
@@ -58,11 +60,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod lazy;
+mod race;
 mod tcp;
 pub mod tls;
 mod warn_once;
 
 pub use lazy::{Fault, Lazy};
+pub use race::race;
 pub use tcp::{connect, connection_error};
 pub use tls::{ServerTls, Tls};
 pub use warn_once::WarnOnce;
