@@ -127,6 +127,7 @@ pub(crate) async fn register(
         return Err(Problem::refused(Refusal::Instances, detail));
     }
     let driver = feed.driver();
+    end_if_the_client_has_gone().await;
     backend("register", bounded(driver, "register", || driver.register(&instance, lease)).await)?;
     feed.echo(instance.id(), Some(&instance.to_json())).await;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -141,6 +142,7 @@ pub(crate) async fn deregister(
     let feed = shared.namespaces.feed(&namespace, Access::Read)?;
     no_query(&uri)?;
     let (driver, id) = (feed.driver(), InstanceId::from(id));
+    end_if_the_client_has_gone().await;
     backend("deregister", bounded(driver, "deregister", || driver.deregister(&id)).await)?;
     feed.echo(&id, None).await;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -170,6 +172,19 @@ pub(crate) async fn events(
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     Ok((headers, Body::from_stream(watcher.into_stream())).into_response())
+}
+
+/// Ends a request here whose client has closed the connection, before the request changes anything.
+///
+/// A server that was frozen finds requests in its sockets that no client waits for any more. Such a client
+/// may have gone to another server meanwhile and have deregistered there. A registration that is carried out
+/// now would bring the instance back for a lease.
+async fn end_if_the_client_has_gone() {
+    // hyper drops this future when it reads the end of the connection, which it looks for whenever it is
+    // polled: first it reads the body of the request to its end, then what follows.
+    for _ in 0..4 {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// The body of a list. A client that reads too slowly, while newer lists are read, is cut off.

@@ -5,6 +5,7 @@ mod api;
 mod attacks;
 mod bad_requests;
 mod dead_peers;
+mod given_up;
 mod limits;
 #[path = "../load/mod.rs"]
 mod load;
