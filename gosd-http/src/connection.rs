@@ -14,7 +14,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::connector::Connector;
-use crate::options::{Options, Target};
+use crate::options::{Address, Options, Target};
 use crate::{error, wire};
 
 pub(crate) const JSON: &str = "application/json";
@@ -27,33 +27,49 @@ const IDLE: Duration = Duration::from_secs(8);
 /// How many bytes of the body of an error are read.
 const PROBLEM: usize = 16 * 1_024;
 
-/// The connections to the server: opened when they are needed, and kept for the next call.
+/// The connections to one server: opened when they are needed, and kept for the next call.
 pub(crate) struct Connection {
-    options: Options,
-    authorization: Option<HeaderValue>,
-    tls: Option<Arc<Tls>>,
+    options: Arc<Options>,
+    /// Which of the servers in the options it is.
+    server: usize,
+    access: Access,
     /// A request that fails, or is dropped before its answer, may have used a dead idle connection. So the
     /// next request opens a new one.
     connections: Lazy<Connections>,
 }
 
-type Connections = Client<Connector, Full<Bytes>>;
+/// What all servers of a URL are shown.
+#[derive(Clone)]
+pub(crate) struct Access {
+    authorization: Option<HeaderValue>,
+    tls: Option<Arc<Tls>>,
+}
 
-impl Connection {
-    pub(crate) fn new(options: Options) -> Result<Self> {
+impl Access {
+    pub(crate) fn new(options: &Options) -> Result<Self> {
         let tls = match options.is_encrypted {
             true => Some(Arc::new(Tls::new(options.tls.clone(), &[b"http/1.1"])?)),
             false => None,
         };
-        let authorization = match &options.token {
-            Some(token) => Some(bearing(token)?),
-            None => None,
-        };
-        Ok(Self { options, authorization, tls, connections: Lazy::new() })
+        Ok(Self { authorization: options.token.as_deref().map(bearing).transpose()?, tls })
+    }
+}
+
+type Connections = Client<Connector, Full<Bytes>>;
+
+impl Connection {
+    pub(crate) fn new(options: &Arc<Options>, server: usize, access: &Access) -> Self {
+        let (options, access) = (Arc::clone(options), access.clone());
+        Self { options, server, access, connections: Lazy::new() }
     }
 
-    pub(crate) fn options(&self) -> &Options {
-        &self.options
+    /// The server, as errors name it.
+    pub(crate) fn name(&self) -> &str {
+        &self.address().name
+    }
+
+    fn address(&self) -> &Address {
+        &self.options.servers[self.server]
     }
 
     /// Makes the next request open a new connection; requests under way keep theirs.
@@ -92,7 +108,7 @@ impl Connection {
         accept: &'static str,
         body: Option<String>,
     ) -> Result<Response<Incoming>> {
-        let uri = format!("{}/v1/{}/{path}", self.options.base, self.options.namespace);
+        let uri = format!("{}/v1/{}/{path}", self.address().base, self.options.namespace);
         let mut request = Request::new(body.map(Bytes::from));
         *request.method_mut() = method;
         *request.uri_mut() = uri.parse().map_err(|problem| {
@@ -102,7 +118,7 @@ impl Connection {
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         let agent = concat!("gosd/", env!("CARGO_PKG_VERSION"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
-        headers.extend(self.authorization.clone().map(|token| (AUTHORIZATION, token)));
+        headers.extend(self.access.authorization.clone().map(|token| (AUTHORIZATION, token)));
         headers.extend(header);
         if request.body().is_some() {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
@@ -120,21 +136,21 @@ impl Connection {
     }
 
     fn open(&self) -> Connections {
-        let target = Arc::clone(&self.options.target);
+        let target = Arc::clone(&self.address().target);
         Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             // Calls that run at once, as after an outage, open more: those end with their calls.
             .pool_max_idle_per_host(1)
-            .build(Connector::new(target, self.tls.clone()))
+            .build(Connector::new(target, self.access.tls.clone()))
     }
 
     /// Why there is no answer.
     async fn failure(&self, problem: &hyper_util::client::legacy::Error) -> Error {
         let error = error::from_hyper(problem);
         // A server refuses a client's certificate only after the client takes the handshake for complete.
-        if let (Some(tls), Target::Host(host, port)) = (&self.tls, &*self.options.target)
+        if let (Some(tls), Target::Host(host, port)) = (&self.access.tls, &*self.address().target)
             && self.options.tls.identity.is_some()
             && !problem.is_connect()
             && let Some(refusal) = tls.refusal(host, *port).await

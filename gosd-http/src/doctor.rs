@@ -2,34 +2,68 @@
 
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use gosd_core::{BoxFuture, Error, ErrorKind, Fact, Result};
 use http::Method;
 use http::header::{DATE, HeaderMap};
+use tokio::time::timeout;
 
 use crate::connection::{Connection, JSON, LARGEST, read};
 use crate::options::Options;
+use crate::servers::Servers;
 use crate::wire;
 
-/// Finds out what is wrong with the server of a URL and with what it holds, as far as the API tells:
-/// leases are the server's alone, so `lease` makes no difference here.
+/// How long one of several servers may take to answer.
+const CALL: Duration = Duration::from_secs(4);
+
+/// Finds out what is wrong with the servers of a URL and with what they hold, as far as the API tells:
+/// leases are the servers' alone, so `lease` makes no difference here.
 ///
 /// # Errors
 ///
-/// As of the methods of the driver.
+/// As of the methods of the driver. Of several servers, one that fails is a fact, unless all do.
 pub fn diagnose(url: &str, _lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>> {
     Box::pin(async move {
-        let connection = Connection::new(Options::parse(url)?)?;
-        let before = SystemTime::now();
-        let response = connection.send(Method::GET, "instances", None, JSON, None).await?;
-        let mut facts: Vec<Fact> =
-            clock(response.headers(), before, SystemTime::now()).into_iter().collect();
-        let body = read(response, LARGEST).await?;
-        let text = str::from_utf8(&body).map_err(|error| {
-            Error::new(ErrorKind::Data, "the answer is not UTF-8").caused_by(error)
-        })?;
-        wire::list(text, |error| facts.push(Fact::Unreadable { what: error.to_string() }))?;
+        let servers = Servers::new(Options::parse(url)?)?;
+        let all = servers.all().iter().map(async |server| (server.name(), of(server).await));
+        let (mut facts, mut failures) = (Vec::new(), Vec::new());
+        for (name, found) in join_all(all).await {
+            match found {
+                // What is registered is the same behind each of them.
+                Ok(found) => {
+                    let new: Vec<_> =
+                        found.into_iter().filter(|fact| !facts.contains(fact)).collect();
+                    facts.extend(new);
+                }
+                Err(error) => failures.push((name, error)),
+            }
+        }
+        if failures.len() == servers.all().len() {
+            return Err(servers.failure(&failures));
+        }
+        facts.extend(failures.into_iter().map(|(name, error)| Fact::Trouble {
+            name: "server",
+            what: format!("{name} fails, and the other servers stand in for it: {error}"),
+            advice: "see whether it runs, and its log; or take it out of the URL".to_owned(),
+        }));
         Ok(facts)
     })
+}
+
+/// What one server tells.
+async fn of(connection: &Connection) -> Result<Vec<Fact>> {
+    let before = SystemTime::now();
+    let list = connection.send(Method::GET, "instances", None, JSON, None);
+    let response = timeout(CALL, list)
+        .await
+        .map_err(|_| Error::new(ErrorKind::Timeout, format!("no answer within {CALL:?}")))??;
+    let mut facts: Vec<Fact> =
+        clock(response.headers(), before, SystemTime::now()).into_iter().collect();
+    let body = read(response, LARGEST).await?;
+    let text = str::from_utf8(&body)
+        .map_err(|error| Error::new(ErrorKind::Data, "the answer is not UTF-8").caused_by(error))?;
+    wire::list(text, |error| facts.push(Fact::Unreadable { what: error.to_string() }))?;
+    Ok(facts)
 }
 
 /// The server's clock by the date of its answer, which is that of a proxy if one has put it there.

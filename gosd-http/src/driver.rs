@@ -1,7 +1,7 @@
 //! The driver: the methods of the contract as requests.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gosd_core::{
@@ -14,22 +14,30 @@ use http::{Method, StatusCode};
 use crate::connection::{Connection, JSON, LARGEST, read};
 use crate::given_up::GivenUp;
 use crate::options::Options;
+use crate::servers::{PATIENCE, Servers};
 use crate::{watch, wire};
 
 /// The HTTP driver.
 pub(crate) struct Http {
-    pub(crate) connection: Arc<Connection>,
+    pub(crate) servers: Servers,
     given_up: GivenUp,
-    /// The list that came last and the server's tag for it, for a driver that is polled.
-    last: Mutex<Option<(HeaderValue, Vec<Instance>)>>,
+    last: Mutex<Option<Last>>,
     unreadable: WarnOnce,
+}
+
+/// The list that came last, for a driver that is polled.
+#[derive(Clone)]
+struct Last {
+    /// The server that sent it, and its tag, which means nothing to another one.
+    server: usize,
+    tag: HeaderValue,
+    instances: Vec<Instance>,
 }
 
 impl Http {
     pub(crate) fn new(options: Options) -> Result<Self> {
-        let connection = Arc::new(Connection::new(options)?);
         Ok(Self {
-            connection,
+            servers: Servers::new(options)?,
             given_up: GivenUp::new(),
             last: Mutex::default(),
             unreadable: WarnOnce::new(),
@@ -38,11 +46,11 @@ impl Http {
 
     /// Warns once about records of the server that cannot be read.
     pub(crate) fn skip_unreadable(&self, error: &Error) {
-        self.unreadable.skipped("http", &self.connection.options().namespace, error);
+        self.unreadable.skipped("http", &self.servers.options().namespace, error);
     }
 
-    fn last(&self) -> Option<(HeaderValue, Vec<Instance>)> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn last(&self) -> MutexGuard<'_, Option<Last>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -52,11 +60,15 @@ impl Driver for Http {
         let path =
             wire::instance_path(instance.id()).ok_or_else(|| unaddressable(instance.id()))?;
         let body = wire::registration(instance, ttl);
-        let connection = Arc::clone(&self.connection);
-        let call =
-            Box::pin(async move { change(&connection, Method::PUT, &path, Some(body)).await });
-        // A call whose caller has stopped waiting gives up the connections that it waited for.
-        self.given_up.finish(call, || self.connection.forget()).await
+        let register = |server| {
+            let connection = Arc::clone(self.servers.at(server));
+            let (path, body, asked) = (path.clone(), body.clone(), Arc::clone(&connection));
+            let call =
+                Box::pin(async move { change(&asked, Method::PUT, &path, Some(body)).await });
+            // A call whose caller has stopped waiting gives up the connections that it waited for.
+            self.given_up.finish(call, move || connection.forget())
+        };
+        self.servers.ask(PATIENCE.min(ttl / 5), register).await.map(drop)
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
@@ -66,17 +78,22 @@ impl Driver for Http {
             return if is_there { Err(unaddressable(id)) } else { Ok(()) };
         };
         self.given_up.settled().await;
-        change(&self.connection, Method::DELETE, &path, None).await
+        let deregister =
+            async |server| change(self.servers.at(server), Method::DELETE, &path, None).await;
+        self.servers.ask(PATIENCE, deregister).await.map(drop)
     }
 
     async fn list(&self) -> Result<Vec<Instance>> {
-        let last = self.last();
-        let condition = last.as_ref().map(|(tag, _)| (IF_NONE_MATCH, tag.clone()));
-        let response =
-            self.connection.send(Method::GET, "instances", condition, JSON, None).await?;
+        let last = self.last().clone();
+        let list = async |server| {
+            let known = last.as_ref().filter(|last| last.server == server);
+            let condition = known.map(|last| (IF_NONE_MATCH, last.tag.clone()));
+            self.servers.at(server).send(Method::GET, "instances", condition, JSON, None).await
+        };
+        let (server, response) = self.servers.ask(PATIENCE, list).await?;
         if response.status() == StatusCode::NOT_MODIFIED {
-            let unchanged = last.map(|(_, instances)| instances);
-            return unchanged.ok_or_else(|| {
+            let unchanged = last.filter(|last| last.server == server);
+            return unchanged.map(|last| last.instances).ok_or_else(|| {
                 Error::new(ErrorKind::Data, "the server answered 304 to a question without a tag")
             });
         }
@@ -86,15 +103,14 @@ impl Driver for Http {
             Error::new(ErrorKind::Data, "the answer is not UTF-8").caused_by(error)
         })?;
         let instances = wire::list(text, |error| self.skip_unreadable(error))?;
-        if !self.connection.options().watch {
-            let next = tag.map(|tag| (tag, instances.clone()));
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        if !self.servers.options().watch {
+            *self.last() = tag.map(|tag| Last { server, tag, instances: instances.clone() });
         }
         Ok(instances)
     }
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
-        self.connection.options().watch.then(|| watch::watch(self))
+        self.servers.options().watch.then(|| watch::watch(self))
     }
 
     fn name(&self) -> &str {
@@ -122,9 +138,10 @@ fn unaddressable(id: &InstanceId) -> Error {
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options = self.connection.options();
+        let options = self.servers.options();
+        let bases = options.servers.iter().map(|server| &server.base);
         f.debug_struct("Http")
-            .field("base", &options.base)
+            .field("servers", &bases.collect::<Vec<_>>())
             .field("namespace", &options.namespace)
             .finish_non_exhaustive()
     }

@@ -61,6 +61,7 @@ mod error;
 pub mod fuzzing;
 mod given_up;
 mod options;
+mod servers;
 mod sse;
 mod watch;
 mod wire;

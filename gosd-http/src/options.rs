@@ -16,14 +16,22 @@ const PORT: u16 = 4673;
 
 /// The options of a driver URL. It has no `Debug`, because it holds the token.
 pub(crate) struct Options {
-    /// Scheme, host, port and path prefix, without a `/` at the end.
-    pub(crate) base: String,
-    pub(crate) target: Arc<Target>,
+    /// In the order of the URL; at least one.
+    pub(crate) servers: Vec<Address>,
     pub(crate) is_encrypted: bool,
     pub(crate) namespace: String,
     pub(crate) token: Option<String>,
     pub(crate) tls: TlsFiles,
     pub(crate) watch: bool,
+}
+
+/// Where a server is.
+pub(crate) struct Address {
+    /// Scheme, host, port and path prefix, without a `/` at the end.
+    pub(crate) base: String,
+    /// Host and port, as errors name it.
+    pub(crate) name: String,
+    pub(crate) target: Arc<Target>,
 }
 
 /// Where to connect to.
@@ -60,17 +68,9 @@ impl Options {
             return fail("has a token with a character other than visible ASCII");
         }
         let is_encrypted = scheme == "https";
-        let usual_port = if is_encrypted { 443 } else { 80 };
-        let (host, port) = match url.hosts() {
-            [] => ("localhost", PORT),
-            [_] if is_socket => return fail("has a host; write http+unix:///path/of/the.sock"),
-            [(host, port)] => (host.as_str(), port.unwrap_or(usual_port)),
-            _ => return fail("has several hosts; put a load balancer before them, and name that"),
-        };
-        let authority = match url.hosts() {
-            [] => format!("localhost:{PORT}"),
-            _ => url.hosts_or("", usual_port).remove(0),
-        };
+        if is_socket && !url.hosts().is_empty() {
+            return fail("has a host; write http+unix:///path/of/the.sock");
+        }
         let tls = url.tls_files()?;
         if !is_encrypted && tls != TlsFiles::default() {
             return fail("names certificates, which are for https");
@@ -88,22 +88,32 @@ impl Options {
             #[cfg(unix)]
             return Self::at_socket(&url, namespace, watch);
         }
-        let mut base = format!("{}://{authority}", if is_encrypted { "https" } else { "http" });
+        let mut prefix = String::new();
         for segment in url.path().split('/').filter(|segment| !segment.is_empty()) {
             if matches!(segment, "." | "..") {
                 return fail("has the path segment . or ..");
             }
-            base.extend(["/", &utf8_percent_encode(segment, PATH).to_string()]);
+            prefix.extend(["/", &utf8_percent_encode(segment, PATH).to_string()]);
         }
-        // A host whose last label is a number has to be an address, or it is invalid.
-        let last = host.rsplit('.').next().unwrap_or_default();
-        let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
-        if base.parse::<Uri>().is_err() || (is_number && host.parse::<Ipv4Addr>().is_err()) {
-            return fail("has a host that cannot be one");
+        let usual_port = if is_encrypted { 443 } else { 80 };
+        let named = match url.hosts() {
+            [] => vec![("localhost", PORT)],
+            hosts => {
+                hosts.iter().map(|(host, port)| (&**host, port.unwrap_or(usual_port))).collect()
+            }
+        };
+        let mut servers = Vec::<Address>::with_capacity(named.len());
+        for (host, port) in named {
+            let Some(server) = Address::new(scheme, host, port, &prefix) else {
+                return fail("has a host that cannot be one");
+            };
+            if servers.iter().any(|other| other.name == server.name) {
+                return fail("names a server twice");
+            }
+            servers.push(server);
         }
         Ok(Self {
-            base,
-            target: Arc::new(Target::Host(host.to_owned(), port)),
+            servers,
             is_encrypted,
             namespace: namespace.to_owned(),
             token: url.password().map(Into::into),
@@ -124,16 +134,35 @@ impl Options {
                 "the http+unix URL lacks the path of a socket; write http+unix:///path/of/the.sock",
             ));
         }
+        // The server checks that the host is one of its names.
+        let base = "http://localhost".to_owned();
+        let target = Arc::new(Target::Socket(PathBuf::from(&path)));
         Ok(Self {
-            // The server checks that the host is one of its names.
-            base: "http://localhost".to_owned(),
-            target: Arc::new(Target::Socket(path.into())),
+            servers: vec![Address { base, name: path, target }],
             is_encrypted: false,
             namespace: namespace.to_owned(),
             token: url.password().map(Into::into),
             tls: TlsFiles::default(),
             watch,
         })
+    }
+}
+
+impl Address {
+    /// `None` if the host cannot be one.
+    fn new(scheme: &str, host: &str, port: u16, prefix: &str) -> Option<Self> {
+        let name = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        let base = format!("{scheme}://{name}{prefix}");
+        // A host whose last label is a number has to be an address, or it is invalid.
+        let last = host.rsplit('.').next().unwrap_or_default();
+        let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+        if base.parse::<Uri>().is_err() || (is_number && host.parse::<Ipv4Addr>().is_err()) {
+            return None;
+        }
+        Some(Self { base, name, target: Arc::new(Target::Host(host.to_owned(), port)) })
     }
 }
 
@@ -154,8 +183,19 @@ mod tests {
             ("https://:t@h/", "https://h:443"),
             ("http://[::1]:7/a b/%2F/", "http://[::1]:7/a%20b"),
         ] {
-            assert_eq!(parse(url).base, base, "{url}");
+            let servers = parse(url).servers;
+            assert_eq!((servers.len(), servers[0].base.as_str()), (1, base), "{url}");
         }
+    }
+
+    #[test]
+    fn several_servers() {
+        let options = parse("https://:t@a,b:4673,[::1]:7/p");
+        let bases: Vec<_> = options.servers.iter().map(|server| server.base.as_str()).collect();
+        assert_eq!(bases, ["https://a:443/p", "https://b:4673/p", "https://[::1]:7/p"]);
+        assert_eq!(options.servers[2].name, "[::1]:7");
+        let Target::Host(host, 7) = &*options.servers[2].target else { panic!("a host") };
+        assert_eq!(host, "::1");
     }
 
     #[cfg(unix)]
@@ -163,7 +203,7 @@ mod tests {
     fn sockets() {
         for url in ["http+unix:///run/a%20b.sock", "http+unix:/run/a%20b.sock?namespace=n"] {
             let options = parse(url);
-            let Target::Socket(path) = &*options.target else { panic!("{url}") };
+            let Target::Socket(path) = &*options.servers[0].target else { panic!("{url}") };
             assert_eq!(path.to_str(), Some("/run/a b.sock"), "{url}");
         }
         let options = parse("http+unix://:t@/run/x.sock?watch=off");
@@ -174,7 +214,8 @@ mod tests {
     fn everything_at_once() {
         let options = parse("https://:s%40crit@h:1/p?namespace=n&ca=a&cert=b&key=c&watch=off");
         assert_eq!(options.token.as_deref(), Some("s@crit"));
-        assert_eq!((options.base.as_str(), options.namespace.as_str()), ("https://h:1/p", "n"));
+        let base = options.servers[0].base.as_str();
+        assert_eq!((base, options.namespace.as_str()), ("https://h:1/p", "n"));
         assert!(options.tls.ca.is_some() && options.tls.identity.is_some() && !options.watch);
         assert!(parse("http://h").watch);
     }
@@ -191,7 +232,8 @@ mod tests {
             ("http://sesame@h", "after a colon"),
             ("http://user:sesame@h", "after a colon"),
             ("http://:sesame%20x@h", "visible ASCII"),
-            ("http://:sesame@a,b", "several hosts"),
+            ("http://:sesame@a,b,a:80", "twice"),
+            ("http://:sesame@a,1.2.3.4.5", "host"),
             ("http://:sesame@h?ca=x", "for https"),
             ("https://:sesame@h?cert=x", "together"),
             ("http://:sesame@h?watch=sesame", "on and off"),

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connection::{EVENTS, LARGEST, chunk};
 use crate::driver::Http;
+use crate::servers::PATIENCE;
 use crate::sse::{Message, Parser};
 use crate::wire;
 
@@ -30,10 +31,17 @@ struct Watch<'a> {
     driver: &'a Http,
     stream: Option<EventStream<'a>>,
     /// The id of the last event that was yielded. It outlives the connection.
-    last_id: Option<HeaderValue>,
+    last_id: Option<LastId>,
+}
+
+/// What the server that gave it knows the event by. To another server it means nothing.
+struct LastId {
+    server: usize,
+    id: HeaderValue,
 }
 
 struct EventStream<'a> {
+    server: usize,
     response: Response<Incoming>,
     /// Resolves when requests are no longer answered, even if events still come.
     unheard: BoxFuture<'a, Error>,
@@ -45,8 +53,12 @@ struct EventStream<'a> {
 impl Watch<'_> {
     async fn next(&mut self) -> Result<Event> {
         let result = self.advance().await;
-        if result.is_err() {
-            self.stream = None;
+        if let Err(error) = &result
+            && let Some(stream) = self.stream.take()
+            && error.kind() == ErrorKind::Timeout
+        {
+            // One that broke off may be there again already; one that is silent costs time.
+            self.driver.servers.leave(stream.server);
         }
         result
     }
@@ -55,14 +67,21 @@ impl Watch<'_> {
         loop {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
-                None => self.stream.insert(open(self.driver, self.last_id.clone()).await?),
+                None => self.stream.insert(open(self.driver, self.last_id.as_ref()).await?),
             };
-            let message = stream.next().await?;
+            let server = stream.server;
+            let message = tokio::select! {
+                message = stream.next() => message?,
+                home = self.driver.servers.came_home_from(server) => {
+                    self.go_home(home).await;
+                    continue;
+                }
+            };
             let event = wire::event(&message.name, &message.data, |error| {
                 self.driver.skip_unreadable(error);
             })?;
             if !stream.begun {
-                let resumes = self.last_id.is_some();
+                let resumes = self.last_id.as_ref().is_some_and(|last| last.server == server);
                 match &event {
                     Some(Event::Reset(_)) => {}
                     Some(Event::Resumed) if resumes => {}
@@ -80,15 +99,28 @@ impl Watch<'_> {
             }
             // Without an id, or with one that no header can hold, a reconnect starts anew.
             let id = (!message.id.is_empty()).then(|| HeaderValue::try_from(message.id).ok());
-            self.last_id = id.flatten();
+            self.last_id = id.flatten().map(|id| LastId { server, id });
             if let Some(event) = event {
                 return Ok(event);
             }
         }
     }
+
+    /// Goes on with the events of another server, which begin with all there is, unless it gives none.
+    async fn go_home(&mut self, home: usize) {
+        match timeout(ASK, open_at(self.driver, home, None)).await {
+            Ok(Ok(response)) => self.stream = Some(EventStream::new(self.driver, home, response)),
+            _ => self.driver.servers.leave(home),
+        }
+    }
 }
 
-impl EventStream<'_> {
+impl<'a> EventStream<'a> {
+    fn new(driver: &'a Http, server: usize, response: Response<Incoming>) -> Self {
+        let unheard = Box::pin(unheard(driver, server));
+        Self { server, response, unheard, parser: Parser::new(LARGEST), begun: false }
+    }
+
     async fn next(&mut self) -> Result<Message> {
         loop {
             if let Some(message) = self.parser.next()? {
@@ -108,25 +140,36 @@ impl EventStream<'_> {
     }
 }
 
-async fn open(driver: &Http, last_id: Option<HeaderValue>) -> Result<EventStream<'_>> {
-    let header = last_id.map(|id| (LAST_EVENT_ID, id));
-    let request = driver.connection.send(Method::GET, "events", header, EVENTS, None);
-    let response = timeout(SILENCE, request).await.map_err(|_| silence())??;
+async fn open<'a>(driver: &'a Http, last_id: Option<&LastId>) -> Result<EventStream<'a>> {
+    let servers = &driver.servers;
+    let opened = servers.ask(PATIENCE, async |server| open_at(driver, server, last_id).await);
+    let (server, response) = timeout(SILENCE, opened).await.map_err(|_| silence())??;
+    Ok(EventStream::new(driver, server, response))
+}
+
+async fn open_at(
+    driver: &Http,
+    server: usize,
+    last_id: Option<&LastId>,
+) -> Result<Response<Incoming>> {
+    let known = last_id.filter(|last| last.server == server);
+    let header = known.map(|last| (LAST_EVENT_ID, last.id.clone()));
+    let connection = driver.servers.at(server);
+    let response = connection.send(Method::GET, "events", header, EVENTS, None).await?;
     if response.status() != StatusCode::OK {
         let message =
             format!("the server answered {} to the request for events", response.status());
         return Err(Error::new(ErrorKind::Data, message));
     }
-    let unheard = Box::pin(unheard(driver));
-    Ok(EventStream { response, unheard, parser: Parser::new(LARGEST), begun: false })
+    Ok(response)
 }
 
 /// Events flow one way. Where no request arrives, heartbeats do not either, and what the server then
 /// says of expired instances is no news of them.
-async fn unheard(driver: &Http) -> Error {
+async fn unheard(driver: &Http, server: usize) -> Error {
     loop {
         sleep(ASK.mul_f64(0.8 + 0.2 * fastrand::f64())).await;
-        match timeout(ASK, driver.connection.is_heard()).await {
+        match timeout(ASK, driver.servers.at(server).is_heard()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return error,
             Err(_) => {

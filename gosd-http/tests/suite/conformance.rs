@@ -22,6 +22,18 @@ mod polled {
     );
 }
 
+mod several {
+    use super::super::fixture::Served;
+
+    gosd_testkit::conformance!(
+        Served::over_memory_by_three_servers().await,
+        without: [
+            dots = "in the path of a URL they are no names",
+            write_unreadable = "the in-memory driver holds instances, not texts",
+        ],
+    );
+}
+
 mod tls {
     use super::super::fixture::Served;
 

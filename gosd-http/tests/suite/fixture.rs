@@ -13,12 +13,14 @@ use super::support::{open, start};
 
 const TOKEN: &str = "sesame-sesame-sesame";
 
-/// A server, a proxy before it, and a database behind it.
+/// A server or several, a proxy before each, and a database behind them.
 pub(crate) struct Served {
     backend: Backend,
-    server: Server,
-    proxy: Proxy,
-    /// What is done to the proxy that is to be cut, which is before the server or behind it.
+    servers: Vec<Server>,
+    proxies: Vec<Proxy>,
+    /// One more server in the URL, which is there and never answers.
+    dead: Option<Proxy>,
+    /// What is done to the proxies are to be cut, which are before the servers or behind them.
     cut: Mode,
     /// What stands in the URL before the host, and after the namespace.
     url: (String, String),
@@ -38,6 +40,21 @@ impl Served {
         let make = registry(&registries);
         let settings = Settings::new().namespaces(move |name| Some(Arc::new(make(name))));
         Self::new(Backend::Memory(registries), settings, "http://").await
+    }
+
+    /// Two servers that answer, and one that never does.
+    pub(crate) async fn over_memory_by_three_servers() -> Self {
+        let registries = Arc::<Mutex<HashMap<_, Memory>>>::default();
+        let settings = || {
+            let make = registry(&registries);
+            Settings::new().namespaces(move |name| Some(Arc::new(make(name))))
+        };
+        let backend = Backend::Memory(Arc::clone(&registries));
+        let mut served = Self::new(backend, settings(), "http://").await;
+        served.add(settings()).await;
+        let dead = Proxy::to(served.servers[0].address().port()).await;
+        dead.set(Mode::Silent);
+        Self { dead: Some(dead), ..served }
     }
 
     /// The server has to poll.
@@ -95,13 +112,26 @@ impl Served {
     }
 
     async fn new(backend: Backend, settings: Settings, scheme: &str) -> Self {
+        let mut served = Self {
+            backend,
+            servers: Vec::new(),
+            proxies: Vec::new(),
+            dead: None,
+            cut: Mode::Refuse,
+            url: (scheme.to_owned(), String::new()),
+            _certificates: None,
+        };
+        served.add(settings).await;
+        served
+    }
+
+    async fn add(&mut self, settings: Settings) {
         let mut limits = Limits::default();
         limits.requests_per_second = 100_000;
         limits.burst = 100_000;
         let server = start(settings.limits(limits)).await;
-        let proxy = Proxy::to(server.address().port()).await;
-        let url = (scheme.to_owned(), String::new());
-        Self { backend, server, proxy, cut: Mode::Refuse, url, _certificates: None }
+        self.proxies.push(Proxy::to(server.address().port()).await);
+        self.servers.push(server);
     }
 
     fn refuse(&self, refuse: bool) -> Result<(), NotOffered> {
@@ -114,26 +144,34 @@ impl Served {
     fn set(&self, mode: Mode) {
         match &self.backend {
             Backend::Redis(_, Some(proxy)) => proxy.set(mode),
-            _ => self.proxy.set(mode),
+            _ => self.proxies.iter().for_each(|proxy| proxy.set(mode)),
         }
     }
 
-    async fn driver_at(&self, port: u16, namespace: &str) -> Arc<dyn Driver> {
+    async fn driver_at(
+        &self,
+        ports: impl Iterator<Item = u16>,
+        namespace: &str,
+    ) -> Arc<dyn Driver> {
         let (scheme, query) = &self.url;
-        open(&format!("{scheme}127.0.0.1:{port}?namespace={namespace}{query}")).await
+        let hosts: Vec<String> = ports.map(|port| format!("127.0.0.1:{port}")).collect();
+        open(&format!("{scheme}{}?namespace={namespace}{query}", hosts.join(","))).await
     }
 }
 
 #[async_trait]
 impl Fixture for Served {
     async fn driver(&self, namespace: &str) -> Arc<dyn Driver> {
-        self.driver_at(self.proxy.port(), namespace).await
+        self.driver_at(self.proxies.iter().chain(&self.dead).map(Proxy::port), namespace).await
     }
 
     async fn unaffected(&self, namespace: &str) -> Result<Arc<dyn Driver>, NotOffered> {
         match &self.backend {
             Backend::Redis(redis, Some(_)) => Ok(redis_driver(&redis.url(), namespace)),
-            _ => Ok(self.driver_at(self.server.address().port(), namespace).await),
+            _ => {
+                let ports = self.servers.iter().map(|server| server.address().port());
+                Ok(self.driver_at(ports, namespace).await)
+            }
         }
     }
 

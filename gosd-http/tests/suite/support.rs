@@ -32,8 +32,8 @@ pub(crate) async fn memory(settings: Settings) -> Server {
     start(settings).await
 }
 
-/// Reads until a text has come, or the connection ends.
-pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) {
+/// Reads until a text has come, or the connection ends; says all that came.
+pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) -> String {
     let mut all = Vec::new();
     let read = async {
         while !String::from_utf8_lossy(&all).contains(text) {
@@ -44,4 +44,5 @@ pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) {
         }
     };
     timeout(LATE, read).await.expect("an end in time");
+    String::from_utf8_lossy(&all).into_owned()
 }

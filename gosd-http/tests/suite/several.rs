@@ -1,0 +1,189 @@
+//! Several servers before one database: what they are asked for when one of them is gone or misbehaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use gosd_core::{Client, Driver, ErrorKind, Event, Memory, Settings as ClientSettings, View};
+use gosd_server::{Limits, Server, Settings};
+use gosd_testservers::{Mode, Proxy};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+
+use super::support::{LATE, LEASE, instance, open, read_until, start};
+
+/// Three servers over one registry, each behind a proxy of its own.
+struct Tier {
+    memory: Memory,
+    servers: Vec<Server>,
+    proxies: Vec<Proxy>,
+}
+
+impl Tier {
+    async fn new() -> Self {
+        let (memory, mut servers, mut proxies) = (Memory::new(), Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let settings = Settings::new().namespace("gosd", Arc::new(memory.clone())).unwrap();
+            let mut limits = Limits::default();
+            limits.requests_per_second = 100_000;
+            limits.burst = 100_000;
+            let server = start(settings.limits(limits)).await;
+            proxies.push(Proxy::to(server.address().port()).await);
+            servers.push(server);
+        }
+        Self { memory, servers, proxies }
+    }
+
+    fn url(&self) -> String {
+        let hosts: Vec<String> =
+            self.proxies.iter().map(|proxy| format!("127.0.0.1:{}", proxy.port())).collect();
+        format!("http://{}", hosts.join(","))
+    }
+
+    async fn open(&self) -> Arc<dyn Driver> {
+        open(&self.url()).await
+    }
+}
+
+#[tokio::test]
+async fn whichever_server_is_gone_every_call_is_answered() {
+    let tier = Tier::new().await;
+    let drivers = join_all((0..12).map(|_| tier.open())).await;
+    for mode in [Mode::Refuse, Mode::Silent] {
+        for proxy in &tier.proxies {
+            proxy.set(mode);
+            let calls = async |driver: &Arc<dyn Driver>| {
+                let mail = instance("mail");
+                driver.register(&mail, LEASE).await.unwrap();
+                let listed = driver.list().await.unwrap();
+                assert!(listed.contains(&mail), "what one registers, all list");
+                driver.deregister(mail.id()).await.unwrap();
+                assert!(!driver.list().await.unwrap().contains(&mail));
+            };
+            join_all(drivers.iter().map(calls)).await;
+            proxy.set(if mode == Mode::Silent { Mode::Heal } else { Mode::Pass });
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_at_another_server_with_all_there_is() {
+    let tier = Tier::new().await;
+    let driver = tier.open().await;
+    let mut watch = driver.watch().unwrap();
+    assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(Vec::new()));
+    let mail = instance("mail");
+    tier.memory.register(&mail, LEASE).await.unwrap();
+    assert_eq!(watch.next().await.unwrap().unwrap(), Event::Put(mail.clone()));
+    for proxy in &tier.proxies {
+        proxy.set(Mode::Refuse);
+        // If this was the server of the events, they break off, and go on at another. Else the change comes.
+        let web = instance("web");
+        tier.memory.register(&web, LEASE).await.unwrap();
+        loop {
+            match timeout(LATE, watch.next()).await.expect("events go on").unwrap() {
+                Ok(Event::Put(put)) if put == web => break,
+                Ok(Event::Reset(all)) if all.contains(&web) => {
+                    assert!(all.contains(&mail));
+                    break;
+                }
+                Ok(Event::Reset(_) | Event::Resumed) => {}
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        proxy.set(Mode::Pass);
+    }
+}
+
+#[tokio::test]
+async fn a_lease_outlives_a_server_that_hangs() {
+    let tier = Tier::new().await;
+    let lease = Duration::from_secs(8);
+    let settings = ClientSettings::default().lease_ttl(lease);
+    let mut clients = Vec::new();
+    for n in 0..9 {
+        let client = Client::builder(tier.open().await)
+            .settings(settings.clone())
+            .register("mail", &format!("http://10.0.0.{n}:25"));
+        clients.push(client.start().await.unwrap());
+    }
+    let observer = tier.memory.clone();
+    for proxy in &tier.proxies {
+        proxy.set(Mode::Silent);
+        // Longer than a lease, in which whoever cannot renew it is gone.
+        for _ in 0..40 {
+            sleep(lease / 20).await;
+            assert_eq!(observer.list().await.unwrap().len(), clients.len(), "a lease was lost");
+        }
+        proxy.set(Mode::Heal);
+    }
+    for client in &clients {
+        assert_eq!(client.instances("mail").len(), clients.len());
+    }
+}
+
+#[tokio::test]
+async fn an_error_says_what_each_server_says() {
+    let tier = Tier::new().await;
+    let driver = tier.open().await;
+    tier.proxies.iter().for_each(|proxy| proxy.set(Mode::Refuse));
+    let error = driver.list().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    for proxy in &tier.proxies {
+        assert!(error.to_string().contains(&format!("127.0.0.1:{}: ", proxy.port())), "{error}");
+    }
+}
+
+/// Serves one stream of events, whose ids count from 1 as those of its neighbour do, and is gone with its end.
+async fn serve_once(listener: TcpListener) -> String {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let head = read_until(&mut socket, "\r\n\r\n").await;
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n\
+        event: reset\nid: 1\ndata: {\"instances\":[]}\n\n";
+    socket.write_all(answer).await.unwrap();
+    head
+}
+
+#[tokio::test]
+async fn an_id_of_one_server_is_not_shown_to_another() {
+    let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (one, other) = (bind().await, bind().await);
+    let url = format!("http://{},{}", one.local_addr().unwrap(), other.local_addr().unwrap());
+    let served = [one, other].map(|listener| tokio::spawn(serve_once(listener)));
+    let driver = open(&url).await;
+    let mut watch = driver.watch().unwrap();
+    let mut resets = 0;
+    while resets < 2 {
+        match timeout(LATE, watch.next()).await.expect("in time").unwrap() {
+            Ok(event) => {
+                assert_eq!(event, Event::Reset(Vec::new()));
+                resets += 1;
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+        }
+    }
+    for head in served {
+        let head = head.await.unwrap().to_lowercase();
+        assert!(head.starts_with("get") && !head.contains("last-event-id"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_with_several_servers_is_fresh_again_after_each_of_them_ended() {
+    let mut tier = Tier::new().await;
+    let client = Client::builder(tier.open().await).register("mail", "http://10.0.0.7:25");
+    let client = client.start().await.unwrap();
+    for _ in 0..2 {
+        tier.servers.remove(0).shutdown().await;
+        let fresh = async {
+            while !matches!(client.status().view, View::Fresh) || client.refresh().await.is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LATE, fresh).await.expect("the others serve");
+        assert_eq!(client.instances("mail").len(), 1);
+    }
+}
