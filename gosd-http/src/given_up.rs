@@ -9,11 +9,14 @@ use gosd_core::{BoxFuture, Result};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long a request goes on without its caller, and a goodbye waits for it: long enough for a server
 /// that answers at all.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the connection of a request that was then dropped may take to be closed, by a task of its own. A
+/// server that was frozen is told by this that nobody waits for the request.
+const CLOSING: Duration = Duration::from_millis(100);
 
 /// The registrations that run on; dropping this ends them.
 ///
@@ -43,7 +46,7 @@ impl GivenUp {
     pub(crate) async fn settled(&self) {
         let mut count = self.count.subscribe();
         // After that time each of them has ended, whatever was given up since.
-        let _ = timeout(PATIENCE, count.wait_for(|count| *count == 0)).await;
+        let _ = timeout(PATIENCE + 2 * CLOSING, count.wait_for(|count| *count == 0)).await;
     }
 
     fn go_on(&self, call: BoxFuture<'static, Result<()>>, runtime: &Handle) {
@@ -53,7 +56,9 @@ impl GivenUp {
         let task = async move {
             let _counted = counted;
             // No caller is left who would want the result.
-            let _ = timeout(PATIENCE, call).await;
+            if timeout(PATIENCE, call).await.is_err() {
+                sleep(CLOSING).await;
+            }
         };
         tasks.spawn_on(task, runtime);
     }
