@@ -55,7 +55,7 @@ pub(crate) fn identity(url: &str, is_compiled_in: bool) -> String {
         Ok(parsed) if is_compiled_in => {
             let namespace = parsed.namespace().unwrap_or_default();
             if parsed.scheme() != "sqlite" {
-                return format!("{parsed}, namespace {namespace}");
+                return format!("{}, namespace {namespace}", with_hosts_sorted(&parsed));
             }
             // One text is another file in another working directory.
             let path = if parsed.path().is_empty() { SQLITE_FILE } else { parsed.path() };
@@ -69,6 +69,20 @@ pub(crate) fn identity(url: &str, is_compiled_in: bool) -> String {
             format!("{} ({:016x})", shown(url), hasher.finish())
         }
     }
+}
+
+/// The URL as it is shown, with its hosts in alphabetical order: in whichever order a URL names the nodes of
+/// a cluster, or servers that stand in for each other, they are one registry.
+fn with_hosts_sorted(url: &DriverUrl) -> String {
+    let shown = url.to_string();
+    let Some((head, rest)) = shown.split_once("//").filter(|_| url.hosts().len() > 1) else {
+        return shown;
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    let mut hosts: Vec<&str> = hosts.split(',').collect();
+    hosts.sort_unstable();
+    format!("{head}//{user}{}{path}", hosts.join(","))
 }
 
 #[cfg(test)]
@@ -97,6 +111,8 @@ mod tests {
         let of = |url| identity(url, true);
         assert_eq!(of("redis://:sesame@h?ca=x"), of("redis://:other@h"));
         assert!(!of("redis://:sesame@h").contains("sesame"));
+        assert_eq!(of("http://:x@a:1,b,[::1]:2/p"), of("http://:x@[::1]:2,b,a:1/p"));
+        assert_eq!(of("http://:x@b,a/p"), "http://***@a,b/p, namespace gosd");
         assert_eq!(of("redis://h?namespace=gosd"), of("redis://h"));
         let file = std::env::current_dir().unwrap().join("gosd.db");
         assert_eq!(of("sqlite"), of(&format!("sqlite:{}", file.display())));
