@@ -16,4 +16,5 @@ mod running_signals;
 mod serving;
 mod support;
 mod terminal;
+mod tier;
 mod watching;
