@@ -17,7 +17,7 @@
 //!
 //! # URLs
 //!
-//! `http(s)://[:token@]host[:port][/prefix][?key=value&...]`; `http` alone is
+//! `http(s)://[:token@]host[:port][,host[:port]...][/prefix][?key=value&...]`; `http` alone is
 //! `http://localhost:4673`, the registry server's usual place. A token is sent as a bearer token, so
 //! use `https` beyond a host's own loopback. On Unix, `http+unix:///run/gosd.sock[?key=value&...]`
 //! names the socket of a server on the same host, whose file's permissions may take the place of a
@@ -29,6 +29,26 @@
 //! | `ca` | a PEM file of the certificates to trust, in place of the system's |
 //! | `cert`, `key` | PEM files of a client certificate and its key |
 //! | `watch` | `off` has core poll the server, which then needs no event stream |
+//!
+//! # Several servers
+//!
+//! `http://a:4673,b:4673,c:4673/` names servers that stand in for each other, because they have one database
+//! behind them; the path, the token and the certificates are the same for all. So the database has three
+//! watchers, however many clients there are, and a server can be killed, frozen or restarted without any
+//! client losing its registration or its view.
+//!
+//! - Each driver has an order of its own, which is random, and asks the first server in it. A server that
+//!   fails costs nothing: the next one is asked at once. While a server is silent, the next one is asked beside
+//!   it, so that all are asked within 2 s, or within a fifth of the lease if that is shorter; the answer that
+//!   comes first counts. Whoever answered is asked first from then on.
+//! - An event stream that breaks off goes on with all instances at another server, because a position in the
+//!   events of one server means nothing to another. Core's pauses before that are random, so that the clients
+//!   of a server that was killed do not come to the others at one moment. A server that is shut down sends its
+//!   clients away one after the other.
+//! - After 30 to 90 s away from the first server in its order, a driver asks that one again, and if it answers,
+//!   requests and events come from it again. So the load is even some time after any restart.
+//! - A failure of a single server is one warning in the log. If no server does what it is asked, the error
+//!   says what each of them said.
 //!
 //! # What a server must have
 //!
@@ -44,8 +64,8 @@
 //! silent for 8 s counts as dead; the next one resumes after the last event, if the server still can.
 //! Redirects are not followed, so that a token goes nowhere else; proxies of the environment are not
 //! used; an answer that is not of the announced type, or longer than 128 MiB, is an error and never an
-//! empty list. A host with several addresses is reached by the first that answers. An answer that the API does not give, such as the page of a proxy whose registry
-//! restarts, is an outage, and outwaited. Each connection reads the certificates anew.
+//! empty list. A host with several addresses is reached by the first that answers. An answer that the API
+//! does not give, such as the page of a proxy whose registry restarts, is an outage, and outwaited. Each connection reads the certificates anew.
 //! The cryptography of TLS is the process's default provider of rustls, or one that the features
 //! `tls-ring` and `tls-aws-lc` compile in.
 //!
