@@ -84,6 +84,7 @@ impl State {
     }
 
     /// Whether the view is older than the settings allow.
+    #[inline]
     pub(crate) fn is_too_stale(&self) -> bool {
         self.staleness.excess().is_some()
     }

@@ -6,7 +6,7 @@ use super::affinity;
 use super::lookup::wait;
 use super::state::State;
 use super::turn::Turn;
-use crate::registry::{Leaf, Rotation, Selection, Services, Turns};
+use crate::registry::{NO_VERSION, Picker, Rotation, Selection, Services};
 use crate::{Instance, Result};
 
 /// A handle on one service, for the hot path: one per task.
@@ -36,19 +36,16 @@ pub struct Service {
     name: Arc<str>,
     /// Which of its instances; all if there is none.
     selection: Option<Arc<Selection>>,
+    /// Of which version of all services what is cached is.
+    version: u64,
     cached: Option<Cached>,
 }
 
 /// What a handle knows of its service, and of no other: an idle one holds on to little.
 #[derive(Clone)]
 struct Cached {
-    /// Of which version of all services this is.
-    version: u64,
     rotation: Arc<Rotation>,
-    turns: Turns,
-    /// The slots around the last turn, and the number of the first.
-    leaf: Arc<Leaf<Arc<Instance>>>,
-    first: usize,
+    picker: Picker,
     /// The hashes of the ids by slot, once they were asked for.
     hashes: Option<Arc<[u64]>>,
 }
@@ -56,7 +53,7 @@ struct Cached {
 impl Service {
     pub(super) fn new(state: Arc<State>, name: &str, selection: Option<Selection>) -> Self {
         let selection = selection.map(Arc::new);
-        Self { state, name: name.into(), selection, cached: None }
+        Self { state, name: name.into(), selection, version: NO_VERSION, cached: None }
     }
 
     /// Has a handle of [`service_where`](crate::Client::service_where) take everybody in rotation while
@@ -67,7 +64,7 @@ impl Service {
     #[must_use]
     pub fn or_else_all(mut self) -> Self {
         self.selection = self.selection.map(|selection| Arc::new(selection.or_else_all()));
-        self.cached = None;
+        (self.version, self.cached) = (NO_VERSION, None);
         self
     }
 
@@ -80,14 +77,14 @@ impl Service {
     ///
     /// Never waits and never locks. `None` also if the view is older than
     /// [`max_stale`](field@crate::Settings::max_stale) allows.
+    #[inline]
     pub fn pick(&mut self) -> Option<&Arc<Instance>> {
         let cached = self.current()?;
-        let slot = cached.turns.take();
-        if slot.wrapping_sub(cached.first) >= cached.leaf.len() {
-            let (leaf, first) = cached.rotation.leaf(slot)?;
-            (cached.leaf, cached.first) = (Arc::clone(leaf), first);
+        let slot = cached.picker.slot(cached.picker.take());
+        if cached.picker.at(slot).is_none() {
+            cached.picker.reach(&cached.rotation, slot);
         }
-        cached.leaf.get(slot - cached.first)
+        cached.picker.at(slot)
     }
 
     /// Takes the next turn, if there is one now, for a request that may have to try several instances.
@@ -95,7 +92,7 @@ impl Service {
     /// Never waits and never locks. `None` as for [`pick`](Self::pick).
     pub fn turn(&mut self) -> Option<Turn> {
         let cached = self.current()?;
-        let slot = cached.turns.take();
+        let slot = cached.picker.slot(cached.picker.take());
         let rotation = Arc::clone(&cached.rotation);
         let instance = Arc::clone(rotation.slots().get(slot)?);
         let selection = self.selection.clone();
@@ -137,7 +134,7 @@ impl Service {
             return None;
         }
         let version = self.state.directory.version();
-        if self.cached.as_ref().is_none_or(|cached| cached.version != version) {
+        if self.version != version {
             self.look_anew(version);
         }
         self.cached.as_mut()
@@ -148,27 +145,21 @@ impl Service {
     #[cold]
     fn look_anew(&mut self, version: u64) {
         let services = self.state.directory.services();
-        self.cached = Cached::of(version, &services, &self.name, self.selection.as_deref());
+        self.cached = Cached::of(&services, &self.name, self.selection.as_deref());
+        self.version = version;
     }
 }
 
 impl Cached {
     #[cold]
-    fn of(
-        version: u64,
-        services: &Services,
-        name: &str,
-        selection: Option<&Selection>,
-    ) -> Option<Self> {
+    fn of(services: &Services, name: &str, selection: Option<&Selection>) -> Option<Self> {
         let all = services.get(name)?;
         let rotation = match selection {
             Some(selection) => selection.choose(all),
             None => Arc::clone(all),
         };
-        let turns = rotation.turns().clone();
-        let (leaf, first) = rotation.leaf(0)?;
-        let leaf = Arc::clone(leaf);
-        Some(Self { version, rotation, turns, leaf, first, hashes: None })
+        let picker = Picker::around(&rotation, 0)?;
+        Some(Self { rotation, picker, hashes: None })
     }
 }
 

@@ -22,6 +22,8 @@ impl Staleness {
 
     /// Notes since when the view may have aged; `None` while changes are pushed.
     pub(super) fn note(&self, since: Option<Instant>) {
+        // Without a limit nothing is ever too old, and no pick looks any further.
+        let since = since.filter(|_| self.limit.is_some());
         let since = since.map_or(IN_CONTACT, |since| self.since_start(since));
         // Every pick reads it, so it is written only if it changes.
         if self.since.load(Ordering::Relaxed) != since {
@@ -30,12 +32,18 @@ impl Staleness {
     }
 
     /// The age of the view and the limit, if the view is older than the limit.
+    #[inline]
     pub(super) fn excess(&self) -> Option<(Duration, Duration)> {
-        let limit = self.limit?;
-        let since = self.since.load(Ordering::Relaxed);
-        if since == IN_CONTACT {
-            return None;
+        match self.since.load(Ordering::Relaxed) {
+            IN_CONTACT => None,
+            since => self.excess_since(since),
         }
+    }
+
+    /// Apart, so that what every pick asks is small enough to be a part of it.
+    #[cold]
+    fn excess_since(&self, since: i64) -> Option<(Duration, Duration)> {
+        let limit = self.limit?;
         let now = self.started.elapsed().as_millis() as i64;
         let stale = Duration::from_millis(now.saturating_sub(since).max(0) as u64);
         (stale > limit).then_some((stale, limit))

@@ -8,7 +8,9 @@ mod contact;
 mod directory;
 mod ejection;
 mod known;
+mod picker;
 mod reading;
+mod recent;
 mod rotation;
 mod selection;
 mod slots;
@@ -23,14 +25,15 @@ use tokio::time::Instant;
 
 pub(crate) use self::budget::Budget;
 use self::contact::{Contact, GoodTime, Proof};
-pub(crate) use self::directory::{Directory, Services};
+pub(crate) use self::directory::{Directory, NO_VERSION, Services};
 use self::ejection::Ejection;
 pub use self::ejection::Outcome;
 use self::known::Known;
+pub(crate) use self::picker::Picker;
 use self::reading::Reading;
-pub(crate) use self::rotation::{Rotation, Standing, Turns};
+pub(crate) use self::rotation::{Rotation, Standing};
 pub(crate) use self::selection::Selection;
-pub(crate) use self::slots::{Leaf, Slots};
+pub(crate) use self::slots::Slots;
 use crate::rules::Rule;
 use crate::{Change, Error, Event, Instance, InstanceId, Result, Settings, View, limits};
 

@@ -65,10 +65,15 @@ impl Rotation {
         self.turns = before.turns.among(self.turns.len);
     }
 
-    /// Takes the next turn, if anybody is in rotation: the number of a slot.
+    /// Takes the next turn, if anybody is in rotation: a ticket, which [`slot`](Self::slot) is asked about.
     pub(crate) fn take(&self) -> Option<usize> {
         // Checked first, because a pick that finds nobody must not move the counter.
         (self.turns.len > 0).then(|| self.turns.take())
+    }
+
+    /// Whose turn it is by a ticket: the number of a slot.
+    pub(crate) fn slot(&self, ticket: usize) -> usize {
+        self.turns.slot(ticket)
     }
 
     pub(crate) fn turns(&self) -> &Turns {
@@ -145,9 +150,21 @@ impl Turns {
         ticket.wrapping_sub(fastrand::usize(..len.max(1)))
     }
 
-    /// Takes the next turn: the number of a slot. Only where somebody is in rotation.
-    pub(crate) fn take(&self) -> usize {
-        self.slot(self.cursor.0.fetch_add(1, Ordering::Relaxed))
+    /// Takes the next turn: a ticket. Only where somebody is in rotation.
+    #[inline]
+    pub(super) fn take(&self) -> usize {
+        self.cursor.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How far a ticket is from the origin; by the length, what is left of that is the slot.
+    #[inline]
+    pub(super) fn offset(&self, ticket: usize) -> usize {
+        ticket.wrapping_sub(self.origin)
+    }
+
+    /// Whether both count in the same counter.
+    pub(super) fn are_shared_with(&self, others: &Self) -> bool {
+        Arc::ptr_eq(&self.cursor, &others.cursor)
     }
 
     /// How many turns were taken, since the service came up.
@@ -156,7 +173,7 @@ impl Turns {
     }
 
     fn slot(&self, ticket: usize) -> usize {
-        ticket.wrapping_sub(self.origin) % self.len.max(1)
+        self.offset(ticket) % self.len.max(1)
     }
 }
 
@@ -169,7 +186,7 @@ mod tests {
         let mut turns = Turns::new(3);
         turns.cursor.0.store(usize::MAX - 1, Ordering::Relaxed);
         turns = turns.among(3);
-        let turns: Vec<_> = (0..4).map(|_| turns.take()).collect();
+        let turns: Vec<_> = (0..4).map(|_| turns.slot(turns.take())).collect();
         for (turn, next) in turns.iter().zip(&turns[1..]) {
             assert_eq!((turn + 1) % 3, *next);
         }
@@ -180,7 +197,8 @@ mod tests {
         let nobody = Rotation::new(Places::default());
         assert_eq!(nobody.take(), None);
         assert_eq!(nobody.turns().taken(), 0);
-        let starts: Vec<_> = (0..100).map(|_| nobody.turns().among(50).take()).collect();
+        let start = |turns: Turns| turns.slot(turns.take());
+        let starts: Vec<_> = (0..100).map(|_| start(nobody.turns().among(50))).collect();
         assert!(starts.iter().any(|start| *start != starts[0]), "the first turn is random");
     }
 }

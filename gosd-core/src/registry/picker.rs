@@ -1,0 +1,61 @@
+//! What whoever picks again and again keeps at hand of a service.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use super::rotation::{Rotation, Turns};
+use super::slots::Leaf;
+use crate::Instance;
+
+/// The turns of a rotation, and the instances around one of them.
+///
+/// It keeps one leaf of instances alive, and not the rotation. To pick writes nothing here, for the
+/// locked instruction of the next pick would wait until it is written.
+#[derive(Clone)]
+pub(crate) struct Picker {
+    turns: Turns,
+    len: NonZeroUsize,
+    leaf: Arc<Leaf<Arc<Instance>>>,
+    /// The number of the leaf's first slot.
+    first: usize,
+}
+
+impl Picker {
+    /// With the instances around a slot at hand, if there are any.
+    pub(crate) fn around(rotation: &Rotation, slot: usize) -> Option<Self> {
+        let len = NonZeroUsize::new(rotation.slots().len())?;
+        let (leaf, first) = rotation.leaf(slot)?;
+        Some(Self { turns: rotation.turns().clone(), len, leaf: Arc::clone(leaf), first })
+    }
+
+    /// Has the instances around another slot of its rotation at hand.
+    #[cold]
+    pub(crate) fn reach(&mut self, rotation: &Rotation, slot: usize) {
+        if let Some((leaf, first)) = rotation.leaf(slot) {
+            (self.leaf, self.first) = (Arc::clone(leaf), first);
+        }
+    }
+
+    /// Takes the next turn.
+    #[inline]
+    pub(crate) fn take(&self) -> usize {
+        self.turns.take()
+    }
+
+    /// Whose turn it is: the number of a slot.
+    #[inline]
+    pub(crate) fn slot(&self, ticket: usize) -> usize {
+        self.turns.offset(ticket) % self.len
+    }
+
+    /// The instance in a slot, if it is at hand.
+    #[inline]
+    pub(crate) fn at(&self, slot: usize) -> Option<&Arc<Instance>> {
+        self.leaf.get(slot.wrapping_sub(self.first))
+    }
+
+    /// Whether the turns are those of this rotation, of now or of before a change.
+    pub(crate) fn is_of(&self, rotation: &Rotation) -> bool {
+        self.turns.are_shared_with(rotation.turns())
+    }
+}
