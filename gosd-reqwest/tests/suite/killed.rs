@@ -18,6 +18,8 @@ use crate::support::{http, nobody, with_settings};
 
 const REQUESTS: usize = 3_000;
 const TASKS: usize = 12;
+/// In s. The record of a server that was killed outlives the test, on a busy machine too.
+const LEASE: u64 = 600;
 
 struct Fleet {
     gosd: Client,
@@ -33,14 +35,16 @@ impl Fleet {
         let url = format!("sqlite:{}", folder.path().join("gosd.db").display());
         let driver = Drivers::compiled().open(&url).await.unwrap();
         // An ejected instance stays out of the rotation for longer than the test takes.
-        let settings = Settings::default().eject_for(Duration::from_secs(600));
+        let settings = Settings::default()
+            .eject_for(Duration::from_secs(LEASE))
+            .lease_ttl(Duration::from_secs(LEASE));
         let gosd = Client::builder(driver).settings(settings).start().await.unwrap();
         let tests = std::env::current_exe().unwrap();
         let program = tests.parent().unwrap().with_file_name("examples").join("server");
         let program = program.to_str().unwrap();
         let mut servers: Vec<(Process, Arc<Instance>)> = Vec::new();
         for _ in 0..3 {
-            let environment = [("gosdDriver", url.clone())];
+            let environment = [("gosdDriver", url.clone()), ("gosdLeaseTTL", LEASE.to_string())];
             let package = "gosd-reqwest: cargo build --examples";
             let none: [&str; 0] = [];
             let process =
