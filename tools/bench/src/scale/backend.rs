@@ -1,30 +1,38 @@
-use std::future::pending;
-use std::net::SocketAddr;
-use std::sync::Arc;
+//! The databases of the simulations, each started for one of them.
 
-use gosd_core::{Driver, Memory, Result};
-use gosd_server::{Limits, Settings, serve as serve_http};
-use gosd_testservers::{EtcdServer, Process, RedisServer};
+use gosd_testservers::{EtcdServer, PostgresServer, Process, RedisServer, free_port};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A database of its own for one simulation.
+use crate::server::READY;
+
+/// Connections enough for all clients that a simulation may have.
+const CONNECTIONS: &str = "15000";
+
+/// A database, and the registry servers before it.
 pub enum Backend {
     Sqlite(TempDir),
     Redis(RedisServer, u32),
+    Postgres(PostgresServer, u32),
     Etcd(EtcdServer, u32),
     Http(Process, u16),
+    Tier(RedisServer, u32, Vec<(Process, u16)>),
 }
 
 impl Backend {
-    pub async fn start(driver: &str) -> Self {
+    pub async fn start(driver: &str, clients: usize) -> Self {
         match driver {
             "sqlite" => Self::Sqlite(TempDir::new().expect("a directory can be made")),
             "redis" => {
-                let mut server = RedisServer::start(&[]).await;
-                let id = server.process().id();
+                let (server, id) = redis().await;
                 Self::Redis(server, id)
+            }
+            "postgres" => {
+                let connections = format!("max_connections={}", 2 * clients + 50);
+                let mut server = PostgresServer::start(&[&connections]).await;
+                let id = server.process().id();
+                Self::Postgres(server, id)
             }
             "etcd" => {
                 let mut server = EtcdServer::start(&[]).await;
@@ -32,44 +40,71 @@ impl Backend {
                 Self::Etcd(server, id)
             }
             "http" => {
-                let port = gosd_testservers::free_port();
-                let program = std::env::current_exe().expect("the program has a path");
-                let program = program.to_str().expect("the path is UTF-8");
-                let args = ["serve".to_owned(), format!("127.0.0.1:{port}")];
-                Self::Http(Process::start(program, "none", args, "serving").await, port)
+                let (process, port) = serve(None).await;
+                Self::Http(process, port)
+            }
+            "tier" => {
+                let (server, id) = redis().await;
+                let mut tier = Vec::new();
+                for _ in 0..3 {
+                    tier.push(serve(Some(server.url())).await);
+                }
+                Self::Tier(server, id, tier)
             }
             other => panic!("no such driver: {other}"),
         }
     }
 
-    /// Another driver, as another process has it.
-    pub async fn driver(&self) -> Result<Arc<dyn Driver>> {
+    /// What a service has in `gosdDriver`.
+    pub fn url(&self) -> String {
         match self {
-            Self::Sqlite(folder) => {
-                let file = folder.path().join("gosd.db");
-                gosd_sqlite::open(&format!("sqlite:{}", file.display())).await
+            Self::Sqlite(folder) => format!("sqlite:{}", folder.path().join("gosd.db").display()),
+            Self::Redis(server, _) => server.url(),
+            Self::Postgres(server, _) => server.url(),
+            Self::Etcd(server, _) => format!("etcd://127.0.0.1:{}", server.port()),
+            Self::Http(_, port) => format!("http://127.0.0.1:{port}"),
+            Self::Tier(_, _, tier) => {
+                let hosts: Vec<_> =
+                    tier.iter().map(|(_, port)| format!("127.0.0.1:{port}")).collect();
+                format!("http://{}", hosts.join(","))
             }
-            Self::Redis(server, _) => gosd_redis::open(&server.url()).await,
-            Self::Etcd(server, _) => {
-                gosd_etcd::open(&format!("etcd://127.0.0.1:{}", server.port())).await
-            }
-            Self::Http(_, port) => gosd_http::open(&format!("http://127.0.0.1:{port}")).await,
         }
     }
 
-    /// The process that serves; without a server it is this one.
-    pub fn process(&self) -> u32 {
+    /// The process of the database, if it has one.
+    pub fn database(&self) -> Option<u32> {
         match self {
-            Self::Sqlite(_) => std::process::id(),
-            Self::Redis(_, id) | Self::Etcd(_, id) => *id,
-            Self::Http(process, _) => process.id(),
+            Self::Sqlite(_) => None,
+            Self::Redis(_, id)
+            | Self::Postgres(_, id)
+            | Self::Etcd(_, id)
+            | Self::Tier(_, id, _) => Some(*id),
+            Self::Http(process, _) => Some(process.id()),
         }
     }
 
-    /// The bytes that the server sent, if it counts them.
+    /// The processes of the registry servers before the database.
+    pub fn tier(&self) -> Vec<u32> {
+        match self {
+            Self::Tier(_, _, tier) => tier.iter().map(|(process, _)| process.id()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What the bare subscribers connect to, if the database has something that compares.
+    pub fn bare(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Redis(server, _) => Some(("redis", format!("127.0.0.1:{}", server.port()))),
+            Self::Postgres(server, _) => Some(("postgres", server.url())),
+            Self::Etcd(server, _) => Some(("etcd", format!("127.0.0.1:{}", server.port()))),
+            Self::Sqlite(_) | Self::Http(..) | Self::Tier(..) => None,
+        }
+    }
+
+    /// The bytes that the database has sent, if it counts them.
     pub async fn sent(&self) -> Option<f64> {
         let (port, request, field) = match self {
-            Self::Redis(server, _) => {
+            Self::Redis(server, _) | Self::Tier(server, ..) => {
                 (server.port(), "INFO stats\r\nQUIT\r\n", "total_net_output_bytes:")
             }
             Self::Etcd(server, _) => (
@@ -77,7 +112,7 @@ impl Backend {
                 "GET /metrics HTTP/1.0\r\n\r\n",
                 "etcd_network_client_grpc_sent_bytes_total ",
             ),
-            Self::Sqlite(_) | Self::Http(..) => return None,
+            Self::Sqlite(_) | Self::Postgres(..) | Self::Http(..) => return None,
         };
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
         stream.write_all(request.as_bytes()).await.expect("a request");
@@ -88,20 +123,18 @@ impl Backend {
     }
 }
 
-/// Serves the custom API over memory until it is killed.
-pub async fn serve() {
-    let address = std::env::args().nth(2).expect("an address");
-    let mut limits = Limits::default();
-    limits.requests_per_second = 1_000_000;
-    limits.burst = 1_000_000;
-    limits.watchers = 1_000_000;
-    limits.watchers_per_client = 1_000_000;
-    limits.connections = 1_000_000;
-    limits.instances = 1_000_000;
-    let settings = Settings::new().namespace("gosd", Arc::new(Memory::new()));
-    let address: SocketAddr = address.parse().expect("an address");
-    let server = serve_http(address, settings.expect("a good name").limits(limits)).await;
-    let _server = server.expect("the port is free");
-    println!("serving");
-    pending().await
+async fn redis() -> (RedisServer, u32) {
+    let mut server = RedisServer::start(&["--maxclients", CONNECTIONS]).await;
+    let id = server.process().id();
+    (server, id)
+}
+
+/// Starts a registry server over a database, or over memory.
+async fn serve(url: Option<String>) -> (Process, u16) {
+    let port = free_port();
+    let program = std::env::current_exe().expect("the program has a path");
+    let program = program.to_str().expect("the path is UTF-8");
+    let mut args = vec!["serve".to_owned(), format!("127.0.0.1:{port}")];
+    args.extend(url);
+    (Process::start(program, "cargo", args, READY).await, port)
 }

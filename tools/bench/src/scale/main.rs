@@ -1,26 +1,47 @@
-//! What a fleet costs its database: as many clients as are asked for, in this process, on a real
-//! server. Each has a driver, and so connections, of its own, as a process of a fleet has.
+//! What a fleet costs its database: real clients in several processes, on real servers of this machine.
 //!
 //! `cargo run --release --manifest-path tools/bench/Cargo.toml --no-default-features --features scale
-//! --bin gosd-scale -- redis 10 200 2000`. The drivers are `sqlite`, `redis`, `etcd` and `http`.
+//! --bin gosd-scale -- [--markdown FILE] DRIVER:CLIENTS...`, such as `redis:1000 tier:2000`. The drivers are
+//! `sqlite`, `redis`, `postgres`, `etcd`, `http` (a registry server over memory) and `tier` (three registry
+//! servers over one Redis). Each client has a driver, and so connections, of its own, as a service has.
 
+mod agent;
 mod backend;
-mod fleet;
+mod bare;
+mod crew;
+mod page;
+mod run;
+mod server;
 mod usage;
-
-use backend::Backend;
 
 #[tokio::main]
 async fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let driver = arguments.next().expect("the first argument is a driver");
-    if driver == "serve" {
-        return backend::serve().await;
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let text = |n: usize| arguments.get(n).expect("an argument is missing").as_str();
+    let number = |n: usize| text(n).parse().expect("a number");
+    match arguments.first().map(String::as_str) {
+        Some("agent") => return agent::run(text(1), number(2), number(3)).await,
+        Some("bare") => return bare::run(text(1), text(2), number(3)).await,
+        Some("serve") => return server::run(text(1), arguments.get(2).map(String::as_str)).await,
+        _ => {}
     }
-    println!("{}", fleet::HEADER);
-    for size in arguments {
-        let size = size.parse().expect("sizes are numbers");
-        let backend = Backend::start(&driver).await;
-        println!("| {driver} {}", fleet::simulate(&backend, size).await);
+    let file = match arguments.iter().position(|argument| argument == "--markdown") {
+        Some(at) => {
+            arguments.remove(at);
+            Some(arguments.remove(at))
+        }
+        None => None,
+    };
+    let mut rows = Vec::new();
+    println!("{}", page::HEADER);
+    for fleet in arguments {
+        let (driver, clients) = fleet.split_once(':').expect("DRIVER:CLIENTS");
+        let clients = clients.parse().expect("a number of clients");
+        let row = run::simulate(driver, clients).await;
+        println!("{row}");
+        rows.push(row);
+    }
+    if let Some(file) = file {
+        std::fs::write(file, page::written(&rows)).expect("the page can be written");
     }
 }

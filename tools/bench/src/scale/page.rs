@@ -1,0 +1,124 @@
+//! The rows of the simulations, and the page that is made of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+pub const HEADER: &str = "\
+| driver | clients | seen, ms | by all, ms | bare, ms | by all, ms | idle | a delivery, us | bytes | a rollout | seen after, s | all restart, s | client, KB |
+| ------ | ------: | -------: | ---------: | -------: | ---------: | ---: | -------------: | ----: | --------: | ------------: | -------------: | ---------: |";
+
+/// How long changes took to be seen, in ms.
+pub struct Seen {
+    pub median: f64,
+    pub p99: f64,
+    /// The median of the times until all had seen a change.
+    pub by_all: f64,
+}
+
+impl Seen {
+    pub fn of(changes: &BTreeMap<u64, u128>, arrivals: &BTreeMap<u64, Vec<u128>>) -> Self {
+        let mut each = Vec::new();
+        let mut last = Vec::new();
+        for (change, begun) in changes {
+            let times = arrivals[change].iter().map(|at| at.saturating_sub(*begun) as f64 / 1e6);
+            let times: Vec<f64> = times.collect();
+            last.push(times.iter().copied().fold(0.0, f64::max));
+            each.extend(times);
+        }
+        each.sort_by(f64::total_cmp);
+        last.sort_by(f64::total_cmp);
+        let median = each[each.len() / 2];
+        Self { median, p99: each[each.len() * 99 / 100], by_all: last[last.len() / 2] }
+    }
+}
+
+/// What a fleet took. Processor time is of one core, in s a second if it is not of a delivery.
+pub struct Row {
+    pub driver: String,
+    pub clients: usize,
+    pub seen: Seen,
+    pub bare: Option<Seen>,
+    pub idle_cpu: f64,
+    pub tier_idle_cpu: f64,
+    pub delivery_cpu: f64,
+    pub delivery_bytes: Option<f64>,
+    pub rollout_cpu: f64,
+    pub tier_rollout_cpu: f64,
+    pub rollout: Duration,
+    /// From the end of the rollout until all see the new instances and no others.
+    pub seen_after: Duration,
+    pub restart: Duration,
+    /// Of a client, in bytes.
+    pub memory: f64,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { driver, clients, seen, .. } = self;
+        let bare = self.bare.as_ref();
+        let bare_each = bare.map_or("-".into(), |it| format!("{:.1} ({:.1})", it.median, it.p99));
+        let bare_all = bare
+            .map_or("-".into(), |it| format!("{:.1} ({:.1}x)", it.by_all, seen.by_all / it.by_all));
+        let tier = |cpu: f64| match driver.as_str() {
+            "tier" => format!(" + {:.1} %", 100.0 * cpu),
+            _ => String::new(),
+        };
+        let bytes = self.delivery_bytes.map_or("-".into(), |bytes| format!("{bytes:.0}"));
+        write!(
+            f,
+            "| {driver} | {clients} | {:.1} ({:.1}) | {:.1} ",
+            seen.median, seen.p99, seen.by_all
+        )?;
+        write!(f, "| {bare_each} | {bare_all} ")?;
+        write!(f, "| {:.1} %{} ", 100.0 * self.idle_cpu, tier(self.tier_idle_cpu))?;
+        write!(f, "| {:.1} | {bytes} ", 1e6 * self.delivery_cpu)?;
+        write!(
+            f,
+            "| {:.0} %{} in {:.0} s ",
+            100.0 * self.rollout_cpu,
+            tier(self.tier_rollout_cpu),
+            self.rollout.as_secs_f64()
+        )?;
+        let (after, restart) = (self.seen_after.as_secs_f64(), self.restart.as_secs_f64());
+        write!(f, "| {after:.1} | {restart:.1} | {:.0} |", self.memory / 1e3)
+    }
+}
+
+/// The page with these rows.
+pub fn written(rows: &[Row]) -> String {
+    let page = include_str!("page.md");
+    let table: Vec<_> = rows.iter().map(ToString::to_string).collect();
+    let fleets: Vec<_> = rows.iter().map(|row| format!("{}:{}", row.driver, row.clients)).collect();
+    page.replace("{table}", &format!("{HEADER}\n{}", table.join("\n")))
+        .replace("{fleets}", &fleets.join(" "))
+        .replace("{larger}", &larger(rows))
+}
+
+/// What larger fleets would take, in proportion to the largest that was measured of each driver.
+fn larger(rows: &[Row]) -> String {
+    let mut lines = vec![
+        "| driver | measured with | core, idle, at 10,000 | at 50,000 | core seconds of a change, at 10,000 | at 50,000 | of a rollout, at 10,000 | at 50,000 |".to_owned(),
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |".to_owned(),
+    ];
+    let largest: BTreeMap<&str, &Row> = rows.iter().map(|row| (row.driver.as_str(), row)).collect();
+    for (driver, row) in largest {
+        let grown = |clients: f64| clients / row.clients as f64;
+        let idle = |clients: f64| format!("{:.0} %", 100.0 * row.idle_cpu * grown(clients));
+        let change = |clients: f64| format!("{:.2}", row.delivery_cpu * clients);
+        // Twice as many clients are twice as many changes for twice as many.
+        let seconds = row.rollout_cpu * (row.rollout + row.seen_after).as_secs_f64();
+        let rollout = |clients: f64| format!("{:.0}", seconds * grown(clients).powi(2));
+        lines.push(format!(
+            "| {driver} | {} | {} | {} | {} | {} | {} | {} |",
+            row.clients,
+            idle(1e4),
+            idle(5e4),
+            change(1e4),
+            change(5e4),
+            rollout(1e4),
+            rollout(5e4)
+        ));
+    }
+    lines.join("\n")
+}
