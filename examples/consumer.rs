@@ -4,8 +4,9 @@
 //! cargo run --example consumer --features sqlite
 //! ```
 //!
-//! It waits for a provider as long as `gosdTryFindServiceAmount` and `gosdTryFindServiceDelay` say,
-//! 15 s by default, and asks those that are there in turn. Start another one meanwhile: it joins in.
+//! It waits for a provider as long as `gosdTryFindServiceAmount` and `gosdTryFindServiceDelay` say, 15 s by
+//! default, and sends requests to all of them in turn. Start another provider meanwhile, and it gets its
+//! share.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is there to be watched")]
 
 use std::error::Error;
@@ -16,12 +17,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let gosd = gosd::connect().await?;
     tokio::select! {
         asked = ask(&gosd) => asked,
-        // Ctrl-C or SIGTERM, also in a container, whose first process nothing else ends.
+        // Ctrl-C or SIGTERM. This works in a container, too, whose first process has to handle them itself.
         () = gosd.shutdown_on_signal() => Ok(()),
     }
 }
 
-/// Asks the providers, ten times in all.
+/// Sends ten requests to the providers.
 async fn ask(gosd: &gosd::Client) -> Result<(), Box<dyn Error>> {
     let http = reqwest::Client::new();
     let mut pace = tokio::time::interval(Duration::from_millis(500));
@@ -31,7 +32,7 @@ async fn ask(gosd: &gosd::Client) -> Result<(), Box<dyn Error>> {
         let provider = gosd.next("provider").await?;
         match http.get(format!("{}/ping", provider.url())).send().await {
             Ok(answer) => println!("{}", answer.error_for_status()?.text().await?),
-            // It may have died just now. The next in turn may well be alive.
+            // The provider may have died just now. The next in turn is probably alive.
             Err(error) => eprintln!("{}: {error}", provider.url()),
         }
     }

@@ -1,4 +1,4 @@
-//! What a client knows of itself, for Prometheus: `Client::stats` at `/metrics`.
+//! A client's counters for Prometheus: `Client::stats` at `/metrics`.
 //!
 //! ```sh
 //! cargo run --example metrics --features sqlite
@@ -12,7 +12,7 @@ use axum::Router;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-/// Pulled, so that no pick pays for it. The names are those that OpenTelemetry's become.
+/// The counters are read on request, so that they cost a pick nothing. The names follow OpenTelemetry's.
 fn metrics(gosd: &gosd::Client) -> String {
     let stats = gosd.stats();
     let mut text = format!("gosd_client_registration_up {}\n", u8::from(stats.registered));

@@ -31,6 +31,6 @@ async fn main() -> Result<()> {
     let server = serve(address, Settings::new().namespace("gosd", driver)?).await?;
     println!("http://{}", server.address());
 
-    // Until SIGTERM or Ctrl-C, also as the only process of a container.
+    // Until SIGTERM or Ctrl-C; this works as the only process of a container, too.
     server.shutdown_on_signal().await
 }

@@ -1,7 +1,8 @@
-//! Under which URL others reach what this process listens on.
+//! The URL under which other hosts reach what this process listens on.
 //!
-//! A host has many addresses, and guessing among its interfaces is guessing. All that share a registry
-//! reach its database, so the address from which this host does is one that they can reach, too.
+//! A host has several addresses, and nothing says which of them others can reach. All hosts that share a
+//! registry reach its database, so the address from which this host reaches the database is one that they can
+//! reach.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -12,7 +13,7 @@ use tracing::info;
 use crate::drivers::config;
 use crate::env::{self, Lookup};
 
-/// The host that a URL without any stands for, by its scheme.
+/// The host of a driver URL that names none, for each scheme.
 const LOCAL: &str = "localhost";
 
 /// Finds out which of this host's addresses faces a host and port.
@@ -28,7 +29,7 @@ pub(crate) fn advertise(
     Ok(url)
 }
 
-/// An error if nobody on another host could reach the URL, though the database is on one.
+/// Returns an error if the URL cannot be reached from other hosts, although the database is on another host.
 pub(crate) fn check(url: &str, lookup: Lookup<'_>, driver_url: &str) -> Result<()> {
     judge(url, lookup, driver_url, &is_here)
 }
@@ -63,9 +64,10 @@ fn decide(
             "{bound} is no address of a listener: bind it first, and give what `local_addr` says"
         )));
     }
-    // Of two, the first that is on a host: whoever shares the registry reaches that.
+    // Of two databases, the first that is on a host counts, because all who share the registry reach that
+    // host.
     let database = env::databases(lookup, default)?.iter().find_map(|(_, url)| database(url));
-    // Without a host of its own the database is a file or a socket, and everybody is here.
+    // A database without a host is a file or a socket, and all its clients are on this host.
     let seen_from_there = || match &database {
         None if bound.is_ipv4() => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         None => Ok(IpAddr::V6(Ipv6Addr::LOCALHOST)),
@@ -92,7 +94,7 @@ fn decide(
     }
 }
 
-/// The URL that `gosdAdvertise` asks for: it is one, or a host with or without a port.
+/// The URL that `gosdAdvertise` asks for, which contains a URL, or a host with or without a port.
 fn filled_in(text: &str, port: u16, ip: impl FnOnce() -> Result<IpAddr>) -> Result<String> {
     let mut url = text.replace("{port}", &port.to_string());
     if url.contains("{ip}") {
@@ -119,7 +121,7 @@ fn in_url(ip: IpAddr) -> String {
     }
 }
 
-/// Where the database is; `None` if it is a file or a socket on this host.
+/// The host and port of the database; `None` if it is a file or a socket on this host.
 fn database(url: &str) -> Option<(String, u16)> {
     let url = DriverUrl::parse(url).ok()?;
     if url.scheme() == "sqlite" || url.scheme().ends_with("+unix") {
@@ -129,11 +131,11 @@ fn database(url: &str) -> Option<(String, u16)> {
         Some((host, port)) => (host.as_str(), *port),
         None => (LOCAL, None),
     };
-    // No packet is sent, so that any port will do.
+    // No packet is sent, so any port will do.
     Some((host.to_owned(), port.unwrap_or(1)))
 }
 
-/// Asks the kernel which address it would send from. Nothing is sent.
+/// Asks the kernel from which address it would send. Nothing is sent.
 fn facing(host: &str, port: u16) -> io::Result<IpAddr> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
@@ -166,7 +168,7 @@ fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case(LOCAL) || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Whether a host is this one: one of its addresses is on loopback.
+/// Whether a host is this one, because one of its addresses is on loopback.
 fn is_here(host: &str) -> bool {
     let is_any_loopback = || {
         let addresses = (host, 1).to_socket_addrs();
@@ -200,7 +202,7 @@ mod tests {
         move |name| vars.get(name).cloned()
     }
 
-    /// As on a host whose address towards every other host is this.
+    /// The advertised URL on a host that has this address towards every other host.
     fn told(bound: &str, vars: &[(&str, &str)]) -> Result<String> {
         let facing = |host: &str, _| match host {
             "nowhere" => Err(io::Error::other("no route")),
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_are_told() {
+    fn the_bound_address_or_the_one_that_faces_the_database_is_advertised() {
         let redis = ("gosdDriver", "redis://db.example:6379");
         let far = "http://10.0.0.7:8885";
         for (bound, vars, url) in [
@@ -223,7 +225,7 @@ mod tests {
             ("0.0.0.0:8885", &[("gosdRedisAddr", "db.example")], far),
             ("10.1.1.1:8885", &[redis], "http://10.1.1.1:8885"),
             ("[fd00::1]:8885", &[redis], "http://[fd00::1]:8885"),
-            // Where the database is a file or on this host, so is everybody.
+            // Where the database is a file or on this host, so are all services.
             ("0.0.0.0:8885", &[], "http://127.0.0.1:8885"),
             ("[::]:8885", &[("gosdDriver", "sqlite:x.db")], "http://[::1]:8885"),
             ("0.0.0.0:8885", &[("gosdDriver", "redis")], "http://127.0.0.1:8885"),
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_variable_asks_for() {
+    fn the_variable_replaces_the_address() {
         for (text, url) in [
             ("orders.example", "http://orders.example:8885"),
             ("orders.example:80", "http://orders.example:80"),
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_else_can_reach_is_an_error() {
+    fn an_address_that_others_cannot_reach_is_an_error() {
         let far = ("gosdDriver", "redis://db.example");
         for (bound, vars, hint) in [
             ("0.0.0.0:0", &[far][..], "local_addr"),
@@ -283,7 +285,7 @@ mod tests {
             ("http://127.0.0.1:1", "sqlite:x", &[], true),
             ("http://localhost:1", "redis://db.example", &[("gosdAdvertise", "localhost")], true),
         ] {
-            // A name of this host that the name alone does not tell.
+            // A name that stands for this host only by its addresses.
             let is_here = |host: &str| host == "alias" || is_loopback(host);
             let checked = judge(url, &lookup(vars), driver, &is_here);
             assert_eq!(checked.is_ok(), fine, "{url} {driver} {vars:?}");
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_resolves_to_loopback_is_here() {
+    fn a_name_that_resolves_to_loopback_is_this_host() {
         assert!(is_here("localhost") && is_here("127.0.0.1") && is_here("::1"));
         assert!(!is_here("192.0.2.1"));
     }

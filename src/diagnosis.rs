@@ -1,4 +1,4 @@
-//! What the drivers that are compiled in find out about their databases, beside the contract.
+//! The diagnosis of a database by the drivers that are compiled in, which is not part of the contract.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use gosd_core::{BoxFuture, Fact, Result};
 
 use crate::drivers::{COMPILED, FEATURES};
 
-/// Looks into the database of a URL, for clients with such a lease.
+/// Diagnoses the database of a URL, for clients with this lease.
 pub(crate) type Diagnose = for<'a> fn(&'a str, Duration) -> BoxFuture<'a, Result<Vec<Fact>>>;
 
-/// What the driver for a URL finds out; nothing if it is none of those that are compiled in.
+/// The diagnosis of the driver for a URL; empty if no such driver is compiled in.
 pub(crate) async fn diagnose(url: &str, lease: Duration) -> Result<Vec<Fact>> {
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme).to_ascii_lowercase();
     let feature = FEATURES.iter().find(|(_, schemes)| schemes.contains(&scheme.as_str()));

@@ -1,4 +1,4 @@
-//! The drivers that a program can choose from, and the choice.
+//! The table of drivers, and the choice of one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,8 +13,8 @@ use crate::identity::{Identified, identity};
 use crate::network;
 use crate::{advertise, env, misspelt};
 
-/// Makes the two tables of what there is: a line is a feature, how the driver of the crate that it
-/// compiles in is opened and its database looked into, and the schemes that this adds.
+/// Makes the two tables of drivers. Each line is a feature: how to open its crate's driver, how to diagnose
+/// its database, and the schemes that the feature adds.
 macro_rules! drivers {
     ($($feature:literal $open:path, $diagnose:path, [$($scheme:literal)*])*) => {
         /// The features of this crate, and the schemes that each of them adds.
@@ -38,7 +38,7 @@ drivers! {
     "http" network::http, gosd_http::diagnose, ["http" "https" "http+unix"]
 }
 
-/// Schemes that other libraries have, and what to write here.
+/// Schemes of other libraries, and what to write instead.
 const MISTAKEN: &[(&[&str], &str)] = &[
     (
         &["redis+unix", "rediss+unix", "redis+socket", "unix"],
@@ -79,7 +79,7 @@ pub struct Drivers {
 }
 
 impl Drivers {
-    /// The drivers whose feature is on; none without features.
+    /// The drivers whose features are on. Without features there are none.
     pub fn compiled() -> Self {
         let mut drivers = Self { openers: BTreeMap::new() };
         for (feature, schemes) in FEATURES {
@@ -92,14 +92,14 @@ impl Drivers {
         drivers
     }
 
-    /// Adds a driver of your own under a scheme, in place of the one that was there.
+    /// Adds a driver of your own under a scheme, or replaces the one that had the scheme.
     ///
-    /// `open` judges the URL, fails only with [`ErrorKind::Config`], and does no I/O: a driver
-    /// connects when it is first used. It gets the URL as it was given, but for the query key
-    /// `namespace` that [`from_env`](Self::from_env) adds where `gosdNamespace` is set.
+    /// `open` checks the URL, fails only with [`ErrorKind::Config`], and does no I/O: a driver connects when
+    /// it is first used. It gets the URL as it was given, except for the query key `namespace` that
+    /// [`from_env`](Self::from_env) adds where `gosdNamespace` is set.
     ///
-    /// Schemes are compared without regard to case. One that no URL can have, such as `my driver`,
-    /// fails every use of the table with [`ErrorKind::Config`].
+    /// Schemes are compared without regard to case. With a scheme that no URL can have, such as `my driver`,
+    /// every use of the table fails with [`ErrorKind::Config`].
     pub fn with<F>(mut self, scheme: &'static str, open: F) -> Self
     where
         F: for<'a> Fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>> + Send + Sync + 'static,
@@ -123,13 +123,13 @@ impl Drivers {
     /// Opens the driver that the environment chooses.
     ///
     /// That is the one of `gosdDriver`; or else `redis`, if one of `gosdRedisAddr`, `gosdRedisDB` and
-    /// `gosdRedisPassword` is set; or else `sqlite`, if it is in the table. With `gosdDriverAlso` it is
-    /// [`Both`] that one and the other. `gosdNamespace` counts unless a URL has a `namespace` of its own.
+    /// `gosdRedisPassword` is set; or else `sqlite`, if it is in the table. With `gosdDriverAlso` the result
+    /// is [`Both`] of that driver and the other. `gosdNamespace` counts unless a URL has its own `namespace`.
     ///
     /// # Errors
     ///
-    /// As for [`open`](Self::open); and [`ErrorKind::Config`] if a variable has a bad value, or none
-    /// of the above applies.
+    /// As for [`open`](Self::open); and [`ErrorKind::Config`] if a variable has a bad value, or none of the
+    /// above applies.
     pub async fn from_env(&self) -> Result<Arc<dyn Driver>> {
         self.choose(&env::process).await
     }
@@ -175,7 +175,7 @@ impl Drivers {
         Ok(Arc::new(Both::new(primary, also).refresh_interval(interval)))
     }
 
-    /// Opens the database that is chosen, and the one beside it if there is one.
+    /// Opens the chosen database, and the second one if there is one.
     pub(crate) async fn databases(
         &self,
         lookup: env::Lookup<'_>,
@@ -201,13 +201,13 @@ impl Drivers {
         Ok((Arc::new(primary), Some(Arc::new(also))))
     }
 
-    /// Opens a URL that the caller gave, or that is owed to a variable.
+    /// Opens a URL that the caller gave, or that comes from a variable.
     async fn open_for(&self, variable: Option<&str>, url: &str) -> Result<Identified> {
         if let Some(bad) = self.openers.keys().find(|scheme| !is_scheme(scheme)) {
             return Err(config(format!("Drivers::with was given {bad:?}, which is not a scheme")));
         }
         let what = variable.unwrap_or("the URL");
-        // All of the URL that an error may show.
+        // An error may show only this part of the URL.
         let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
         if !is_scheme(scheme) {
             let shown = if scheme.contains('@') { "..." } else { scheme };
@@ -236,7 +236,7 @@ impl Drivers {
         Ok(Identified { driver, identity: identity(url, is_compiled_in), name: None })
     }
 
-    /// What there is to choose from.
+    /// The list of schemes, for a message.
     fn offer(&self) -> String {
         if self.openers.is_empty() {
             let features: Vec<&str> = FEATURES.iter().map(|(feature, _)| *feature).collect();

@@ -19,7 +19,7 @@ const REDIS_ADDR: &str = "gosdRedisAddr";
 const REDIS_DB: &str = "gosdRedisDB";
 const REDIS_PASSWORD: &str = "gosdRedisPassword";
 
-/// Where variables are looked up by name.
+/// A function that looks variables up by name.
 pub(crate) type Lookup<'a> = &'a (dyn Fn(&str) -> Option<OsString> + Sync);
 
 /// The environment of the process.
@@ -28,12 +28,12 @@ pub(crate) fn process(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// The names of all variables of the process that are text.
+/// The names of all variables of the process that are valid Unicode.
 pub(crate) fn names() -> Vec<String> {
     std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
 }
 
-/// A variable that is a whole number, and the setting that it is for.
+/// A variable that contains a whole number, and the setting that it sets.
 struct Number {
     name: &'static str,
     setting: &'static str,
@@ -76,7 +76,7 @@ pub(crate) fn known() -> impl Iterator<Item = &'static str> + Clone {
     NUMBERS.iter().map(|number| number.name).chain(OTHERS)
 }
 
-/// The settings that the environment gives; the defaults for what it leaves out.
+/// The settings from the environment, with defaults for those that it does not set.
 pub(crate) fn settings(lookup: Lookup<'_>) -> Result<Settings> {
     let mut settings = Settings::default();
     for Number { name, setting, set } in NUMBERS {
@@ -102,7 +102,7 @@ pub(crate) fn settings(lookup: Lookup<'_>) -> Result<Settings> {
     Ok(settings)
 }
 
-/// The host or URL under which others reach this service, with its placeholders.
+/// The host or URL under which others reach this service, with placeholders.
 pub(crate) fn advertise(lookup: Lookup<'_>) -> Result<Option<String>> {
     let expected = "a host or a URL, with {ip}, {port} and {hostname} if need be";
     let Some(text) = text(lookup, ADVERTISE, expected)? else { return Ok(None) };
@@ -119,7 +119,7 @@ fn text(lookup: Lookup<'_>, name: &str, expected: &str) -> Result<Option<String>
 }
 
 fn number(text: &str) -> Option<u32> {
-    // Not left to `parse`, which takes a plus sign.
+    // `parse` alone would accept a plus sign.
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
@@ -149,7 +149,7 @@ mod tests {
         settings(&lookup(env))
     }
 
-    /// Both readers, of which every variable concerns one.
+    /// The error of either reader, one of which reads each variable.
     fn error_of(lookup: Lookup<'_>) -> Error {
         let error = settings(lookup).err().or(databases(lookup, None).err());
         error.expect("a bad value must be an error")
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_within_their_range_alone() {
+    fn only_numbers_within_their_range_are_accepted() {
         for (name, least, most) in [
             ("gosdTryRefreshAmount", 1_u64, 1_000),
             ("gosdTryFindServiceAmount", 0, 1_000_000),
@@ -245,7 +245,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_not_unicode_is_an_error_for_every_variable() {
+    fn a_value_that_is_not_unicode_is_an_error_for_every_variable() {
         use std::os::unix::ffi::OsStringExt;
 
         let others = [

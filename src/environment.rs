@@ -1,4 +1,4 @@
-//! The variables that gosd goes by, for a program with flags that stand for some of them.
+//! The variables of gosd, for a program whose flags replace some of them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,11 +12,11 @@ use crate::diagnosis::diagnose;
 use crate::drivers::config;
 use crate::{Drivers, advertise, env, misspelt};
 
-/// The variables of the process, with a program's own values in place of some.
+/// The variables of the process, some of which a program may replace by its own values.
 ///
-/// For a program whose flags mean the same as gosd's variables: a value that is given here is judged
-/// by the same rules, and all that is drawn from it, such as the address that others are told, goes by
-/// it, too.
+/// For a program with flags that mean the same as gosd's variables. A value that is given here is checked by
+/// the same rules as a variable, and everything that depends on the variable uses it, such as the advertised
+/// address.
 ///
 /// ```
 /// use gosd::{Drivers, Environment};
@@ -24,7 +24,7 @@ use crate::{Drivers, advertise, env, misspelt};
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let environment = Environment::process().with("gosdLeaseTTL", "30")?;
 /// assert_eq!(environment.settings()?.lease_ttl.as_secs(), 30);
-/// // What nobody reads is an error.
+/// // A name that gosd does not read is an error.
 /// assert!(Environment::process().with("gosdLease", "30").is_err());
 /// # Ok::<(), gosd::Error>(())
 /// # }).unwrap();
@@ -36,17 +36,17 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The variables of the process, as they are.
+    /// The variables of the process, unchanged.
     pub fn process() -> Self {
         Self { own: BTreeMap::new() }
     }
 
-    /// Puts a value in place of a variable's.
+    /// Replaces the value of a variable.
     ///
     /// # Errors
     ///
-    /// [`Config`](crate::ErrorKind::Config) if the name is none of gosd's variables. The value is
-    /// judged where it is used.
+    /// [`Config`](crate::ErrorKind::Config) if gosd has no variable with this name. The value is checked
+    /// where it is used.
     pub fn with(mut self, name: &str, value: &str) -> Result<Self> {
         let Some(name) = env::known().find(|known| *known == name) else {
             return Err(config(format!("{name} is none of gosd's variables")));
@@ -64,7 +64,7 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for [`gosd::settings`](crate::settings).
     pub fn settings(&self) -> Result<Settings> {
         env::settings(&self.lookup())
     }
@@ -73,14 +73,14 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// As there; and [`Config`](crate::ErrorKind::Config) if `gosdNamespace` was given
+    /// As for [`Drivers::from_env`]; and [`Config`](crate::ErrorKind::Config) if `gosdNamespace` was given
     /// [here](Self::with) while the driver's URL has another namespace, which would win.
     pub async fn driver(&self, drivers: &Drivers) -> Result<Arc<dyn Driver>> {
         self.check_namespace(drivers)?;
         drivers.choose(&self.lookup()).await
     }
 
-    /// Opens the databases that these variables choose, each by itself: the one of `gosdDriver`, and the
+    /// Opens the databases that these variables choose as separate drivers: the one of `gosdDriver`, and the
     /// one of `gosdDriverAlso` if that is set.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl Environment {
         drivers.databases(&self.lookup()).await
     }
 
-    /// An error if a namespace that was given here would not count.
+    /// Returns an error if a namespace that was given here would not count.
     fn check_namespace(&self, drivers: &Drivers) -> Result<()> {
         let lookup = self.lookup();
         if let Some(namespace) = self.own.get(env::NAMESPACE) {
@@ -112,15 +112,15 @@ impl Environment {
         Ok(())
     }
 
-    /// What the driver that these variables choose finds out about its database, for an operator who
-    /// looks for what is wrong; what both do, if there are two. A driver that is not compiled in finds
-    /// out nothing.
+    /// The diagnosis of the database by the driver that these variables choose, for an operator who searches
+    /// for a problem; of both databases, if there are two. A driver that is not compiled in finds nothing.
     ///
-    /// It takes as many calls as it needs, and for Redis up to a third of `gosdLeaseTTL`: bound it.
+    /// This makes as many calls as necessary, and for Redis takes up to a third of `gosdLeaseTTL`: put it
+    /// under a timeout.
     ///
     /// # Errors
     ///
-    /// As for [`driver`](Self::driver), and as of the driver's methods.
+    /// As for [`driver`](Self::driver), and for the driver's methods.
     pub async fn diagnose(&self) -> Result<Vec<Fact>> {
         let lookup = self.lookup();
         let lease = self.settings()?.lease_ttl;
@@ -131,7 +131,7 @@ impl Environment {
         Ok(facts)
     }
 
-    /// The namespace that the driver works in that these variables choose.
+    /// The namespace of the driver that these variables choose.
     ///
     /// # Errors
     ///
@@ -148,26 +148,26 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for [`gosd::advertise`](crate::advertise).
     pub fn advertise(&self, bound: SocketAddr) -> Result<String> {
         advertise::advertise(bound, &self.lookup(), Drivers::compiled().default_scheme())
     }
 
-    /// Judges whether others can reach a URL, as [`gosd::start`](crate::start) does before it
-    /// registers one. A name is looked up, which may block for a moment.
+    /// Checks whether other hosts can reach a URL, as [`gosd::start`](crate::start) does before it registers
+    /// one. This looks a name up, which may block for a moment.
     ///
     /// # Errors
     ///
-    /// [`Config`](crate::ErrorKind::Config) if it is on loopback, the database on another host, and
-    /// `gosdAdvertise` does not ask for it.
+    /// [`Config`](crate::ErrorKind::Config) if the URL is on loopback, the database is on another host, and
+    /// `gosdAdvertise` does not ask for that.
     pub fn check_reachable(&self, url: &str) -> Result<()> {
         let lookup = self.lookup();
         let databases = env::databases(&lookup, Drivers::compiled().default_scheme())?;
         databases.iter().try_for_each(|(_, database)| advertise::check(url, &lookup, database))
     }
 
-    /// The variables of the process that look like gosd's and are none of them, each with the one that
-    /// seems to be meant.
+    /// The variables of the process that look like gosd's but are not, each with the one that is probably
+    /// meant.
     pub fn misspelt(&self) -> Vec<(String, String)> {
         let names = env::names();
         let found = misspelt::misspelt(&names);
@@ -179,7 +179,7 @@ impl Environment {
     }
 }
 
-/// Shows no value, because there are secrets among them.
+/// Shows no values, because some are secret.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Environment").field("own", &self.own.keys()).finish()

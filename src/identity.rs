@@ -1,4 +1,5 @@
-//! Which registry an opened driver is of, so that no snapshot file of another one is taken for it.
+//! The identity of an opened driver's registry, so that no client loads the snapshot file of another
+//! registry.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::absolute;
@@ -8,14 +9,14 @@ use std::time::Duration;
 use gosd_core::limits::shown;
 use gosd_core::{BoxStream, Driver, DriverUrl, Event, Instance, InstanceId, Result, async_trait};
 
-/// The file that a bare `sqlite` stands for.
+/// The file of the bare scheme `sqlite`.
 const SQLITE_FILE: &str = "gosd.db";
 
-/// A driver that knows which registry it is of; all else is the driver's.
+/// A driver that knows the identity of its registry, and otherwise behaves like the wrapped one.
 pub(crate) struct Identified {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) identity: String,
-    /// What errors call it, instead of the driver's own name.
+    /// The name in errors, instead of the driver's own name.
     pub(crate) name: Option<String>,
 }
 
@@ -46,10 +47,10 @@ impl Driver for Identified {
     }
 }
 
-/// What a URL says of the registry behind it, without a secret.
+/// The identity of the registry behind a URL, without secrets.
 ///
-/// Of a driver that is compiled in that is the address, the path and the namespace. Nobody knows what
-/// counts in the URL of another one: there, each URL is a registry of its own.
+/// For a driver that is compiled in, that is the address, the path and the namespace. For another driver gosd
+/// does not know which parts of the URL count, so each URL counts as a separate registry.
 pub(crate) fn identity(url: &str, is_compiled_in: bool) -> String {
     match DriverUrl::parse(url) {
         Ok(parsed) if is_compiled_in => {
@@ -57,13 +58,13 @@ pub(crate) fn identity(url: &str, is_compiled_in: bool) -> String {
             if parsed.scheme() != "sqlite" {
                 return format!("{}, namespace {namespace}", with_hosts_sorted(&parsed));
             }
-            // One text is another file in another working directory.
+            // A relative path is another file in another working directory.
             let path = if parsed.path().is_empty() { SQLITE_FILE } else { parsed.path() };
             let path = absolute(path).unwrap_or_else(|_| path.into());
             format!("sqlite:{}, namespace {namespace}", path.display())
         }
         _ => {
-            // It may change with the compiler: the file is then not used, once.
+            // The hash may change with the compiler. A snapshot file is then ignored once.
             let mut hasher = DefaultHasher::new();
             url.hash(&mut hasher);
             format!("{} ({:016x})", shown(url), hasher.finish())

@@ -1,4 +1,4 @@
-//! Variables that look like gosd's and are none of them: whoever set one believes that it counts.
+//! Variables that look like gosd's but are not: whoever sets one believes that it has an effect.
 
 use std::cmp::Reverse;
 use std::sync::Once;
@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::env::known;
 
-/// Warns of such variables, such as `gosdDriverr`: once in a process.
+/// Warns of such variables, for example `gosdDriverr`, once in a process.
 pub(crate) fn warn_of(names: &[String]) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -17,7 +17,7 @@ pub(crate) fn warn_of(names: &[String]) {
     });
 }
 
-/// Those of the names that look like ours, each with the variable that it is most like.
+/// The names that look like gosd's variables, each with the variable that is most similar.
 pub(crate) fn misspelt(names: &[String]) -> Vec<(&str, &'static str)> {
     let bare = |name: &str| name.replace('_', "").to_ascii_lowercase();
     let in_common = |one: &str, other: &str| {
@@ -27,10 +27,10 @@ pub(crate) fn misspelt(names: &[String]) -> Vec<(&str, &'static str)> {
         .iter()
         .filter(|name| bare(name).starts_with("gosd") && known().all(|known| known != *name))
         .filter_map(|name| {
-            // Of two that are as like, the shorter: the other is it and something else.
+            // Of two equally similar variables the shorter is meant, because the longer contains it.
             let meant =
                 known().max_by_key(|known| (in_common(name, known), Reverse(known.len())))?;
-            // Something more than the prefix, or it may be another program's.
+            // More than the prefix has to be equal, or the variable may belong to another program.
             (in_common(name, meant) > "gosd".len() + 1).then_some((name.as_str(), meant))
         })
         .collect();
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_looks_like_a_variable_of_ours_is_told_with_the_one_that_is_meant() {
+    fn a_similar_name_is_reported_with_the_variable_that_is_meant() {
         let names = [
             "gosdDriverr",
             "GOSD_DRIVER",

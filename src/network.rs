@@ -1,4 +1,4 @@
-//! The drivers that need I/O of the runtime: where there is none, tokio panics when they connect.
+//! Drivers that need the runtime's I/O. Without I/O tokio panics when they connect, so this is checked first.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -40,13 +40,13 @@ fn with_io(
     })
 }
 
-/// Whether this is a runtime in which nothing can be connected.
+/// Whether this is a runtime in which no connection can be made.
 fn lacks_io() -> bool {
-    // Without a runtime it is too early to tell: opening needs none, and the start judges it.
+    // Without a runtime this cannot be known yet. Opening a driver needs none, and the start checks it.
     if Handle::try_current().is_err() {
         return false;
     }
-    // A socket that sends nothing and is closed at once. If none can be had, the driver tells why.
+    // The socket sends nothing and is closed at once. If there is no free socket, the driver reports that.
     let Ok(socket) = UdpSocket::bind(("127.0.0.1", 0)) else { return false };
     if socket.set_nonblocking(true).is_err() {
         return false;

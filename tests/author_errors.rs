@@ -1,4 +1,4 @@
-//! What the compiler tells the author of a driver who has slipped, and that DRIVERS.md explains it.
+//! What the compiler says to a driver's author who has made a mistake, and that DRIVERS.md explains it.
 
 use std::env;
 use std::fs;
@@ -14,13 +14,13 @@ const DEREGISTER: &str = "
 const LIST: &str = "
     async fn list(&self) -> Result<Vec<Instance>> { todo!() }";
 
-/// The source of a driver of these methods.
+/// The source of a driver with these methods.
 fn driver(fields: &str, attribute: &str, methods: &[&str]) -> String {
     let methods = methods.concat();
     format!("struct Mine{fields};\n{attribute}\nimpl Driver for Mine {{{methods}\n}}\n")
 }
 
-/// Compiles a library as the author's would be, and returns what the compiler says if it fails.
+/// Compiles a library as an author would, and returns the compiler's messages if it fails.
 fn compile(source: &str) -> Result<(), String> {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("lib.rs");
@@ -41,7 +41,7 @@ fn compile(source: &str) -> Result<(), String> {
     if done.status.success() { Ok(()) } else { Err(said) }
 }
 
-/// The library of a crate that was built last.
+/// The library of this crate that was built last.
 fn newest(libraries: &PathBuf, name: &str) -> PathBuf {
     let start = format!("lib{name}-");
     let files = fs::read_dir(libraries).unwrap().map(|file| file.unwrap());
@@ -55,12 +55,12 @@ fn newest(libraries: &PathBuf, name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_driver_without_a_slip_compiles() {
+fn a_correct_driver_compiles() {
     compile(&driver("", "#[async_trait]", &[REGISTER, DEREGISTER, LIST])).unwrap();
 }
 
 #[test]
-fn each_slip_is_told_in_words_that_the_page_explains() {
+fn the_page_explains_the_message_for_each_mistake() {
     let attribute = "#[async_trait]";
     let all = [REGISTER, DEREGISTER, LIST];
     let by_value = REGISTER.replace("&Instance", "Instance");

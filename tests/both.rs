@@ -1,4 +1,4 @@
-//! Two databases of different kinds together keep the contract of a driver, whichever is in trouble.
+//! Two databases of different kinds together keep the contract of a driver, whichever of them has a fault.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use gosd_testkit::{Fixture, NotOffered};
 use gosd_testservers::{Mode, Proxy, RedisServer};
 use rusqlite::Connection;
 
-/// Which of the two is in trouble when the kit asks for some.
+/// Which of the two databases has the faults that the kit asks for.
 #[derive(Clone, Copy, PartialEq)]
 enum Hit {
     Sqlite,
@@ -18,7 +18,7 @@ enum Hit {
     Each,
 }
 
-/// An SQLite file, which counts where the two differ, and a Redis server behind a proxy.
+/// An SQLite file, which is the primary, and a Redis server behind a proxy.
 struct Databases {
     folder: tempfile::TempDir,
     lock: Mutex<Option<Connection>>,
@@ -75,7 +75,7 @@ impl Fixture for Databases {
     async fn unaffected(&self, namespace: &str) -> Result<Arc<dyn Driver>, NotOffered> {
         match self.hit {
             Hit::Redis => Ok(self.at(self.server.port(), namespace).await),
-            // The file is taken away from everybody.
+            // While the file is away no client can reach it, so no driver is unaffected.
             Hit::Sqlite | Hit::Each => Err(NotOffered),
         }
     }
@@ -100,10 +100,10 @@ impl Fixture for Databases {
         Ok(())
     }
 
-    /// Always both: what one still has is not lost.
+    /// Always wipes both, because an instance that one of them still has is not lost.
     async fn wipe(&self, _: &str) -> Result<(), NotOffered> {
         for file in fs::read_dir(self.folder.path().join("db")).expect("the folder") {
-            // Whoever uses it may have been faster.
+            // This fails if a client has removed the file first.
             let _ = fs::remove_file(file.expect("a file").path());
         }
         self.say(&["FLUSHALL"]).await;
@@ -112,7 +112,7 @@ impl Fixture for Databases {
 
     async fn refuse_writes(&self) -> Result<(), NotOffered> {
         if self.hit != Hit::Redis {
-            // The first call makes the file.
+            // The first call creates the file.
             self.driver("gosd").await.list().await.expect("an empty list");
             let lock = self.sqlite();
             lock.execute_batch("BEGIN IMMEDIATE").expect("a lock");
@@ -131,7 +131,7 @@ impl Fixture for Databases {
     }
 
     async fn write_unreadable(&self, namespace: &str) -> Result<(), NotOffered> {
-        // The first call makes the tables.
+        // The first call creates the tables.
         self.driver(namespace).await.list().await.expect("an empty list");
         self.sqlite()
             .execute(

@@ -1,4 +1,4 @@
-//! The driver and the fixture that DRIVERS.md shows are these, and pass the kit.
+//! The driver and the fixture in DRIVERS.md are those of the tests, and they pass the kit.
 
 #[expect(unreachable_pub, reason = "on the page it is the face of a crate")]
 mod folder;
@@ -45,7 +45,7 @@ gosd_testkit::conformance!(
 );
 
 #[tokio::test]
-async fn what_the_page_says_beyond_the_contract() {
+async fn what_the_page_says_about_the_folder_holds() {
     for url in ["folder://host/x", "folder:", "folder:x?y=z", "folder:x?namespace=a/b"] {
         let error = open(url).await.err().expect(url);
         assert_eq!(error.kind(), gosd::ErrorKind::Config, "{url}");
@@ -60,14 +60,14 @@ async fn what_the_page_says_beyond_the_contract() {
     assert_eq!(driver.list().await.unwrap(), []);
     let files = std::fs::read_dir(place.path().join("shop.d")).unwrap().count();
     assert!(files <= 2, "{files} files are left of the dead");
-    // A place that is missing is no empty registry.
+    // A missing folder is an error, and no empty registry.
     drop(place);
     let error = driver.list().await.unwrap_err();
     assert_eq!(error.kind(), gosd::ErrorKind::Unavailable);
 }
 
 #[test]
-fn drivers_md_shows_what_is_tested_here() {
+fn drivers_md_shows_the_code_that_is_tested_here() {
     let page = include_str!("../DRIVERS.md");
     let page: String = page.split_inclusive('\n').filter(|line| !line.starts_with("# ")).collect();
     assert!(page.contains(include_str!("folder/mod.rs")), "the driver differs");

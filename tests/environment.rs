@@ -1,4 +1,4 @@
-//! What a program makes of the environment that it is started in.
+//! The effect of environment variables, in programs that are started with them.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -16,7 +16,7 @@ use gosd::{
 use support::{Cast, Process, tell};
 use tokio::runtime::Runtime;
 
-/// Tells of the leases that it is asked for.
+/// A driver that prints the leases that it is asked for.
 struct Telling(Memory);
 
 #[async_trait]
@@ -51,7 +51,7 @@ fn told<T>(what: &str, result: Result<T>) {
     }
 }
 
-/// The role of a program that does all that depends on the environment.
+/// The role of a program that uses everything that depends on the environment.
 fn program() {
     Runtime::new().unwrap().block_on(async {
         told("settings", gosd::settings());
@@ -62,14 +62,14 @@ fn program() {
 }
 
 fn said(program: &Process) -> Vec<String> {
-    program.wait_for("settings"); // The lines of the test runner stand before it.
+    program.wait_for("settings"); // Lines of the test runner come first.
     let lines = std::iter::repeat_with(|| program.line());
     lines.take_while(|line| line != "end").collect()
 }
 
 #[test]
-fn what_is_set_reaches_the_driver() {
-    let cast = Cast::new("what_is_set_reaches_the_driver", &[("program", program)]);
+fn a_variable_that_is_set_reaches_the_driver() {
+    let cast = Cast::new("a_variable_that_is_set_reaches_the_driver", &[("program", program)]);
     let env = [("gosdDriver", "telling:x"), ("gosdNamespace", "n"), ("gosdLeaseTTL", "7")];
     let open = "open telling:x?namespace=n";
     let expected = [open, "connect: done", open, "lease 7s", "start: done"];
@@ -77,9 +77,9 @@ fn what_is_set_reaches_the_driver() {
 }
 
 #[test]
-fn what_is_wrong_is_an_error_before_anything_is_opened() {
+fn a_bad_value_is_an_error_before_anything_is_opened() {
     let cast =
-        Cast::new("what_is_wrong_is_an_error_before_anything_is_opened", &[("program", program)]);
+        Cast::new("a_bad_value_is_an_error_before_anything_is_opened", &[("program", program)]);
     let error = r#"gosdLeaseTTL is "7s"; expected a whole number, 2 to 86400 (seconds)"#;
     let program = cast.start("program", &[("gosdDriver", "telling"), ("gosdLeaseTTL", "7s")]);
     assert_eq!(said(&program), [format!("connect: {error}"), format!("start: {error}")]);
@@ -92,7 +92,7 @@ fn what_is_wrong_is_an_error_before_anything_is_opened() {
 }
 
 #[test]
-fn outside_a_runtime_it_is_an_error_and_no_panic() {
+fn a_start_outside_a_runtime_is_an_error_and_no_panic() {
     fn program() {
         let (drivers, mut context) = (drivers(), Context::from_waker(Waker::noop()));
         let start = pin!(drivers.start("mail", "http://127.0.0.1:1"));
@@ -100,7 +100,8 @@ fn outside_a_runtime_it_is_an_error_and_no_panic() {
         assert_eq!(error.kind(), ErrorKind::Config);
         told::<()>("start", Err(error));
     }
-    let cast = Cast::new("outside_a_runtime_it_is_an_error_and_no_panic", &[("program", program)]);
+    let cast =
+        Cast::new("a_start_outside_a_runtime_is_an_error_and_no_panic", &[("program", program)]);
     let program = cast.start("program", &[("gosdDriver", "telling")]);
     assert!(program.wait_for("start: ").contains("tokio runtime"));
 }

@@ -1,4 +1,4 @@
-//! The examples do what they say, as the processes that a reader starts.
+//! The examples work as described, as the processes that a reader starts.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -26,7 +26,7 @@ fn example(name: &str, folder: &TempDir) -> Command {
     command
 }
 
-/// Which provider each line is of; in turn, whoever is the first.
+/// Requires the lines to name the providers in turn, whichever is the first.
 fn assert_in_turn(lines: &[String]) {
     let first = PROVIDERS.iter().position(|provider| *provider == lines[0]).unwrap();
     for (i, line) in lines.iter().enumerate() {
@@ -42,7 +42,7 @@ fn provider_and_consumer_in_any_order() {
 #[cfg(feature = "redis")]
 #[test]
 fn provider_and_consumer_on_redis_by_the_environment_alone() {
-    // Free a moment ago; the server can only be told a number.
+    // The port was free a moment ago; the server can only be given a number.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let _server = Process::start(Command::new("redis-server").args([
         "--bind",
@@ -59,7 +59,7 @@ fn provider_and_consumer_on_redis_by_the_environment_alone() {
 #[test]
 fn provider_and_consumer_on_etcd_by_the_environment_alone() {
     let data = TempDir::new().unwrap();
-    // Free a moment ago, both at once; the server can only be told numbers.
+    // Both ports were free a moment ago; the server can only be given numbers.
     let free = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     let [clients, peers] = free.map(|socket| format!("http://{}", socket.local_addr().unwrap()));
     let _server = Process::start(

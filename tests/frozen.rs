@@ -1,4 +1,4 @@
-//! A process that stood still for longer than its lease is found again soon, on each driver.
+//! A process that stood still for longer than its lease is soon found again, on each driver.
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout, reason = "it is how a process tells the test something")]
 
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use support::{Cast, LATE};
 
-/// What a process that goes on has until everybody finds it.
+/// How soon a process that goes on has to be found by all others.
 const BACK: Duration = Duration::from_secs(3);
 
 fn cast(test: &'static str) -> Cast {

@@ -1,4 +1,4 @@
-//! Clients that share a process, and runtimes that end under them, on each driver.
+//! Clients that share a process, and runtimes that end before their clients, on each driver.
 #![cfg(target_os = "linux")]
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-/// A bound for what takes well under a second on an idle machine.
+/// A bound for steps that take well under a second on an idle machine.
 const LATE: Duration = Duration::from_secs(60);
 
 async fn open(url: &str) -> Arc<dyn Driver> {
@@ -39,7 +39,7 @@ async fn until_well(client: &Client) {
     timeout(LATE, well).await.unwrap_or_else(|_| panic!("{client:?}"));
 }
 
-/// Two services in one process, with a driver each or with one for both.
+/// Two services in one process, with separate drivers or with a shared one.
 async fn two_services(url: &str) {
     for shared in [false, true] {
         let mail_driver = open(url).await;
@@ -49,7 +49,7 @@ async fn two_services(url: &str) {
         assert_eq!(mail.next("web").await.unwrap().id(), web.id().unwrap());
         assert_eq!(web.next("mail").await.unwrap().id(), mail.id().unwrap());
 
-        // The end of one is none of the other's business, whether with a goodbye or without one.
+        // The end of one service does not affect the other, with a goodbye or without one.
         mail.shutdown().await.unwrap();
         let mut changes = web.changes();
         let gone =
@@ -65,7 +65,7 @@ async fn two_services(url: &str) {
     }
 }
 
-/// A runtime that ends while its client is in the middle of everything.
+/// A runtime that ends while its client has all kinds of work under way.
 fn runtime_ends(url: &str) {
     let kinds: [fn() -> Builder; 2] = [Builder::new_current_thread, Builder::new_multi_thread];
     for make in kinds {
@@ -74,7 +74,7 @@ fn runtime_ends(url: &str) {
         let mut client = None;
         one.block_on(async { client = Some(start(Arc::clone(&driver), "mail").await) });
         let client = client.unwrap();
-        // All of these wait, or do something again and again, when the end comes.
+        // All of these wait, or repeat something, when the runtime ends.
         let waiting = {
             let client = client.clone();
             other.spawn(async move { client.next("nobody").await.unwrap_err() })
@@ -96,7 +96,7 @@ fn runtime_ends(url: &str) {
                 while changes.next().await.is_some() {}
             })
         };
-        // On the runtime that ends, a task that uses the client for as long as it is polled.
+        // A task on the runtime that ends, which uses the client as long as it is polled.
         let own = client.clone();
         one.spawn(async move { while own.refresh().await.is_ok() {} });
         one.block_on(async { timeout(LATE, client.refresh()).await.unwrap().unwrap() });
@@ -111,7 +111,7 @@ fn runtime_ends(url: &str) {
             assert_eq!(client.shutdown().await.unwrap_err().kind(), ErrorKind::Closed);
             assert!(client.pick("mail").is_some());
             drop(client);
-            // The driver is not the runtime's: the next client has the use of it.
+            // The driver does not depend on the runtime, so the next client can use it.
             let next = start(Arc::clone(&driver), "mail").await;
             next.refresh().await.unwrap();
             next.shutdown().await.unwrap();
@@ -121,7 +121,7 @@ fn runtime_ends(url: &str) {
     }
 }
 
-/// The one that could not say goodbye.
+/// The id of the instance that could not say goodbye.
 async fn orphan(driver: &dyn Driver) -> gosd::InstanceId {
     let left = driver.list().await.unwrap();
     assert_eq!(left.len(), 1, "{left:?}");

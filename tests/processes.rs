@@ -1,4 +1,4 @@
-//! Services that come and go, as processes on one SQLite file.
+//! Services that come and go, as processes over one SQLite file.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-/// The role of a service, at the URL that is in the environment.
+/// The role of a service, whose URL is in the environment.
 fn mail() {
     #[expect(clippy::disallowed_methods, reason = "the role's own")]
     let url = std::env::var("url").unwrap();
@@ -25,7 +25,7 @@ fn mail() {
     hear();
 }
 
-/// One SQLite file, and the processes on it.
+/// One SQLite file, and processes that use it.
 struct Registry {
     cast: Cast,
     url: String,
@@ -40,7 +40,7 @@ impl Registry {
         Self { cast, url, _folder: folder }
     }
 
-    /// Starts a service; it is registered when it says that it is ready.
+    /// Starts a service. It is registered once it prints that it is ready.
     fn start(&self, url: &str) -> Process {
         let env = [("gosdDriver", self.url.as_str()), ("gosdLeaseTTL", "2"), ("url", url)];
         self.cast.start("mail", &env)
@@ -63,7 +63,7 @@ impl Registry {
     }
 }
 
-/// Waits until exactly these are in the client's view.
+/// Waits until the client's view consists of exactly these.
 async fn seen(client: &Client, expected: &[&str]) {
     let mut changes = client.changes();
     let until = async {
@@ -82,7 +82,7 @@ fn urls(client: &Client) -> Vec<String> {
     urls
 }
 
-/// Picks three rounds; each has to hold these, in the same order.
+/// Picks three rounds. Each has to contain these URLs, in the same order.
 fn assert_in_turn(client: &Client, urls: &[&str]) {
     let picks: Vec<String> =
         (0..3 * urls.len()).map(|_| client.pick("mail").unwrap().url().to_owned()).collect();
@@ -108,8 +108,8 @@ fn services_come_and_go() {
         seen(&client, &[A, B]).await;
         assert_in_turn(&client, &[A, B]);
 
-        // From here on until nobody is left, no lookup fails. Another client's: this one's turns are
-        // counted.
+        // From here on, until no instance is left, no lookup fails. The lookups use another client, because
+        // this one's picks are counted.
         let other = registry.connect(LATE).await;
         let lookups = tokio::spawn(async move {
             let mut mail = other.service("mail");
@@ -126,12 +126,12 @@ fn services_come_and_go() {
 
         a.signal(Signal::TERM);
         assert_eq!(a.end().0.signal(), Some(Signal::TERM.as_raw()));
-        // It said goodbye: nobody had to wait for its lease to run out.
+        // B said goodbye, so nobody had to wait for its lease to run out.
         assert_eq!(urls(&registry.connect(LATE).await), [B, C]);
         seen(&client, &[B, C]).await;
         b.signal(Signal::KILL);
         seen(&client, &[C]).await;
-        // A newcomer at the place of one that was killed.
+        // A new process at the URL of one that was killed.
         let b = registry.mail(B);
         seen(&client, &[B, C]).await;
         assert_in_turn(&client, &[B, C]);
@@ -161,8 +161,8 @@ fn a_lookup_waits_for_a_service_that_starts_later() {
 }
 
 #[test]
-fn all_that_start_at_once_find_each_other() {
-    let registry = Registry::new("all_that_start_at_once_find_each_other");
+fn services_that_start_at_once_find_each_other() {
+    let registry = Registry::new("services_that_start_at_once_find_each_other");
     Runtime::new().unwrap().block_on(async {
         let urls: Vec<String> = (10..18).map(|port| format!("http://127.0.0.1:{port}")).collect();
         let started: Vec<Process> = urls.iter().map(|url| registry.start(url)).collect();

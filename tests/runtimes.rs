@@ -1,4 +1,4 @@
-//! A runtime that lacks a part: an error that says what to enable, and nothing on standard error.
+//! A runtime that lacks a component: the error says what to enable, and nothing is printed to standard error.
 
 use std::panic;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use gosd::{Client, Drivers, ErrorKind, Memory};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
-/// Alone in its file, because it counts every panic of the process.
+/// This is the only test in the file, because it counts every panic of the process.
 #[test]
-fn what_a_runtime_lacks_is_an_error_and_no_panic() {
+fn a_missing_component_of_the_runtime_is_an_error_and_no_panic() {
     static PANICS: AtomicUsize = AtomicUsize::new(0);
     panic::set_hook(Box::new(|panic| {
         PANICS.fetch_add(1, Ordering::SeqCst);
@@ -43,7 +43,7 @@ fn what_a_runtime_lacks_is_an_error_and_no_panic() {
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.to_string().contains("enable_io()"), "{error}");
         }
-        // These need no I/O of the runtime's.
+        // These drivers do not need the runtime's I/O.
         runtime.block_on(async {
             for driver in
                 [Drivers::compiled().open(&sqlite).await.unwrap(), Arc::new(Memory::new())]
@@ -54,7 +54,7 @@ fn what_a_runtime_lacks_is_an_error_and_no_panic() {
         });
     }
     assert_eq!(PANICS.load(Ordering::SeqCst), 0);
-    // The panics of others are told as before.
+    // Other panics are printed as before.
     assert!(panic::catch_unwind(|| panic!("as usual")).is_err());
     assert_eq!(PANICS.load(Ordering::SeqCst), 1);
 }

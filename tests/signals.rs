@@ -1,4 +1,4 @@
-//! What a signal does to a process with clients in it: each promise, by a process that gets one.
+//! What a signal does to a process with clients in it. Each test starts a process and sends it one.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -18,7 +18,7 @@ use support::{Cast, Process, as_first_process, hear, tell};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
-/// The role of a program that has nothing to do with signals itself.
+/// The role of a program that does not handle signals itself.
 fn service() {
     let runtime = Runtime::new().unwrap();
     let _client = runtime.block_on(drivers().start("mail", "http://127.0.0.1:1")).unwrap();
@@ -26,14 +26,14 @@ fn service() {
     hear();
 }
 
-/// Settings by which nothing ends a call that hangs.
+/// Settings with which nothing ends a call that hangs.
 fn patient() -> Settings {
     // Longer than any test takes.
     let day = Duration::from_secs(86_400);
     Settings::default().timeout(day).lease_ttl(day)
 }
 
-/// The role of one with two clients that say goodbye in the way of the driver.
+/// The role of a program with two clients, whose driver says goodbye in a certain way.
 fn two_clients(url: &str) {
     let runtime = Runtime::new().unwrap();
     let _clients = runtime.block_on(async {
@@ -49,9 +49,11 @@ fn two_clients(url: &str) {
 }
 
 #[test]
-fn the_client_leaves_and_the_signal_takes_its_course() {
-    let cast =
-        Cast::new("the_client_leaves_and_the_signal_takes_its_course", &[("service", service)]);
+fn the_client_leaves_and_the_signal_takes_its_default_action() {
+    let cast = Cast::new(
+        "the_client_leaves_and_the_signal_takes_its_default_action",
+        &[("service", service)],
+    );
     for signal in [Signal::TERM, Signal::INT] {
         let process = ready(&cast, "service", &SIMPLE);
         process.signal(signal);
@@ -118,9 +120,9 @@ fn a_backend_that_hangs_does_not_keep_a_server_from_its_graceful_shutdown() {
 }
 
 #[test]
-fn a_second_signal_takes_its_course_at_once() {
+fn a_second_signal_takes_its_default_action_at_once() {
     let cast = Cast::new(
-        "a_second_signal_takes_its_course_at_once",
+        "a_second_signal_takes_its_default_action_at_once",
         &[("service", || two_clients("loud:hangs"))],
     );
     let process = ready(&cast, "service", &[]);
@@ -128,7 +130,7 @@ fn a_second_signal_takes_its_course_at_once() {
     process.wait_for("leaving");
     process.signal(Signal::INT);
     let (status, _) = process.end();
-    // Had it been waited for the first one, it would be that one's.
+    // If the process had waited after the first signal, that one would have ended it.
     assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "{status}");
 }
 
@@ -139,7 +141,7 @@ fn a_program_that_takes_over_ends_in_its_own_time() {
         runtime.block_on(async {
             let client = drivers().start("mail", "http://127.0.0.1:1").await.unwrap();
             let _other = drivers().start("mail", "http://127.0.0.1:2").await.unwrap();
-            // It is the call that counts: the future waits.
+            // The call takes the signal over; the future only waits for it.
             let signal = client.shutdown_on_signal();
             tell("ready");
             hear();
@@ -161,7 +163,7 @@ fn a_program_that_takes_over_ends_in_its_own_time() {
     let (status, said) = process.end();
     assert_eq!((status.code(), said), (Some(7), Vec::new()), "{status}");
 
-    // A drain that does not end is cut short by a second signal, as everybody at a terminal expects.
+    // A second signal cuts a drain short, as a user at a terminal expects.
     for second in [Signal::INT, Signal::TERM] {
         let mut process = ready(&cast, "program", &SIMPLE);
         process.signal(Signal::TERM);
@@ -235,7 +237,7 @@ fn the_first_process_of_a_container_exits_with_the_shells_code() {
 #[test]
 fn other_signals_are_left_alone() {
     let cast = Cast::new("other_signals_are_left_alone", &[("service", service)]);
-    // Those that whoever starts the tests may have had ignored, such as nohup, prove nothing.
+    // A signal that the tests were started with as ignored, for example by nohup, would prove nothing.
     for signal in [Signal::USR1, Signal::USR2] {
         let process = ready(&cast, "service", &SIMPLE);
         assert!(process.catches(Signal::TERM) && !process.catches(signal));
@@ -246,7 +248,7 @@ fn other_signals_are_left_alone() {
 }
 
 #[test]
-fn who_did_not_ask_for_it_is_left_alone() {
+fn without_handle_signals_a_signal_is_not_handled() {
     fn discovers() {
         let runtime = Runtime::new().unwrap();
         let _client = runtime.block_on(drivers().connect()).unwrap();
@@ -263,7 +265,7 @@ fn who_did_not_ask_for_it_is_left_alone() {
         hear();
     }
     let cast = Cast::new(
-        "who_did_not_ask_for_it_is_left_alone",
+        "without_handle_signals_a_signal_is_not_handled",
         &[("discovers", discovers), ("builds", builds)],
     );
     for role in ["discovers", "builds"] {

@@ -1,4 +1,4 @@
-//! Signals in a process that does something with them itself, or that was told to ignore them.
+//! Signals in a process that handles them itself, or that was started with signals ignored.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -15,7 +15,7 @@ use support::{Cast, Process, hear, tell};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The role of a program that has nothing to do with signals itself.
+/// The role of a program that does not handle signals itself.
 fn service() {
     let runtime = Runtime::new().unwrap();
     let _client = runtime.block_on(drivers().start("mail", "http://127.0.0.1:1")).unwrap();
@@ -24,7 +24,7 @@ fn service() {
 }
 
 #[test]
-fn who_no_longer_waits_for_the_signal_gives_it_back() {
+fn a_dropped_shutdown_on_signal_gives_the_signal_back() {
     fn program() {
         Runtime::new().unwrap().block_on(async {
             let client = drivers().connect().await.unwrap();
@@ -47,7 +47,7 @@ fn who_no_longer_waits_for_the_signal_gives_it_back() {
         hear();
     }
     let cast = Cast::new(
-        "who_no_longer_waits_for_the_signal_gives_it_back",
+        "a_dropped_shutdown_on_signal_gives_the_signal_back",
         &[("program", program), ("started", started)],
     );
     for (role, goodbyes) in [("program", &[] as &[&str]), ("started", &["leaving", "left"])] {
@@ -62,8 +62,8 @@ fn who_no_longer_waits_for_the_signal_gives_it_back() {
 }
 
 #[test]
-fn a_drain_of_the_programs_own_is_not_cut_short() {
-    /// Ends with 7, half a second after the goodbye.
+fn the_program_s_own_drain_is_not_cut_short() {
+    /// Ends with exit code 7, half a second after the goodbye.
     fn drains(is_first: bool) {
         Runtime::new().unwrap().block_on(async {
             let early = is_first.then(|| signal(SignalKind::terminate()).unwrap());
@@ -88,7 +88,7 @@ fn a_drain_of_the_programs_own_is_not_cut_short() {
         });
     }
     let cast = Cast::new(
-        "a_drain_of_the_programs_own_is_not_cut_short",
+        "the_program_s_own_drain_is_not_cut_short",
         &[("before", || drains(true)), ("after", || drains(false)), ("hangs", hangs)],
     );
     for role in ["before", "after"] {
@@ -98,7 +98,7 @@ fn a_drain_of_the_programs_own_is_not_cut_short() {
         assert_eq!(said, ["leaving", "left"], "{role}");
         assert_eq!(status.code(), Some(7), "{role}: {status}");
     }
-    // It has three seconds in all.
+    // The process has three seconds in all.
     let process = ready(&cast, "hangs", &SIMPLE);
     process.signal(Signal::TERM);
     let (status, _) = process.end();
@@ -110,7 +110,7 @@ fn a_signal_that_was_ignored_from_the_start_is_ignored() {
     let cast =
         Cast::new("a_signal_that_was_ignored_from_the_start_is_ignored", &[("service", service)]);
     let service = cast.command("service");
-    // As the shell starts what is to run in the background, and nohup.
+    // This is how shells start background jobs, and how nohup starts programs.
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' INT; exec \"$0\" \"$@\""]).arg(service.get_program());
     shell.args(service.get_args()).envs(service.get_envs().filter_map(|(k, v)| Some((k, v?))));
@@ -120,18 +120,18 @@ fn a_signal_that_was_ignored_from_the_start_is_ignored() {
     process.signal(Signal::INT);
     process.signal(Signal::TERM);
     let (status, said) = process.end();
-    // Had the first one counted, the second would have taken its course at once, or it would be that
-    // one's.
+    // If the first signal had counted, the second one would have ended the process at once, or the exit
+    // status would be that of the first.
     assert_eq!(said, ["leaving", "left"]);
     assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
 }
 
 #[test]
-fn a_process_in_which_no_thread_can_be_made_ends_all_the_same() {
+fn a_process_that_can_make_no_thread_ends_all_the_same() {
     fn starved() {
         let runtime = Runtime::new().unwrap();
         let _client = runtime.block_on(drivers().start("mail", "http://127.0.0.1:1")).unwrap();
-        // No room for the stack of another thread.
+        // There is no room for the stack of another thread.
         let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
         let pages: u64 = pages.split_whitespace().next().unwrap().parse().unwrap();
         let limit = Some(pages * 4_096 + 1_000_000);
@@ -140,10 +140,8 @@ fn a_process_in_which_no_thread_can_be_made_ends_all_the_same() {
         tell("ready");
         hear();
     }
-    let cast = Cast::new(
-        "a_process_in_which_no_thread_can_be_made_ends_all_the_same",
-        &[("starved", starved)],
-    );
+    let cast =
+        Cast::new("a_process_that_can_make_no_thread_ends_all_the_same", &[("starved", starved)]);
     let process = ready(&cast, "starved", &SIMPLE);
     process.signal(Signal::TERM);
     let (status, said) = process.end();

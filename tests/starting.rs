@@ -1,4 +1,4 @@
-//! Starts by the environment alone, on each driver: with the database down, and with a wrong setting.
+//! Starts with only the environment, on each driver: with the database down, and with a wrong setting.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -17,14 +17,14 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-/// In the place of every password; nothing may say it.
+/// The value of every password, which must not be printed anywhere.
 const SECRET: &str = "sesame";
-/// In ms: that nobody listens is known at once, even on a busy machine sooner than a call is bounded.
+/// In ms: a refused connection is noticed at once, even on a busy machine earlier than the bound of a call.
 const AT_ONCE: RangeInclusive<u64> = 0..=5_000;
-/// One attempt that is not answered.
+/// In ms: one attempt that gets no answer.
 const ONE_CALL: RangeInclusive<u64> = 1_000..=15_000;
 
-/// The role of a service, which tells how it fares.
+/// The role of a service, which prints its status.
 fn service() {
     let warnings = Warnings(|line| tell(&format!("warning {line}")));
     tracing::subscriber::set_global_default(warnings).unwrap();
@@ -61,7 +61,7 @@ async fn registered(client: &Client) {
     timeout(LATE, is_well).await.expect("it registers by itself");
 }
 
-/// What a start said until it was over: how long it took in ms, the warnings, and the outcome.
+/// What a start printed until its end: how long it took in ms, the warnings, and the result.
 fn outcome(process: &Process) -> (u64, Vec<String>, String) {
     let mut warnings = Vec::new();
     let mut took = None;
@@ -78,7 +78,7 @@ fn outcome(process: &Process) -> (u64, Vec<String>, String) {
     }
 }
 
-/// Starts a service while its database is down: it starts all the same, with one warning.
+/// Starts a service while its database is down. It starts all the same, with one warning.
 fn standalone(
     cast: &Cast,
     env: &[(&str, &str)],
@@ -95,7 +95,7 @@ fn standalone(
     process
 }
 
-/// The database is there: the service registers, others see it, and it leaves.
+/// Once the database is up, the service registers, others see it, and it leaves.
 async fn registers(mut process: Process, url: &str) {
     process.wait_for("registered");
     let driver = Drivers::compiled().open(url).await.unwrap();
@@ -116,7 +116,7 @@ fn refused(cast: &Cast, url: &str, kind: &str, because: &str) {
     assert!(AT_ONCE.contains(&took), "{url}: {took} ms");
 }
 
-/// Processes are waited for by blocking, so the servers' output needs threads of its own.
+/// The tests block while they wait for processes, so the servers' output needs other threads.
 fn on_tokio(test: impl Future<Output = ()>) {
     Runtime::new().unwrap().block_on(test);
 }
@@ -211,7 +211,7 @@ fn redis_that_is_down_by_the_variables_of_the_go_library() {
 fn redis_that_does_not_answer() {
     let cast = cast("redis_that_does_not_answer");
     on_tokio(async {
-        // Connections are made, and wait for somebody to accept them.
+        // Connections are queued, and nobody accepts them.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = silent.local_addr().unwrap().port();
         let url = format!("redis://127.0.0.1:{port}");
@@ -283,7 +283,7 @@ fn etcd_that_cannot_work() {
     });
 }
 
-/// A registry behind a token that holds the secret.
+/// A registry server with a token that contains the secret.
 fn http_registry() -> server::Settings {
     let settings = server::Settings::new().token(&format!("{SECRET}-{SECRET}-{SECRET}")).unwrap();
     settings.namespace("gosd", Arc::new(Memory::new())).unwrap()

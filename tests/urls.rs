@@ -1,9 +1,9 @@
-//! URLs of drivers as people write them: each opens what it means, or the error says what to write.
+//! Driver URLs as people write them: each opens the intended driver, or the error says what to write.
 
 use gosd::{Drivers, ErrorKind};
 
 #[tokio::test]
-async fn what_is_meant_opens() {
+async fn a_url_opens_the_intended_driver() {
     for url in [
         "sqlite:",
         "sqlite",
@@ -25,7 +25,7 @@ async fn what_is_meant_opens() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_meant_is_told_what_to_write() {
+async fn the_error_of_a_wrong_url_says_what_to_write() {
     for (url, hint) in [
         ("redis+unix:///run/redis.sock", "write redis://127.0.0.1:6379"),
         ("unix:///run/redis.sock", "http+unix:///"),

@@ -12,7 +12,7 @@ fn none() -> Drivers {
     Drivers { openers: BTreeMap::new() }
 }
 
-/// An opener that notes the URLs it gets.
+/// An opener that records its URLs.
 fn noting(
     urls: &Arc<Mutex<Vec<String>>>,
 ) -> impl for<'a> Fn(&'a str) -> BoxFuture<'a, Result<Arc<dyn Driver>>> + Send + Sync + 'static {
@@ -51,7 +51,7 @@ async fn a_driver_gets_the_url_as_it_was_given() {
 }
 
 #[tokio::test]
-async fn the_driver_given_last_wins() {
+async fn the_driver_added_last_wins() {
     let urls = Arc::default();
     let drivers = Drivers::compiled().with("sqlite", refusing).with("SQLite", noting(&urls));
     drivers.open("sqlite:x").await.unwrap();
@@ -71,7 +71,7 @@ async fn the_environment_chooses() {
 }
 
 #[tokio::test]
-async fn an_unknown_scheme_is_told_what_there_is() {
+async fn an_error_of_an_unknown_scheme_lists_the_schemes() {
     let drivers = none().with("b", refusing).with("a", refusing);
     let text = error(drivers.open("mysql://u:sesame@h").await).to_string();
     assert_eq!(text, r#"the URL asks for "mysql", which is unknown; compiled in are: a, b"#);
@@ -80,7 +80,7 @@ async fn an_unknown_scheme_is_told_what_there_is() {
 }
 
 #[tokio::test]
-async fn a_known_scheme_is_told_its_feature() {
+async fn an_error_of_a_scheme_without_its_feature_names_the_feature() {
     for (feature, schemes) in FEATURES {
         for scheme in *schemes {
             let text = error(none().open(&format!("{scheme}:x")).await).to_string();
@@ -92,7 +92,7 @@ async fn a_known_scheme_is_told_its_feature() {
 }
 
 #[tokio::test]
-async fn a_scheme_of_other_libraries_is_told_what_to_write() {
+async fn an_error_of_another_library_s_scheme_says_what_to_write() {
     for (schemes, advice) in MISTAKEN {
         for scheme in *schemes {
             let error = error(none().open(&format!("{scheme}://:sesame@h/x")).await);
@@ -105,7 +105,7 @@ async fn a_scheme_of_other_libraries_is_told_what_to_write() {
 }
 
 #[tokio::test]
-async fn with_nothing_chosen_it_is_told_how() {
+async fn an_error_without_a_choice_says_how_to_choose() {
     let text = error(choose(&none(), &[]).await).to_string();
     assert!(text.contains("set gosdDriver") && text.contains("(sqlite, redis"), "{text}");
     let text = error(choose(&none().with("mine", refusing), &[]).await).to_string();
@@ -113,7 +113,7 @@ async fn with_nothing_chosen_it_is_told_how() {
 }
 
 #[tokio::test]
-async fn a_refused_url_is_told_with_its_driver_and_variable() {
+async fn an_error_of_a_refused_url_names_its_driver_and_variable() {
     let drivers = none().with("mine", refusing);
     let refused = error(drivers.open("mine:x").await);
     assert_eq!(refused.to_string(), "mine: open: no such place");
@@ -122,7 +122,7 @@ async fn a_refused_url_is_told_with_its_driver_and_variable() {
 }
 
 #[tokio::test]
-async fn what_has_no_scheme_is_refused_without_its_secrets() {
+async fn an_error_of_a_text_without_a_scheme_shows_no_secret() {
     let drivers = none().with("mine", refusing);
     for url in
         ["", " ", "1a://h", "/var/x.db", "//u:sesame@h", ":sesame@h", "u@sesame:1", "a b:sesame"]
@@ -142,7 +142,7 @@ async fn a_scheme_that_no_url_has_fails_every_use() {
 }
 
 #[tokio::test]
-async fn another_database_stands_beside_the_first() {
+async fn a_second_database_is_opened_beside_the_first() {
     let (old, new) = (Arc::default(), Arc::default());
     let drivers = none().with("old", noting(&old)).with("new", noting(&new));
     let env = [("gosdDriver", "old:a"), ("gosdDriverAlso", "new:b"), ("gosdNamespace", "n")];

@@ -1,4 +1,4 @@
-//! Which databases the environment asks for, each with the variable that is to blame for it.
+//! The databases that the environment chooses, each with the variable that an error has to name.
 
 use gosd_core::Result;
 use gosd_core::limits::{self, shown};
@@ -9,7 +9,7 @@ use super::{
     text,
 };
 
-/// The driver URLs that the environment asks for: none, one, or one and another beside it.
+/// The driver URLs that the environment chooses: none, one, or two.
 pub(crate) fn databases(
     lookup: Lookup<'_>,
     default: Option<&str>,
@@ -36,7 +36,7 @@ fn driver_url(lookup: Lookup<'_>, default: Option<&str>) -> Result<Option<(&'sta
     Ok(chosen.or_else(|| Some((DRIVER, default?.to_owned()))))
 }
 
-/// The URL that the variables of the Go library amount to, and the first of them that is set.
+/// The URL that the Go library's variables stand for, and the first of them that is set.
 fn redis_url(lookup: Lookup<'_>) -> Result<Option<(&'static str, String)>> {
     let expected = "host[:port], such as localhost:6379";
     let addr = text(lookup, REDIS_ADDR, expected)?;
@@ -73,7 +73,7 @@ fn namespace(lookup: Lookup<'_>) -> Result<Option<String>> {
     }
 }
 
-/// The URL with the namespace as a query key, unless it has one; otherwise it stays as it is.
+/// The URL with the namespace as a query key, unless it has one already.
 fn with_namespace(url: String, namespace: Option<&str>) -> String {
     let Some(namespace) = namespace else { return url };
     let query = url.split_once('?').map(|(_, query)| query);

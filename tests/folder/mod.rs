@@ -9,7 +9,7 @@ use gosd_core::{
 };
 use tokio::sync::Mutex;
 
-/// Opens `folder:path[?namespace=name]`. Judges the URL, and touches nothing yet.
+/// Opens `folder:path[?namespace=name]`. Checks the URL, and touches nothing yet.
 pub fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
     Box::pin(async move {
         let url = DriverUrl::parse(url)?;
@@ -17,7 +17,7 @@ pub fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
         if url.has_authority() || url.path().is_empty() {
             return Err(Error::new(ErrorKind::Config, "expected folder:path[?namespace=name]"));
         }
-        // Not the name alone, for `..` is one too.
+        // Not the name alone, because `..` is a namespace too.
         let path = Path::new(url.path()).join(format!("{}.d", url.namespace()?));
         Ok(Arc::new(Folder { path, turn: Arc::default() }) as Arc<dyn Driver>)
     })
@@ -25,11 +25,11 @@ pub fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
 
 struct Folder {
     path: PathBuf,
-    /// Held by the work that is under way, even when the call that asked for it was dropped.
+    /// Locked by the work under way, even if the call that began it was dropped.
     turn: Arc<Mutex<()>>,
 }
 
-/// Where a record is written before it takes its place; only one process writes at a time.
+/// The file into which a record is first written; only one process writes at a time.
 const DRAFT: &str = "new.draft";
 
 #[async_trait]
@@ -40,7 +40,7 @@ impl Driver for Folder {
             let draft = folder.join(DRAFT);
             fs::write(&draft, json)?;
             File::options().write(true).open(&draft)?.set_modified(SystemTime::now() + ttl)?;
-            // Whoever is killed leaves the record as it was, or as it is: never a part of it.
+            // A process that is killed leaves the old record or the new one, and never a part.
             fs::rename(&draft, folder.join(name))
         })
         .await
@@ -57,17 +57,17 @@ impl Driver for Folder {
 
     async fn list(&self) -> Result<Vec<Instance>> {
         self.run(|folder| {
-            // Fails where nobody can renew, instead of taking the living for dead.
+            // Fails where no process can renew, so that no living instance is taken for dead.
             fs::write(folder.join(DRAFT), "as much as a record")?;
             let now = SystemTime::now();
             let mut instances = Vec::new();
             for file in fs::read_dir(folder)? {
                 let path = file?.path();
                 if path.extension().is_some() || !path.is_file() {
-                    continue; // the draft, the lock, or nothing of ours
+                    continue; // the draft, the lock, or a foreign file
                 }
                 if fs::metadata(&path)?.modified()? <= now {
-                    // Nobody can have renewed it since: the folder is locked.
+                    // No process can have renewed it since, because the folder is locked.
                     fs::remove_file(&path)?;
                     continue;
                 }
@@ -88,8 +88,8 @@ impl Driver for Folder {
 }
 
 impl Folder {
-    /// Does work that blocks where it may, with the folder locked. What has begun goes on when the
-    /// call is dropped, so the next call waits for it: it undoes nothing that comes later.
+    /// Runs blocking work on a thread for that, with the folder locked. Work that has begun goes on
+    /// when the call is dropped, so the next call waits for it, and it undoes nothing later.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
@@ -97,7 +97,7 @@ impl Folder {
         let (path, turn) = (self.path.clone(), Arc::clone(&self.turn).lock_owned().await);
         let locked = move || {
             let _turn = turn;
-            // The folder for all namespaces is the user's: if it is missing, something is wrong.
+            // The user has to create the folder of all namespaces: its absence is an error.
             match fs::create_dir(&path) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
@@ -111,13 +111,13 @@ impl Folder {
             Ok(Err(error)) => error,
             Err(ended) => io::Error::other(ended),
         };
-        // Permissions too: while nobody can write, the registry is out of contact.
+        // Missing permissions, too: while no process can write, the registry is out of contact.
         let message = format!("cannot write into the folder {}", self.path.display());
         Err(Error::new(ErrorKind::Unavailable, message).caused_by(error))
     }
 }
 
-/// A short file name for any id; the id itself stands in the file. (128-bit FNV-1a.)
+/// A short file name for any id: its 128-bit FNV-1a hash. The id itself is in the file.
 fn file_name(id: &InstanceId) -> String {
     let hash = id.as_str().bytes().fold(0x6c62272e07bb014262b821756295c58d_u128, |hash, byte| {
         (hash ^ u128::from(byte)).wrapping_mul((1 << 88) + 0x13b)

@@ -1,4 +1,4 @@
-//! A registry that tells of every goodbye, for tests of how a process ends.
+//! A registry that prints every goodbye, for tests of how a process ends.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ struct Loud {
 
 enum Goodbye {
     Simple,
-    /// Each is over when as many are under way.
+    /// Each goodbye ends when this many are under way.
     Together(Barrier),
     Hangs,
 }
@@ -64,7 +64,7 @@ pub(crate) fn drivers() -> Drivers {
 
 pub(crate) const SIMPLE: [(&str, &str); 1] = [("gosdDriver", "loud:simple")];
 
-/// A process in a role that says when it is ready.
+/// Starts a process in a role, and waits until it prints that it is ready.
 pub(crate) fn ready(cast: &Cast, role: &str, env: &[(&str, &str)]) -> Process {
     let process = cast.start(role, env);
     process.wait_for("ready");

@@ -1,4 +1,4 @@
-//! Other processes, for tests that take more than one.
+//! Other processes, for tests that need more than one.
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::print_stdout, reason = "it is how a process tells the test something")]
 
@@ -14,21 +14,21 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A bound for what takes well under a second on an idle machine.
+/// A bound for steps that take well under a second on an idle machine.
 pub(crate) const LATE: Duration = Duration::from_secs(60);
 
 const ROLE: &str = "gosdTestRole";
 
-/// What the other processes of a test do, by the names of their roles.
+/// The other processes of a test, by the names of their roles.
 pub(crate) struct Cast {
     test: &'static str,
 }
 
 impl Cast {
-    /// To be called first in a test, with the test's own name.
+    /// Call this first in a test, with the test's name.
     ///
-    /// A process with a role is this test binary again, told to run that one test: there, this plays
-    /// the role, and does not return.
+    /// A process in a role is this test binary again, asked to run only that test. In such a process this
+    /// call plays the role, and does not return.
     pub(crate) fn new(test: &'static str, roles: &[(&str, fn())]) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the role is not a setting of gosd")]
         if let Ok(role) = env::var(ROLE) {
@@ -46,13 +46,13 @@ impl Cast {
         command
     }
 
-    /// Starts a process in a role, with these variables in its environment.
+    /// Starts a process in a role, with these environment variables.
     pub(crate) fn start(&self, role: &str, env: &[(&str, &str)]) -> Process {
         Process::start(self.command(role).envs(env.iter().copied()))
     }
 }
 
-/// A process that is killed at the latest when the test ends.
+/// A process that is killed when the test ends at the latest.
 pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
@@ -64,7 +64,7 @@ impl Process {
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it can be run");
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
-        // Ends with the process's output.
+        // The thread ends with the process's output.
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 let _ = sender.send(line);
@@ -73,7 +73,7 @@ impl Process {
         Self { child, lines }
     }
 
-    /// Waits for a line that starts so; returns the rest of it.
+    /// Waits for a line with this beginning, and returns the rest of it.
     pub(crate) fn wait_for(&self, start: &str) -> String {
         let mut others = Vec::new();
         while let Ok(line) = self.lines.recv_timeout(LATE) {
@@ -98,7 +98,7 @@ impl Process {
         signal_to(self.child.id(), signal);
     }
 
-    /// Signals the only child of the process, as that of [`as_first_process`].
+    /// Signals the only child of the process, as made by [`as_first_process`].
     pub(crate) fn signal_child(&self, signal: Signal) {
         let id = self.id();
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
@@ -112,7 +112,7 @@ impl Process {
         u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
     }
 
-    /// Waits for the end; returns how it ended, and the lines that were not yet read.
+    /// Waits for the end. Returns the exit status, and the lines that were not read yet.
     pub(crate) fn end(mut self) -> (ExitStatus, Vec<String>) {
         let mut rest = Vec::new();
         // The output ends with the process.
@@ -148,7 +148,7 @@ impl Drop for Process {
     }
 }
 
-/// The command as the first process of a container, which the default course of a signal spares.
+/// The command as the first process of a container, to which the kernel applies no default action.
 pub(crate) fn as_first_process(command: &Command) -> Command {
     let mut unshare = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
@@ -168,12 +168,12 @@ fn signal_to(process: u32, signal: Signal) {
     kill_process(process, signal).unwrap();
 }
 
-/// In a role: tells the test something.
+/// In a role: prints a line for the test.
 pub(crate) fn tell(line: &str) {
     println!("{line}");
 }
 
-/// In a role: waits for the test to say something; the process ends if the test is gone.
+/// In a role: waits for a line from the test. The process ends if the test is gone.
 pub(crate) fn hear() -> String {
     let mut line = String::new();
     if io::stdin().read_line(&mut line).unwrap() == 0 {

@@ -10,18 +10,18 @@ use gosd_core::{
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::sync::{MappedMutexGuard, MutexGuard};
 
-/// What a key cannot hold, besides what is not ASCII.
+/// The characters that a key cannot contain, besides those that are not ASCII.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
-/// The longest expiry, in seconds: memcached takes a greater number for a date.
+/// The longest expiry, in seconds. memcached takes a greater number for a date.
 const LONGEST: u64 = 30 * 24 * 60 * 60;
-/// The longest id in a key, which has 250 bytes, 64 of them for the namespace.
+/// The longest id in a key, which may have 250 bytes, 64 of them for the namespace.
 const LONGEST_ID: usize = 150;
 const PRIME: u128 = (1 << 88) + 0x13b;
-/// How many keys one question holds: it has to fit into the socket's buffer, because the server reads
-/// no more of it while its answers wait to be read.
+/// How many keys one request asks for. The request has to fit into the socket's buffer, because the server
+/// reads no more of it while its answers wait to be read.
 const BATCH: usize = 100;
 
-/// Opens `memcache://host[:port][?namespace=name]`; the port is 11211 unless given.
+/// Opens `memcache://host[:port][?namespace=name]`; the default port is 11211.
 ///
 /// # Errors
 ///
@@ -46,11 +46,11 @@ struct Memcache {
     namespace: String,
     /// One connection, so that the calls of a process wait here and do not compete for the index.
     client: tokio::sync::Mutex<Option<Client>>,
-    /// When the index was made that `list` saw last.
+    /// The creation time of the index that `list` read last.
     made: Mutex<Option<String>>,
 }
 
-/// The list of all keys, as it was when it had this number for compare-and-swap.
+/// The list of all keys, with its number for compare-and-swap.
 struct Index {
     cas: u64,
     made: String,
@@ -70,8 +70,8 @@ impl Driver for Memcache {
         loop {
             let (lines, condition) = match self.index(&mut client).await? {
                 Some(index) if renewed && index.keys.contains(&key) => return Ok(()),
-                // Even if the key stands in it: somebody who found the item missing a moment ago may
-                // be about to write an index without it, and has to look again.
+                // The index is written even if it contains the key: another process that found the item
+                // missing a moment ago may be about to write an index without it, and has to read again.
                 Some(Index { cas, made, keys }) => {
                     let living = items(&mut client, &keys, &[]).await?.into_iter();
                     let others = living.map(|(other, _)| other).filter(|other| *other != key);
@@ -152,14 +152,14 @@ impl Memcache {
         if encoded.len() <= LONGEST_ID {
             return format!("{}/id/{encoded}", self.namespace);
         }
-        // 128-bit FNV-1a; the id itself stands in the item, and no id that fits begins so.
+        // 128-bit FNV-1a. The id itself is in the item, and no id that fits into a key begins like this.
         let mix = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(PRIME);
         let hash = encoded.bytes().fold(0x6c62272e07bb014262b821756295c58d, mix);
         format!("{}/id/%{hash:032x}", self.namespace)
     }
 }
 
-/// The keys and values of those items that are there.
+/// The keys and values of those items that exist.
 async fn items(c: &mut Client, keys: &[String], flags: &[&str]) -> Result<Vec<(String, String)>> {
     let mut items = Vec::new();
     for batch in keys.chunks(BATCH) {
@@ -173,12 +173,13 @@ fn text(bytes: Option<Vec<u8>>) -> String {
     String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
 
-/// The expiry for a lease: one tick of the server's clock more, for the first may come at once.
+/// The expiry for a lease. It is one tick of the server's clock longer, because the first tick may come at
+/// once.
 fn seconds(ttl: Duration) -> u64 {
     ttl.as_secs().saturating_add(1 + u64::from(ttl.subsec_nanos() > 0)).min(LONGEST)
 }
 
-/// Stores a value; `false` if the flags did not allow it.
+/// Stores a value. Returns `false` if the flags did not allow it.
 async fn store(client: &mut Client, key: &str, value: &str, flags: &[&str]) -> Result<bool> {
     match client.meta_set(key, value, false, None, Some(flags)).await {
         Ok(_) => Ok(true),

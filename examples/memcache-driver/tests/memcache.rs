@@ -1,4 +1,4 @@
-//! The driver on a real memcached: gosd's conformance kit, and what is peculiar to a cache.
+//! The driver with a real memcached: the conformance kit, and the peculiarities of a cache.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 const LEASE: Duration = Duration::from_secs(600);
 
-/// A server of its own for each test, killed when dropped.
+/// A server for one test, killed on drop.
 struct Memcached {
     process: Child,
     port: String,
@@ -28,8 +28,8 @@ impl Memcached {
     }
 
     async fn start_with(args: &[&str]) -> Self {
-        // The server's clock skips a second when its tick, which is late by a little each time, passes
-        // the turn of a second. Started in the first half of one, it does not come to that in a test.
+        // The server's clock skips a second when its tick, which gets a little later each time, passes the
+        // turn of a second. If started in the first half of a second, it does not get so far in a test.
         let fraction = clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs();
         if fraction > 500_000_000 {
             sleep(Duration::from_nanos(1_000_000_000 - fraction)).await;
@@ -44,7 +44,7 @@ impl Memcached {
             .kill_on_drop(true)
             .spawn()
             .expect("install the Debian package memcached");
-        // It writes the file when it listens.
+        // The server writes the file when it listens.
         let written = async {
             loop {
                 match std::fs::read_to_string(&port) {
@@ -58,7 +58,7 @@ impl Memcached {
         Self { process, port, _folder: folder }
     }
 
-    /// A client past the driver.
+    /// A client that bypasses the driver.
     async fn client(&self) -> Client {
         Client::new(format!("tcp://127.0.0.1:{}", self.port)).await.expect("it runs")
     }
@@ -128,7 +128,7 @@ async fn a_lost_index_fails_one_read_and_heartbeats_restore_it() {
         owner.register(instance, LEASE).await.unwrap();
     }
     assert_eq!(reader.list().await.unwrap().len(), 2);
-    // As an eviction does: the instances' own items stay.
+    // An eviction does the same: the items of the instances stay.
     server.client().await.delete("shop/index").await.unwrap();
     assert_eq!(reader.list().await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(reader.list().await.unwrap(), []);
@@ -136,7 +136,7 @@ async fn a_lost_index_fails_one_read_and_heartbeats_restore_it() {
         owner.register(instance, LEASE).await.unwrap();
     }
     assert_eq!(reader.list().await.unwrap().len(), 2);
-    // Lost and made anew between two reads.
+    // The index was lost and made again between two reads.
     server.client().await.flush_all().await.unwrap();
     owner.register(&all[0], LEASE).await.unwrap();
     assert_eq!(reader.list().await.unwrap_err().kind(), ErrorKind::Unavailable);
@@ -144,7 +144,7 @@ async fn a_lost_index_fails_one_read_and_heartbeats_restore_it() {
 }
 
 #[tokio::test]
-async fn the_dead_leave_the_index_when_somebody_is_new() {
+async fn dead_instances_leave_the_index_when_a_new_one_registers() {
     let server = Memcached::start().await;
     let driver = server.driver("shop").await;
     let [dead, stays, new] = [mail(), mail(), mail()];
@@ -161,7 +161,7 @@ async fn the_dead_leave_the_index_when_somebody_is_new() {
 }
 
 #[tokio::test]
-async fn a_return_changes_the_index_so_that_nobody_writes_an_older_one() {
+async fn a_return_changes_the_index_so_that_no_older_one_is_written() {
     let server = Memcached::start().await;
     let driver = server.driver("shop").await;
     let instance = mail();
@@ -180,7 +180,7 @@ async fn a_return_changes_the_index_so_that_nobody_writes_an_older_one() {
 }
 
 #[tokio::test]
-async fn more_instances_than_one_question_asks_for() {
+async fn more_instances_than_one_request_asks_for_are_listed() {
     let server = Memcached::start().await;
     let driver = server.driver("shop").await;
     for _ in 0..250 {
@@ -190,7 +190,7 @@ async fn more_instances_than_one_question_asks_for() {
 }
 
 #[tokio::test]
-async fn what_cannot_work_says_so() {
+async fn unusable_urls_and_values_are_errors() {
     for url in [
         "memcache://a,b",
         "memcache://:secret@a",

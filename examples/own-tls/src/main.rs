@@ -1,5 +1,5 @@
-//! A program that speaks TLS in its own right and finds services by gosd: neither gets in the other's
-//! way. rustls ends the program if it finds two providers of cryptography, or none, among its features.
+//! A program that uses TLS itself and finds services with gosd, without a conflict. rustls panics if it finds
+//! two providers of cryptography among its features, or none.
 //!
 //! ```sh
 //! cargo run --features own-ring,redis
@@ -23,7 +23,8 @@ async fn main() {
     for (url, is_compiled) in URLS {
         match drivers.open(url).await {
             Ok(_) => assert!(is_compiled || cfg!(feature = "full"), "{url} is not compiled in"),
-            // Not compiled in; or no provider for it, which gosd leaves to the program.
+            // The driver is not compiled in; or there is no provider for it, which gosd leaves to the
+            // program.
             Err(error) => assert_eq!(error.kind(), ErrorKind::Config, "{url}: {error}"),
         }
     }

@@ -1,14 +1,14 @@
-//! Watch it work: two providers and a consumer, three processes that share one SQLite file.
+//! Two providers and a consumer, three processes that share one SQLite file, to watch gosd at work.
 //!
 //! ```sh
 //! cargo run -p quickstart
 //! ```
 //!
-//! The program runs itself again for each of the three; [`provider`] and [`consumer`] are the parts to
-//! read. It leaves nothing behind, also when it is ended with Ctrl-C.
+//! The program runs itself again for each of the three; [`provider`] and [`consumer`] are the parts to read.
+//! It removes everything that it made, even when it is ended with Ctrl-C.
 //!
 //! It speaks HTTP by hand, so that there is little to compile before it runs. `examples/provider.rs` and
-//! `examples/consumer.rs` are the same two with axum and reqwest.
+//! `examples/consumer.rs` are the same two programs with axum and reqwest.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is there to be watched")]
 
 use std::env;
@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
-/// Seconds that an instance outlives its last heartbeat: short, so that there is little to wait for.
+/// How many seconds an instance outlives its last heartbeat: few, so that there is little to wait for.
 const LEASE: &str = "2";
 
 #[tokio::main]
@@ -55,12 +55,12 @@ async fn provider(name: &str) -> Result {
     println!("registered at {url}");
     tokio::select! {
         served = serve(&listener, name) => served,
-        // It says goodbye first, and is served here while the others hear of it.
+        // The client says goodbye first, and requests are still served here while the others hear of it.
         () = gosd.shutdown_on_signal() => Ok(()),
     }
 }
 
-/// Answers whatever is asked with the provider's name.
+/// Answers every request with the provider's name.
 async fn serve(listener: &TcpListener, name: &str) -> Result {
     loop {
         let (mut connection, _) = listener.accept().await?;
@@ -104,7 +104,7 @@ async fn consumer() -> Result {
     }
 }
 
-/// The body of what is found at the URL.
+/// The body of the answer to a GET request.
 async fn get(url: &str) -> Result<String> {
     let address = url.strip_prefix("http://").ok_or("the providers here speak plain HTTP")?;
     let mut connection = TcpStream::connect(address).await?;
@@ -117,7 +117,7 @@ async fn get(url: &str) -> Result<String> {
     }
 }
 
-/// Runs the three, and cleans up after them.
+/// Runs the three processes, and cleans up after them.
 async fn show() -> Result {
     let interrupted = interruption()?;
     let folder = tempfile::tempdir()?;
@@ -129,9 +129,9 @@ async fn show() -> Result {
             ended.unwrap_or_else(|_| Err("it takes too long; is the machine very busy?".into()))
         }
     };
-    // The consumer first, or it would complain of the providers' end.
+    // The consumer first, because it would complain of the providers' end.
     for actor in cast.iter_mut().rev() {
-        // Fails only if it has ended already.
+        // This fails only if the process has ended already.
         let _ = actor.child.kill().await;
     }
     folder.close()?;
@@ -174,7 +174,7 @@ async fn story(folder: &Path, cast: &mut Vec<Actor>) -> Result {
     Ok(())
 }
 
-/// One of the three.
+/// One of the three processes.
 struct Actor {
     child: Child,
     said: Lines<BufReader<ChildStdout>>,
@@ -217,7 +217,7 @@ fn terminate(child: &mut Child) -> Result {
     Ok(child.start_kill()?)
 }
 
-/// Waits for Ctrl-C or SIGTERM; they do not end the process from this call on.
+/// Waits for Ctrl-C or SIGTERM, neither of which ends the process from this call on.
 #[cfg(unix)]
 fn interruption() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};

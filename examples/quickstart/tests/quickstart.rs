@@ -1,4 +1,4 @@
-//! The first thing that a newcomer runs does what it says, and what it compiles stays little.
+//! The quickstart does what its output says, and compiles little.
 #![cfg(target_os = "linux")]
 
 #[path = "../../../tests/support/mod.rs"]
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 const PROVIDERS: [&str; 2] = [r#""Provider: 1""#, r#""Provider: 2""#];
 
-/// So many crates, gosd's own included, are compiled at the most before the quickstart runs.
+/// At most this many crates, including gosd's own, are compiled before the quickstart runs.
 const CRATES: usize = 80;
 
 /// The program, with its files in the folder.
@@ -34,7 +34,7 @@ fn quickstart_shows_what_it_says() {
     let (answers, told): (Vec<String>, Vec<String>) =
         said.into_iter().partition(|line| line.starts_with('"'));
     assert_eq!(answers.len(), 15, "{answers:?}");
-    // In turn, whoever is the first.
+    // In turn, whichever is the first.
     let first = PROVIDERS.iter().position(|provider| *provider == answers[0]).unwrap();
     for (i, answer) in answers[..10].iter().enumerate() {
         assert_eq!(answer, PROVIDERS[(first + i) % 2], "{answers:?}");
@@ -63,7 +63,7 @@ fn quickstart_leaves_nothing_behind_when_it_is_interrupted() {
         assert_eq!(children.len(), 3);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         if signal == Signal::INT {
-            // As the terminal does on Ctrl-C.
+            // A terminal does the same on Ctrl-C.
             kill_process_group(Pid::from_raw(id.cast_signed()).unwrap(), signal).unwrap();
         } else {
             shown.signal(signal);
@@ -87,7 +87,7 @@ fn quickstart_compiles_little() {
         .unwrap();
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     let tree = String::from_utf8(tree.stdout).unwrap();
-    // A crate that is met again has a mark behind its version.
+    // A crate that was listed before has a mark after its version.
     let crates: BTreeSet<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
     assert!(crates.iter().any(|it| it.starts_with("gosd-sqlite ")), "{tree}");
     assert!(crates.len() <= CRATES, "{} crates: {crates:#?}", crates.len());

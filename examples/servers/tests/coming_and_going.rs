@@ -1,4 +1,4 @@
-//! Each of the servers comes and goes without a failed request, and says what others wait for.
+//! Each of the servers is restarted without a failed request, and reports its state to systemd.
 #![cfg(target_os = "linux")]
 
 use std::io;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-/// A bound for what takes a second or two on an idle machine.
+/// A bound for steps that take a second or two on an idle machine.
 const LATE: Duration = Duration::from_secs(60);
 const READY: &str = "registered at";
 
@@ -36,7 +36,7 @@ async fn ping(url: &str) -> io::Result<bool> {
     Ok(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("pong"))
 }
 
-/// Asks every 5 ms, and never again what failed; returns how many were answered, and the failures.
+/// Sends a request every 5 ms, without retries. Returns how many were answered, and the failures.
 async fn ask(client: Client, mut stop: oneshot::Receiver<()>) -> (u32, Vec<String>) {
     let (mut answered, mut failures) = (0, Vec::new());
     while stop.try_recv().is_err() {
@@ -90,7 +90,7 @@ async fn actix_is_restarted_under_requests() {
 }
 
 #[tokio::test]
-async fn systemd_hears_that_it_is_ready() {
+async fn systemd_is_notified_when_the_service_is_ready() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("notify");
     let systemd = UnixDatagram::bind(&path).unwrap();
@@ -105,7 +105,7 @@ async fn systemd_hears_that_it_is_ready() {
     assert_eq!(&message[..len], b"READY=1\n");
 }
 
-/// A host with two interfaces, of which one leads to the database, in a network namespace of its own.
+/// A host with two interfaces, of which one leads to the database, in a separate network namespace.
 #[test]
 fn the_advertised_address_faces_the_database() {
     let network = r#"

@@ -1,4 +1,4 @@
-//! The same two programs on every database; the environment alone says on which.
+//! The same two programs run with every database, which only the environment chooses.
 #![cfg(target_os = "linux")]
 
 #[path = "../../../tests/support/mod.rs"]
@@ -22,14 +22,14 @@ use tokio::time::timeout;
 const LEASE: Duration = Duration::from_secs(5);
 const REFRESH: Duration = Duration::from_secs(1);
 
-/// A database, and how to lose contact with it for a while; its data may be lost too.
+/// A database, and how to lose contact with it for a while. Its data may be lost, too.
 trait Backend: Sized {
     async fn start() -> Self;
     fn url(&self) -> String;
     async fn restart(&mut self);
 }
 
-/// Without a server, the nearest to a restart is another file.
+/// Without a server, the closest to a restart is a new file.
 impl Backend for TempDir {
     async fn start() -> Self {
         TempDir::new().unwrap()
@@ -147,7 +147,7 @@ async fn services_come_and_go<B: Backend>() {
     let url = &backend.url();
     let observer = connect(url).await;
 
-    // The consumer waits for the first provider, and the second comes later still.
+    // The consumer waits for the first provider, and the second one starts even later.
     let early = consumer(url);
     let (first, one) = provider(url, "1");
     assert_eq!(early.line(), r#""Provider: 1""#);
@@ -157,7 +157,7 @@ async fn services_come_and_go<B: Backend>() {
     answers(early, 9);
     assert_in_turn(&answers(late, 10), ["1", "2"]);
 
-    // From here on until nobody is left, no lookup fails.
+    // From here on, until no provider is left, no lookup fails.
     let other = connect(url).await;
     let lookups = tokio::spawn(async move {
         let mut pace = tokio::time::interval(Duration::from_millis(1));
@@ -166,21 +166,21 @@ async fn services_come_and_go<B: Backend>() {
         }
     });
 
-    // One that says goodbye is gone at once: a newcomer does not find it.
+    // A provider that says goodbye is gone at once: a new client does not find it.
     second.signal(Signal::TERM);
     let (status, said) = second.end();
     assert!(status.success() && said == ["left"], "{status} {said:?}");
     assert_eq!(urls(&connect(url).await), BTreeSet::from([one.clone()]));
     seen(&observer, &[&one]).await;
 
-    // One that is killed is gone when its lease has run out.
+    // A provider that is killed is gone when its lease has run out.
     let (third, three) = provider(url, "3");
     seen(&observer, &[&one, &three]).await;
     third.signal(Signal::KILL);
     third.end();
     seen(&observer, &[&one]).await;
 
-    // All come back to a database that starts again, and those who ask notice nothing meanwhile.
+    // All register again in a database that restarts, and consumers notice nothing meanwhile.
     let (fourth, four) = provider(url, "4");
     seen(&observer, &[&one, &four]).await;
     let during = consumer(url);
@@ -206,7 +206,7 @@ fn command(program: &str, url: &str) -> Command {
     command
 }
 
-/// Starts a provider; it is registered, under the URL that is returned.
+/// Starts a provider, and returns the URL under which it is registered.
 fn provider(url: &str, name: &str) -> (Process, String) {
     let provider =
         Process::start(command(env!("CARGO_BIN_EXE_provider"), url).args(["127.0.0.1:0", name]));
@@ -219,7 +219,7 @@ fn consumer(url: &str) -> Process {
     Process::start(command.env("gosdTryFindServiceDelay", LATE.as_secs().to_string()))
 }
 
-/// What a consumer was answered until its end, without an error.
+/// The answers that a consumer got until its end, without an error.
 fn answers(consumer: Process, count: usize) -> Vec<String> {
     let (status, answers) = consumer.end();
     assert!(status.success() && answers.len() == count, "{status} {answers:?}");
@@ -246,7 +246,7 @@ fn urls(client: &Client) -> BTreeSet<String> {
     client.instances("provider").iter().map(|instance| instance.url().to_owned()).collect()
 }
 
-/// Waits until exactly these are in the client's view.
+/// Waits until the client's view consists of exactly these.
 async fn seen(client: &Client, expected: &[&String]) {
     let expected: BTreeSet<String> = expected.iter().copied().cloned().collect();
     let mut changes = client.changes();
@@ -260,7 +260,7 @@ async fn seen(client: &Client, expected: &[&String]) {
 }
 
 #[test]
-fn the_programs_are_the_examples_but_for_one_statement() {
+fn the_programs_differ_from_the_examples_in_one_statement() {
     let code = |text: &str| {
         let (_, code) = text.split_once("#![expect").unwrap();
         code.split_whitespace().collect::<String>()

@@ -1,11 +1,11 @@
-//! A service with actix-web, whose own handling of signals is off: it would close its port before the
-//! others know of the goodbye.
+//! A service with actix-web. Its own handling of signals is off, because it would close its port before the
+//! other services know of the goodbye.
 //!
 //! ```sh
 //! gosdDriver=sqlite:/tmp/gosd.db cargo run -p gosd-servers --bin with_actix
 //! ```
 //!
-//! It listens on the port of its first argument, or on any.
+//! It listens on the port that is its first argument, or on any.
 #![expect(clippy::print_stdout, reason = "it is there to be watched")]
 
 use std::env;

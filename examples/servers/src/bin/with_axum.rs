@@ -4,7 +4,7 @@
 //! gosdDriver=sqlite:/tmp/gosd.db cargo run -p gosd-servers --bin with_axum
 //! ```
 //!
-//! It listens on the port of its first argument, or on any.
+//! It listens on the port that is its first argument, or on any.
 #![expect(clippy::print_stdout, reason = "it is there to be watched")]
 
 use std::env;
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Without systemd this does nothing.
     sd_notify::notify(&[NotifyState::Ready])?;
 
-    // On a signal: the goodbye, a while in which it serves on, and then the end of the server.
+    // On a signal: the goodbye, a while in which the server still serves, and then its end.
     axum::serve(listener, app).with_graceful_shutdown(gosd.shutdown_on_signal()).await?;
     println!("left");
     Ok(())

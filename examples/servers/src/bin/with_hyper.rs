@@ -4,7 +4,7 @@
 //! gosdDriver=sqlite:/tmp/gosd.db cargo run -p gosd-servers --bin with_hyper
 //! ```
 //!
-//! It listens on the port of its first argument, or on any.
+//! It listens on the port that is its first argument, or on any.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is there to be watched")]
 
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! The provider of the examples, with one more driver; nothing else differs.
+//! The provider of the examples with one more driver; nothing else differs.
 #![expect(clippy::print_stdout, reason = "it is there to be watched")]
 
 use std::env;
@@ -14,8 +14,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (Some(address), Some(name)) = (args.next(), args.next()) else {
         return Err("usage: provider [HOST]:PORT NAME, such as :3333 1".into());
     };
-    // What is registered has to be where others can reach this process. Without a host that is this
-    // machine alone; to be found from another one, give the address that it sees, such as 10.0.0.7:3333.
+    // Others have to reach this process at the registered address. Without a host that is only this machine;
+    // to be found from another one, give an address that it can reach, such as 10.0.0.7:3333.
     let address = if address.starts_with(':') { format!("127.0.0.1{address}") } else { address };
     let listener = TcpListener::bind(&address).await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -23,14 +23,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let body = format!("Provider: {name}");
     let app = Router::new().route("/ping", get(async move || Json(body)));
 
-    // The listener is bound, so a request is welcome from the moment that others find this instance.
+    // The listener is bound, so this process can serve requests as soon as others find the instance.
     let gosd = gosd::Drivers::compiled()
         .with("memcache", gosd_memcache::open)
         .start("provider", &url)
         .await?;
     println!("registered at {url}");
 
-    // On Ctrl-C or SIGTERM: leave first, then answer the requests that are under way, then end.
+    // On Ctrl-C or SIGTERM: leave, finish the requests under way, and end.
     axum::serve(listener, app).with_graceful_shutdown(gosd.shutdown_on_signal()).await?;
     println!("left");
     Ok(())
