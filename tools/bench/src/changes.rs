@@ -1,4 +1,4 @@
-//! One change, from the event to where readers see it.
+//! The time of one change, from the event until readers see it.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::fixture::{Fed, TARGET, instance, instances};
 use crate::rounds::{Case, ROUNDS, compare, nanos};
 use crate::table::Table;
 
-/// Changes in one run.
+/// The number of changes in one run.
 const CHANGES: usize = 2_000;
 
 pub fn tables() -> Vec<Table> {
@@ -23,7 +23,7 @@ pub fn tables() -> Vec<Table> {
         let fed = Fed::here(all.clone());
         let marker = instance("marker", 0);
         let newcomer = instance(TARGET, size);
-        // A stride that meets every leaf, as unrelated instances do.
+        // A stride that reaches every leaf, as changes of unrelated instances do.
         let some: Vec<&Instance> = all.iter().step_by((size / 977).max(1)).collect();
         let run = |events: Vec<Event>| {
             let count = events.len();

@@ -1,4 +1,4 @@
-//! Instances, and a client that is fed without a database.
+//! Instances, and a client that gets its events without a database.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -22,7 +22,7 @@ pub fn instance(service: &str, number: usize) -> Instance {
     Instance::new(service, &format!("http://10.{a}.{b}.{c}:8885")).expect("a good URL")
 }
 
-/// A driver whose watch says what it is told to.
+/// A driver whose watch yields what the benchmark asks for.
 #[derive(Default)]
 pub struct Feed {
     script: Mutex<Script>,
@@ -32,7 +32,7 @@ pub struct Feed {
 #[derive(Default)]
 struct Script {
     events: VecDeque<Event>,
-    /// What was said is said again, for ever.
+    /// Whether the same events are yielded again and again.
     repeats: bool,
 }
 
@@ -49,7 +49,7 @@ impl Feed {
         self.news.notify_one();
     }
 
-    /// Says these again and again, until the next call.
+    /// Yields these events again and again, until the next call.
     pub fn repeat(&self, events: impl IntoIterator<Item = Event>) {
         let events: VecDeque<_> = events.into_iter().collect();
         *self.script.lock().unwrap() = Script { repeats: !events.is_empty(), events };
@@ -58,7 +58,7 @@ impl Feed {
 
     async fn hear(&self) -> Event {
         if !self.script.lock().unwrap().repeats {
-            // What is ready together becomes visible together: it comes one by one.
+            // Events that are ready together become visible together, so this yields one at a time.
             yield_now().await;
         }
         loop {
@@ -99,7 +99,7 @@ impl Driver for Feed {
     }
 }
 
-/// A client that sees what the feed says, and the runtime on whose thread it lives.
+/// A client that sees the events of the feed, and the runtime on which it runs.
 pub struct Fed {
     pub feed: Arc<Feed>,
     pub client: Client,
@@ -107,13 +107,13 @@ pub struct Fed {
 }
 
 impl Fed {
-    /// On a runtime of the calling thread, which works while it is waited on, and only then.
+    /// On a runtime of the calling thread, which works only while it is awaited.
     pub fn here(all: Vec<Instance>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         Self::on(runtime.expect("a runtime"), all)
     }
 
-    /// On a runtime with a thread of its own.
+    /// On a runtime with a separate thread.
     pub fn beside(all: Vec<Instance>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build();

@@ -1,7 +1,7 @@
-//! What gosd costs, beside the floor of a strict rotation and beside what others offer.
+//! Measures gosd beside the floor of a strict rotation and beside other libraries.
 //!
-//! `cargo run --release --manifest-path tools/bench/Cargo.toml` prints the tables; with
-//! `-- --markdown FILE` they are written too, and with `-- NAME...` only those sections run.
+//! `cargo run --release --manifest-path tools/bench/Cargo.toml` prints the tables; with `-- --markdown FILE`
+//! they are written too, and with `-- NAME...` only those sections run.
 
 mod changes;
 mod fixture;

@@ -1,4 +1,4 @@
-//! What a cached instance takes, and what a pick allocates, by counting the allocator's calls.
+//! The memory of a cached instance, and the allocations of a pick, by counting the allocator's calls.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! The pick, on one thread and on two, back to back and with other work in between.
+//! The time of a pick, on one thread and on two, back to back and with other work in between.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -15,10 +15,10 @@ use crate::rounds::{Case, ROUNDS, compare, nanos};
 use crate::table::Table;
 
 pub const PICKS: usize = 50_000;
-/// On several threads it takes a while until all run at once.
+/// More picks for several threads, because it takes a while until all run at once.
 const PICKS_BESIDE: usize = 100_000;
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
-/// Services beside the one that is picked from.
+/// How many other services there are.
 const OTHERS: usize = 20;
 
 pub fn tables() -> Vec<Table> {
@@ -29,7 +29,7 @@ pub fn tables() -> Vec<Table> {
     tables
 }
 
-/// Steps of other work that take some 60 ns.
+/// How many steps of other work take some 60 ns.
 const WORK: u32 = 48;
 
 fn table(threads: usize, work: u32) -> Table {
@@ -44,7 +44,7 @@ fn table(threads: usize, work: u32) -> Table {
         let mut all = instances(TARGET, size);
         all.extend((0..OTHERS).map(|i| instance(&format!("other-{i}"), i)));
         let fed = Fed::here(all);
-        // The same instances for all, for where they lie in memory makes a difference.
+        // The same instances for all cases, because their place in memory makes a difference.
         let slice = fed.client.instances(TARGET);
         let plain = Plain::of(&slice);
         let by_hand = RwLock::new(Plain::of(&slice));
@@ -94,7 +94,7 @@ fn table(threads: usize, work: u32) -> Table {
     table
 }
 
-/// How picks are timed.
+/// How picks are measured.
 #[derive(Clone, Copy)]
 pub struct Run {
     pub threads: usize,
@@ -102,7 +102,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Times picks on one thread, in ns.
+    /// The time of picks on one thread, in ns.
     pub fn alone(self, mut pick: impl FnMut() -> u8, picks: usize) -> f64 {
         let start = Instant::now();
         let mut sum = 0;
@@ -113,13 +113,13 @@ impl Run {
         nanos(start.elapsed(), picks)
     }
 
-    /// Times picks, each thread with a picker of its own, in ns per pick and thread.
+    /// The time of picks in ns per pick and thread; each thread has its own picker.
     pub fn time<P: FnMut() -> u8>(self, picker: impl Fn() -> P + Sync) -> f64 {
         if self.threads == 1 {
             return self.alone(picker(), PICKS);
         }
-        // They begin together, and whoever is first goes on unmeasured until all are done: else part
-        // of the time would be that of a thread without another beside it.
+        // The threads begin together, and the first to finish goes on unmeasured until all have. Otherwise a
+        // part of the time would be that of a thread that runs alone.
         let (ready, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let run = || {
             let mut pick = picker();
@@ -150,7 +150,7 @@ fn work(steps: u32, mut value: u64) -> u64 {
     value
 }
 
-/// A counter alone on its cache lines, as a fair floor has it.
+/// A counter with its own cache lines, as a fair floor has one.
 #[derive(Default)]
 #[repr(align(128))]
 struct Counter(AtomicUsize);
@@ -161,7 +161,7 @@ impl Counter {
     }
 }
 
-/// What people write by hand: a map of counters and vectors.
+/// The usual hand-written solution: a map of counters and vectors.
 struct Plain(HashMap<String, (Counter, Vec<Arc<Instance>>)>);
 
 impl Plain {

@@ -1,4 +1,4 @@
-//! A snapshot of everything, taken over into an empty view and into one that is there.
+//! The time of a snapshot of everything, applied to an empty view and to an existing one.
 
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 pub const ROUNDS: usize = 31;
 
-/// Something to measure: a run returns the time of one operation, in ns.
+/// A case to measure. A run returns the time of one operation, in ns.
 pub struct Case<'a> {
     pub name: String,
     run: Box<dyn FnMut() -> f64 + 'a>,
 }
 
-/// What the rounds gave for one case.
+/// The results of one case over all rounds.
 pub struct Measured {
     pub name: String,
-    /// In ns.
+    /// The time in ns.
     pub time: Spread,
-    /// To the first case.
+    /// The ratio to the first case.
     pub ratio: Spread,
 }
 
@@ -39,7 +39,7 @@ pub fn compare(rounds: usize, mut cases: Vec<Case<'_>>) -> Vec<Measured> {
     }
     let mut times = vec![Vec::with_capacity(rounds); cases.len()];
     for round in 0..rounds {
-        // Each round begins with another case, so that none is always the first.
+        // Each round begins with another case, so that no case is always the first.
         for turn in 0..cases.len() {
             let case = (round + turn) % cases.len();
             times[case].push((cases[case].run)());

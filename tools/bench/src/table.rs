@@ -1,3 +1,5 @@
+//! Tables of results, as text and as Markdown.
+
 use std::fmt;
 
 pub const INTRODUCTION: &str = "# Benchmarks

@@ -34,7 +34,7 @@ fn first_byte(address: &SocketAddr) -> u8 {
     }
 }
 
-/// Runs what never waits.
+/// Runs a future that never waits.
 fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

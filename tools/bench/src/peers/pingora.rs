@@ -1,3 +1,5 @@
+//! pingora's load balancer, for comparison.
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -11,7 +13,7 @@ use super::{address, addresses, first_byte, now};
 use crate::picks::Run;
 use crate::rounds::{Case, nanos};
 
-/// More than 65,535 and it panics.
+/// pingora panics with more than 65,535.
 const MOST: usize = 60_000;
 
 pub fn picks(size: usize, run: Run) -> Case<'static> {

@@ -1,3 +1,5 @@
+//! tower's p2c balancer, for comparison.
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -86,7 +88,7 @@ impl Stream for Changes {
     }
 }
 
-/// A service that only says where it is.
+/// A service that only returns its address.
 struct Echo(SocketAddr);
 
 impl Service<()> for Echo {

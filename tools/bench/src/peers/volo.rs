@@ -1,3 +1,5 @@
+//! volo's weighted random balancer, for comparison.
+
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::net::SocketAddr;
