@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::Instance;
 
-/// A change of a client's view, or of who is in rotation; local entries included.
+/// A change of a client's view, or of its rotation; local entries included.
 ///
-/// An instance that is out of rotation is in the view all the same. If it leaves the view, or comes
-/// into it, nothing else is told of its rotation unless it is out of it then.
+/// An instance that is out of rotation is still in the view. When it leaves the view, no [`Change`] of its
+/// rotation follows; when it comes into the view, one follows only if it is out of rotation then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// All that is there now: the first item, and again where a slow reader was overtaken.
+    /// Everything in the view: the first item, and again where a slow reader has missed items.
     Reset(Vec<Arc<Instance>>),
     /// An instance came into the view.
     Added(Arc<Instance>),
@@ -19,7 +19,7 @@ pub enum Change {
     Updated(Arc<Instance>),
     /// An instance left the view.
     Removed(Arc<Instance>),
-    /// The reports of this process took an instance out of its rotation; see
+    /// Failed requests of this process took an instance out of its rotation; see
     /// [`Client::report`](crate::Client::report).
     Ejected(Arc<Instance>),
     /// A record in the registry took an instance out of the rotation; see [`Instance::drain_of`].
@@ -29,7 +29,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// The instance that a change is about; none of a [`Reset`](Self::Reset).
+    /// The instance that has changed; `None` for a [`Reset`](Self::Reset).
     pub fn instance(&self) -> Option<&Arc<Instance>> {
         match self {
             Self::Reset(_) => None,

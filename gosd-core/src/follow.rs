@@ -1,5 +1,5 @@
-//! The supervised way to call a driver and to follow its watch: bounded in time, and unharmed by a
-//! driver that panics, hangs or ends its stream.
+//! Supervised calls of a driver, and a supervised watch: bounded in time, and safe against a driver that
+//! panics, hangs or ends its stream.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,14 +17,13 @@ use crate::{Driver, Error, ErrorKind, Event, Result};
 /// view makes every reader load it again.
 pub(crate) const BATCH: usize = 1_024;
 
-/// Runs one call of a driver, bounded in time; its error says what was called.
+/// Runs one call of a driver, bounded in time. Its error names the operation.
 ///
-/// A panic, in the call or while its future is made, is an error like any other, so that it is
-/// retried.
+/// A panic, in the call or while its future is made, becomes an error, so that the call is retried.
 ///
 /// # Errors
 ///
-/// The driver's, [`Timeout`](ErrorKind::Timeout) after `bound`, and
+/// The driver's error, [`Timeout`](ErrorKind::Timeout) after `bound`, and
 /// [`Unavailable`](ErrorKind::Unavailable) for a panic.
 pub async fn call<T, F: Future<Output = Result<T>>>(
     driver: &dyn Driver,
@@ -42,32 +41,32 @@ pub async fn call<T, F: Future<Output = Result<T>>>(
     result.map_err(|error| error.at(driver.name(), operation))
 }
 
-/// Follows a driver's watch for as long as it is asked to, whatever becomes of the stream.
+/// Follows a driver's watch for as long as it is polled, whatever happens to the stream.
 ///
 /// It waits between attempts, longer each time, and opens a stream again that ended or panicked.
 pub struct Follow<'a> {
-    /// The driver's, for errors.
+    /// The driver's name, for errors.
     name: &'a str,
     open: Open<'a>,
-    /// `None` after it ended, until it is opened again.
+    /// `None` after the stream ended, until it is opened again.
     stream: Option<BoxStream<'a, Result<Event>>>,
     /// The stream is not polled before this.
     resume_at: Option<Instant>,
-    /// Since when events come; `None` while it is down.
+    /// Since when the watch has been up; `None` while it is down.
     up_since: Option<Instant>,
     backoff: Backoff,
     /// A stream that stayed up for this long resets the backoff when it fails.
     settled: Duration,
     /// A failure that was ready together with events, to be returned after them.
     failure: Option<Error>,
-    /// The last batch was full, so more may be ready: other tasks get the thread first.
+    /// Whether the last batch was full, so that more may be ready. Other tasks get the thread first.
     is_full: bool,
 }
 
-/// Makes a watch, or nothing where the driver has to be polled.
+/// Opens a watch; returns `None` if the driver has to be polled.
 type Open<'a> = Box<dyn Fn() -> Option<BoxStream<'a, Result<Event>>> + Send + 'a>;
 
-/// What [`Follow::next`] comes back with.
+/// The result of [`Follow::next`].
 #[derive(Debug)]
 pub enum Followed {
     /// Events that were ready together, in their order; never none.
@@ -84,8 +83,8 @@ impl<'a> Follow<'a> {
         Self::watches(driver.name(), move || driver.watch(), lease)
     }
 
-    /// Begins to follow the watches that a function makes, for who puts something in the place of a
-    /// driver's own; `None` if it makes none.
+    /// Begins to follow the watches that a function opens, for callers that replace a driver without a watch;
+    /// `None` if the function opens none.
     ///
     /// `name` is the driver's, for errors. The pauses are as for [`new`](Self::new).
     pub fn watches(
@@ -99,7 +98,7 @@ impl<'a> Follow<'a> {
             Ok(None) => return None,
             Err(_) => None,
         };
-        // One that panicked at once is opened again after a pause.
+        // A watch that panicked when it was opened is opened again after a pause.
         let failure = stream.is_none().then(Error::panicked);
         Some(Self {
             name,
@@ -121,13 +120,13 @@ impl<'a> Follow<'a> {
 
     /// Whether a failure came right behind the events that [`next`](Follow::next) returned last.
     ///
-    /// A driver of several databases tells in this way that one of them is heard and another is not: its
-    /// events count, and are no proof of contact.
+    /// A driver over several databases reports in this way that it has contact with one of them and not with
+    /// another. Its events count, but do not prove contact.
     pub fn has_failed(&self) -> bool {
         self.failure.is_some()
     }
 
-    /// Waits for what comes next. Cancel-safe.
+    /// Waits for the next events or failure. Cancel-safe.
     pub async fn next(&mut self) -> Followed {
         if std::mem::take(&mut self.is_full) {
             yield_now().await;
@@ -184,7 +183,7 @@ impl<'a> Follow<'a> {
     }
 
     fn lost(&mut self, error: Error) -> Followed {
-        // A stream that fails as soon as it is back is as good as one that stayed down.
+        // A stream that fails as soon as it is back counts as one that stayed down.
         if self.up_since.take().is_some_and(|since| since.elapsed() >= self.settled) {
             self.backoff.reset();
         }

@@ -1,4 +1,4 @@
-//! Jitter and backoff: how long every kind of waiting lasts.
+//! Jitter and backoff, for every kind of waiting.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Starts anew, with pauses of at most `cap` or 5 s, whichever is shorter.
+    /// Starts with the shortest pause; no pause is longer than `cap` or 5 s, whichever is shorter.
     pub(crate) fn new(cap: Duration) -> Self {
         Self::between(FIRST, cap.min(CAP))
     }
 
-    /// Starts anew, with pauses that leave room for several attempts within a lease.
+    /// Starts with the shortest pause; all pauses leave room for several attempts within a lease.
     ///
-    /// The registry cache counts on the longest of them; see `docs/design.md`.
+    /// The registry cache depends on the longest of them; see `docs/design.md`.
     pub(crate) fn of_lease(lease: Duration) -> Self {
         let longest = if Rule::PausesAreShort.holds() { lease / 6 } else { lease * 2 };
         Self::between(FIRST.min(lease / 30), CAP.min(longest))
@@ -46,12 +46,12 @@ impl Backoff {
     }
 }
 
-/// The period, give or take a tenth.
+/// The period, randomly longer or shorter by up to a tenth.
 pub(crate) fn jittered(period: Duration) -> Duration {
     period.mul_f64(0.9 + 0.2 * fastrand::f64())
 }
 
-/// Anything up to the bound.
+/// A random time up to the bound.
 pub(crate) fn up_to(bound: Duration) -> Duration {
     bound.mul_f64(fastrand::f64())
 }

@@ -1,35 +1,35 @@
-//! The rules of `docs/design.md`, by name, so that the simulation can break each and see it missed.
+//! The rules of `docs/design.md` by name, so that the simulation can break each and see that a seed fails.
 //!
-//! Outside of this crate's own tests every rule holds, and the compiler leaves the question out.
+//! Outside this crate's own tests every rule holds, and the compiler removes the checks.
 
-/// A rule that the simulation breaks, to see that it is needed.
+/// A rule that the simulation breaks to prove that it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
     /// An expiry is believed only after half a lease of good contact.
     ExpiryNeedsGoodContact,
-    /// What is merely not there is kept for half a lease.
+    /// An instance that is merely absent is kept for half a lease.
     HoldTheMissing,
-    /// The time for which something was missing is added up over breaks.
+    /// The time for which an instance was missing is added up over breaks.
     HoldAddsUp,
     /// A stretch that is broken off counts for a sixth of a lease less.
     BrokenStretchesLose,
-    /// What lies between two answers that are far apart does not count.
+    /// The time between two answers that are far apart does not count.
     FarAnswersDoNotCount,
     /// While the own heartbeats fail, contact is not good.
     OwnHeartbeatsCount,
     /// A process that stood still begins anew.
     FreezesCount,
-    /// What a `Reset` replaces may be lost, so contact begins anew with it.
+    /// The backend may have lost what a `Reset` replaces, so contact begins again with it.
     ResetsBeginAnew,
     /// A watch that fails breaks contact.
     LossBreaks,
     /// A read that began before a `Reset` is not applied after it.
     ResetsSupersede,
-    /// What an event said during a read stays as the event says.
+    /// An event during a read counts more than the result of the read.
     EventsGoBeforeReads,
     /// A goodbye counts at once.
     GoodbyesCount,
-    /// Only answers of the database move good time on, not a timer.
+    /// Only answers of the database advance good time, not a timer.
     OnlyAnswersCount,
     /// The answer to a read is taken to be as old as its beginning.
     LateAnswersAreOld,

@@ -1,4 +1,4 @@
-//! How a client behaves.
+//! The settings of a client, their ranges and defaults.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(366 * 86_400);
 
-/// What a setting may be: the one place that knows.
+/// The range of a setting. The table below is the only place that has it.
 struct Range {
     name: &'static str,
     limits: Limits,
@@ -49,7 +49,7 @@ const fn range(name: &'static str, limits: Limits) -> Range {
 
 /// How a client behaves; the defaults are right for nearly everybody.
 ///
-/// Every field has a setter of the same name. Ranges are judged when a client is built.
+/// Every field has a setter of the same name. Ranges are checked when a client is built.
 ///
 /// ```
 /// use std::time::Duration;
@@ -143,7 +143,7 @@ impl Settings {
         drain: Duration,
     }
 
-    /// Judges every value by its range, and the timeout by the lease.
+    /// Checks every value by its range, and the timeout by the lease.
     ///
     /// # Errors
     ///
@@ -160,7 +160,7 @@ impl Settings {
             }
         }
         let Self { timeout, lease_ttl, .. } = self;
-        // The default goes with every lease: a heartbeat is bounded by a part of the lease as well.
+        // The default fits every lease, because a heartbeat is also bounded by a part of the lease.
         if timeout > lease_ttl && *timeout > Self::default().timeout {
             return Err(Error::config(format!(
                 "the setting timeout is {timeout:?} and lease_ttl is {lease_ttl:?}; expected a timeout \
@@ -170,7 +170,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The range of a setting as whoever gives a whole number has to know it; a time is in seconds.
+    /// The range of a setting as text, for a user who gives a whole number; times are in seconds.
     #[doc(hidden)]
     pub fn range_in_words(name: &str) -> Option<String> {
         let range = RANGES.iter().find(|range| range.name == name)?;
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_is_named() {
+    fn an_error_names_the_setting_that_is_out_of_range() {
         let ms = Duration::from_millis;
         for (name, settings) in [
             ("try_refresh_amount", Settings::default().try_refresh_amount(0)),

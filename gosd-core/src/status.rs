@@ -1,11 +1,11 @@
-//! How a client stands: with its own registration, and with what it knows of others.
+//! The status of a client: of its own registration, and of its view.
 
 use std::mem::discriminant;
 use std::time::Instant;
 
 use crate::{Error, ErrorKind};
 
-/// How a client stands with its backend.
+/// The status of a client.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
@@ -32,7 +32,7 @@ pub enum Registration {
     },
     /// The registration has not been made yet; it is retried for ever.
     Standalone {
-        /// Since when it is tried.
+        /// Since when the client tries to register.
         since: Instant,
         /// The latest failure.
         error: Error,
@@ -59,17 +59,17 @@ pub enum View {
     Unknown,
     /// In contact with the backend.
     Fresh,
-    /// Without contact; what was known is served on.
+    /// Without contact; the last view is still served.
     Stale {
-        /// Since when contact is lost.
+        /// Since when there has been no contact.
         since: Instant,
-        /// Why.
+        /// The latest failure.
         error: Error,
     },
 }
 
 impl Status {
-    /// Whether the other status says the same, but for later failures of the same kind.
+    /// Whether two statuses are equal, apart from later failures of the same kind.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.registration.is_like(&other.registration) && self.view.is_like(&other.view)
     }
@@ -81,7 +81,7 @@ impl Registration {
         !matches!(self, Self::DiscoverOnly | Self::Withdrawn | Self::Replaced | Self::Left)
     }
 
-    /// Before the first attempt to register has ended.
+    /// The status before the first attempt to register has ended.
     pub(crate) fn beginning(since: Instant) -> Self {
         let error = Error::new(ErrorKind::Unavailable, "the first attempt is under way");
         Self::Standalone { since, error }

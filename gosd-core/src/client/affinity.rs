@@ -1,16 +1,16 @@
-//! Which instance a key belongs to: rendezvous hashing over the ids.
+//! The instance that a key belongs to, by rendezvous hashing over the ids.
 //!
-//! Every pair of an id and a key has a weight, and the heaviest wins. So all processes agree without a
-//! word to each other, and whoever leaves gives up its own keys and nobody else's. The weights must
-//! never change: processes of two versions of gosd would disagree.
+//! Every pair of an id and a key has a weight, and the heaviest wins. So all processes agree without
+//! communication, and an instance that leaves gives up only its own keys. The weights must never change,
+//! because processes of two versions of gosd would disagree.
 
-/// The number that stands for an id or a key: FNV-1a of 64 bits, well mixed.
+/// The hash of an id or a key: FNV-1a of 64 bits, well mixed.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold))
 }
 
-/// The place of the one that a key belongs to.
+/// The index of the id that the key belongs to.
 pub(super) fn choose(ids: &[u64], key: &[u8]) -> Option<usize> {
     let key = hash(key);
     let weights = ids.iter().enumerate().map(|(place, id)| (mix(id ^ key), *id, place));
@@ -38,12 +38,12 @@ mod tests {
     fn the_weights_are_those_of_every_version() {
         let places: Vec<_> =
             (0..12_u32).map(|key| choose(&ids(5), &key.to_be_bytes()).unwrap()).collect();
-        // As a program in another language computes them, too.
+        // A program in another language computes the same weights.
         assert_eq!(places, [4, 4, 3, 1, 3, 3, 3, 3, 2, 1, 0, 0]);
     }
 
     #[test]
-    fn whoever_leaves_gives_up_its_own_keys_and_nobody_elses() {
+    fn an_id_that_leaves_gives_up_only_its_own_keys() {
         let all = ids(10);
         for gone in 0..all.len() {
             let mut rest = all.clone();

@@ -1,6 +1,6 @@
-//! A request on its way: whether it may be sent again after a failure, and to whom.
+//! A request on its way: whether it may be sent again after a failure, and to which instance.
 //!
-//! The one home of these rules, for whatever sends requests: by HTTP, by gRPC, or by anything else.
+//! These rules are only here, for everything that sends requests, by HTTP, by gRPC or otherwise.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use crate::{Instance, Outcome};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Resend {
-    /// Never: there is no second copy of it, for its body is a stream.
+    /// Never, because the request cannot be copied: its body is a stream.
     Never,
-    /// Only if nothing of it was sent: done twice it may be more than done once.
+    /// Only if nothing was sent, because doing the request twice may differ from doing it once.
     IfUnsent,
-    /// Also if it may have been done, once: doing it twice comes to the same.
+    /// Once more even if the request may have been served, because doing it twice has the same effect.
     Once,
 }
 
 impl Resend {
-    /// The rule for a request of HTTP that can be copied, by the name of its method, such as `GET`, and
-    /// whether it carries an `Idempotency-Key`.
+    /// The rule for an HTTP request that can be copied, by its method, such as `GET`, and whether it has an
+    /// `Idempotency-Key`.
     ///
     /// ```
     /// use gosd_core::Resend;
@@ -33,7 +33,7 @@ impl Resend {
     /// assert_eq!(Resend::of_http("POST", true), Resend::Once);
     /// ```
     pub fn of_http(method: &str, has_idempotency_key: bool) -> Self {
-        // Those of RFC 9110, 9.2.2; methods are written in capitals and nothing else.
+        // The idempotent methods of RFC 9110, 9.2.2. Methods are case-sensitive.
         match method {
             "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE" => Self::Once,
             _ if has_idempotency_key => Self::Once,
@@ -44,27 +44,27 @@ impl Resend {
 
 /// How an attempt at a request failed, for [`Attempts::failed`].
 ///
-/// There is none for a request that took longer than its caller waits, for a slow instance is not a
-/// dead one: it is neither reported nor sent again, and its [`Attempts`] are dropped.
+/// A request that took longer than its caller waits has no such failure, because a slow instance is not a
+/// dead one: the request is neither reported nor sent again, and its [`Attempts`] are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Failure {
     /// There was no connection, so nothing of the request was sent.
     Unsent,
-    /// It was sent, at least in part, and the connection broke before there was an answer.
+    /// At least a part of the request was sent, and the connection broke before there was an answer.
     Unanswered,
-    /// The answer was that nobody serves now: 502, 503 or 504, or UNAVAILABLE in gRPC.
+    /// The answer was that the instance cannot serve now: 502, 503 or 504, or UNAVAILABLE in gRPC.
     Refused,
 }
 
 impl Failure {
-    /// What an HTTP status says, if it is a failure to serve at all.
+    /// The failure that an HTTP status stands for, if the instance could not serve at all.
     ///
     /// ```
     /// use gosd_core::Failure;
     ///
     /// assert_eq!(Failure::of_http_status(503), Some(Failure::Refused));
-    /// assert_eq!(Failure::of_http_status(500), None, "an answer like any other");
+    /// assert_eq!(Failure::of_http_status(500), None, "500 is an answer");
     /// ```
     pub fn of_http_status(status: u16) -> Option<Self> {
         matches!(status, 502..=504).then_some(Self::Refused)
@@ -126,18 +126,18 @@ impl Attempts {
         Self { turn, resend, resends: 0, was_repeated: false }
     }
 
-    /// Whom to send the request to.
+    /// The instance to send the request to.
     pub fn instance(&self) -> &Arc<Instance> {
         self.turn.instance()
     }
 
-    /// How often the request has been sent again, or tried to.
+    /// How often the request was sent again, or was about to be.
     pub fn resends(&self) -> u32 {
         self.resends
     }
 
-    /// Says how this attempt failed, and goes on to another instance if the request may be sent again;
-    /// with `None` the failure is the caller's.
+    /// Reports how this attempt failed, and goes on to another instance if the request may be sent again.
+    /// With `None` the caller has to handle the failure.
     pub fn failed(self, failure: Failure) -> Option<Self> {
         let outcome = match failure {
             Failure::Unsent | Failure::Unanswered => Outcome::Unreachable,
@@ -156,7 +156,7 @@ impl Attempts {
         may_be_sent.then_some(Self { turn, resend, resends: resends + 1, was_repeated })
     }
 
-    /// Says that the request was answered, whatever the answer was.
+    /// Reports that the request was answered, whatever the answer was.
     pub fn succeeded(self) {
         self.turn.succeeded();
     }

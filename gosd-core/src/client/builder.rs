@@ -1,4 +1,4 @@
-//! Building a client: what it is given, and how it starts.
+//! The builder of a client: its settings, and its start.
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,14 +51,14 @@ impl ClientBuilder {
         self
     }
 
-    /// Whether SIGINT and SIGTERM (elsewhere Ctrl-C) make the client leave before they end the
-    /// process; by default not.
+    /// Whether SIGINT and SIGTERM (Ctrl-C on systems other than Unix) make the client leave before they end
+    /// the process; by default not.
     ///
-    /// All such clients of the process leave at the same time, within 3 s, and the signal takes its
-    /// default course after that. A second signal takes its course at once. If the program has a
-    /// handler of its own, by tokio, signal-hook or one that was set before, it has the rest of those
-    /// 3 s to end the process itself; [`shutdown_on_signal`](Client::shutdown_on_signal) has no such
-    /// bound. Signals that were ignored when the process started stay ignored.
+    /// All such clients of the process leave at the same time, within 3 s, and then the signal takes its
+    /// default action. A second signal takes its action at once. If the program has a handler of its own, set
+    /// by tokio, by signal-hook or earlier than gosd's, it has the rest of those 3 s to end the process
+    /// itself; [`shutdown_on_signal`](Client::shutdown_on_signal) has no such bound. Signals that were
+    /// ignored when the process started stay ignored.
     pub fn handle_signals(mut self, yes: bool) -> Self {
         self.handle_signals = yes;
         self
@@ -86,9 +86,9 @@ impl ClientBuilder {
 
     /// Registers, reads the first view, and starts the background work.
     ///
-    /// If the backend cannot be reached in as many attempts as the settings say, the client starts
-    /// all the same: it logs a warning, and registers and discovers as soon as the backend is there.
-    /// A dropped future leaves nothing behind but, perhaps, a registration until its lease runs out.
+    /// If the backend cannot be reached in as many attempts as the settings say, the client starts all the
+    /// same: it logs a warning, and registers and discovers as soon as the backend is up. If the future is
+    /// dropped, it leaves nothing behind except perhaps a registration until its lease runs out.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl ClientBuilder {
             signals::enlist(&client.inner);
         }
         if let Err(error) = started.await {
-            // The registration may have been made before the other half failed.
+            // The registration may have succeeded before the other half failed.
             let _ = client.shutdown().await;
             return Err(error);
         }

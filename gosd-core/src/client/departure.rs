@@ -63,7 +63,7 @@ impl Client {
         self.in_line("set_metadata").await
     }
 
-    /// Waits until the backend is in line with what this client wants.
+    /// Waits until the backend agrees with what this client wants.
     async fn in_line(&self, operation: &str) -> Result<()> {
         let Some(lease) = &self.inner.lease else { return Ok(()) };
         let (reply, done) = oneshot::channel();
@@ -71,7 +71,7 @@ impl Client {
             Ok(()) => done.await.ok(),
             Err(_) => None,
         };
-        // After a shutdown there is nobody to ask, but it is known how the goodbye went.
+        // After a shutdown the task is gone, but the state knows the result of the goodbye.
         let answer = answer.or_else(|| self.inner.state.goodbye());
         answer.unwrap_or_else(|| Err(Error::closed(operation)))
     }
@@ -121,9 +121,9 @@ impl Client {
 
     /// Says goodbye, and waits until nobody sends requests here any more.
     ///
-    /// Meanwhile the process serves and discovers on. A client that nobody could find has nobody to
-    /// wait for, and of a goodbye that could not be said nobody knows. A backend that hangs is waited
-    /// for no longer than [`GRACE`], because whoever asked the process to end soon kills it.
+    /// Meanwhile the process serves and discovers on. A client that was never registered does not wait, and
+    /// neither does one whose goodbye failed, because nobody learns of it. A backend that hangs delays this
+    /// for at most [`GRACE`], because whoever asked the process to end soon kills it.
     pub(super) async fn depart(&self) {
         let goodbye = {
             // A timer is made inside the runtime, and may be awaited anywhere.
@@ -154,8 +154,8 @@ impl State {
 
     /// How long after a goodbye requests may still come.
     ///
-    /// Where changes are polled, others learn of it at their next look: that is an interval and its
-    /// jitter later, and the look takes a while.
+    /// Where changes are polled, others learn of the goodbye at their next read: an interval and its jitter
+    /// later, and the read takes a while.
     pub(super) fn drain(&self) -> Duration {
         let drain = self.settings.drain;
         if drain.is_zero() || !self.is_polled() {

@@ -1,4 +1,4 @@
-//! Finding instances: the part of the client's face that asks the view, and tells it how requests went.
+//! Discovery: the methods of the client that ask the view, and report how requests went.
 
 use std::sync::Arc;
 
@@ -56,10 +56,10 @@ impl Client {
 
     /// A handle on those instances of a service that match, such as those of one zone or version.
     ///
-    /// It has a rotation and turns of its own, which its clones share: make it once, and keep it. Who
-    /// matches is asked anew of all whenever the service's rotation has changed, by the next pick. While
-    /// all that match are ejected they are picked all the same, unless
-    /// [`or_else_all`](Service::or_else_all) has others serve.
+    /// It has its own rotation, which its clones share: make it once, and keep it. After the service's
+    /// rotation has changed, the next pick calls the predicate again for all instances. While all matching
+    /// instances are ejected they are picked all the same, unless [`or_else_all`](Service::or_else_all) lets
+    /// others serve.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -99,18 +99,18 @@ impl Client {
         }
     }
 
-    /// Says how a request to an instance went, for who sends by other means than a [`Turn`].
+    /// Reports how a request to an instance went, for callers that send by other means than a [`Turn`].
     ///
     /// [`eject_after`](field@crate::Settings::eject_after) failures in a row take an instance out of the
     /// rotation of this client for [`eject_for`](field@crate::Settings::eject_for), doubled each further time
-    /// up to a minute; any answer resets that, and takes it back. After that time it is on probation: a
-    /// failure takes it out again. Requests that [`Refused`](Outcome::Refused) take out at most half of
-    /// the instances of a service, and the last one is never taken out: if it fails as often, all come
-    /// back, for when everybody fails it is this process that is cut off. A changed record of the
-    /// instance forgets everything. Nothing of it is ever written to the backend.
+    /// up to a minute. Any answer clears the failures, and returns the instance. After that time the instance
+    /// is on probation: one failure takes it out again. Requests that were [`Refused`](Outcome::Refused) take
+    /// out at most half of the instances of a service, and the last one is never taken out. If the last one
+    /// fails as often, all come back, because when everybody fails it is this process that is cut off. A
+    /// changed record of the instance clears its failures. Nothing of this is ever written to the backend.
     ///
-    /// While no request fails, an answer costs a look at a shared flag. Of an id that is not in the
-    /// view, and after a shutdown, nothing is noted.
+    /// While no request fails, an answer costs a look at a shared flag. A report is ignored if its id is not
+    /// in the view, and after a shutdown.
     pub fn report(&self, id: &InstanceId, outcome: Outcome) {
         self.inner.state.report(id, outcome);
     }

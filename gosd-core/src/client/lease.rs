@@ -1,7 +1,7 @@
 //! The background task that keeps the registration: heartbeats, repair, and goodbyes.
 //!
-//! What the client wants is in the state. The task brings the backend in line with it, again and
-//! again while the client wants to be found, and once for everybody who asks.
+//! The state says what the client wants. The task makes the backend agree with it, repeatedly while the
+//! client wants to be found, and once for each caller that asks.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -63,9 +63,9 @@ struct Lease<'a> {
     backoff: Backoff,
     /// When the next heartbeat is due.
     next_at: Instant,
-    /// Whether the backend was told that the instance is gone, after the last heartbeat.
+    /// Whether the backend has been sent the goodbye since the last heartbeat.
     is_told: bool,
-    /// Whether the goodbye was announced by a record that is still there.
+    /// Whether a record that announces the goodbye exists.
     is_drained: bool,
 }
 
@@ -112,14 +112,14 @@ impl Lease<'_> {
         }
     }
 
-    /// Brings the backend in line with what the client wants.
+    /// Makes the backend agree with what the client wants.
     async fn answer(&mut self, reply: Reply, asked_at: Instant) {
         let deadline = asked_at + self.state.settings.timeout;
         let result = match self.state.is_wanted() {
             true => self.beat().await,
             false => self.goodbye(deadline).await,
         };
-        // Whoever asked may have stopped waiting.
+        // The caller may have stopped waiting.
         let _ = reply.send(result);
     }
 
@@ -158,9 +158,9 @@ impl Lease<'_> {
         result
     }
 
-    /// Deregisters, again and again until the deadline, unless that was done.
+    /// Deregisters, with retries until the deadline, unless that was done.
     async fn goodbye(&mut self, deadline: Instant) -> Result<()> {
-        // What another process has registered under this id is not this one's to remove.
+        // A registration of another process under this id is not to be removed by this one.
         let result = match self.is_told || self.state.own_is_taken() {
             true => Ok(()),
             false => {
@@ -175,10 +175,10 @@ impl Lease<'_> {
         result
     }
 
-    /// Tells those who poll that what they will find missing has said goodbye.
+    /// Announces the goodbye to clients that poll.
     ///
-    /// A list that lacks an instance says nothing of the reason, and so they would keep it. One that
-    /// has the record which drains it does; that record outlasts the next look of everybody.
+    /// A list that lacks an instance says nothing of the reason, so such clients would keep the instance. A
+    /// list that contains a drain of it does say so; the drain outlasts the next read of every client.
     async fn announce(&mut self) {
         let looks = 2 * self.state.settings.refresh_interval;
         let ttl = looks.clamp(Duration::from_secs(2), Duration::from_secs(86_400));
@@ -229,7 +229,8 @@ impl Lease<'_> {
         result
     }
 
-    /// The most that a client waits before it repairs its registration, so that not all do at once.
+    /// The longest wait of a client before it repairs its registration, so that not all clients do so at
+    /// once.
     fn repair(&self) -> Duration {
         let most = REPAIR.min(self.state.settings.lease_ttl / 10);
         // Only two processes share an id, so there is no herd to spread.

@@ -1,4 +1,4 @@
-//! Waiting until there is something to pick.
+//! Lookups that wait until there is an instance to pick.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -105,7 +105,7 @@ pub(super) struct Lookups {
 }
 
 impl Lookups {
-    /// Those for one service.
+    /// The lookups for one service.
     pub(super) fn get(&self, service: &str) -> Option<&Arc<Notify>> {
         self.waiting.get(service)
     }

@@ -1,4 +1,4 @@
-//! The client: the public face over the state and the background tasks.
+//! The client: the public API over the state and the background tasks.
 
 mod affinity;
 mod attempts;
@@ -98,7 +98,7 @@ impl Client {
         ClientBuilder::new(driver)
     }
 
-    /// Starts the background work; the future tells how the start went.
+    /// Starts the background work. The future resolves with the result of the start.
     fn spawn(
         driver: Arc<dyn Driver>,
         settings: Settings,
@@ -211,7 +211,7 @@ impl Client {
         let state = Arc::clone(&self.inner.state);
         let driver = state.driver("deregister_url")?;
         let ids = state.registered_at(url);
-        // In a task, because the caller may be outside of the runtime; it ends with the caller.
+        // In a task, because the caller may be outside the runtime. The task ends with the caller.
         let mut removal = AbortOnDrop(self.inner.state.runtime.spawn(async move {
             let mut removed = 0;
             let mut failure = None;
@@ -226,7 +226,7 @@ impl Client {
             }
             failure.map_or(Ok(removed), Err)
         }));
-        // It fails only where the runtime is shut down.
+        // This fails only if the runtime is shut down.
         (&mut removal.0).await.unwrap_or_else(|_| Err(Error::closed("deregister_url")))
     }
 
@@ -235,9 +235,9 @@ impl Client {
         self.inner.state.status()
     }
 
-    /// What the client has done so far, in numbers; for a page, or whatever collects metrics.
+    /// The client's counters so far, for a status page or an exporter of metrics.
     ///
-    /// It is pulled, so that no pick pays for it, and costs a look at every service.
+    /// They are read on request, so that they cost a pick nothing. A call looks at every service.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -255,10 +255,10 @@ impl Client {
         self.inner.state.stats()
     }
 
-    /// The status now, and again whenever it says something new; ends with the client.
+    /// The status now, and again whenever it changes; ends with the client.
     ///
-    /// A slow reader gets the latest status and misses what was in between. Further failures of the
-    /// same kind are not news.
+    /// A slow reader gets the latest status and misses those in between. A further failure of the same kind
+    /// is no change.
     pub fn status_changes(&self) -> impl Stream<Item = Status> + Send + Unpin + use<> {
         streams::status(&self.inner.state)
     }

@@ -1,4 +1,4 @@
-//! What the state knows of the own registration: heartbeats, and the goodbye.
+//! The state of the client's own registration: heartbeats, and the goodbye.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::registry::Effects;
 use crate::{Error, Instance, InstanceId, Registration, Result};
 
 impl State {
-    /// Notes a heartbeat that was answered, unless the client has left in the meantime.
+    /// Records a heartbeat that was answered, unless the client has left in the meantime.
     pub(crate) fn registered(&self, instance: &Instance, sent_at: Instant) {
         self.step(|core, now| {
             core.tally.heartbeats.count(true);
@@ -152,7 +152,7 @@ impl State {
         })
     }
 
-    /// Notes how the goodbye went.
+    /// Records the result of the goodbye.
     pub(crate) fn has_left(&self, id: &InstanceId, result: &Result<()>) {
         self.step(|core, now| {
             core.goodbye = Some(result.clone());
@@ -166,7 +166,7 @@ impl State {
         });
     }
 
-    /// How the last goodbye went, if one was said since the client was last registered.
+    /// The result of the last goodbye, if there was one since the client was last registered.
     pub(crate) fn goodbye(&self) -> Option<Result<()>> {
         self.lock().goodbye.clone()
     }
@@ -188,16 +188,16 @@ impl Core {
         own.is_some_and(|own| self.registry.url_of(own.id()).is_some_and(|seen| seen != own.url()))
     }
 
-    /// Of two processes with one id the one that came later has it.
+    /// Of two processes with one id, the one that registered later keeps it.
     ///
-    /// The other gives way, and says no goodbye for it. The later one takes the id back from a
-    /// heartbeat of the other that was under way, and does so once: of two that have both just
-    /// registered, the earlier one is the first that has to do it again, and gives way.
+    /// The other process gives way, and sends no goodbye for the id. The later one takes the id back from a
+    /// heartbeat of the other that was under way, and does so once. If both have just registered, the earlier
+    /// one is the first that would have to do so again, and gives way.
     ///
-    /// Where changes are polled, neither sees each time that the id changes hands: both go on for a
-    /// lease, which is over for the earlier one before.
+    /// Where changes are polled, neither process sees each time that the id changes hands. Both go on for a
+    /// lease, which ends earlier for the earlier one.
     pub(super) fn note_replacement(&mut self, now: Instant, lease: Duration, is_polled: bool) {
-        // So long a heartbeat can be under way.
+        // A heartbeat can be under way for this long.
         let after = if is_polled { lease } else { lease / 5 };
         let is_taken = self.own_is_taken();
         match &self.status.registration {
@@ -211,7 +211,7 @@ impl Core {
                 let since = self.registered_since.unwrap_or(now);
                 let gives_way = self.contest == Contest::TakenBack && !is_polled;
                 if gives_way || now.duration_since(since) >= after {
-                    // Without heartbeats nothing shows any more whether writes are taken.
+                    // Without heartbeats the client no longer knows whether the backend accepts writes.
                     self.registry.disown(now);
                     self.set_status(|status| status.registration = Registration::Replaced);
                     self.outbox.push(News::Replaced);

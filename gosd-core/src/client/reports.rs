@@ -1,4 +1,4 @@
-//! What requests came to, and when those that failed are tried again.
+//! Reports of requests, and the return of ejected instances.
 
 use std::sync::atomic::Ordering;
 
@@ -8,9 +8,9 @@ use super::state::State;
 use crate::{InstanceId, Outcome};
 
 impl State {
-    /// Notes how a request to an instance went.
+    /// Records how a request to an instance went.
     pub(crate) fn report(&self, id: &InstanceId, outcome: Outcome) {
-        // Nearly always nothing speaks against anybody, and then an answer costs no lock.
+        // Nearly always no instance has failures, and then the report of an answer takes no lock.
         if outcome != Outcome::Answered || self.is_anybody_failing.load(Ordering::Relaxed) {
             self.step_if_open(|registry, now| ((), registry.report(id, outcome, now)));
         }
@@ -21,7 +21,7 @@ impl State {
         self.lock().registry.next_readmission()
     }
 
-    /// Has those back into rotation whose time is over.
+    /// Returns the instances to the rotation whose time is over.
     pub(crate) fn readmit_due(&self) {
         self.step_if_open(|registry, now| ((), registry.readmit_due(now)));
     }

@@ -1,4 +1,4 @@
-//! What a client needs of the runtime that it starts on, found out before anything panics for it.
+//! Checks that the runtime has what a client needs, before tokio panics because it has not.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -25,7 +25,7 @@ pub(super) fn current() -> Result<Handle> {
 
 /// Whether a probe panics; nothing is printed if it does.
 ///
-/// Tokio tells what a runtime lacks by a panic alone.
+/// Tokio reports a missing component of a runtime only by a panic.
 pub fn panics_in_silence(probe: impl FnOnce()) -> bool {
     thread_local!(static IS_PROBING: Cell<bool> = const { Cell::new(false) });
     static HOOK: Once = Once::new();
@@ -35,7 +35,7 @@ pub fn panics_in_silence(probe: impl FnOnce()) -> bool {
     if cfg!(panic = "abort") || std::thread::panicking() {
         return false;
     }
-    // Once and for good: to put the former hook back would undo what others have set meanwhile.
+    // The hook stays, because restoring the former hook would undo one that others have set meanwhile.
     HOOK.call_once(|| {
         let print = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {

@@ -1,4 +1,4 @@
-//! The handle on one service: what it picks from is kept at hand.
+//! The handle on one service, which caches what it picks from.
 
 use std::sync::Arc;
 
@@ -34,14 +34,14 @@ use crate::{Instance, Result};
 pub struct Service {
     state: Arc<State>,
     name: Arc<str>,
-    /// Which of its instances; all if there is none.
+    /// The selection of instances; `None` for all.
     selection: Option<Arc<Selection>>,
     /// Of which version of all services what is cached is.
     version: u64,
     cached: Option<Cached>,
 }
 
-/// What a handle knows of its service, and of no other: an idle one holds on to little.
+/// What a handle has cached of its service, and of no other, so that an idle handle keeps little alive.
 #[derive(Clone)]
 struct Cached {
     rotation: Arc<Rotation>,
@@ -56,11 +56,11 @@ impl Service {
         Self { state, name: name.into(), selection, version: NO_VERSION, cached: None }
     }
 
-    /// Has a handle of [`service_where`](crate::Client::service_where) take everybody in rotation while
-    /// nobody in it matches; elsewhere it changes nothing.
+    /// Lets a handle of [`service_where`](crate::Client::service_where) pick from all instances in rotation
+    /// while none of them matches. Other handles are returned unchanged.
     ///
-    /// So a zone of one's own is preferred, and the others serve if it fails. A [`Turn`] goes on to the
-    /// others after those that match. The handle has turns of its own from here on.
+    /// So a process prefers its own zone, and other zones serve if that one fails. A [`Turn`] goes on to the
+    /// other instances after those that match. From here on the handle has its own rotation.
     #[must_use]
     pub fn or_else_all(mut self) -> Self {
         self.selection = self.selection.map(|selection| Arc::new(selection.or_else_all()));
@@ -127,7 +127,7 @@ impl Service {
         wait(&state, &name, || self.pick().cloned()).await
     }
 
-    /// What there is to pick from now.
+    /// What can be picked now.
     #[inline]
     fn current(&mut self) -> Option<&mut Cached> {
         if self.state.is_too_stale() {

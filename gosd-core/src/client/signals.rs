@@ -58,7 +58,7 @@ pub(super) fn take_over() -> impl Future<Output = ()> + Send + use<> {
     let mut progress = HUB.progress.subscribe();
     async move {
         let _claim = claim;
-        // Cannot fail: the hub is never dropped.
+        // This cannot fail: the hub is never dropped.
         let _ = progress.wait_for(|progress| progress.has_come).await;
     }
 }
@@ -66,7 +66,7 @@ pub(super) fn take_over() -> impl Future<Output = ()> + Send + use<> {
 impl Drop for Claim {
     fn drop(&mut self) {
         HUB.progress.send_modify(|progress| {
-            // Once there was a signal, whoever waited for it ends the process.
+            // After a signal, whoever waited for it ends the process.
             if !progress.has_come {
                 progress.claims -= 1;
             }
@@ -83,7 +83,7 @@ fn listen() -> io::Result<()> {
     let (first, signals) = mpsc::channel();
     let leave = move || {
         if let Ok((signal, came)) = signals.recv() {
-            // Whatever a subscriber of the log does, the process ends.
+            // The process ends whatever a subscriber of the log does.
             let _ = catch_unwind(AssertUnwindSafe(|| leave_all(signal, came)));
             end_unless_taken_over(signal);
         }
@@ -106,7 +106,7 @@ fn listen() -> io::Result<()> {
 fn leave_all(signal: os::Signal, came: Instant) {
     info!(signal, "leaving");
     let members = std::mem::take(&mut *HUB.members.lock().unwrap_or_else(PoisonError::into_inner));
-    // Nothing is ever sent on these: they tell when the last of the guards is dropped.
+    // Nothing is ever sent on these channels. Their end shows that the last of the guards was dropped.
     let (leaving, all_left) = mpsc::channel::<()>();
     let (draining, all_drained) = mpsc::channel::<()>();
     let mut drain = Duration::ZERO;

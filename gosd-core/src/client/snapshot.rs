@@ -1,7 +1,7 @@
 //! The file that keeps the last good view, for starts while the backend is down.
 //!
-//! A line of JSON that says what it is, of which registry and how many instances, and then the JSON of
-//! an instance a line. The time of its last modification is when the view was last known to be good.
+//! Its first line is JSON with the format, the registry and the number of instances. Each further line is the
+//! JSON of an instance. The modification time says when the view was last known to be good.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
@@ -22,7 +22,7 @@ use crate::{Error, ErrorKind, Instance, Result, View};
 /// How soon the first view is saved, and how often a later one is, or that it still holds is noted.
 const FIRST: Duration = Duration::from_secs(1);
 const PERIOD: Duration = Duration::from_secs(30);
-/// The age of a file that nobody can tell: older than any that the settings can allow.
+/// The age of a file whose age is unknown: older than any that the settings can allow.
 const UNKNOWN_AGE: Duration = Duration::from_secs(10 * 366 * 86_400);
 const FORMAT: u32 = 2;
 
@@ -31,18 +31,18 @@ struct Header {
     gosd_snapshot: u32,
     #[serde(flatten)]
     owner: Owner,
-    /// How many instances follow: a file that was cut has fewer.
+    /// How many instances follow, because a file that was cut off has fewer.
     count: usize,
 }
 
-/// The registry that a view is of.
+/// The registry that a view belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Owner {
     driver: String,
     registry: Option<String>,
 }
 
-/// What a file holds, and how old it is.
+/// The content of a file, and its age.
 struct Snapshot {
     instances: Vec<Instance>,
     age: Duration,
@@ -55,11 +55,11 @@ struct Mark {
     len: u64,
 }
 
-/// Saves the view whenever it has changed, but rarely.
+/// Saves the view after changes, but rarely.
 pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
     let driver = state.driver_name();
     let Some(owner) = Owner::of(&state) else { return };
-    // More often where an older one would not be served, and never without a pause.
+    // More often where an older file would not be served, and never without a pause.
     let limit = state.settings.max_stale;
     let period = limit.map_or(PERIOD, |limit| PERIOD.min(limit / 2)).max(FIRST);
     let mut saved: Option<(u64, Mark)> = None;
@@ -73,13 +73,13 @@ pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
         let written = spawn_blocking(move || match (news, saved) {
             (Some(instances), _) => save(&file, &owner, &instances).map(Some),
             (None, Some((_, mark))) => still_good(&file, mark),
-            // Nothing was saved yet, so all of the view has to be.
+            // Nothing has been saved yet, so the whole view has to be.
             (None, None) => Ok(None),
         });
         match written.await {
             Ok(Ok(mark)) => {
-                // Without a mark another client has put its own in the place of the file: it is
-                // written anew, but no sooner, or the two would be at it all the time.
+                // Without a mark another client has replaced the file. It is written again after the usual
+                // pause, because otherwise the two clients would replace each other's file all the time.
                 (saved, warned, pause) = (mark.map(|mark| (version, mark)), false, period);
             }
             Ok(Err(error)) => {
@@ -125,18 +125,18 @@ async fn load(state: &State, path: &Path) -> Option<Snapshot> {
 }
 
 fn read(path: &Path) -> io::Result<(String, Duration)> {
-    // Opening a pipe would keep the start waiting for ever.
+    // Opening a pipe would block the start for ever.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a file"));
     }
     let mut file = File::open(path)?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
-    // A date in the future says that the clock was set back: the age of the file is unknown.
+    // A date in the future shows that the clock was set back, so the age of the file is unknown.
     Ok((text, file.metadata()?.modified()?.elapsed().unwrap_or(UNKNOWN_AGE)))
 }
 
-/// Notes that the view still holds, if the file is the one that was written; `None` if it is not.
+/// Updates the date of the file if this client wrote it; `None` if another one did.
 fn still_good(path: &Path, mark: Mark) -> io::Result<Option<Mark>> {
     let file = match OpenOptions::new().append(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -150,8 +150,8 @@ fn still_good(path: &Path, mark: Mark) -> io::Result<Option<Mark>> {
 }
 
 fn save(path: &Path, owner: &Owner, instances: &[Arc<Instance>]) -> io::Result<Mark> {
-    // Beside the file, so that the rename is atomic; one of each writer, of which a process may have
-    // several for one path.
+    // Beside the file, so that the rename is atomic. The name is unique for each write, because a process may
+    // have several clients with one path.
     static WRITES: AtomicU64 = AtomicU64::new(0);
     let number = WRITES.fetch_add(1, Ordering::Relaxed);
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -162,7 +162,7 @@ fn save(path: &Path, owner: &Owner, instances: &[Arc<Instance>]) -> io::Result<M
         Ok(mark)
     });
     if written.is_err() {
-        // Fails if the draft was never made, which is no problem.
+        // This fails if the draft was never created, which is fine.
         let _ = fs::remove_file(&draft);
     }
     written
@@ -220,7 +220,7 @@ fn parse(text: &str, owner: &Owner) -> Result<Vec<Instance>> {
 }
 
 impl Owner {
-    /// The registry of a client; none once that has been shut down.
+    /// The registry of a client; `None` once the client was shut down.
     fn of(state: &State) -> Option<Self> {
         let driver = state.driver("snapshot").ok()?;
         let registry = driver.identity().map(Into::into);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn survives_the_round_trip_and_is_the_owners_alone() {
+    fn a_snapshot_survives_the_round_trip_for_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("view.json");
         save(&path, &owner("memory"), &instances()).unwrap();
@@ -295,7 +295,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_lies_in_the_place_of_the_draft_is_not_written_to() {
+    fn a_file_in_the_place_of_the_draft_is_not_written_to() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("view");
         let (draft, other) = (dir.path().join("view.tmp"), dir.path().join("other"));
@@ -309,7 +309,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_pipe_is_refused_and_not_waited_for() {
+    fn a_pipe_is_refused_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("view");
         let status = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
@@ -350,14 +350,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_or_foreign_is_refused_whole() {
+    fn a_damaged_or_foreign_file_is_refused_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("view.json");
         save(&path, &owner("memory"), &instances()).unwrap();
         let good = fs::read_to_string(&path).unwrap();
         let cut = &good[..good.len() - 9];
         let newer = good.replacen(":2", ":3", 1);
-        // Cut at the end of a line, so that what is left can be read.
+        // Cut at the end of a line, so that the rest can be read.
         let part = good.split_inclusive('\n').take(2).collect::<String>();
         let more = format!("{good}{}", good.lines().last().unwrap());
         for text in ["", "\n", "{}", "[1]\n", "hello", cut, &newer, &part, &more] {

@@ -1,4 +1,4 @@
-//! For how long the view has been without contact, to be asked by every pick.
+//! How long the view has been without contact, which every pick checks.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 const IN_CONTACT: i64 = i64::MAX;
 
-/// For how long the view has been without contact, to be asked by every pick.
+/// How long the view has been without contact, which every pick checks.
 pub(super) struct Staleness {
     limit: Option<Duration>,
     started: Instant,

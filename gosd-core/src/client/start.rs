@@ -1,4 +1,4 @@
-//! What a background task reports to the start of its client.
+//! The report of a background task to the start of its client.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ impl Starting {
 
     fn report(&mut self, outcome: Result<()>) {
         if let Some(report) = self.report.take() {
-            // Fails only if the start was given up, which aborts this task too.
+            // This fails only if the start was given up, which aborts this task too.
             let _ = report.send(outcome);
         }
     }

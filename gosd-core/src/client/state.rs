@@ -1,4 +1,4 @@
-//! What the client's handles and its background tasks share.
+//! The state that the client's handles and its background tasks share.
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,17 +35,17 @@ pub(crate) struct State {
     pub(super) own_gone: Notify,
     /// The waiting lookups, by the service.
     pub(super) lookups: Mutex<Lookups>,
-    /// What the status was when it last said something new.
+    /// The status when it last changed.
     pub(super) progress: watch::Sender<Progress>,
     pub(super) changes: broadcast::Sender<Numbered>,
     /// Whether the driver has no watch.
     is_polled: AtomicBool,
     driver_name: String,
-    /// Gone once the client is shut down, and with it the connections.
+    /// `None` once the client is shut down, so that the connections are closed.
     driver: Mutex<Option<Arc<dyn Driver>>>,
     core: Mutex<Core>,
     pub(super) staleness: Staleness,
-    /// Whether reports speak against anybody, so that an answer may be news.
+    /// Whether any instance has failures, so that an answer may change something.
     pub(super) is_anybody_failing: AtomicBool,
 }
 
@@ -58,15 +58,15 @@ pub(super) struct Core {
     pub(super) own: Option<Instance>,
     /// Counts the changes of the view.
     version: u64,
-    /// Since when the client is registered, however often that was lost and mended.
+    /// Since when the client has been registered, regardless of losses that were repaired.
     pub(super) registered_since: Option<Instant>,
-    /// What has come since then of a contest with another process for the id.
+    /// The contest with another process for the id since then.
     pub(super) contest: Contest,
-    /// When the last heartbeat was sent that was answered.
+    /// When the last heartbeat that was answered was sent.
     pub(super) renewed_at: Option<Instant>,
-    /// When the last goodbye was said to a backend that held the registration.
+    /// When the last goodbye was sent to a backend that held the registration.
     pub(super) left_at: Option<Instant>,
-    /// How the last goodbye went.
+    /// The result of the last goodbye.
     pub(super) goodbye: Option<Result<()>>,
     pub(super) tally: Tally,
     pub(super) outbox: Outbox,
@@ -153,7 +153,7 @@ impl State {
         follow::call(driver, operation, self.settings.timeout, make)
     }
 
-    /// Applies what a watch yielded; in part, if a failure follows that says that this is not all.
+    /// Applies the events of a watch. With `is_in_part` a failure follows them, so they are not everything.
     pub(crate) fn apply(&self, events: Vec<Event>, is_in_part: bool) {
         for event in &events {
             let driver = self.driver_name();
@@ -216,9 +216,9 @@ impl State {
         self.lock().registry.rest_of_the_missing()
     }
 
-    /// Takes over a view from before, of this age.
+    /// Takes over an older view, of this age.
     pub(crate) fn seed(&self, all: Vec<Instance>, age: Duration) {
-        // A monotonic clock may begin after that moment; its beginning then has to do.
+        // A monotonic clock may begin after that moment; then its beginning is used.
         let ages = || std::iter::successors(Some(age), |age| Some(*age / 2));
         self.step_if_open(|registry, now| {
             let since = ages().find_map(|age| now.checked_sub(age)).unwrap_or(now);
@@ -258,7 +258,7 @@ impl State {
         })
     }
 
-    /// Ends everything that waits; the view is served on as it is.
+    /// Ends everything that waits; the last view is still served.
     pub(crate) fn close(&self) {
         self.step(|core, now| {
             let mut effects = Effects::default();
@@ -306,8 +306,8 @@ impl State {
         self.progress.subscribe()
     }
 
-    /// Everything there is now, and with which version, and the changes that follow; none once the
-    /// client is shut down.
+    /// The whole view and its version, and the changes that follow; `None` for those once the client is shut
+    /// down.
     pub(super) fn changes(&self) -> (Change, u64, Option<broadcast::Receiver<Numbered>>) {
         let core = self.lock();
         let all = core.registry.instances();
@@ -327,7 +327,7 @@ impl State {
         }
     }
 
-    /// Runs a step of the background work, unless the client was closed and its task has not noticed.
+    /// Runs a step of the background work, unless the client was closed and the task has not noticed yet.
     pub(super) fn step_if_open<T>(
         &self,
         step: impl FnOnce(&mut Registry, Instant) -> (T, Effects),
@@ -341,7 +341,7 @@ impl State {
         })
     }
 
-    /// Runs one step of the registry, and tells everybody what it did once the lock is released.
+    /// Runs one step of the registry, and publishes its effects once the lock is released.
     pub(super) fn step<T>(&self, step: impl FnOnce(&mut Core, Instant) -> (T, Effects)) -> T {
         let now = Instant::now();
         let mut core = self.lock();
@@ -382,7 +382,7 @@ impl Core {
         }
     }
 
-    /// Changes the status; tells of it, and returns true, only if it says something new.
+    /// Changes the status. Returns true, and publishes it, only if it differs.
     pub(super) fn set_status(&mut self, change: impl FnOnce(&mut Status)) -> bool {
         let before = self.status.clone();
         change(&mut self.status);

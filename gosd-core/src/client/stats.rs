@@ -1,4 +1,4 @@
-//! What a client has done so far, in numbers, for whoever exports them.
+//! The counters of a client, for exporters of metrics.
 
 use std::time::Duration;
 
@@ -8,14 +8,13 @@ use super::state::State;
 use crate::registry::Standing;
 use crate::{Change, Registration, View};
 
-/// What a client has done so far, and what it knows; see [`Client::stats`](crate::Client::stats).
+/// The counters of a client, and the size of its view; see [`Client::stats`](crate::Client::stats).
 ///
-/// Everything that is counted is counted from the start of the client on.
+/// All counters begin at the start of the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// For how long the view has been without contact: zero while it is fresh, `None` before anything
-    /// is known.
+    /// How long the view has been without contact: zero while it is fresh, `None` before the first read.
     pub view_age: Option<Duration>,
     /// Whether the client's own instance is registered, as far as known.
     pub registered: bool,
@@ -49,7 +48,7 @@ pub struct Counts {
     pub failed: u64,
 }
 
-/// What there is of one service.
+/// The numbers of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServiceStats {
@@ -57,9 +56,9 @@ pub struct ServiceStats {
     pub name: String,
     /// How many instances are in the view, those out of rotation included.
     pub instances: usize,
-    /// How many of them reports have taken out of the rotation.
+    /// How many of them are ejected because of reports.
     pub ejected: usize,
-    /// How many of them records in the registry take out of the rotation.
+    /// How many of them are drained by records in the registry.
     pub drained: usize,
     /// How many turns of the service were taken, by this client and all its handles. It starts again
     /// when the service comes back after it had no instances; the handles of
@@ -67,7 +66,7 @@ pub struct ServiceStats {
     pub picks: u64,
 }
 
-/// What is counted under the lock of the state.
+/// The counters behind the lock of the state.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) heartbeats: Counts,

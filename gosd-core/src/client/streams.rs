@@ -1,4 +1,4 @@
-//! The streams of changes that a client hands out.
+//! The streams of changes and of statuses.
 
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ pub(super) fn changes(state: Arc<State>) -> BoxStream<'static, Change> {
         let mut receiver = receiver?;
         loop {
             match receiver.recv().await {
-                // The snapshot has what led to its version, though it may be told only now.
+                // The snapshot contains every change up to its version, though such a change may only be
+                // yielded now.
                 Ok(Some((number, _))) if number <= version => {}
                 Ok(Some((number, change))) => {
                     return Some((change, (None, number, Some(receiver), state)));

@@ -1,7 +1,7 @@
-//! A server that starts again at its old address takes the place of the one that was there.
+//! A server that starts again at its address replaces the instance that a killed predecessor left there.
 //!
-//! After `kill -9` the old record lives on until its lease runs out. Without this the address would
-//! be in everybody's rotation twice, and get twice its share of the requests.
+//! After `kill -9` the old record lives until its lease runs out. Without this the address would be in every
+//! rotation twice, and get twice its share of the requests.
 
 use tracing::{debug, info};
 
@@ -11,8 +11,8 @@ use crate::{InstanceId, Registration};
 impl State {
     /// Removes what earlier processes registered for this service at this address.
     ///
-    /// One that lives, behind an address that several share, notices and comes back. What fails is
-    /// left to the lease.
+    /// A living instance at an address that several share notices the removal and registers again. Where a
+    /// removal fails, the lease ends the record.
     pub(super) async fn succeed_at_the_address(&self) {
         if !matches!(self.status().registration, Registration::Registered) {
             return;

@@ -1,4 +1,4 @@
-//! Every background task has an owner and an end.
+//! Background tasks, each with an owner and an end.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use tokio::task::JoinHandle;
 
 use super::state::State;
 
-/// Ends what waits on the client when one of its tasks ends, as it does with its runtime.
+/// When a task of the client ends, as it does with its runtime, everything that waits on the client ends,
+/// too.
 struct Ending(Arc<State>);
 
 impl Drop for Ending {
@@ -15,7 +16,7 @@ impl Drop for Ending {
     }
 }
 
-/// A task that ends with whoever waits for it.
+/// A task that is aborted when its caller stops waiting.
 pub(super) struct AbortOnDrop<T>(pub(super) JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {
@@ -24,7 +25,7 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-/// Spawns a background task, with which everything ends that waits on the client.
+/// Spawns a background task. When it ends, everything that waits on the client ends.
 pub(super) fn spawn(
     state: &Arc<State>,
     task: impl Future<Output = ()> + Send + 'static,

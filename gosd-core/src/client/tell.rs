@@ -1,9 +1,9 @@
-//! Tells the outside what a step of the registry did: subscribers of `tracing`, streams, waiting
-//! lookups, the heartbeat.
+//! Publishes the effects of a step of the registry: to subscribers of `tracing`, streams, waiting lookups,
+//! and the heartbeat.
 //!
-//! All of that is foreign code, which may call the client again. So nothing of it runs under the
-//! lock of the state: a step leaves its news in the outbox, and whoever finds nobody at work there
-//! takes them out one by one, in the order of the steps.
+//! All of these are foreign code, which may call the client again. So none of it runs under the lock of the
+//! state. A step leaves its news in the outbox, and a thread that finds no other one at work there publishes
+//! them one by one, in the order of the steps.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -15,24 +15,24 @@ use super::lookup::Lookups;
 use super::state::{Progress, State};
 use crate::{Change, Error, InstanceId, Status, View};
 
-/// What there is to tell, and whether somebody is telling it.
+/// News to publish, and whether a thread is publishing them.
 #[derive(Default)]
 pub(super) struct Outbox {
     news: VecDeque<News>,
     is_open: bool,
 }
 
-/// One thing to tell.
+/// One item of news.
 pub(super) enum News {
     /// The view changed; the first of the changes led to this version.
     Changes(u64, Vec<Change>),
-    /// The status says something new.
+    /// The status has changed.
     Status(Status),
-    /// What the view's part of the status says now.
+    /// The view's part of the status has changed to this.
     View(View),
     Registered(InstanceId),
     RegistrationFails(Error),
-    /// The own registration has to be made anew.
+    /// The own registration has to be made again.
     OwnGone,
     /// Another process has registered under the own id.
     Replaced,
@@ -46,7 +46,7 @@ impl Outbox {
     }
 }
 
-/// Lets another thread take over, also if a subscriber panicked.
+/// Lets another thread take over, even if a subscriber panicked.
 struct Teller<'a> {
     state: &'a State,
     is_done: bool,
@@ -61,7 +61,7 @@ impl Drop for Teller<'_> {
 }
 
 impl State {
-    /// Tells what is in the outbox, unless somebody is at it.
+    /// Publishes the news in the outbox, unless another thread does so.
     pub(super) fn tell(&self) {
         {
             let outbox = &mut self.lock().outbox;
@@ -74,7 +74,7 @@ impl State {
         loop {
             let mut core = self.lock();
             let Some(news) = core.outbox.news.pop_front() else {
-                // Under the same lock as the look, so that nothing is left lying.
+                // Under the same lock as the check, so that no news is left behind.
                 core.outbox.is_open = false;
                 teller.is_done = true;
                 return;
@@ -99,7 +99,7 @@ impl State {
                 });
                 for (version, change) in (first..).zip(changes) {
                     debug!(driver, ?change, "view");
-                    // Fails only if nobody listens.
+                    // This fails only if nobody listens.
                     let _ = self.changes.send(Some((version, change)));
                 }
             }

@@ -45,7 +45,7 @@ use crate::{Instance, InstanceId, Outcome};
 #[must_use = "a turn that nobody uses is one that somebody else could have had"]
 pub struct Turn {
     state: Arc<State>,
-    /// Whose turn it could have been, when it was taken.
+    /// The rotation when the turn was taken.
     rotation: Arc<Rotation>,
     slot: usize,
     instance: Arc<Instance>,
@@ -74,17 +74,17 @@ impl Turn {
         Some(Self::new(Arc::clone(state), rotation, slot, instance, None))
     }
 
-    /// Whom to send the request to.
+    /// The instance to send the request to.
     pub fn instance(&self) -> &Arc<Instance> {
         &self.instance
     }
 
-    /// Says that the request failed, and goes on to an instance that has not been tried yet; `None`
-    /// after the last.
+    /// Reports that the request failed, and goes on to an instance that has not been tried yet; `None` after
+    /// the last.
     ///
-    /// Those in rotation now come first, and last those that were when the turn was taken. A turn of
-    /// [`service_where`](crate::Client::service_where) keeps to those that match, and goes on to the
-    /// others after them if [`or_else_all`](crate::Service::or_else_all) says so.
+    /// Instances in rotation now come first, and then those that were when the turn was taken. A turn of
+    /// [`service_where`](crate::Client::service_where) stays among the instances that match, and goes on to
+    /// the others after them if [`or_else_all`](crate::Service::or_else_all) was called.
     pub fn failed(mut self, outcome: Outcome) -> Option<Self> {
         self.state.report(self.instance.id(), outcome);
         self.tried.push(self.instance.id().clone());
@@ -92,12 +92,12 @@ impl Turn {
         Some(self)
     }
 
-    /// Says that the request was answered.
+    /// Reports that the request was answered.
     pub fn succeeded(self) {
         self.state.report(self.instance.id(), Outcome::Answered);
     }
 
-    /// How many requests to the service may be repeated.
+    /// The budget of repeated requests to the service.
     pub(super) fn budget(&self) -> &Arc<Budget> {
         self.rotation.budget()
     }
@@ -114,7 +114,7 @@ impl Turn {
             .or_else(|| self.untried(self.rotation.slots(), |_| true))
     }
 
-    /// The first that was not tried, from where the turn is.
+    /// The first instance that was not tried, from the turn's place on.
     fn untried(
         &self,
         slots: &Slots<Arc<Instance>>,
@@ -123,7 +123,7 @@ impl Turn {
         let is_here = |it: &Arc<Instance>| it.id() == self.instance.id();
         let start = match slots.get(self.slot).is_some_and(is_here) {
             true => self.slot + 1,
-            // If it has just gone out of rotation, another one has taken its slot.
+            // If the instance has just gone out of rotation, another one has taken its slot.
             false => slots.iter().position(is_here).map_or(self.slot, |slot| slot + 1),
         };
         let len = slots.len();

@@ -49,14 +49,14 @@ use super::{Instance, InstanceId, Result};
     note = "DRIVERS.md has a driver to start from"
 )]
 pub trait Driver: Send + Sync + 'static {
-    /// Writes the whole record, whether it is there or not, and starts its lease anew.
+    /// Writes the whole record, whether or not it exists, and restarts its lease.
     ///
     /// # Errors
     ///
     /// [`Config`](super::ErrorKind::Config), [`Denied`](super::ErrorKind::Denied),
-    /// [`Data`](super::ErrorKind::Data) and [`Unsupported`](super::ErrorKind::Unsupported) for what
-    /// waiting cannot mend; [`Unavailable`](super::ErrorKind::Unavailable) and
-    /// [`Timeout`](super::ErrorKind::Timeout) for what it can. The same holds for the other methods.
+    /// [`Data`](super::ErrorKind::Data) and [`Unsupported`](super::ErrorKind::Unsupported) for what waiting
+    /// cannot mend; [`Unavailable`](super::ErrorKind::Unavailable) and [`Timeout`](super::ErrorKind::Timeout)
+    /// for what it can. The same holds for the other methods.
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()>;
 
     /// Removes the record, if it is there.

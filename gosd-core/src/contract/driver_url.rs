@@ -1,4 +1,4 @@
-//! The URL of a driver, taken apart.
+//! The URL of a driver, parsed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::{Error, Result, limits};
 
 const DEFAULT_NAMESPACE: &str = "gosd";
 
-/// A driver's URL, taken apart: what every driver would otherwise parse, redact and judge again.
+/// A driver's URL, parsed once for all drivers, which would otherwise each parse, redact and check it.
 ///
 /// Three forms: `scheme://[user[:password]@]host[:port][,host[:port]...][/path][?key=value&...]`,
 /// `scheme:path[?key=value&...]`, and the bare `scheme` for the driver's defaults. User, password,
@@ -88,14 +88,14 @@ impl DriverUrl {
             Some(rest) => {
                 url.has_authority = true;
                 let end = rest.find(['/', '?']).unwrap_or(rest.len());
-                // A password may hold one, and without a host the rest is the name of a file.
+                // A password may contain one, and without a host the rest is the name of a file.
                 if end > 0 && rest.rsplit('@').next().is_some_and(|after| after.contains('#')) {
                     return Err(bad(
                         "has a #, which would mean nothing; leave it out, and write one \
                                     that belongs to the name of a file as %23",
                     ));
                 }
-                // A password may hold an unescaped `@`: the last one ends it.
+                // A password may contain an unescaped `@`: the last one ends it.
                 let at = rest[..end].rfind('@').map_or(0, |at| at + 1);
                 let (user_info, hosts) = rest[..end].split_at(at);
                 if let Some(user_info) = user_info.strip_suffix('@') {
@@ -121,7 +121,7 @@ impl DriverUrl {
         };
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         if query.contains('@') || (has_host && path.contains('@')) {
-            // It may be the rest of a password, and errors show the path and the keys.
+            // The text may be the rest of a password, and errors show the path and the keys.
             return Err(bad("has an @ after its host; write a / of the password as %2F, \
                             a ? as %3F, and an @ of the path or the query as %40"));
         }
@@ -233,7 +233,7 @@ impl DriverUrl {
     }
 }
 
-/// Decodes a part of the URL; says what is wrong otherwise, to be put after the name of the part.
+/// Decodes a part of the URL. The error says what is wrong, to be put after the name of the part.
 fn decode(text: &str) -> Result<String, &'static str> {
     let text = percent_decode_str(text).decode_utf8().map_err(|_| "that is not UTF-8")?;
     if text.chars().any(char::is_control) {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn forms() {
+    fn each_form_of_a_url_is_parsed() {
         assert_eq!(parse("SQLite").scheme(), "sqlite");
         assert_eq!(parse("sqlite:a b/gosd%3F.db").path(), "a b/gosd?.db");
         assert_eq!(parse("sqlite:/var/x.db?namespace=n").path(), "/var/x.db");
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_with_odd_characters() {
+    fn secrets_may_have_odd_characters() {
         for (text, password) in [
             ("redis://:p@ss@h", "p@ss"),
             ("redis://u:p%2F%C3%A4@h", "p/ä"),
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn query_keys() {
+    fn unknown_query_keys_are_refused() {
         let url = parse("http://h?namespace=a%20b&ca=x&cert=y");
         assert_eq!(url.namespace().unwrap_err().kind(), ErrorKind::Config);
         assert!(url.tls_files().unwrap_err().to_string().contains("together"));

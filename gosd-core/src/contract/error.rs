@@ -114,17 +114,17 @@ impl Error {
         Self::new(ErrorKind::Config, message)
     }
 
-    /// What a panic in a driver is taken for, so that the call is made again.
+    /// The error for a panic in a driver, with which the call is made again.
     pub(crate) fn panicked() -> Self {
         let message = "the driver panicked, which is a bug in it; see its output";
         Self::new(ErrorKind::Unavailable, message)
     }
 }
 
-/// What the engine alone asks of an error.
+/// Methods that only the engine uses.
 #[cfg(feature = "client")]
 impl Error {
-    /// Whether a starting client outwaits this error instead of failing with it.
+    /// Whether a starting client waits for the end of this error instead of failing with it.
     pub(crate) fn is_outwaited(&self) -> bool {
         !matches!(
             self.0.kind,
@@ -151,7 +151,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// What `main` and `unwrap` show: the message, the kind and the sources, on one line.
+/// For `main` and `unwrap`: the message, the kind and the sources, on one line.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self} ({:?})", self.0.kind)?;
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_said_first_stays() {
+    fn the_first_driver_and_operation_stay() {
         let error = Error::new(ErrorKind::Denied, "no").at("redis", "register").at("core", "start");
         assert_eq!((error.driver(), error.operation()), (Some("redis"), Some("register")));
     }

@@ -1,16 +1,16 @@
-//! What a driver finds out about its database for an operator, beside what is registered.
+//! Facts that a driver diagnoses about its database for an operator, beside what is registered.
 
 use std::time::Duration;
 
 use super::InstanceId;
 
-/// A fact about a database and what it holds, for whoever looks for what is wrong.
+/// A fact about a database and its content, for an operator who searches for a problem.
 ///
-/// The drivers of gosd have a function `diagnose` that gathers them for `gosd doctor`, which checks
-/// them. It is no part of the contract: of a driver without one, the doctor finds out what
-/// [`Driver`](super::Driver) tells.
+/// The drivers of gosd have a function `diagnose` that collects facts for `gosd doctor`, which checks them.
+/// The function is no part of the contract: for a driver without one, the doctor uses only
+/// [`Driver`](super::Driver).
 ///
-/// No text in it holds a secret.
+/// No text in a fact contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fact {
@@ -18,39 +18,39 @@ pub enum Fact {
     Clock {
         /// How many ms it is ahead; negative if it is behind.
         ahead_ms: i64,
-        /// By how much that may be wrong, for the answer took its time.
+        /// The greatest error of that number, because the answer took some time.
         within: Duration,
     },
-    /// How long a lease the owner of a record asks for.
+    /// The lease that the owner of a record asks for.
     Lease {
         /// The record.
         id: InstanceId,
-        /// It is this long at least,
+        /// The lease is at least this long.
         at_least: Duration,
-        /// and this long at most. A database that keeps no more than the end of a lease cannot tell
+        /// The lease is at most this long. A database that keeps only the end of a lease cannot know it
         /// exactly.
         at_most: Duration,
     },
-    /// A record that ends with no lease: it stays when its owner has died.
+    /// A record without a lease, which stays when its owner has died.
     NoLease {
         /// The record.
         id: InstanceId,
     },
     /// A record that every client skips.
     Unreadable {
-        /// Which one it is, and why.
+        /// Which record it is, and why it cannot be read.
         what: String,
     },
-    /// Nobody has ever registered there, so it may be the wrong place.
+    /// Nobody has ever registered there, so the URL may lead to the wrong place.
     Absent {
-        /// What is not there.
+        /// What is missing.
         what: String,
         /// What to do about it.
         advice: String,
     },
-    /// Something that is wrong, or may become so, with this kind of database.
+    /// An existing or likely problem of this kind of database.
     Trouble {
-        /// What it is called in the output, in lower case with hyphens; it never changes.
+        /// The name of the problem in the output, in lower case with hyphens; it never changes.
         name: &'static str,
         /// What is wrong.
         what: String,

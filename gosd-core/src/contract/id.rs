@@ -1,4 +1,4 @@
-//! The id that tells one instance from every other.
+//! The id of an instance.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -8,9 +8,9 @@ use uuid::Uuid;
 /// The service of the records that drain others.
 pub(crate) const DRAIN: &str = "gosd.drain";
 
-/// The name that tells one registered instance from every other: `<service>-<unique>`.
+/// The id of a registered instance, unique in its namespace: `<service>-<unique>`.
 ///
-/// Ids that other software wrote are kept as they are, whatever their form.
+/// Ids of other software are kept unchanged, whatever their form.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(Box<str>);
 

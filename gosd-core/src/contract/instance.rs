@@ -49,7 +49,7 @@ impl Instance {
         Ok(Self::from_parts(InstanceId::unique(service), service, url, BTreeMap::new()))
     }
 
-    /// Makes an instance of what a backend holds, as it is: nothing is judged.
+    /// Makes an instance from what a backend holds, without a check.
     pub fn from_parts(
         id: InstanceId,
         service: &str,
@@ -60,12 +60,11 @@ impl Instance {
         Self { id, service: service.into(), url: url.into(), metadata }
     }
 
-    /// Makes the record that drains an instance: registered like any other, for as long as its lease
-    /// runs, it has every client leave that instance out of its rotation.
+    /// Makes the record that drains an instance. Registered like an instance, it takes that instance out of
+    /// every client's rotation until its lease ends.
     ///
-    /// It is a record of its own, of the service `gosd.drain`, so that no heartbeat of the instance's
-    /// owner overwrites it and nobody has to remember to take it away. To end the drain earlier,
-    /// deregister it.
+    /// It is a separate record, of the service `gosd.drain`, so that no heartbeat of the instance's owner
+    /// overwrites it and nobody has to remember to remove it. To end the drain earlier, deregister it.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -82,9 +81,9 @@ impl Instance {
         Self::from_parts(target.of_drain(), DRAIN, "gosd://drain", BTreeMap::new())
     }
 
-    /// Adds one entry of metadata, in place of one with the same key.
+    /// Adds one entry of metadata, and replaces one with the same key.
     ///
-    /// The limits (32 keys, 8 KiB in all, no NUL) are judged when the instance is registered.
+    /// The limits (32 keys, 8 KiB in all, no NUL) are checked when the instance is registered.
     #[must_use]
     pub fn with_metadata(mut self, key: &str, value: &str) -> Self {
         self.metadata.get_or_insert_default().insert(key.into(), value.into());
@@ -101,7 +100,7 @@ impl Instance {
         &self.service
     }
 
-    /// Where the instance is reached.
+    /// The URL at which the instance is reached.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -128,12 +127,12 @@ impl Instance {
         format!("{}/{path}", base.strip_suffix('/').unwrap_or(base))
     }
 
-    /// What else the instance says of itself.
+    /// The metadata of the instance.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         self.metadata.as_deref().unwrap_or(&NO_METADATA)
     }
 
-    /// Judges every part by the rules for what may be registered.
+    /// Checks every part by the rules for what may be registered.
     ///
     /// # Errors
     ///
@@ -156,7 +155,7 @@ impl Instance {
         serde_json::to_string(&json).expect("strings and a map of strings always serialize")
     }
 
-    /// Reads the JSON of an instance; the values are not judged, and unknown fields are ignored.
+    /// Parses the JSON of an instance. The values are not checked, and unknown fields are ignored.
     ///
     /// # Errors
     ///
@@ -169,10 +168,10 @@ impl Instance {
     }
 }
 
-/// What the registry cache asks for, in order to hold the name of a service once.
+/// Methods for the registry cache, which stores the name of a service once.
 #[cfg(feature = "client")]
 impl Instance {
-    /// The service's name as the instances of the service share it.
+    /// The name of the service, which all instances of the service share.
     pub(crate) fn shared_service(&self) -> &Arc<str> {
         &self.service
     }
@@ -190,8 +189,8 @@ impl Hash for Instance {
     }
 }
 
-/// Shows neither the user, password and query of the URL nor the values of the metadata, for it ends
-/// up in logs.
+/// Shows neither the user, password and query of the URL nor the values of the metadata, because the output
+/// ends up in logs.
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Instance")
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_secret_is_not_shown() {
+    fn debug_shows_no_possible_secret() {
         let url = "http://u:sesame@h:1/a?token=sesame";
         let instance = Instance::new("mail", url).unwrap().with_metadata("key", "sesame");
         let text = format!("{instance:?}");

@@ -1,4 +1,4 @@
-//! What may be registered, judged before any I/O, and how a value is shown in an error.
+//! The limits of what may be registered, checked before any I/O, and the form of values in error messages.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ const MAX_URL: usize = 2_048;
 const MAX_METADATA_KEYS: usize = 32;
 const MAX_METADATA_BYTES: usize = 8 * 1_024;
 
-/// Judges the name of a service: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
+/// Checks the name of a service: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
 ///
 /// # Errors
 ///
@@ -22,12 +22,12 @@ pub fn check_service(name: &str) -> Result<()> {
     check_name("service name", name, MAX_SERVICE)
 }
 
-/// Whether a service's name is one of gosd's own, which no program registers: it starts with `gosd.`.
+/// Whether a service's name is reserved for gosd, because it starts with `gosd.`.
 pub(crate) fn is_reserved(service: &str) -> bool {
     service.starts_with("gosd.")
 }
 
-/// Judges that a service's name is not one of gosd's own.
+/// Checks that a service's name is not reserved for gosd.
 pub(crate) fn check_not_reserved(service: &str) -> Result<()> {
     match is_reserved(service) {
         false => Ok(()),
@@ -38,7 +38,7 @@ pub(crate) fn check_not_reserved(service: &str) -> Result<()> {
     }
 }
 
-/// Judges a namespace: 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
+/// Checks a namespace: 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
 ///
 /// # Errors
 ///
@@ -99,7 +99,7 @@ pub(crate) fn check_url(url: &str) -> Result<()> {
     }
 }
 
-/// Whether a host stands for all addresses of its machine, in one of the forms that it has.
+/// Whether a host stands for all addresses of its machine, in any of the possible forms.
 fn is_wildcard(host: &str) -> bool {
     matches!(host, "*" | "0")
         || host.parse().is_ok_and(|address: Ipv4Addr| address.is_unspecified())
@@ -109,7 +109,7 @@ fn is_wildcard(host: &str) -> bool {
         })
 }
 
-/// Whether two URLs are one address: a slash at the end of the path makes no difference.
+/// Whether two URLs are the same address: a slash at the end of the path makes no difference.
 #[cfg(feature = "client")]
 pub(crate) fn is_same_address(one: &str, other: &str) -> bool {
     fn bare(url: &str) -> &str {
@@ -140,21 +140,21 @@ pub(crate) fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<()> 
     Ok(())
 }
 
-/// Whether a text is what stands before the `:` of a URL.
+/// Whether a text can be the scheme of a URL.
 pub fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
-/// Splits `host[:port]`, where an IPv6 literal stands in brackets.
+/// Splits `host[:port]`, with an IPv6 literal in brackets.
 ///
 /// # Errors
 ///
-/// What is wrong, to be put after the name of what holds it: `has no host`.
+/// What is wrong, to be put after the name of the value: `has no host`.
 pub fn split_host(text: &str) -> Result<(&str, Option<u16>), &'static str> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (literal, after) = rest.split_once(']').ok_or("has an IPv6 literal without its ]")?;
-        // A zone, as in fe80::1%eth0, is the operating system's to judge.
+        // A zone, as in fe80::1%eth0, is for the operating system to check.
         let address = literal.split_once('%').map_or(literal, |(address, _)| address);
         address.parse::<Ipv6Addr>().map_err(|_| "has a bad IPv6 literal")?;
         match after.strip_prefix(':') {
@@ -184,11 +184,10 @@ pub fn split_host(text: &str) -> Result<(&str, Option<u16>), &'static str> {
     Ok((host, port))
 }
 
-/// A value for a message: without what may be secret in it, quoted, escaped and cut to a readable
-/// length.
+/// A value as text for a message: without possible secrets, quoted, escaped and cut to a readable length.
 ///
-/// What may be secret is all that stands between the scheme, if there is one, and the last `@`, for a
-/// password may hold any character; and what follows a `?`.
+/// A possible secret is everything between the scheme, if there is one, and the last `@`, because a password
+/// may contain any character; and everything after a `?`.
 ///
 /// ```
 /// use gosd_core::limits::shown;
@@ -224,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn names_outside_the_limits_are_refused() {
         for good in ["a", "A.b_c-9", &"x".repeat(128)] {
             assert!(check_service(good).is_ok(), "{good}");
         }
@@ -238,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn urls() {
+    fn urls_outside_the_limits_are_refused() {
         let long = format!("http://h/{}", "x".repeat(2_048 - 9));
         for good in [
             "http://h",
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_else_can_reach_is_told_what_to_give_instead() {
+    fn the_error_of_an_unreachable_host_says_what_to_give_instead() {
         for (url, instead) in [
             ("http://0.0.0.0:8885", "give the address or the name"),
             ("http://0.0.0.0", "http://10.0.0.7:8885"),
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn no_error_shows_what_may_be_secret() {
+    fn no_error_shows_a_possible_secret() {
         for url in [
             "http://svc:sesame@:80",
             "http://svc:sesame@host:99999",
@@ -339,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata() {
+    fn metadata_outside_the_limits_is_refused() {
         let entries = |count: usize, size: usize| -> BTreeMap<String, String> {
             (0..count).map(|i| (format!("{i:02}"), "x".repeat(size))).collect()
         };

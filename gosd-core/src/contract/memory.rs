@@ -1,4 +1,4 @@
-//! The in-process driver, against which the conformance kit was written.
+//! The in-process driver, the reference implementation of the contract.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -58,10 +58,10 @@ struct Record {
     expires_at: Instant,
 }
 
-/// Where one watcher is.
+/// The position of one watcher.
 #[derive(Clone, Copy, Default)]
 struct Position {
-    /// The number of the change that it saw last; `None` before its snapshot.
+    /// The number of the last change that the watcher has seen; `None` before its snapshot.
     seq: Option<u64>,
     /// Whether its last item was an `Err`.
     lost: bool,
@@ -84,11 +84,11 @@ impl Memory {
         self.shared.changed.send_replace(());
     }
 
-    /// Refuses writes from now on, as a database with a full disk does, or takes them again.
+    /// Refuses writes from now on, as a database with a full disk does, or accepts them again.
     ///
-    /// While it refuses them nothing expires, and every method fails as
-    /// [`Unavailable`](ErrorKind::Unavailable), as clause 15 of [`Driver`] has it. From the moment
-    /// at which it takes writes again everything has half a lease at least in which to be renewed.
+    /// While writes are refused nothing expires, and every method fails as
+    /// [`Unavailable`](ErrorKind::Unavailable), as clause 15 of [`Driver`] demands. When writes are accepted
+    /// again, every instance has at least half a lease in which to renew.
     pub fn refuse_writes(&self, refuse: bool) {
         let mut store = self.lock();
         if store.refuses_writes && !refuse {
@@ -118,7 +118,7 @@ impl Memory {
         store
     }
 
-    /// The next item after a position, or when to look again at the latest.
+    /// The next item after a position, or the latest time to look again.
     fn item_after(
         &self,
         at: Position,
@@ -179,7 +179,7 @@ impl Driver for Memory {
             store.push(Event::Put(instance.clone()));
         }
         drop(store);
-        // Also for a mere renewal: watchers sleep until the earliest expiry.
+        // Even a renewal wakes the watchers, because they sleep until the earliest expiry.
         self.shared.changed.send_replace(());
         Ok(())
     }
@@ -207,7 +207,8 @@ impl Driver for Memory {
                     Ok((item, at)) => return Some((item, (at, changed))),
                     Err(wake_at) => wake_at,
                 };
-                // Neither can fail: `self` holds the sender, and the time is the one to look again.
+                // Neither can fail: `self` holds the sender, and the end of the time is the moment to look
+                // again.
                 match wake_at {
                     Some(at) => drop(timeout_at(at, changed.changed()).await),
                     None => drop(changed.changed().await),

@@ -1,13 +1,13 @@
-//! The contract: what a driver and the rest of gosd agree on, and nothing of what either makes of it.
+//! The contract between a driver and the rest of gosd, without the implementation of either.
 //!
-//! A driver implements [`Driver`]; it is given an [`Instance`] to register and hands back instances,
-//! [`Event`]s and an [`Error`]. [`DriverUrl`] takes its URL apart, [`limits`] has the rules for what
-//! may be registered, and [`Memory`] is a driver to compare with.
+//! A driver implements [`Driver`]: it is given an [`Instance`] to register, and returns instances, [`Event`]s
+//! and [`Error`]s. [`DriverUrl`] parses its URL, [`limits`] has the rules for what may be registered, and
+//! [`Memory`] is a driver to compare with.
 //!
-//! This folder imports nothing of the engine beside it (the client and its registry cache, behind
-//! the feature `client`), so that the crates that outsiders write compile without the engine and do
-//! not break with it. `scripts/test` checks that. The few items that carry `cfg(feature = "client")`
-//! need the private fields of a type of this folder, and only the engine calls them.
+//! This folder imports nothing of the engine beside it (the client and its registry cache, behind the feature
+//! `client`), so that drivers by others compile without the engine and do not break with it. `scripts/test`
+//! checks that. The few items with `cfg(feature = "client")` need the private fields of a type of this
+//! folder, and only the engine calls them.
 
 mod both;
 mod driver;

@@ -1,5 +1,5 @@
-//! Who is left out of the rotation: whom records in the registry drain, and whom the reports of this
-//! process speak against.
+//! Which instances are out of rotation: those that records in the registry drain, and those that failed
+//! requests of this process eject.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::contract::DRAIN;
 use crate::{Change, Instance, InstanceId};
 
 impl Registry {
-    /// Notes how a request to an instance went.
+    /// Records how a request to an instance went.
     pub(crate) fn report(&mut self, id: &InstanceId, outcome: Outcome, now: Instant) -> Effects {
         let Some(instance) = self.known.get(id).cloned() else { return Effects::default() };
         if outcome == Outcome::Answered {
@@ -21,7 +21,7 @@ impl Registry {
             return self.publish(false);
         }
         if self.known.standing(id) != Some(Standing::InRotation) {
-            // It was chosen before it went out of rotation.
+            // The instance was chosen before it went out of rotation.
             return Effects::default();
         }
         let places = self.known.places(instance.service());
@@ -42,7 +42,7 @@ impl Registry {
         self.publish(false)
     }
 
-    /// Whether any report speaks against anybody, so that an answer may be news.
+    /// Whether any instance has failures, so that an answer may change something.
     pub(crate) fn is_anybody_failing(&self) -> bool {
         !self.ejection.is_idle()
     }
@@ -57,13 +57,13 @@ impl Registry {
         self.ejection.next_at()
     }
 
-    /// Has those back into rotation whose time is over.
+    /// Returns the instances to the rotation whose time is over.
     pub(crate) fn readmit_due(&mut self, now: Instant) -> Effects {
         let due = self.ejection.readmit_due(now);
         self.readmit(due)
     }
 
-    /// Has everybody back into rotation who was ejected, for nobody would look after them any more.
+    /// Returns all ejected instances to the rotation, because after a shutdown nothing else would.
     pub(crate) fn readmit_all(&mut self) -> Effects {
         let all = self.ejection.readmit_all();
         self.readmit(all)
@@ -90,7 +90,7 @@ impl Registry {
         });
         let changed: Vec<Arc<Instance>> = changes.cloned().collect();
         for instance in &changed {
-            // The record has changed, so what was reported of the old one does not count any more.
+            // The record has changed, so failures of the old one do not count any more.
             self.ejection.forget(instance.id());
             if let Some(target) = drains_changed.then(|| instance.id().drained()).flatten() {
                 match self.is_drain(instance.id()) {
@@ -108,7 +108,7 @@ impl Registry {
         for service in self.ejection.services() {
             let places = self.known.places(&service);
             if places.in_rotation().len() == 0 {
-                // If the last one in rotation has left, those that failed are better than nobody.
+                // If the last instance in rotation has left, those that failed are better than none.
                 self.ejection.forget_service(&service);
                 for ejected in places.list(Standing::Ejected).iter() {
                     self.place(ejected.id());
@@ -117,11 +117,11 @@ impl Registry {
         }
     }
 
-    /// Whether a snapshot says goodbye for an instance that it lacks: it holds the record that drains
-    /// it, so whoever left had announced it. Where changes are polled there is no other way to say so.
+    /// Whether a snapshot shows that an instance it lacks has said goodbye: the snapshot contains a drain of
+    /// the instance, which was its announcement. Where changes are polled, nothing else shows a goodbye.
     ///
-    /// A record that drains is itself gone when it is not there: nobody renews it, and what it kept
-    /// out of the rotation may be alive.
+    /// For a drain itself, its absence is its end, because nobody renews it, and the instance that it drained
+    /// may be alive.
     pub(super) fn is_goodbye(&self, id: &InstanceId) -> bool {
         if self.is_drain(id) {
             return true;
@@ -137,7 +137,7 @@ impl Registry {
         self.known.get(id).is_some_and(|instance| instance.service() == DRAIN)
     }
 
-    /// Puts an instance where it belongs.
+    /// Puts an instance into the list where it belongs.
     fn place(&mut self, id: &InstanceId) {
         let standing = match () {
             () if self.drained.contains(id) => {

@@ -1,21 +1,21 @@
-//! How many requests to a service may be repeated: a fifth of them, so that no outage is made worse by
-//! those who try again.
+//! The budget of repeated requests to a service: a fifth of its requests, so that repetitions do not make an
+//! outage worse.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// One request in so many may be repeated.
+/// One request in this many may be repeated.
 const SHARE: u64 = 5;
 
-/// And so many in any case, or whoever asks seldom could never repeat anything.
+/// And this many in any case, because a caller with few requests could otherwise never repeat one.
 const RESERVE: u64 = 10;
 
-/// What is older than two of these no longer counts.
+/// Requests older than two of these no longer count.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The requests to a service of late, and how many of them were repeated.
+/// The recent requests to a service, and how many of them were repeated.
 #[derive(Default)]
 pub(crate) struct Budget(Mutex<Windows>);
 
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_past_buys_nothing_and_is_not_held_against_anybody() {
+    fn old_requests_and_old_repetitions_do_not_count() {
         let (budget, start) = (Budget::default(), Instant::now());
         (0..1_000).for_each(|_| budget.count(start));
         assert_eq!(taken(&budget, start), 210);

@@ -1,6 +1,6 @@
-//! What is known of the contact with the backend: whether it holds, since when, and how good it was.
+//! The contact with the backend: whether it holds, since when, and how good it was.
 //!
-//! `docs/design.md` says why these rules and not others.
+//! `docs/design.md` explains these rules.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(super) struct Contact {
     lease: Duration,
     state: State,
-    /// When the backend was last heard.
+    /// When the backend last answered or yielded an item.
     heard_at: Option<Instant>,
     /// Whether changes are pushed at present.
     is_pushed: bool,
-    /// Whether the own heartbeats are answered; a client that only discovers has none that fail.
+    /// Whether the own heartbeats are answered. A client that only discovers has none that fail.
     writes_taken: bool,
     /// The beginning of the present stretch of good contact.
     good_since: Option<Instant>,
@@ -28,15 +28,15 @@ pub(super) struct Contact {
     proven_at: Option<Instant>,
     /// How long the present run lasts.
     run: Duration,
-    /// What earlier runs count for.
+    /// The time that earlier runs count for.
     banked: Duration,
-    /// When this process was last seen to run.
+    /// When this process was last known to run.
     awake_at: Option<Instant>,
 }
 
-/// Whether the backend is being heard.
+/// Whether there is contact with the backend.
 enum State {
-    /// A view from before, if there is one, has been without contact since then.
+    /// There has never been contact. If a view was taken over, it has been without contact since then.
     Never {
         error: Option<Error>,
         seeded: Option<Instant>,
@@ -48,7 +48,7 @@ enum State {
     },
 }
 
-/// By what the backend was heard.
+/// The kind of evidence that the backend is in contact.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
     /// An item of the watch.
@@ -57,7 +57,7 @@ pub(super) enum Proof {
     Read,
 }
 
-/// A point in the time of good contact, which only answers move on.
+/// A point in the time of good contact, which only answers advance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GoodTime(Duration);
 
@@ -77,7 +77,7 @@ impl Contact {
         }
     }
 
-    /// Notes that the backend was heard.
+    /// Records evidence of contact with the backend.
     pub(super) fn hear(&mut self, proof: Proof, now: Instant) {
         self.state = State::Held;
         self.heard_at = Some(now);
@@ -90,13 +90,13 @@ impl Contact {
             Some(before) if self.is_near(before, now) => {
                 self.run += now.duration_since(before);
             }
-            // What lies between two answers that are far apart is not known.
+            // What happened between two answers that are far apart is unknown.
             _ => self.bank(),
         }
         self.proven_at = Some(now);
     }
 
-    /// Notes that a part of the backend was heard, and another is not.
+    /// Records contact with a part of the backend, while there is none with another part.
     pub(super) fn hear_in_part(&mut self, now: Instant) {
         if let State::Never { seeded, .. } = &mut self.state {
             seeded.get_or_insert(now);
@@ -104,7 +104,7 @@ impl Contact {
         self.interrupt();
     }
 
-    /// Notes that the backend is not heard any more.
+    /// Records the loss of contact.
     pub(super) fn lose(&mut self, error: Error, now: Instant) {
         self.state = match self.state {
             State::Never { seeded, .. } => State::Never { error: Some(error), seeded },
@@ -124,14 +124,14 @@ impl Contact {
         self.proven_at = None;
     }
 
-    /// Notes that what was known has been replaced: the backend may have lost what it knew.
+    /// Records that the view has been replaced, because the backend may have lost data.
     pub(super) fn begin_anew(&mut self, now: Instant) {
         if Rule::ResetsBeginAnew.holds() {
             self.good_since = self.writes_taken.then_some(now);
         }
     }
 
-    /// Notes whether the own heartbeats are answered.
+    /// Records whether the own heartbeats are answered.
     pub(super) fn note_writes(&mut self, taken: bool, now: Instant) {
         if self.writes_taken != taken && Rule::OwnHeartbeatsCount.holds() {
             self.writes_taken = taken;
@@ -142,12 +142,11 @@ impl Contact {
         }
     }
 
-    /// Notes that this process runs, and by how much its wall clock has moved against its monotonic
-    /// clock since the last time; returns whether it stood still for so long that it has to look
-    /// what it missed.
+    /// Notes that this process runs, and by how much its wall clock has moved against its monotonic clock
+    /// since the last time. Returns whether it stood still for so long that it has to read what it missed.
     ///
-    /// The monotonic clock stops while a machine is suspended, and only the wall clock tells. When
-    /// that steps for another reason, the break does no harm.
+    /// The monotonic clock stops while a machine is suspended, and only the wall clock shows that. If the
+    /// wall clock was set for another reason, the break does no harm.
     pub(super) fn wake(&mut self, now: Instant, drift: Duration) -> bool {
         let idle = self.awake_at.map_or(Duration::ZERO, |then| now.duration_since(then));
         self.awake_at = Some(now);
@@ -158,7 +157,7 @@ impl Contact {
         stood_still
     }
 
-    /// Since when this process was not seen to run, where it should have been.
+    /// Since when this process has not run, although it should have.
     pub(super) fn idle_since(&self, now: Instant) -> Option<Instant> {
         self.awake_at.filter(|then| now.duration_since(*then) > self.hold())
     }
@@ -167,7 +166,7 @@ impl Contact {
         self.writes_taken
     }
 
-    /// Whether whoever lives has renewed its lease in the present stretch, so that what expires
+    /// Whether every living instance has renewed its lease in the present stretch, so that whatever expires
     /// now is dead.
     pub(super) fn believes_expiry(&self, now: Instant) -> bool {
         let is_good = |since| now.duration_since(since) >= self.hold();
@@ -249,7 +248,7 @@ impl Contact {
         }
     }
 
-    /// When the backend was last in contact, where the loss of it is noticed now.
+    /// When there was last contact with the backend, if its loss is noticed now.
     fn last_contact(&self, now: Instant) -> Instant {
         let heard_at = self.heard_at.unwrap_or(now);
         match now.checked_sub(SILENCE) {
@@ -266,8 +265,7 @@ impl Contact {
         self.run = Duration::ZERO;
     }
 
-    /// What a run that is broken off counts for: a live instance that was refused may have paused for
-    /// the rest of it.
+    /// The time that a broken run counts for: a live instance that was refused may have paused for the rest.
     fn broken_off(&self, run: Duration) -> Duration {
         match Rule::BrokenStretchesLose.holds() {
             true => run.saturating_sub(self.pause()),

@@ -1,4 +1,4 @@
-//! What readers share: the rotations of all services.
+//! The directory that all readers share: the rotations of all services.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use super::recent;
 use super::rotation::{Places, Rotation, Standing};
 use crate::{Instance, limits};
 
-/// The services that have instances. Readers never lock; writers take turns, under their own lock.
+/// The services that have instances. Readers never lock; writers exclude each other by their own lock.
 pub(crate) struct Directory {
     services: ArcSwap<Services>,
     /// Another number for all that ever was visible. It changes after the services were replaced, so whoever
@@ -50,7 +50,7 @@ impl Directory {
         self.version.load(Ordering::Acquire)
     }
 
-    /// The services, for a moment.
+    /// The services, borrowed for a moment.
     pub(crate) fn services(&self) -> Guard<Arc<Services>> {
         self.services.load()
     }
@@ -153,8 +153,8 @@ impl Directory {
     }
 }
 
-/// What readers saw before, as long as any of them holds on to it: so the last to let go of a view is
-/// never a reader, whose pick would then take the time to free it.
+/// The views that readers may still hold. A view is kept here until no reader holds it, so the last owner is
+/// never a reader, whose pick would then take the time to free the view.
 #[derive(Default)]
 pub(super) struct OldViews {
     services: Vec<Arc<Services>>,
@@ -162,7 +162,7 @@ pub(super) struct OldViews {
 }
 
 impl OldViews {
-    /// Frees what no reader holds on to any more.
+    /// Frees the views that no reader holds any more.
     pub(super) fn free(&mut self) {
         // In this order, since services hold on to their rotations.
         self.services.retain(|services| Arc::strong_count(services) > 1);

@@ -1,7 +1,7 @@
-//! Whom the reports of this process speak against, and for how long.
+//! Ejection: which instances failed requests of this process, and for how long they are out of rotation.
 //!
-//! It goes by counts, for with two or three instances no percentage ever fires. A plain state machine:
-//! the time is handed in, and so is how many instances of the service there are.
+//! Ejection goes by counts, because with two or three instances no percentage is ever reached. This is a
+//! plain state machine: the time is passed in, and so is the number of the service's instances.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,57 +12,57 @@ use tokio::time::Instant;
 use crate::InstanceId;
 use crate::pace::up_to;
 
-/// An instance is left out for no longer than this at a time, unless the settings ask for more.
+/// The longest time out of rotation, unless the settings ask for more.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// How a request to an instance went, for [`Client::report`](crate::Client::report).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It answered, whatever the answer was: an error of its own, such as 500, is an answer.
+    /// The instance answered, whatever the answer was: an error such as 500 is an answer.
     Answered,
-    /// It could not be reached, or broke off before it answered.
+    /// The instance could not be reached, or the connection broke before it answered.
     Unreachable,
-    /// It, or what stands in front of it, said that it does not serve now: 502, 503 or 504, or
+    /// The instance, or a proxy in front of it, answered that it cannot serve now: 502, 503 or 504, or
     /// UNAVAILABLE in gRPC.
     Refused,
 }
 
-/// What is known of the instances with failures; of all others nothing.
+/// The instances with failures. An instance that is not here has none.
 pub(super) struct Ejection {
     /// This many failures in a row eject an instance; 0 means never.
     after: u32,
     time: Duration,
     failing: HashMap<InstanceId, Failing>,
-    /// Services of which everybody failed, and nobody has answered since.
+    /// Services all of whose instances failed, none of which has answered since.
     cut_off: HashSet<Arc<str>>,
     total: u64,
 }
 
 struct Failing {
     service: Arc<str>,
-    /// How many requests in a row have failed, since it was last in rotation.
+    /// How many requests in a row have failed since the instance was last in rotation.
     failures: u32,
-    /// How often it has been ejected without an answer in between. If it has been, it is on probation
-    /// while it is in rotation.
+    /// How often the instance was ejected without an answer in between. If it is above zero, the instance is
+    /// on probation while it is in rotation.
     ejections: u32,
-    /// Until when it is out of rotation.
+    /// Until when the instance is out of rotation.
     until: Option<Instant>,
 }
 
-/// How many instances of a service there are that are not drained.
+/// The numbers of a service's instances that are not drained.
 #[derive(Clone, Copy)]
 pub(super) struct Census {
     pub(super) in_rotation: usize,
     pub(super) ejected: usize,
 }
 
-/// What follows from a failure.
+/// The consequence of a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Stays,
     Ejected,
-    /// Everybody failed, so it is this process that is cut off: all of the service come back.
+    /// All instances failed, so this process is cut off: all instances of the service come back.
     CutOff,
 }
 
@@ -71,7 +71,7 @@ impl Ejection {
         Self { after, time, failing: HashMap::new(), cut_off: HashSet::new(), total: 0 }
     }
 
-    /// Whether nothing speaks against anybody, so that an answer is no news.
+    /// Whether no instance has failures, so that an answer changes nothing.
     pub(super) fn is_idle(&self) -> bool {
         self.failing.is_empty() && self.cut_off.is_empty()
     }
@@ -96,18 +96,18 @@ impl Ejection {
         self.failing.values().filter_map(|it| it.until).min()
     }
 
-    /// Notes that an instance answered: nothing speaks against it any more.
+    /// Records that an instance answered, which clears its failures.
     pub(super) fn answered(&mut self, id: &InstanceId, service: &str) {
         self.failing.remove(id);
         self.cut_off.remove(service);
     }
 
-    /// Notes that an instance is not what it was, or is gone: what happened before does not count.
+    /// Records that an instance has changed or is gone, which clears its failures.
     pub(super) fn forget(&mut self, id: &InstanceId) {
         self.failing.remove(id);
     }
 
-    /// Notes that a service has nobody in rotation any more: nothing speaks against anybody of it.
+    /// Records that a service has no instance in rotation any more, which clears the failures of all.
     pub(super) fn forget_service(&mut self, service: &str) {
         self.cut_off.remove(service);
         self.failing.retain(|_, it| *it.service != *service);
@@ -149,7 +149,7 @@ impl Ejection {
         let Some(it) = self.failing.get_mut(id) else { return Verdict::Stays };
         let longest = LONGEST.max(self.time);
         let time = self.time.saturating_mul(1 << it.ejections.min(16)).min(longest);
-        // With jitter, so that a fleet of clients does not try it again at one moment.
+        // With jitter, so that the clients of a fleet do not try the instance again at the same moment.
         it.until = Some(now + time + up_to(time / 5));
         it.failures = 0;
         it.ejections += 1;
@@ -157,12 +157,12 @@ impl Ejection {
         Verdict::Ejected
     }
 
-    /// Has everybody back whose time is over, on probation: the next failure ejects them again.
+    /// Returns all instances whose time is over, on probation: the next failure ejects them again.
     pub(super) fn readmit_due(&mut self, now: Instant) -> Vec<InstanceId> {
         self.readmit(|until| until <= now)
     }
 
-    /// Has everybody back who is out of rotation.
+    /// Returns all instances that are out of rotation.
     pub(super) fn readmit_all(&mut self) -> Vec<InstanceId> {
         self.readmit(|_| true)
     }

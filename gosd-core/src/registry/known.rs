@@ -1,4 +1,4 @@
-//! What a client knows of every instance: the writers' side of the rotations.
+//! The instances that a client knows, from which the rotations for readers are made.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -66,7 +66,7 @@ impl Known {
         self.by_id.keys().map(|ById(instance)| instance)
     }
 
-    /// Adds an instance, or puts it in place of the one with its id; marks it.
+    /// Adds an instance, or replaces the one with its id; marks it.
     pub(super) fn put(&mut self, mut instance: Instance) {
         let Some((ById(before), place)) = self.by_id.get_key_value(instance.id().as_str()) else {
             let instance = self.add(instance, Standing::InRotation);
@@ -103,7 +103,7 @@ impl Known {
         }
     }
 
-    /// Begins to mark what a snapshot of this size holds: from now on nothing is marked.
+    /// Begins to mark the instances of a snapshot of this size. No instance is marked at first.
     pub(super) fn begin_mark(&mut self, size: usize) {
         self.mark = self.mark.wrapping_add(1);
         self.by_id.reserve(size.saturating_sub(self.by_id.len()));
@@ -120,7 +120,7 @@ impl Known {
         unmarked.map(|(ById(instance), _)| instance.id().clone()).collect()
     }
 
-    /// Whether the snapshot that was marked last holds it.
+    /// Whether the snapshot that was marked last contains the instance.
     pub(super) fn is_marked(&self, id: &InstanceId) -> bool {
         self.by_id.get(id.as_str()).is_some_and(|place| place.mark == self.mark)
     }
@@ -129,7 +129,8 @@ impl Known {
         self.by_id.get(id.as_str()).map(|place| place.standing)
     }
 
-    /// Takes an instance out of rotation, or back into it at the end; returns it if that is news.
+    /// Takes an instance out of rotation, or returns it to the end of the rotation. Returns it if that is a
+    /// change.
     pub(super) fn set_standing(
         &mut self,
         id: &InstanceId,
@@ -167,7 +168,7 @@ impl Known {
         &self.changes
     }
 
-    /// Adds what else is to be told when the changes become visible.
+    /// Adds a change that is published with the others.
     pub(super) fn tell(&mut self, change: Change) {
         self.changes.push(change);
     }
@@ -187,7 +188,7 @@ impl Known {
         changes
     }
 
-    /// Frees what no reader holds on to any more.
+    /// Frees old views that no reader uses any more.
     pub(super) fn free_old_views(&mut self) {
         self.old_views.free();
     }

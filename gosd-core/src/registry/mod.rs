@@ -1,6 +1,6 @@
-//! The registry cache: what this client knows, fed by events and reads.
+//! The registry cache: the client's view, fed by events and reads.
 //!
-//! A plain state machine: no I/O, no tasks, and the time is handed in.
+//! This is a plain state machine without I/O and tasks. The time is passed in.
 
 mod aside;
 mod budget;
@@ -41,12 +41,12 @@ pub(crate) struct Registry {
     known: Known,
     /// Entries of this process alone, which no event or read touches.
     locals: HashSet<InstanceId>,
-    /// Their ids, by service and URL.
+    /// The ids of local entries, by service and URL.
     locals_at: HashMap<(String, String), InstanceId>,
-    /// Instances that vanished and are kept, each with the good time at which it was missed first.
+    /// Instances that vanished and are kept, each with the good time at which it was first missed.
     missing: HashMap<InstanceId, GoodTime>,
     contact: Contact,
-    /// Whom records of the backend leave out of the rotation, be they there or not.
+    /// The targets of all drains, whether or not they are registered.
     drained: HashSet<InstanceId>,
     ejection: Ejection,
     /// How many of the instances shown to readers have gone without a goodbye.
@@ -57,7 +57,7 @@ pub(crate) struct Registry {
     own: Option<InstanceId>,
 }
 
-/// What a step did, for those who must hear of it.
+/// The effects of a step, for those that have to learn of them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effects {
     pub(crate) changes: Vec<Change>,
@@ -81,7 +81,7 @@ impl Registry {
         }
     }
 
-    /// Applies what a watch yielded, in its order; readers see all of it at once.
+    /// Applies the events of a watch in order. Readers see all of them at once.
     pub(crate) fn apply(&mut self, events: Vec<Event>, now: Instant) -> Effects {
         let mut own_gone = false;
         for event in events {
@@ -94,8 +94,8 @@ impl Registry {
         self.publish(own_gone)
     }
 
-    /// Applies what a watch yielded right before it failed, as one of two databases does while the
-    /// other is away: what it says counts, and is no proof of contact.
+    /// Applies events of a watch that failed right behind them, as a watch over two databases does while one
+    /// is away. The events count, but do not prove contact.
     pub(crate) fn apply_in_part(&mut self, events: Vec<Event>, now: Instant) -> Effects {
         let mut own_gone = false;
         self.contact.hear_in_part(now);
@@ -105,7 +105,7 @@ impl Registry {
         self.publish(own_gone)
     }
 
-    /// Returns whether the own registration is gone by the event.
+    /// Applies one event. Returns whether the own registration is gone because of it.
     fn step(&mut self, event: Event, now: Instant) -> bool {
         match event {
             Event::Reset(all) => {
@@ -130,14 +130,14 @@ impl Registry {
             Event::Expire(id) => {
                 let is_own = self.own.as_ref() == Some(&id);
                 if is_own {
-                    // This process is alive: the lease ran out because the backend took no heartbeats.
+                    // This process is alive, so its lease ran out because the backend refused heartbeats.
                     self.contact.note_writes(false, now);
                 }
                 if !is_own && (self.contact.believes_expiry(now) || self.is_drain(&id)) {
                     self.count_expired(&id);
                     self.remove(&id);
                 } else {
-                    // Whoever lives is back half a lease after contact became good, not after this.
+                    // A live instance is back half a lease after contact became good, not after this event.
                     self.touch(&id);
                     self.miss_since(id, self.contact.good_time_of_the_stretch());
                 }
@@ -147,7 +147,7 @@ impl Registry {
         }
     }
 
-    /// Notes that nothing is heard of the backend any more.
+    /// Records the loss of contact.
     pub(crate) fn lose_contact(&mut self, error: Error, now: Instant) {
         self.contact.lose(error, now);
     }
@@ -160,7 +160,7 @@ impl Registry {
             self.contact.hear(Proof::Read, now);
         }
         if stood_still && self.own.is_some() {
-            // Its lease may have run out meanwhile.
+            // The lease of the own registration may have run out meanwhile.
             self.contact.note_writes(false, now);
         }
         stood_still
@@ -188,7 +188,7 @@ impl Registry {
         instance.map(|instance| instance.url())
     }
 
-    /// Takes over a view from before, unless the backend has been read by now.
+    /// Takes over an older view, unless the backend has been read already.
     pub(crate) fn seed(&mut self, all: Vec<Instance>, since: Instant) -> Effects {
         if self.contact.seed(since) {
             for instance in all {
@@ -200,7 +200,7 @@ impl Registry {
         self.publish(false)
     }
 
-    /// Notes that the own registration has succeeded, and shows it without waiting for the event.
+    /// Records that the own registration has succeeded, and shows it without waiting for the event.
     pub(crate) fn registered(&mut self, instance: &Instance, now: Instant) -> Effects {
         self.contact.note_writes(true, now);
         self.own = Some(instance.id().clone());
@@ -208,12 +208,12 @@ impl Registry {
         self.publish(false)
     }
 
-    /// Notes that the own heartbeat failed, so that the backend is not known to take writes.
+    /// Records that the own heartbeat failed, so that the backend may be refusing writes.
     pub(crate) fn registration_failed(&mut self, now: Instant) {
         self.contact.note_writes(false, now);
     }
 
-    /// Notes that nobody renews the own registration any more.
+    /// Records that the own registration is no longer renewed.
     pub(crate) fn disown(&mut self, now: Instant) {
         self.own = None;
         self.contact.note_writes(true, now);
@@ -226,8 +226,8 @@ impl Registry {
         self.publish(own_gone)
     }
 
-    /// Whether the own registration is not known to be there: it was seen to be gone, or this
-    /// process stood still for longer than it may have lasted.
+    /// Whether the own registration may be gone: it was seen to be absent, or this process stood still for
+    /// longer than its lease.
     pub(crate) fn own_is_gone(&self) -> bool {
         self.own.as_ref().is_some_and(|id| {
             !self.known.contains(id)

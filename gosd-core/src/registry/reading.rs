@@ -1,4 +1,4 @@
-//! Reads and snapshots: what is concluded from an answer that says everything there is.
+//! Reads and snapshots: the conclusions from an answer that contains everything.
 
 use std::collections::HashSet;
 
@@ -12,23 +12,23 @@ use crate::{Instance, InstanceId};
 /// A read in flight.
 #[derive(Default)]
 pub(super) struct Reading {
-    /// The ids that events have touched since it began.
+    /// The ids of events since the read began.
     touched: HashSet<InstanceId>,
-    /// A `Reset` came in between: it is no older than the read, and continued by events.
+    /// Whether a `Reset` came in between, which is no older than the read and is continued by events.
     superseded: bool,
-    /// The own registration, which the read should hold.
+    /// The own registration, which the read should contain.
     own: Option<InstanceId>,
-    /// The good time when it began: its answer, which may come late, is perhaps no newer.
+    /// The good time when the read began. The answer may come late, and is perhaps no newer than this.
     began_at: GoodTime,
 }
 
 impl Reading {
-    /// Notes that a `Reset` has come.
+    /// Records that a `Reset` has come.
     pub(super) fn supersede(&mut self) {
         self.superseded = Rule::ResetsSupersede.holds();
     }
 
-    /// Notes that an event has said something of this instance.
+    /// Records that an event concerned this instance.
     pub(super) fn touch(&mut self, id: &InstanceId) {
         if Rule::EventsGoBeforeReads.holds() {
             self.touched.insert(id.clone());
@@ -37,22 +37,22 @@ impl Reading {
 }
 
 impl Registry {
-    /// Notes that a read of everything begins.
+    /// Records that a read of everything begins.
     pub(crate) fn begin_read(&mut self, now: Instant) {
         let (own, began_at) = (self.own.clone(), self.contact.good_time_by(now));
         self.reading = Some(Reading { own, began_at, ..Reading::default() });
     }
 
-    /// Applies what the read found; `None` if a newer `Reset` superseded it.
+    /// Applies the result of the read; `None` if a newer `Reset` superseded it.
     pub(crate) fn finish_read(&mut self, all: Vec<Instance>, now: Instant) -> Option<Effects> {
         let reading = self.reading.take().unwrap_or_default();
         self.contact.hear(Proof::Read, now);
         if reading.superseded {
             return None;
         }
-        // A client that has left meanwhile has none.
+        // A client that has left meanwhile has no own registration.
         let own = reading.own.filter(|_| self.own.is_some());
-        // Contact may have been broken since, and counts for less.
+        // Contact may have been broken since, and then counts for less.
         let told_at = match Rule::LateAnswersAreOld.holds() {
             true => reading.began_at.min(self.contact.good_time()),
             false => self.contact.good_time(),
@@ -61,14 +61,14 @@ impl Registry {
         Some(self.publish(own_gone))
     }
 
-    /// Notes that the read failed: it tells nothing of the instances.
+    /// Records that the read failed, which says nothing about the instances.
     pub(crate) fn abandon_read(&mut self) {
         self.reading = None;
         self.contact.interrupt();
     }
 
-    /// Takes over a snapshot of everything, which is as old as this good time at the most; returns
-    /// whether the own registration is gone by it.
+    /// Replaces everything by a snapshot that is no newer than this good time. Returns whether the own
+    /// registration is gone because of it.
     pub(super) fn replace(
         &mut self,
         all: Vec<Instance>,

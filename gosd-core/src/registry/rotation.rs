@@ -10,14 +10,14 @@ use crate::Instance;
 /// The instances of one service at one moment.
 pub(crate) struct Rotation {
     turns: Turns,
-    /// Shared like the turns, by all that ever comes into rotation.
+    /// Like the turns, shared by all successive rotations of the service.
     budget: Arc<Budget>,
     places: Places,
 }
 
-/// The instances of a service, each list in the order in which they came.
+/// The instances of a service in three lists, each in the order in which they came.
 ///
-/// A pick knows those in rotation alone, so it pays nothing for the others.
+/// A pick reads only the list in rotation, so the others cost it nothing.
 #[derive(Clone, Default)]
 pub(crate) struct Places {
     lists: [Slots<Arc<Instance>>; 3],
@@ -27,9 +27,9 @@ pub(crate) struct Places {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     InRotation,
-    /// The reports of this process speak against it.
+    /// Failed requests of this process have ejected the instance.
     Ejected,
-    /// A record in the registry says so.
+    /// A record in the registry drains the instance.
     Drained,
 }
 
@@ -42,10 +42,10 @@ pub(crate) struct Turns {
     len: usize,
 }
 
-/// The counter of a service's picks, for all handles and all that ever comes into rotation.
+/// The counter of a service's picks, shared by all handles and all successive rotations.
 ///
-/// Alone on its cache lines: otherwise each pick would evict its neighbours from the caches of the
-/// other cores (false sharing).
+/// It has its own cache lines: otherwise each pick would evict its neighbours from the caches of the other
+/// cores (false sharing).
 #[repr(align(128))]
 struct Cursor(AtomicUsize);
 
@@ -54,20 +54,20 @@ impl Rotation {
         Self { turns: Turns::new(places.in_rotation().len()), budget: Arc::default(), places }
     }
 
-    /// Other instances in the same rotation; the turn stays where it is, unless it fell off the end.
+    /// The same rotation with other instances. The turn stays where it is, unless it fell off the end.
     pub(crate) fn with(&self, places: Places) -> Self {
         let turns = self.turns.among(places.in_rotation().len());
         Self { turns, budget: Arc::clone(&self.budget), places }
     }
 
-    /// Goes on where this one is by now, in place of where it was when `with` was called.
+    /// Continues at the present turn of the old rotation, instead of the turn at the time of `with`.
     pub(super) fn catch_up(&mut self, before: &Self) {
         self.turns = before.turns.among(self.turns.len);
     }
 
     /// Takes the next turn, if anybody is in rotation: a ticket, which [`slot`](Self::slot) is asked about.
     pub(crate) fn take(&self) -> Option<usize> {
-        // Checked first, because a pick that finds nobody must not move the counter.
+        // Checked first, because a pick that finds no instance must not move the counter.
         (self.turns.len > 0).then(|| self.turns.take())
     }
 
@@ -89,7 +89,7 @@ impl Rotation {
         &self.places
     }
 
-    /// Those in rotation.
+    /// The instances in rotation.
     pub(crate) fn slots(&self) -> &Slots<Arc<Instance>> {
         self.places.in_rotation()
     }
@@ -101,7 +101,7 @@ impl Rotation {
 }
 
 impl Places {
-    /// Puts all into rotation.
+    /// Puts all instances into rotation.
     pub(super) fn all_in_rotation(slots: Slots<Arc<Instance>>) -> Self {
         Self { lists: [slots, Slots::default(), Slots::default()] }
     }
@@ -118,7 +118,7 @@ impl Places {
         &mut self.lists[standing as usize]
     }
 
-    /// All of them, those in rotation first, in the order of their turns.
+    /// All instances, those in rotation first, in the order of their turns.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Instance>> {
         self.lists.iter().flat_map(Slots::iter)
     }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_finds_nobody_takes_no_turn() {
+    fn a_pick_in_an_empty_rotation_takes_no_turn() {
         let nobody = Rotation::new(Places::default());
         assert_eq!(nobody.take(), None);
         assert_eq!(nobody.turns().taken(), 0);

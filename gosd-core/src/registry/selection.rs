@@ -1,4 +1,4 @@
-//! Some of a service's instances, by what they say of themselves, with a rotation of their own.
+//! A selection of a service's instances by a predicate, with its own rotation.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,9 +7,9 @@ use super::rotation::{Places, Rotation, Standing};
 use super::slots::Slots;
 use crate::{Instance, InstanceId};
 
-/// Some of a service's instances, with a rotation that all who share the selection take turns in.
+/// A selection of a service's instances, whose rotation all clones of a handle share.
 ///
-/// It is drawn anew when the service's rotation has changed, so that no pick pays for it.
+/// It is computed again when the service's rotation has changed, so that no other pick pays for it.
 pub(crate) struct Selection {
     matches: Arc<Matches>,
     or_else_all: bool,
@@ -29,7 +29,7 @@ impl Selection {
         Self { matches, or_else_all: false, last: Mutex::new(None) }
     }
 
-    /// The same, but everybody if nobody matches; with turns of its own.
+    /// The same selection, but with all instances if none matches; it has its own turns.
     pub(crate) fn or_else_all(&self) -> Self {
         Self { matches: Arc::clone(&self.matches), or_else_all: true, last: Mutex::new(None) }
     }
@@ -38,12 +38,12 @@ impl Selection {
         (self.matches)(instance)
     }
 
-    /// Whether everybody will do if nobody matches.
+    /// Whether all instances are used if none matches.
     pub(crate) fn falls_back(&self) -> bool {
         self.or_else_all
     }
 
-    /// The rotation of those that match in a service's rotation.
+    /// The rotation of the matching instances in a service's rotation.
     pub(crate) fn choose(&self, all: &Arc<Rotation>) -> Arc<Rotation> {
         let before = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let chosen = match before {
@@ -85,8 +85,7 @@ impl Selection {
     }
 }
 
-/// The same instances in the order of another time: whoever is new comes last, and the last takes the
-/// place of whoever is gone.
+/// The instances in their former order: new ones come last, and the last takes the place of one that is gone.
 fn in_order_of(mut slots: Slots<Arc<Instance>>, now: &[Arc<Instance>]) -> Slots<Arc<Instance>> {
     let mut new: HashMap<InstanceId, &Arc<Instance>> =
         now.iter().map(|instance| (instance.id().clone(), instance)).collect();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 const BITS: usize = 6;
-/// Children of a node. A change copies one node of each level below the root.
+/// The number of a node's children. A change copies one node of each level below the root.
 const WIDTH: usize = 1 << BITS;
 const MASK: usize = WIDTH - 1;
 
@@ -39,7 +39,7 @@ impl<T: Clone> Slots<T> {
         self.branches.iter().flat_map(|branch| branch.iter()).flat_map(|leaf| leaf.iter())
     }
 
-    /// Puts a value in place of another.
+    /// Replaces a value.
     pub(crate) fn set(&mut self, slot: usize, value: T) {
         self.leaf_mut(slot)[slot & MASK] = value;
     }
@@ -61,7 +61,7 @@ impl<T: Clone> Slots<T> {
         slot
     }
 
-    /// Removes a slot and fills it with the last one; returns the value that moved there.
+    /// Removes a slot and fills it with the last one. Returns the value that moved there.
     pub(crate) fn swap_remove(&mut self, slot: usize) -> Option<&T> {
         let last = self.pop();
         if slot == self.len {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn grows_and_shrinks_over_every_boundary() {
+    fn a_vector_grows_and_shrinks_over_every_boundary() {
         let mut slots = filled(2 * WIDTH * WIDTH + 1);
         for len in (0..slots.len()).rev() {
             assert_eq!(slots.get(len), Some(&len));

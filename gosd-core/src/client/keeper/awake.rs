@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// What the clocks showed when the keeper was last awake.
+/// The clocks when the keeper last ran.
 pub(super) struct Awake {
     period: Duration,
     due_at: Instant,
@@ -19,12 +19,12 @@ impl Awake {
         Self { period, due_at: Instant::now() + period, monotonic, wall }
     }
 
-    /// When the keeper has to be awake next, for no other reason.
+    /// When the keeper has to run next just to note that it does.
     pub(super) fn due_at(&self) -> Instant {
         self.due_at
     }
 
-    /// By how much the wall clock has moved against the monotonic clock since the last time.
+    /// By how much the wall clock has moved against the monotonic clock since the last call.
     pub(super) fn drift(&mut self) -> Duration {
         self.due_at = Instant::now() + self.period;
         let (monotonic, wall) = clocks();

@@ -1,4 +1,4 @@
-//! The background task that keeps the view: it follows the watch, reads, and sees whether it ran.
+//! The background task that keeps the view: it follows the watch, reads, and notices when it stood still.
 
 mod awake;
 mod reader;
@@ -18,7 +18,7 @@ use super::state::State;
 use crate::follow::{Follow, Followed};
 use crate::{Driver, Error, ErrorKind, Result, View};
 
-/// How to answer whoever asked a background task for something.
+/// The channel for the answer to a request to a background task.
 pub(super) type Reply = oneshot::Sender<Result<()>>;
 
 pub(super) async fn run(
@@ -85,7 +85,7 @@ pub(super) async fn run(
     }
 }
 
-/// Notes that this process runs; if it stood still, everything has to be looked at again.
+/// Notes that this process runs. If it stood still, everything has to be read again.
 fn look_up(state: &State, awake: &mut Awake, reader: &mut Reader<'_>) {
     if state.wake(awake.drift()) {
         reader.look_soon();

@@ -1,4 +1,4 @@
-//! Reads of everything: those that are due, and those that somebody asked for.
+//! Reads of everything: those that are due, and those that a caller asked for.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -33,12 +33,12 @@ pub(super) struct Reader<'a> {
     asked: Asked,
 }
 
-/// Those who wait for a read.
+/// The callers that wait for a read.
 #[derive(Default)]
 struct Asked {
-    /// They wait for the read in flight, or for the next attempt if that fails.
+    /// These wait for the read in flight, or for the next attempt if it fails.
     now: Vec<Reply>,
-    /// They asked after the read in flight had begun, so they wait for the one after it.
+    /// These asked after the read in flight had begun, so they wait for the one after it.
     next: Vec<Reply>,
     attempts_left: u32,
 }
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
         self.is_pushed
     }
 
-    /// The watch brings the changes: reads are an insurance, but for those who asked for one.
+    /// The watch yields the changes, so reads are only an insurance, unless a caller asks for one.
     pub(super) fn watch_is_up(&mut self) {
         if !self.is_pushed {
             self.is_pushed = true;
@@ -79,14 +79,14 @@ impl<'a> Reader<'a> {
         self.look_at_what_is_missing();
     }
 
-    /// Until the watch is back, the view is kept by reads.
+    /// Until the watch is back, reads keep the view fresh.
     pub(super) fn watch_is_down(&mut self) {
         if std::mem::take(&mut self.is_pushed) {
             self.next_by(self.period());
         }
     }
 
-    /// Has everything read within a second, because the view may be long out of date.
+    /// Schedules a read within a second, because the view may be long out of date.
     pub(super) fn look_soon(&mut self) {
         let second = Duration::from_secs(1).min(self.state.settings.lease_ttl / 10);
         self.next_by(up_to(second));
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes over what the read in flight found; an error if it failed.
+    /// Applies the result of the read in flight; an error if it failed.
     pub(super) fn finish(&mut self, read: Result<Vec<Instance>>) -> Result<()> {
         self.in_flight = None;
         match read {
@@ -159,13 +159,13 @@ impl<'a> Reader<'a> {
 
     fn answer(&mut self, result: &Result<()>) {
         for reply in self.asked.now.drain(..) {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = reply.send(result.clone());
         }
     }
 
-    /// Reads when the first of the missing have had their chance to come back, and before that so
-    /// often that the time until then counts as contact.
+    /// Schedules a read for when the first of the missing instances have had their chance to come back, and
+    /// reads before that so often that the time until then counts as contact.
     fn look_at_what_is_missing(&mut self) {
         if let Some(rest) = self.state.rest_of_the_missing() {
             let lease = self.state.settings.lease_ttl;

@@ -52,7 +52,7 @@ pub(super) fn has_another_handler(signal: Signal) -> bool {
 
 /// Ends the process as the signal does by default.
 pub(super) fn end(signal: Signal) {
-    // The kernel spares PID 1 the default course: there, the shell's convention stands in.
+    // The kernel applies no default action to PID 1, so the exit code follows the shell's convention.
     if std::process::id() == 1 || emulate_default_handler(signal).is_err() {
         std::process::exit(128 + signal);
     }
@@ -72,9 +72,9 @@ fn mask(name: &str) -> u64 {
 
 /// Sets a handler that does nothing, removes it again, and returns the number that it had.
 ///
-/// All that handle signals by signal-hook, tokio among them, share one registry, which counts its
-/// handlers: others have set some in between if a number was left out. The number is not shown, but
-/// hashed; if it ever ceases to be, this is always 0 and nobody is found.
+/// Programs that handle signals with signal-hook, or with tokio, which uses signal-hook, share one registry,
+/// which numbers its handlers. A gap in the numbers shows that other handlers were set in between. The number
+/// is only accessible as a hash. If it ever is not, this returns 0 and no handler is found.
 fn number_of_a_new_handler(signal: Signal) -> io::Result<u128> {
     struct Number(u128);
     impl Hasher for Number {

@@ -1,4 +1,4 @@
-//! A driver made of two, for the way from one database to the next.
+//! A driver made of two, for the migration from one database to another.
 
 mod polled;
 mod side;
@@ -23,7 +23,7 @@ use super::{Driver, Error, Event, Instance, InstanceId, Result};
 
 /// A driver made of two: it registers with both, and sees what either has.
 ///
-/// It is for the way from one database to the next. The services are deployed anew three times, in any
+/// It is for the migration from one database to another. The services are deployed three times, in any
 /// order and at any speed: with the old database alone, with both, and with the new one alone. Those of
 /// the first and of the last step do not see each other, so they never run together; everybody else sees
 /// everybody. The way back is the same, at any moment. The facade makes one of `gosdDriver` and
@@ -37,7 +37,7 @@ use super::{Driver, Error, Event, Instance, InstanceId, Result};
 ///   `Err` of one side is passed on, and again right behind whatever the other one says until both are
 ///   heard: those changes count, and say nothing of the contact.
 /// - Where the two have different records of one id, the primary's counts.
-/// - A side without a watch is polled, every 5 s unless told [otherwise](Both::refresh_interval).
+/// - A side without a watch is polled, every 5 s by [default](Both::refresh_interval).
 ///
 /// What it shows is what a client of either would: while one side is away, whoever was registered there,
 /// or may be by now, stays in the view, even after a goodbye to the other, until that side says more.
@@ -60,7 +60,7 @@ use super::{Driver, Error, Event, Instance, InstanceId, Result};
 /// # }).unwrap();
 /// ```
 pub struct Both {
-    /// The primary first.
+    /// The two drivers, the primary first.
     sides: [Arc<dyn Driver>; 2],
     name: String,
     identity: Option<String>,
@@ -68,7 +68,7 @@ pub struct Both {
 }
 
 impl Both {
-    /// Makes one driver of two, of which the first counts where their records differ.
+    /// Makes one driver of two. The primary's record counts where the two differ.
     pub fn new(primary: Arc<dyn Driver>, also: Arc<dyn Driver>) -> Self {
         let name = format!("{} and {}", primary.name(), also.name());
         let identity = primary.identity().zip(also.identity());
@@ -76,7 +76,7 @@ impl Both {
         Self { sides: [primary, also], name, identity, refresh_interval: INTERVAL }
     }
 
-    /// How often a side without a watch is read while somebody watches; 5 s unless told otherwise.
+    /// How often a side without a watch is read while somebody watches; 5 s by default.
     #[must_use]
     pub fn refresh_interval(mut self, interval: Duration) -> Self {
         self.refresh_interval = interval;
@@ -90,7 +90,7 @@ impl Both {
     {
         let [primary, also] = self.sides.each_ref().map(|side| {
             let call = &call;
-            // A side that panics must not take the call of the other one with it.
+            // A panic of one side must not affect the call of the other.
             let called = AssertUnwindSafe(async move { call(&**side).await }).catch_unwind();
             async move {
                 let result = called.await.unwrap_or_else(|_| Err(Error::panicked()));
@@ -104,7 +104,7 @@ impl Both {
     }
 }
 
-/// Of two errors the one that waiting does not mend, or else the first.
+/// Of two errors, the one that waiting does not mend; or else the first.
 fn worse(one: Error, other: Error) -> Error {
     if one.is_retryable() && !other.is_retryable() { other } else { one }
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::contract::{Driver, Error, ErrorKind, Event, Instance, InstanceId, Result};
 
-/// How often it is read, unless told otherwise; what a client does by itself, too.
+/// The default interval of reads, which is also a client's.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a read may take: by clause 9 a dead connection is an `Err` within 10 s.
@@ -18,11 +18,11 @@ const BOUND: Duration = Duration::from_secs(5);
 struct Polled<'a> {
     driver: &'a dyn Driver,
     interval: Duration,
-    /// When the next read is due.
+    /// When the next read begins.
     next_at: Instant,
     /// What the last read found; `None` before the first.
     known: Option<BTreeMap<InstanceId, Instance>>,
-    /// What is still to be told of it.
+    /// The events of that read that are still to be yielded.
     news: VecDeque<Event>,
     was_lost: bool,
 }
@@ -56,7 +56,7 @@ impl Polled<'_> {
                     self.compare(all);
                 }
                 Err(error) => {
-                    // The pause is whose poll comes next to make.
+                    // The pause before the next attempt is up to the caller.
                     self.next_at = Instant::now();
                     self.was_lost = true;
                     return Err(error);
@@ -65,7 +65,7 @@ impl Polled<'_> {
         }
     }
 
-    /// Finds what is new. A list that lacks something says nothing of the reason, as a `Reset` does.
+    /// Compares the list with the last one. Like a `Reset`, a list does not say why an instance is absent.
     fn compare(&mut self, all: Vec<Instance>) {
         let now: BTreeMap<_, _> =
             all.into_iter().map(|instance| (instance.id().clone(), instance)).collect();
@@ -86,7 +86,7 @@ impl Polled<'_> {
 
 /// The interval, give or take a tenth, so that clients do not read in step.
 fn jittered(interval: Duration) -> Duration {
-    // A hasher with keys of its own is all the chance that this needs.
+    // A hasher with its own random keys is random enough for this.
     let random = RandomState::new().hash_one(()) as u32;
     interval.mul_f64(0.9 + 0.2 * f64::from(random) / f64::from(u32::MAX))
 }

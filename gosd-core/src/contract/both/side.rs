@@ -1,4 +1,4 @@
-//! One side of a watch over two: its stream, opened again when it ends, and how it stands.
+//! One side of a watch over two: its stream, which is opened again when it ends, and its contact.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, ready};
@@ -12,12 +12,12 @@ use crate::contract::{Driver, Error, ErrorKind, Event, Result};
 pub(super) struct Side<'a> {
     driver: &'a dyn Driver,
     refresh_interval: Duration,
-    /// `None` before it is first polled, and after it ended, until it is opened again.
+    /// `None` before the first poll, and after the stream ended until it is opened again.
     stream: Option<BoxStream<'a, Result<Event>>>,
     pub(super) standing: Standing,
 }
 
-/// Whether a side is heard.
+/// The contact with a side.
 pub(super) enum Standing {
     Unheard,
     Up,
@@ -37,14 +37,14 @@ impl<'a> Side<'a> {
         matches!(self.standing, Standing::Up)
     }
 
-    /// Notes a loss of contact.
+    /// Records a loss of contact.
     pub(super) fn lose(&mut self, error: Error) {
         self.standing = Standing::Lost(error.at(self.driver.name(), "watch"));
     }
 
-    /// The next item. A stream that ends or panics is an error, and opened again at the next poll.
+    /// The next item. A stream that ends or panics yields an error, and is opened again at the next poll.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Event>> {
-        // One that panics says nothing of the other side, which goes on.
+        // A panic of this side does not affect the other side, which goes on.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let (driver, interval) = (self.driver, self.refresh_interval);
             let open = || driver.watch().unwrap_or_else(|| polled::watch(driver, interval));

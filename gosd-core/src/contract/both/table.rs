@@ -1,16 +1,16 @@
-//! Who is registered on which of two sides, and what is to be said when that changes.
+//! The table of a watch over two: which side has which instance, and the event that a change results in.
 
 use std::collections::BTreeMap;
 
 use crate::contract::{Event, Instance, InstanceId};
 
-/// Everybody whom at least one side has.
+/// All instances that at least one side has.
 #[derive(Default)]
 pub(super) struct Table {
     rows: BTreeMap<InstanceId, [Cell; 2]>,
 }
 
-/// What one side has said of an instance.
+/// What one side has yielded about an instance.
 #[derive(Clone, Default)]
 enum Cell {
     /// Nothing yet.
@@ -19,7 +19,7 @@ enum Cell {
     Here(Instance),
     /// A goodbye, or somebody's deliberate deletion.
     Left,
-    /// It is not there any more, for whatever reason.
+    /// The instance is absent, for whatever reason.
     Vanished,
 }
 
@@ -32,28 +32,28 @@ impl Cell {
     }
 }
 
-/// The record that counts: the primary's, if it has one.
+/// The record that counts: the primary's, if there is one.
 fn chosen(row: &[Cell; 2]) -> Option<&Instance> {
     row.iter().find_map(Cell::instance)
 }
 
 impl Table {
-    /// Everybody, once each.
+    /// All instances, once each.
     pub(super) fn union(&self) -> Vec<Instance> {
         self.rows.values().filter_map(chosen).cloned().collect()
     }
 
-    /// Notes an instance of one side; returns what is to be shown of it.
+    /// Records an instance of one side; returns the resulting event.
     pub(super) fn put(&mut self, side: usize, instance: Instance) -> Option<Event> {
         let row = self.rows.entry(instance.id().clone()).or_default();
         row[side] = Cell::Here(instance);
         chosen(row).cloned().map(Event::Put)
     }
 
-    /// Notes that an instance left one side; returns what that is to everybody, if it is anything.
+    /// Records that an instance left one side; returns the resulting event, if there is one.
     ///
-    /// `hears_other` says whether the other side is heard at present: what it has not said, it may be
-    /// unable to say.
+    /// `hears_other` says whether there is contact with the other side, which may otherwise be unable to
+    /// report the instance.
     pub(super) fn leave(
         &mut self,
         side: usize,
@@ -63,9 +63,9 @@ impl Table {
         self.lose(side, id, Cell::Left, hears_other)
     }
 
-    /// Notes that an instance expired on one side, as `leave` does for a goodbye.
+    /// Records that an instance expired on one side, as `leave` does for a goodbye.
     pub(super) fn expire(&mut self, side: usize, id: InstanceId) -> Option<Event> {
-        // An expiry stays one, whatever the other side says.
+        // An expiry stays an expiry, whatever the other side yields.
         self.lose(side, id, Cell::Vanished, false)
     }
 
@@ -86,7 +86,7 @@ impl Table {
         }
     }
 
-    /// Takes over all that one side has. What that side lacks, and the other one, too, is gone.
+    /// Replaces everything that one side has. An instance that neither side has now is gone.
     pub(super) fn reset(&mut self, side: usize, all: Vec<Instance>) {
         let mut before = std::mem::take(&mut self.rows);
         for instance in all {
@@ -106,9 +106,10 @@ impl Table {
     }
 }
 
-/// How an instance went that neither side has any more: as a goodbye only if the other side is heard and
-/// said nothing else of it. A side that merely lacks the instance may have lost it, and one that is away
-/// may have it by now, such as from a service that left the first database to go on with the second.
+/// The event for an instance that neither side has any more. It is a goodbye only if there is contact with
+/// the other side, and that side reported nothing else. A side that merely lacks the instance may have lost
+/// it. And a side that is away may have it by now, if the service left the first database to go on with the
+/// second.
 fn gone(id: InstanceId, now: &Cell, other: &Cell, hears_other: bool) -> Event {
     match (now, other) {
         (Cell::Left, Cell::Left | Cell::Unheard) if hears_other => Event::Remove(id),
@@ -116,7 +117,7 @@ fn gone(id: InstanceId, now: &Cell, other: &Cell, hears_other: bool) -> Event {
     }
 }
 
-/// What two lists have together, once each; where they differ, the first counts.
+/// The instances of two lists, once each; where the records differ, the first list's counts.
 pub(super) fn union_of(primary: Vec<Instance>, also: Vec<Instance>) -> Vec<Instance> {
     let all = also.into_iter().chain(primary);
     let by_id: BTreeMap<_, _> = all.map(|instance| (instance.id().clone(), instance)).collect();

@@ -1,4 +1,4 @@
-//! The watch over two sides: what each says, made into what is true of both.
+//! The watch over two sides: merges the items of both into one stream.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -13,26 +13,26 @@ use super::table::Table;
 use super::worse;
 use crate::contract::{Error, ErrorKind, Event, Result};
 
-/// How long one side waits for the other's snapshot before it is shown alone. It is long enough for
-/// a busy database to answer, and a fifth of what a lookup waits by default.
+/// How long one side waits for the other's snapshot before it is yielded alone. This is long enough for a
+/// busy database to answer, and a fifth of what a lookup waits by default.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How many items of each side are taken at once at most. Together with the `Err` that may follow they
-/// are fewer than what core applies together.
+/// How many items of each side are taken at once at most. Together with the `Err` that may follow, they are
+/// fewer than what core applies together.
 const ROUND: usize = 256;
 
 pub(super) struct Union<'a> {
-    /// The primary first.
+    /// The two sides, the primary first.
     sides: [Side<'a>; 2],
     table: Table,
     outbox: VecDeque<Result<Event>>,
-    /// Runs while a side has said nothing yet.
+    /// The timer that runs while a side has not yielded anything.
     patience: Option<Pin<Box<Sleep>>>,
     /// Whether a `Reset` was yielded, which has to come first.
     has_begun: bool,
-    /// Whether a loss of contact is still to be told.
+    /// Whether a loss of contact still has to be yielded.
     is_news: bool,
-    /// Whether the last that was told of the contact is that it is lost.
+    /// Whether the last item about the contact was a loss.
     is_told_lost: bool,
 }
 
@@ -49,9 +49,10 @@ impl<'a> Union<'a> {
         }
     }
 
-    /// Takes what is ready of both sides, so that what one says is not behind the other's failures.
+    /// Takes the items that are ready on both sides, so that items of one are not delayed by failures of the
+    /// other.
     ///
-    /// A side that fails is tried again in the next round, which comes after the reader's pause.
+    /// A side that fails is polled again in the next round, after the reader's pause.
     fn take_what_is_ready(&mut self, context: &mut Context<'_>) {
         let mut has_failed = [false; 2];
         for _ in 0..ROUND {
@@ -76,7 +77,7 @@ impl<'a> Union<'a> {
                 return;
             }
         }
-        // There may be more, even if none of it is to be told.
+        // More items may be ready, even if these resulted in no event.
         context.waker().wake_by_ref();
     }
 
@@ -92,11 +93,11 @@ impl<'a> Union<'a> {
             Event::Expire(id) => self.table.expire(side, id),
             Event::Resumed => None,
         };
-        // Before the first `Reset`, the table is what that will hold.
+        // Before the first `Reset`, the table collects what that will contain.
         self.outbox.extend(event.filter(|_| self.has_begun).map(Ok));
     }
 
-    /// Gives up waiting for the first word of a side.
+    /// Stops waiting for the first item of a side.
     fn lose_patience(&mut self, context: &mut Context<'_>) {
         if !self.sides.iter().any(Side::is_unheard) {
             self.patience = None;
@@ -112,7 +113,7 @@ impl<'a> Union<'a> {
         }
     }
 
-    /// Says what the items of a round amount to as far as the contact is concerned.
+    /// Decides what the items of a round mean for the contact.
     fn conclude(&mut self) {
         if self.sides.iter().any(Side::is_unheard) {
             return;
@@ -122,7 +123,7 @@ impl<'a> Union<'a> {
             self.outbox.push_back(Ok(Event::Reset(self.table.union())));
         }
         match self.failure() {
-            // Changes of one side are no sign of the other.
+            // Changes of one side prove no contact with the other.
             Some(error) => {
                 if std::mem::take(&mut self.is_news) || !self.outbox.is_empty() {
                     self.is_told_lost = true;
@@ -137,7 +138,7 @@ impl<'a> Union<'a> {
         }
     }
 
-    /// Why not both sides are heard.
+    /// Why there is no contact with both sides.
     fn failure(&self) -> Option<Error> {
         let errors = self.sides.iter().filter_map(|side| match &side.standing {
             Standing::Lost(error) => Some(error.clone()),
