@@ -1,4 +1,4 @@
-//! What an operator should know of the server and of what is registered there, for `gosd doctor`.
+//! The diagnosis of the server and of what is registered there, for `gosd doctor`.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,12 +16,12 @@ use crate::wire;
 /// How long one of several servers may take to answer.
 const CALL: Duration = Duration::from_secs(4);
 
-/// Finds out what is wrong with the servers of a URL and with what they hold, as far as the API tells:
-/// leases are the servers' alone, so `lease` makes no difference here.
+/// Finds problems of the servers of a URL and of what they hold, as far as the API shows them. Only the
+/// servers know the leases, so `lease` is ignored.
 ///
 /// # Errors
 ///
-/// As of the methods of the driver. Of several servers, one that fails is a fact, unless all do.
+/// As for the methods of the driver. Of several servers, one that fails is a fact, unless all fail.
 pub fn diagnose(url: &str, _lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>> {
     Box::pin(async move {
         let servers = Servers::new(Options::parse(url)?)?;
@@ -50,7 +50,7 @@ pub fn diagnose(url: &str, _lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>>
     })
 }
 
-/// What one server tells.
+/// The facts of one server.
 async fn of(connection: &Connection) -> Result<Vec<Fact>> {
     let before = SystemTime::now();
     let list = connection.send(Method::GET, "instances", None, JSON, None);
@@ -74,7 +74,7 @@ fn clock(headers: &HeaderMap, before: SystemTime, after: SystemTime) -> Option<F
         Ok(ahead) => millis(ahead),
         Err(behind) => -millis(behind.duration()),
     };
-    // The date has no parts of a second, and servers make it once in a second.
+    // The date has no fractions of a second, and servers update it once a second.
     let within = after.duration_since(before).unwrap_or_default() + Duration::from_secs(2);
     Some(Fact::Clock { ahead_ms, within })
 }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_tells_the_clock() {
+    fn the_date_of_an_answer_shows_the_clock() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         for (date, expected) in [
             ("Sun, 09 Sep 2001 01:46:40 GMT", Some(0)),

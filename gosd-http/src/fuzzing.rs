@@ -1,4 +1,4 @@
-//! What the fuzz targets reach; only there with `--cfg fuzzing`.
+//! The entry points of the fuzz targets; compiled only with `--cfg fuzzing`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use gosd_core::{Event, Instance, Result};
 use crate::sse::Parser;
 use crate::wire;
 
-/// The instances of a list, and how many of it could not be read.
+/// The instances of a list, and how many of its items could not be read.
 pub fn list(json: &str) -> (Result<Vec<Instance>>, usize) {
     let mut skipped = 0;
     (wire::list(json, |_| skipped += 1), skipped)
@@ -18,7 +18,7 @@ pub fn event(name: &str, data: &str) -> Result<Option<Event>> {
     wire::event(name, data, |_| {})
 }
 
-/// What a problem document says.
+/// The description in a problem document.
 pub fn problem_detail(json: &[u8]) -> Option<String> {
     wire::problem_detail(json)
 }

@@ -25,8 +25,8 @@
 //!
 //! | key | meaning |
 //! | --- | --- |
-//! | `namespace` | the namespace; `gosd` unless given |
-//! | `ca` | a PEM file of the certificates to trust, in place of the system's |
+//! | `namespace` | the namespace; by default `gosd` |
+//! | `ca` | a PEM file of the certificates to trust, instead of the system's |
 //! | `cert`, `key` | PEM files of a client certificate and its key |
 //! | `watch` | `off` has core poll the server, which then needs no event stream |
 //!
@@ -52,20 +52,21 @@
 //!
 //! # What a server must have
 //!
-//! At the least `GET /v1/{namespace}/instances`, and `PUT` and `DELETE` of
-//! `/v1/{namespace}/instances/{id}`, with leases that run out by the server's clock; its clients say
-//! `watch=off`. An `ETag` spares them unchanged lists. With `GET /v1/{namespace}/events`, changes
-//! arrive when they happen. To see whether a server keeps the contract, hand its drivers to the
-//! conformance kit, `gosd-testkit`.
+//! At least `GET /v1/{namespace}/instances`, and `PUT` and `DELETE` of
+//! `/v1/{namespace}/instances/{id}`, with leases that expire by the server's clock; its clients then use
+//! `watch=off`. With an `ETag` unchanged lists are not sent again. With `GET /v1/{namespace}/events`, changes
+//! arrive when they happen. To check whether a server keeps the contract, run the conformance kit,
+//! `gosd-testkit`, over this driver.
 //!
 //! # What the driver does
 //!
-//! It keeps connections alive between calls, and has one more for a watch. An event stream that is
+//! It keeps connections open between calls, and has another one for a watch. An event stream that is
 //! silent for 8 s counts as dead; the next one resumes after the last event, if the server still can.
-//! Redirects are not followed, so that a token goes nowhere else; proxies of the environment are not
-//! used; an answer that is not of the announced type, or longer than 128 MiB, is an error and never an
-//! empty list. A host with several addresses is reached by the first that answers. An answer that the API
-//! does not give, such as the page of a proxy whose registry restarts, is an outage, and outwaited. Each connection reads the certificates anew.
+//! Redirects are not followed, so that a token goes to no other server; proxies of the environment are not
+//! used. An answer of another type than announced, or longer than 128 MiB, is an error and never an
+//! empty list. If a host has several addresses, the driver uses the first that answers. An answer that is not
+//! part of the API, such as the page of a proxy whose registry restarts, counts as an outage, after which core
+//! tries again. The certificates are read again for each connection.
 //! The cryptography of TLS is the process's default provider of rustls, or one that the features
 //! `tls-ring` and `tls-aws-lc` compile in.
 //!

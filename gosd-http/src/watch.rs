@@ -21,7 +21,7 @@ const SILENCE: Duration = Duration::from_secs(8);
 const ASK: Duration = Duration::from_secs(4);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Everything, and then the changes, on a connection of its own.
+/// Everything, and then the changes, on a separate connection.
 pub(crate) fn watch(driver: &Http) -> BoxStream<'_, Result<Event>> {
     let watch = Watch { driver, stream: None, last_id: None };
     Box::pin(stream::unfold(watch, async |mut watch| Some((watch.next().await, watch))))
@@ -97,7 +97,7 @@ impl Watch<'_> {
                 }
                 stream.begun = true;
             }
-            // Without an id, or with one that no header can hold, a reconnect starts anew.
+            // Without an id, or with one that no header can contain, a reconnect begins with a snapshot.
             let id = (!message.id.is_empty()).then(|| HeaderValue::try_from(message.id).ok());
             self.last_id = id.flatten().map(|id| LastId { server, id });
             if let Some(event) = event {
@@ -164,8 +164,8 @@ async fn open_at(
     Ok(response)
 }
 
-/// Events flow one way. Where no request arrives, heartbeats do not either, and what the server then
-/// says of expired instances is no news of them.
+/// Events flow one way. Where no request arrives, no heartbeat does either, and then the server's reports of
+/// expired instances say nothing about these instances.
 async fn unheard(driver: &Http, server: usize) -> Error {
     loop {
         sleep(ASK.mul_f64(0.8 + 0.2 * fastrand::f64())).await;

@@ -50,7 +50,7 @@ impl Fault {
     }
 }
 
-/// For drivers that do not need the distinction: an error that is worth another try gets a new connection.
+/// For drivers that do not need the distinction: an error that is retryable replaces the connection.
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         if error.is_retryable() { Self::Connection(error) } else { Self::Server(error) }

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 const ROUNDS: usize = 5;
 const CHANGES: usize = 1000;
 const IDLE: Duration = Duration::from_secs(20);
-/// Between two changes: the watcher is asleep when one comes.
+/// The pause between two changes, in which the watcher falls asleep.
 const PAUSE: Duration = Duration::from_millis(2);
 
 fn main() {
@@ -109,7 +109,7 @@ fn change(path: &Path) -> Vec<Duration> {
     })
 }
 
-/// In the other process: tells when each change was seen.
+/// In the other process: prints when each change was seen.
 fn watch(path: &Path) {
     let url = format!("sqlite:{}", path.display());
     Runtime::new().expect("a runtime").block_on(async {
@@ -127,7 +127,7 @@ fn watch(path: &Path) {
     });
 }
 
-/// In the other process: tells when each write to the file was seen.
+/// In the other process: prints when each write to the file was seen.
 fn wake(path: &Path) {
     let (heard, wakes) = mpsc::channel();
     let on_event = move |event: notify::Result<notify::Event>| {
@@ -144,7 +144,7 @@ fn wake(path: &Path) {
     }
 }
 
-/// The share of a core that a process takes that only watches, with some instances there.
+/// The share of a core that a process uses that only watches some instances.
 fn idle(path: &Path) {
     let url = format!("sqlite:{}", path.display());
     for instances in [10, 10_000] {
@@ -164,7 +164,7 @@ fn idle(path: &Path) {
     }
 }
 
-/// This program again, as a process of its own that ends with this one.
+/// This program again, as a process that ends with this one.
 struct Other {
     child: Child,
     _stdin: ChildStdin,
@@ -194,12 +194,12 @@ impl Other {
         line.trim_end().to_owned()
     }
 
-    /// When it saw something, since 1970.
+    /// When the process saw the change, as a time since 1970.
     fn heard(&mut self) -> Duration {
         Duration::from_nanos(self.line().parse().expect("a number"))
     }
 
-    /// The time on a processor so far, of all its threads.
+    /// The processor time of all its threads so far.
     fn cpu(&self) -> Duration {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("Linux");
         let spent = threads.map(|thread| {
@@ -225,7 +225,7 @@ fn end_with_stdin() {
     });
 }
 
-/// By the clock that all processes share.
+/// The clock that all processes share.
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970")
 }

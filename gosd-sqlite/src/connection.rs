@@ -1,4 +1,4 @@
-//! The connection: opened when it is needed, and anew when another file stands at the path.
+//! The connection: opened when it is needed, and again when the path leads to another file.
 
 use std::fs;
 use std::io;
@@ -17,15 +17,15 @@ use crate::layout::{self, Judged, Owner};
 
 /// How long a call waits for a locked database: less than core waits for a heartbeat of the default lease.
 pub(crate) const BUSY: Duration = Duration::from_millis(2500);
-/// How long a file that looks damaged, or empty all of a sudden, may be in the middle of being
-/// written by somebody who copies a backup over it.
+/// How long a file that looks damaged, or is suddenly empty, may still be in the middle of being overwritten
+/// by somebody who copies a backup over it.
 const SETTLES: Duration = Duration::from_secs(1);
 
 /// The file at a path, whichever it is now.
 pub(crate) struct Database {
     path: PathBuf,
     open: Option<Connection>,
-    /// The file that was opened last, and how many others before it.
+    /// The identity of the file that was opened last, and how many others were opened before it.
     identity: Option<Identity>,
     generation: u64,
     /// A file that may be damaged, and when that was first seen.
@@ -43,9 +43,9 @@ impl Database {
         Ok(self.generation)
     }
 
-    /// Works with the file that stands at the path now; makes one if there is none.
+    /// Works with the file that the path leads to now; creates one if there is none.
     ///
-    /// After a failure the connection is made anew, since it may be to a file that is gone.
+    /// After a failure the connection is opened again, because its file may be gone.
     pub(crate) fn run<T>(
         &mut self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
@@ -111,9 +111,9 @@ impl Database {
         }
     }
 
-    /// Waits with a file in doubt; if it is damaged still, moves it aside.
+    /// Waits while a file is in doubt; if it is still damaged then, moves it aside.
     ///
-    /// Returns whether there was one, and what stands at the path now may be used as it is.
+    /// Returns whether a file was in doubt and the path now leads to one that may be used.
     fn settle(&mut self, there: Option<Identity>) -> Result<bool> {
         let is_over =
             |doubt: &mut Doubt| there != Some(doubt.file) || doubt.since.elapsed() >= SETTLES;
@@ -152,7 +152,7 @@ impl Database {
         }
     }
 
-    /// Notes that the file may be damaged.
+    /// Records that the file may be damaged.
     fn doubted(&mut self) -> Error {
         if self.doubt.is_none() {
             self.doubt = Doubt::of(&self.path).ok();
@@ -188,7 +188,7 @@ fn open(path: &Path) -> Result<Connection, Judged> {
     }
 }
 
-/// Opens a database that is there. What has become a link meanwhile is refused.
+/// Opens an existing database. A path that has become a link meanwhile is refused.
 pub(crate) fn open_as_it_is(real: &Path) -> Result<Connection, Judged> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -198,10 +198,10 @@ pub(crate) fn open_as_it_is(real: &Path) -> Result<Connection, Judged> {
     Ok(db)
 }
 
-/// Makes an empty database, with the permissions that the umask leaves.
+/// Creates an empty database, with the permissions that the umask leaves.
 ///
-/// SQLite by itself gives the group no right to write. It is made by SQLite all the same, since
-/// closing it would end the locks of others in this process who have opened it already.
+/// SQLite itself gives the group no right to write. Nevertheless SQLite has to create the file, because
+/// closing it here would release the locks of others in this process that have opened it already.
 fn make(real: &Path) -> io::Result<Result<Connection, Judged>> {
     let sample = file::make_sample(real)?;
     let encode = |path: &Path| {
@@ -221,13 +221,13 @@ fn make(real: &Path) -> io::Result<Result<Connection, Judged>> {
 
 /// Checks that the file is gosd's, and sets the connection up for it.
 fn prepare(db: &mut Connection, is_new_here: bool) -> Result<Owner, Judged> {
-    // Closing a file that is not ours must not write to it what its owner left in the log.
+    // When a foreign file is closed, its owner's log must not be written back to it.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // In a transaction, so that a file in the making is seen before or after, and not in between.
+    // In a transaction, so that a file being created is seen before or after, and not in between.
     let transaction = db.transaction()?;
     let owner = layout::owner(&transaction)?;
     if owner == Owner::Gosd && is_new_here {
-        // What a loss of power may have left; see `use_journal`.
+        // A loss of power may have left damage; see `use_journal`.
         damage::look(&transaction, Some("instances"))?;
     }
     drop(transaction);

@@ -16,15 +16,15 @@ use crate::connection;
 use crate::file::{self, Identity, beside};
 use crate::layout::{APPLICATION_ID, Judged};
 
-/// Where the header of a database holds the application id.
+/// The offset of the application id in the header of a database.
 const HEADER_ID: usize = 68;
 
-/// Whether an error says that the file does not hold a sound database.
+/// Whether an error means that the file is no intact database.
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// The error for damage that is found without one.
+/// The error for damage that was found without an error of SQLite.
 pub(crate) fn damage() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None)
 }
@@ -33,7 +33,8 @@ pub(crate) fn damage() -> rusqlite::Error {
 pub(crate) struct Doubt {
     pub(crate) file: Identity,
     pub(crate) since: Instant,
-    /// Kept open: closing it ends the locks of all who have the file open in this process.
+    /// Kept open, because closing it would release the locks of all others in this process that have the file
+    /// open.
     held: File,
 }
 
@@ -57,7 +58,7 @@ pub(crate) fn look(db: &Connection, table: Option<&str>) -> rusqlite::Result<()>
     let mut found = false;
     let note = |row: &rusqlite::Row<'_>| {
         let says: String = row.get(0)?;
-        // Rows of odd types, which plain clients may write, are no damage.
+        // Rows of unusual types, which plain clients may write, are no damage.
         found |= says != "ok" && !says.contains(" value in ");
         Ok(())
     };
@@ -68,7 +69,7 @@ pub(crate) fn look(db: &Connection, table: Option<&str>) -> rusqlite::Result<()>
     if found { Err(damage()) } else { Ok(()) }
 }
 
-/// Moves the file aside if it stands there still, and is damaged.
+/// Moves the file aside if the path still leads to it and it is damaged.
 pub(crate) fn set_aside(path: &Path, doubt: Doubt) -> Result<(), Judged> {
     let Doubt { file, held, .. } = doubt;
     let real = file::resolve(path).map_err(|error| Judged::from_io(path, error))?;

@@ -1,4 +1,4 @@
-//! What an operator should know of the file and of what is registered in it, for `gosd doctor`.
+//! The diagnosis of the file and of what is registered in it, for `gosd doctor`.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::layout;
 use crate::options::Options;
 use crate::store::Store;
 
-/// The file systems that other hosts share, by the beginnings of their names in Linux.
+/// File systems that other hosts share, by the beginnings of their names in Linux.
 const SHARED: [&str; 16] = [
     "nfs",
     "cifs",
@@ -31,18 +31,18 @@ const SHARED: [&str; 16] = [
     "coda",
     "fuse.",
 ];
-/// The file systems in user space that are local all the same.
+/// File systems in user space that are local nevertheless.
 const LOCAL: [&str; 4] = ["fuse.fuse-overlayfs", "fuse.mergerfs", "fuse.ntfs", "fuse.bindfs"];
 
-/// Finds out what is wrong, or may become so, with the file of a URL and with what it holds; makes no
-/// file where there is none.
+/// Finds problems, present or likely, of the file of a URL and of what it holds. Creates no file if there is
+/// none.
 ///
-/// The clock is this host's own, so there is none to compare it with. `lease`, which other databases
-/// go by, makes no difference here: each record tells how long its lease is.
+/// The clock is this host's own, so it is not compared. `lease`, which the diagnosis of other databases
+/// needs, is ignored, because each record has its own lease.
 ///
 /// # Errors
 ///
-/// As of the methods of the driver.
+/// As for the methods of the driver.
 pub fn diagnose(url: &str, _lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>> {
     Box::pin(async move {
         let options = Options::parse(url)?;
@@ -68,7 +68,7 @@ fn look(store: &mut Store, path: &Path) -> Result<Vec<Fact>> {
     Ok(facts)
 }
 
-/// Checks the file system, where the system tells which one it is: on Linux.
+/// Checks the file system, on Linux, which shows what it is.
 fn file_system(path: &Path) -> Option<Fact> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let real = fs::canonicalize(path).ok()?;
@@ -91,7 +91,7 @@ fn is_shared(kind: &str) -> bool {
         && !LOCAL.iter().any(|name| kind.starts_with(name))
 }
 
-/// The mount that a path is on, and the kind of its file system, in the form of Linux's list.
+/// The mount that contains a path, and the type of its file system, from Linux's list.
 fn mount_of<'a>(mounts: &'a str, path: &Path) -> Option<(String, &'a str)> {
     let of_line = |line: &'a str| {
         let (mount, system) = line.split_once(" - ")?;
@@ -105,7 +105,7 @@ fn mount_of<'a>(mounts: &'a str, path: &Path) -> Option<(String, &'a str)> {
         .max_by_key(|(at, _)| Path::new(at).components().count())
 }
 
-/// A path as the list has it: with what would part its fields in octal numbers.
+/// A path from the list, in which characters that separate fields are octal numbers.
 fn unescaped(text: &str) -> String {
     [(r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")]
         .iter()
@@ -144,7 +144,7 @@ fn rights(_: &Path) -> Option<Fact> {
 }
 
 fn records(db: &mut Connection, namespace: &str) -> rusqlite::Result<Vec<Fact>> {
-    // The current time of the host, spelled as in the triggers of the layout.
+    // The host's current time, written as in the triggers of the layout.
     let mut statement = db.prepare(
         "SELECT id, service, url, metadata, lease_ms FROM instances WHERE namespace = ?1 AND
          expires_at > CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
@@ -163,7 +163,7 @@ fn records(db: &mut Connection, namespace: &str) -> rusqlite::Result<Vec<Fact>> 
             (Ok(instance), Some(lease)) => {
                 Some(Fact::Lease { id: instance.id().clone(), at_least: lease, at_most: lease })
             }
-            // A record that was written by hand has an end, and may have no length.
+            // A record that was written by hand has an expiry, and may have no lease.
             (Ok(_), None) => None,
         });
     }

@@ -16,7 +16,7 @@ use crate::store::Store;
 /// How many calls may wait for the thread before further ones wait to be queued.
 const QUEUE: usize = 128;
 
-/// The driver: it hands its work to a thread of its own, since SQLite blocks.
+/// The driver. SQLite blocks, so the driver hands its work to its own thread.
 ///
 /// The thread begins with the first call and ends with the driver.
 pub(crate) struct Sqlite {

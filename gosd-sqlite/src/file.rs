@@ -1,13 +1,13 @@
-//! Which file stands at a path, whose it is, and how one beside the database is opened safely.
+//! Files: which one a path leads to, who owns it, and how a file beside the database is opened safely.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Which file stands at a path, so that one put in its place is noticed.
+/// The identity of the file at a path, by which a replacement is noticed.
 ///
-/// The time it was made is part of it, since file systems give the number of a removed file to the
+/// The time of its creation is a part of it, because file systems give the number of a removed file to the
 /// next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity(Which);
@@ -47,7 +47,7 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Whether something other than a plain file stands at the path: opening a pipe would block.
+/// Whether the path leads to something other than a plain file: opening a pipe would block.
 pub(crate) fn is_odd(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|there| !there.is_file())
 }
@@ -96,7 +96,7 @@ pub(crate) fn open_bell(path: &Path, database: &Path, for_writing: bool) -> io::
     Ok(file)
 }
 
-/// Opens what stands at a path to read it, without blocking.
+/// Opens the file at a path for reading, without blocking.
 pub(crate) fn open_to_look(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -104,7 +104,7 @@ pub(crate) fn open_to_look(path: &Path) -> io::Result<File> {
     options.open(resolve(path)?)
 }
 
-/// Makes an empty file, for whoever may write to the database. Fails if something is there.
+/// Makes an empty file that everybody who may write to the database may write to. Fails if the path exists.
 pub(crate) fn make_bell(path: &Path, database: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -152,7 +152,7 @@ fn has_safe_owner(_: &Metadata, _: &Path) -> bool {
     true
 }
 
-/// Gives a file the database's mode, whatever the umask, and as root its owner too.
+/// Gives a file the database's mode, whatever the umask, and as root also the database's owner.
 #[cfg(unix)]
 fn as_database(file: &File, database: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};

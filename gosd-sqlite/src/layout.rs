@@ -1,4 +1,4 @@
-//! What stands in the database, and the statements on it.
+//! The tables of the database, and the statements on them.
 
 use std::io;
 use std::path::Path;
@@ -16,7 +16,7 @@ pub(crate) const APPLICATION_ID: i32 = 0x676f_7364;
 const VERSION: i32 = 1;
 const LAYOUT: &str = include_str!("layout.sql");
 
-/// How many changes stay in the log: how far a watcher may be behind before it starts anew.
+/// How many changes stay in the log, so how far a watcher may be behind before it begins again.
 const LOG: i64 = 10_000;
 /// How many expired instances one transaction removes, and how many changes one read takes.
 const BATCH: i64 = 500;
@@ -25,7 +25,7 @@ const OTHERS: Duration = Duration::from_millis(300);
 
 type Sql<T> = rusqlite::Result<T>;
 
-/// An entry of the log, by which a watcher resumes; the default stands for an empty log.
+/// The position of a watcher: an entry of the log. The default stands for an empty log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
     seq: i64,
@@ -34,15 +34,15 @@ pub(crate) struct Position {
     id: Vec<u8>,
 }
 
-/// What stands in the log from a position on.
+/// The entries of the log after a position.
 pub(crate) struct Changes {
     pub(crate) events: Vec<Read<Event>>,
     pub(crate) end: Position,
-    /// There may be more.
+    /// Whether there may be more.
     pub(crate) is_partial: bool,
 }
 
-/// Who the file belongs to.
+/// Which program the file belongs to.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Owner {
     Nobody,
@@ -73,7 +73,7 @@ pub(crate) enum Judged {
     Failed(rusqlite::Error),
     /// It cannot be opened; the error names it.
     NoFile(Error),
-    /// What stands there is not for this gosd; the error does not name it.
+    /// The file is not for this version of gosd; the error does not name it.
     Refused(Error),
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn create(db: &mut Connection) -> Result<(), Judged> {
     Ok(transaction.commit()?)
 }
 
-/// Returns how many rows were written, without what the triggers wrote.
+/// Returns the number of rows written, except those that the triggers wrote.
 pub(crate) fn upsert(
     db: &Connection,
     namespace: &str,
@@ -147,7 +147,7 @@ pub(crate) fn live(db: &Connection, namespace: &str, now: i64) -> Sql<Vec<Read<I
     Ok(instances)
 }
 
-/// Where a watcher begins to follow.
+/// The position where a watcher begins.
 pub(crate) fn end_of_log(db: &Connection) -> Sql<Position> {
     db.prepare_cached("SELECT seq, at, op, id FROM changes ORDER BY seq DESC LIMIT 1")?
         .query_row([], position)
@@ -155,7 +155,7 @@ pub(crate) fn end_of_log(db: &Connection) -> Sql<Position> {
         .map(Option::unwrap_or_default)
 }
 
-/// Some changes after a position; `None` if the entry at it is no longer there, or is another.
+/// Some changes after a position; `None` if the log no longer has that entry, or has another one there.
 pub(crate) fn changes(db: &Connection, namespace: &str, after: &Position) -> Sql<Option<Changes>> {
     let mut statement = db.prepare_cached(
         "SELECT seq, at, op, id, namespace = ?2, service, url, metadata FROM changes
@@ -192,7 +192,7 @@ pub(crate) fn is_due(db: &Connection, namespace: &str, now: i64) -> Sql<bool> {
     .map(|due: Option<bool>| due == Some(true))
 }
 
-/// Removes some of the instances whose lease ran out by `now`, and what is old in the log.
+/// Removes some of the instances whose lease ran out by `now`, and old entries of the log.
 ///
 /// A lease that ends later than any lease can is shortened: it was written while the clock was ahead.
 pub(crate) fn purge(db: &Connection, namespace: &str, now: i64) -> Sql<()> {
@@ -287,7 +287,7 @@ fn position(row: &Row<'_>) -> Sql<Position> {
     Ok(Position { seq: row.get(0)?, at: row.get(1)?, op: bytes(2)?, id: bytes(3)? })
 }
 
-/// What was read, or why it could not be.
+/// A value that was read, or why it could not be.
 pub(crate) type Read<T> = Result<T, String>;
 
 fn event(row: &Row<'_>) -> Read<Option<Event>> {
@@ -296,7 +296,7 @@ fn event(row: &Row<'_>) -> Read<Option<Event>> {
         "put" => Some(Event::Put(instance(id, row, [5, 6, 7])?)),
         "remove" => Some(Event::Remove(id)),
         "expire" => Some(Event::Expire(id)),
-        // Of a later version of gosd.
+        // An operation of a later version of gosd.
         _ => None,
     })
 }

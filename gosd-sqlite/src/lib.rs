@@ -18,36 +18,36 @@
 //!
 //! # What it promises
 //!
-//! Any number of processes of one host use one file, opened and made by whoever comes first, on a local
-//! file system: leases expire by the clock of the host. Calls wait up to 2.5 s for a locked database.
+//! Any number of processes of one host use one file on a local file system, which the first of them creates.
+//! Leases expire by the clock of the host. Calls wait up to 2.5 s for a locked database.
 //! A change wakes the watchers of other processes through the file system, by a one-byte file beside the
-//! database (`gosd.db-bell`); they also look once a second, so whoever writes without ringing is noticed
-//! within that time. A file that was removed or replaced is noticed just as fast, and everybody registers
-//! anew in the one that takes its place.
+//! database (`gosd.db-bell`). Watchers also read once a second, so they notice within that time a program that
+//! writes without ringing. A file that was removed or replaced is noticed just as fast, and all instances
+//! register again in the new one.
 //!
-//! **Which file?** Choose one in a folder where only those can write who may register. Users of one group
-//! share a file if the folder is the group's to write and their umask is 002: what gosd makes beside the
-//! database gets its mode. Links and pipes that stand where gosd has files of its own are not followed.
+//! **Which file?** Choose one in a folder where only users can write who may register. Users of one group
+//! share a file if the group may write to the folder and their umask is 002: the files that gosd makes beside
+//! the database get its mode. Links and pipes in the place of gosd's own files are not followed.
 //!
 //! **The journal** is SQLite's rollback journal (`journal_mode=DELETE`), without waiting for the disk
 //! (`synchronous=OFF`). A write-ahead log is faster to write, and readers do not wait for a writer; but it
-//! shares memory by a file, and whoever cuts that short (a backup that is copied over the files does so)
-//! ends every process that uses it by a signal. A file that is in that mode is put back as soon as nobody
-//! else has it open. So whoever keeps a transaction open on the file, if only to read, keeps others from
-//! writing: that is an outage, in which nobody is taken for dead.
+//! shares memory by a file, and cutting that file short, as copying a backup over it does,
+//! ends every process that uses it by a signal. A file in that mode is switched back as soon as no other process
+//! has it open. So a program that keeps a transaction open on the file, even one that only reads, keeps others
+//! from writing. That is an outage, in which no instance is taken for dead.
 //!
-//! **A damaged file**, after a loss of power or because something was copied over it, is noticed by
-//! whoever comes upon it. If it is damaged still a second later, it is moved to `gosd.db-damaged`, with a
-//! warning, and all register anew: a list of leases is worth more working than preserved. Files of other
-//! programs are refused, and never moved.
+//! **A damaged file**, after a loss of power or because something was copied over it, is noticed by the
+//! next process that reads it. If it is still damaged a second later, it is moved to `gosd.db-damaged`, with a
+//! warning, and all instances register again: a list of leases is worth more working than preserved. Files of
+//! other programs are refused, and never moved.
 //!
-//! **While writes are refused** (a full disk, a lock, a file system that became read-only) nobody can
-//! renew, so `list` fails and a watch says that contact is lost; afterwards everybody has half a lease to
-//! renew in. Who watches finds out by trying, every 4 s unless somebody else is seen to write. A user who
-//! may only read lists an instance as long as nobody has renewed after its lease ran out.
+//! **While writes are refused** (a full disk, a lock, a file system that became read-only) no instance can
+//! renew, so `list` fails and a watch yields an `Err`. Afterwards every instance has half a lease in which to
+//! renew. A process that watches finds out by a write every 4 s, unless it notices another process's write. A
+//! user who may only read lists an expired instance until another instance has renewed after its expiry.
 //!
-//! **When the clock is set**, forwards or back, whoever had a lease gets a whole one to renew in, written
-//! by those who notice; leases that end later than they can are cut.
+//! **When the clock is set**, forwards or back, each instance that had a lease gets a whole one in which to
+//! renew, written by the processes that notice; leases that end later than any lease can are shortened.
 //!
 //! A driver has one thread, from its first call to its end, and a second one that waits for the bell
 //! if it is watched. On Linux that takes one inotify instance, of which a user has 128 by default

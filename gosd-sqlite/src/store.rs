@@ -1,4 +1,4 @@
-//! What the driver does with the database, on the database's thread.
+//! The operations of the driver on the database, on the database's thread.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,18 +29,18 @@ pub(crate) struct Store {
     has_warned: bool,
 }
 
-/// How far a watcher has come, and in which file.
+/// The position of a watcher, and the file that it belongs to.
 #[derive(Clone)]
 pub(crate) struct Mark {
     position: Position,
     generation: u64,
 }
 
-/// What came next for a watcher.
+/// What a watcher yields next.
 pub(crate) struct News {
     pub(crate) events: Vec<Event>,
     pub(crate) mark: Mark,
-    /// There may be more.
+    /// Whether there may be more.
     pub(crate) is_partial: bool,
 }
 
@@ -77,9 +77,10 @@ impl Store {
         Ok(self.readable(read))
     }
 
-    /// What came after the mark; everything there is, if there is no mark.
+    /// The changes after the mark; everything if there is no mark.
     ///
-    /// `None` if one cannot go on from the mark: the file or the log is another by now.
+    /// `None` if the watcher cannot continue from the mark, because the file or the log is another one by
+    /// now.
     pub(crate) fn follow(&mut self, mark: Option<&Mark>) -> Result<Option<News>> {
         let now = self.look()?;
         let generation = self.database.generation()?;
@@ -214,7 +215,7 @@ impl Store {
         result.map_err(|error| self.writes.as_outage(error))
     }
 
-    /// Leaves out what cannot be read, and says so once.
+    /// Leaves out records that cannot be read, and warns once.
     fn readable<T>(&mut self, read: Vec<Read<T>>) -> Vec<T> {
         let mut note = |problem: String| {
             debug!(namespace = self.namespace, "skipped: {problem}");
@@ -243,7 +244,7 @@ mod tests {
     const LATE: Duration = Duration::from_secs(60);
     const LONG_LEASE: Duration = Duration::from_secs(600);
 
-    /// A store whose wall clock is off by what a static says, in seconds.
+    /// A store whose wall clock differs from the host's by the seconds in a static.
     macro_rules! store {
         ($path:expr) => {{
             static OFF: AtomicI64 = AtomicI64::new(0);
@@ -261,7 +262,7 @@ mod tests {
         Instance::new("mail", "http://10.0.0.7:25").unwrap()
     }
 
-    /// Follows until an instance has gone, renewing another.
+    /// Follows until an instance has gone, while another one is renewed.
     fn until_expired(store: &mut Store, mut mark: Mark, gone: &Instance, other: &Instance) {
         let start = Instant::now();
         while start.elapsed() < LATE {
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_jump_of_the_clock_everybody_has_a_lease_to_renew_in() {
+    fn after_a_jump_of_the_clock_every_instance_has_a_lease_to_renew() {
         let folder = tempfile::tempdir().unwrap();
         let (mut store, off, _) = store!(folder.path().join("gosd.db"));
         for hour in [3600, 0, -3600] {
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_long_lease_keeps_nobody_else() {
+    fn a_long_lease_does_not_keep_other_instances() {
         let folder = tempfile::tempdir().unwrap();
         let (mut store, off, _) = store!(folder.path().join("gosd.db"));
         let (dead, report) = (instance(), instance());
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn who_starts_after_a_jump_of_the_clock_sees_the_living() {
+    fn a_process_that_starts_after_a_jump_of_the_clock_sees_living_instances() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gosd.db");
         let (mut store, off, wall) = store!(path.clone());
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_keeps_no_dead() {
+    fn a_clock_that_is_set_back_keeps_no_dead_instance() {
         let folder = tempfile::tempdir().unwrap();
         let (mut store, off, _) = store!(folder.path().join("gosd.db"));
         store.register(&instance(), LEASE).unwrap();

@@ -1,4 +1,4 @@
-//! The watch: reads on in the log of changes when the bell was rung, and once a second.
+//! The watch: reads the log of changes on each ring of the bell, and once a second.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use crate::driver::Sqlite;
 use crate::store::{Mark, News};
 
-/// How often a watcher looks without having heard the bell: for writers that do not ring it, for
-/// expired leases, and for a file that was removed.
+/// How often a watcher reads without a ring of the bell: for writers that do not ring it, for expired leases,
+/// and for a file that was removed.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) fn watch(driver: &Sqlite) -> BoxStream<'_, Result<Event>> {
@@ -29,7 +29,7 @@ pub(crate) fn watch(driver: &Sqlite) -> BoxStream<'_, Result<Event>> {
     }))
 }
 
-/// A place in the log, and what was read beyond it.
+/// The position in the log, and the events that were read after it.
 struct Follower<'a> {
     driver: &'a Sqlite,
     heard: watch::Receiver<()>,
@@ -52,7 +52,7 @@ impl Follower<'_> {
             }
             if self.ahead.is_empty() && !is_partial {
                 tokio::select! {
-                    // Cannot fail: the driver holds the sender.
+                    // This cannot fail: the driver holds the sender.
                     _ = self.heard.changed() => {}
                     () = sleep(LOOK) => {}
                 }
@@ -60,7 +60,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Reads on from the mark; returns whether there may be more.
+    /// Reads the log after the mark. Returns whether there may be more.
     async fn read(&mut self) -> Result<bool> {
         let mark = self.mark.clone();
         let news = self.driver.run(move |store| store.follow(mark.as_ref())).await;

@@ -1,4 +1,5 @@
-//! Whether the database takes writes: without them nobody can renew, and silence says nothing.
+//! Whether the database accepts writes: without them no instance can renew, and an expired lease proves
+//! nothing.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,26 +10,26 @@ use gosd_core::{Error, ErrorKind};
 /// For how long one successful write shows that writes are accepted; after that a write is tried.
 const VOUCHES: Duration = Duration::from_secs(4);
 
-/// What this driver knows about whether the database takes writes.
+/// What this driver knows about whether the database accepts writes.
 #[derive(Default)]
 pub(crate) struct Writes {
     /// When a write, by this driver or by another process, last succeeded.
     taken: Option<Instant>,
     /// The version of the data, which changes with every write by another connection.
     version: Option<i64>,
-    /// When somebody else's write was last noticed.
+    /// When a write by another process was last noticed.
     others: Option<Instant>,
     /// Whether this driver has ever written.
     own: bool,
     refused: Option<Refused>,
 }
 
-/// Since when writes are refused: the time of the last write that succeeded, if there was one.
+/// Since when writes have been refused: the time of the last write that succeeded, if there was one.
 #[derive(Clone, Copy)]
 pub(crate) struct Refused(Option<Instant>);
 
 impl Refused {
-    /// The same as a time of the wall clock, in ms since 1970, which shows `now`.
+    /// The same as a time of the wall clock, which shows `now`, in ms since 1970.
     pub(crate) fn at(self, now: i64) -> i64 {
         let passed = self.0.map(|since| i64::try_from(since.elapsed().as_millis()));
         // A process that has just started does not know who had a lease before.
@@ -53,7 +54,7 @@ impl StdError for Cause {
 }
 
 impl Writes {
-    /// Notes the version of the data, which changes when another connection has written.
+    /// Records the version of the data, which changes when another connection has written.
     pub(crate) fn see(&mut self, version: i64) {
         if self.version.replace(version).is_some_and(|before| before != version) {
             self.others = Some(Instant::now());
@@ -61,18 +62,18 @@ impl Writes {
         }
     }
 
-    /// Notes that a write of this driver succeeded.
+    /// Records that a write of this driver succeeded.
     pub(crate) fn taken(&mut self) {
         self.own = true;
         self.taken = Some(Instant::now());
     }
 
-    /// Notes that a write failed.
+    /// Records that a write failed.
     ///
-    /// `None` if others can write all the same, or this process never could: it may only read.
-    /// Otherwise the error, as that of an outage.
+    /// Returns `None` if other processes can write, or if this process never could because it may only read.
+    /// Otherwise returns the error, as that of an outage.
     pub(crate) fn failed(&mut self, error: Error) -> Option<Error> {
-        // The next connection numbers its versions anew.
+        // The next connection counts its versions from the beginning.
         self.version = None;
         let may_only_read = error.kind() == ErrorKind::Denied && !self.own;
         let is_about_us = matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unavailable)
@@ -84,7 +85,7 @@ impl Writes {
         Some(self.as_outage(error))
     }
 
-    /// A write that was possible before is taken to become possible again, whatever the kind of the error.
+    /// A write that succeeded before is expected to succeed again, whatever the kind of the error.
     pub(crate) fn as_outage(&self, error: Error) -> Error {
         if !self.own || error.is_retryable() {
             return error;
@@ -100,7 +101,7 @@ impl Writes {
         self.refused
     }
 
-    /// Writes are taken again, and everybody has time to renew.
+    /// Records that writes are accepted again. By then the caller has given every instance time to renew.
     pub(crate) fn accepted(&mut self) {
         self.refused = None;
     }
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn who_never_could_write_only_reads() {
+    fn a_process_that_never_could_write_only_reads() {
         let mut writes = Writes::default();
         assert!(writes.failed(denied()).is_none());
         assert!(writes.refused().is_none());
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_possible_once_is_an_outage() {
+    fn a_refused_write_that_succeeded_before_is_an_outage() {
         let mut writes = Writes::default();
         writes.taken();
         let error = writes.failed(denied().caused_by("why")).expect("an error");
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sees_others_write_is_alone_with_it() {
+    fn a_failure_while_others_write_is_no_outage() {
         let mut writes = Writes::default();
         writes.taken();
         writes.see(1);

@@ -1,4 +1,4 @@
-//! The driver keeps the contract.
+//! The conformance kit over SQLite files.
 
 mod support;
 
@@ -33,9 +33,9 @@ impl Fixture for Sqlite {
         Ok(())
     }
 
-    /// By a program that keeps the database locked: others read it as before.
+    /// Another program keeps the database locked; reads still work.
     async fn refuse_writes(&self) -> Result<(), NotOffered> {
-        // The first call makes the file.
+        // The first call creates the file.
         self.driver("gosd").await.list().await.expect("an empty list");
         let lock = self.0.plain();
         lock.execute_batch("BEGIN IMMEDIATE").expect("a lock");
@@ -49,7 +49,7 @@ impl Fixture for Sqlite {
     }
 
     async fn write_unreadable(&self, namespace: &str) -> Result<(), NotOffered> {
-        // The first call makes the tables.
+        // The first call creates the tables.
         self.driver(namespace).await.list().await.expect("an empty list");
         self.0
             .plain()

@@ -1,4 +1,4 @@
-//! A file that is damaged, or overwritten in place, under those who use it.
+//! A file that is damaged, or overwritten in place, while it is in use.
 #![cfg(unix)]
 
 mod support;
@@ -12,7 +12,7 @@ use tokio::time::interval;
 
 use support::{LATE, LONG_LEASE, Place, instance, next, open};
 
-/// Registers as core does, again and again, until it succeeds; returns the errors.
+/// Registers repeatedly, as core does, until it succeeds. Returns the errors.
 async fn until_registered(driver: &dyn Driver, instance: &Instance) -> Vec<gosd_core::Error> {
     let mut pause = interval(Duration::from_millis(50));
     let end = Instant::now() + LATE;
@@ -25,7 +25,7 @@ async fn until_registered(driver: &dyn Driver, instance: &Instance) -> Vec<gosd_
     errors
 }
 
-/// Overwrites what stands after the header, which says whose file it is, and counts it as a change.
+/// Overwrites everything after the header, which says whose file it is, and marks the file as changed.
 fn damage(place: &Place) {
     let file = fs::OpenOptions::new().read(true).write(true).open(place.path()).unwrap();
     let length = file.metadata().unwrap().len() - 100;
@@ -36,7 +36,7 @@ fn damage(place: &Place) {
     file.write_all_at(&changes.to_be_bytes(), 24).unwrap();
 }
 
-/// The errors name the file and what becomes of it, and everybody is back in a new one.
+/// Requires the errors to name the file and its fate, and all instances to be back in a new file.
 async fn comes_back(place: &Place, driver: &dyn Driver) {
     let mail = instance("mail");
     let errors = until_registered(driver, &mail).await;
@@ -59,7 +59,7 @@ async fn a_file_that_is_damaged_under_a_driver() {
     comes_back(&place, &*driver).await;
 }
 
-/// As after a loss of power: who starts outwaits it.
+/// As after a loss of power. A client that starts waits for the end of the fault.
 #[tokio::test]
 async fn a_file_that_is_found_damaged() {
     let place = Place::new();
@@ -68,7 +68,7 @@ async fn a_file_that_is_found_damaged() {
     comes_back(&place, &*place.driver("gosd").await).await;
 }
 
-/// No statement fails, and some see what others do not.
+/// No statement fails, and some see rows that others do not.
 #[tokio::test]
 async fn an_index_that_lacks_a_row() {
     let place = Place::new();
@@ -100,7 +100,7 @@ async fn what_many_find_damaged_is_set_aside_once() {
         let registered =
             drivers.iter().zip(&mails).map(|(driver, mail)| until_registered(&**driver, mail));
         futures_util::future::join_all(registered).await;
-        // Those who were first may have been so in the damaged file.
+        // The first drivers may have registered in the damaged file.
         for (driver, mail) in drivers.iter().zip(&mails) {
             until_registered(&**driver, mail).await;
         }
@@ -109,7 +109,7 @@ async fn what_many_find_damaged_is_set_aside_once() {
     let files = fs::read_dir(place.folder()).unwrap();
     let mut files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
     files.sort();
-    // What could not be undone in the damaged one may lie beside it.
+    // A journal that could not be rolled back may be beside the damaged file.
     files.retain(|file| file != "gosd.db-damaged-journal");
     assert_eq!(files, ["gosd.db", "gosd.db-bell", "gosd.db-damaged"]);
 }
@@ -126,7 +126,7 @@ async fn a_backup_that_is_copied_over_the_file() {
     let mut watch = other.watch().unwrap();
     next(&mut watch).await.unwrap();
     fs::write(place.path(), backup).unwrap();
-    // A loss of contact: who is not in it is not gone.
+    // This is a loss of contact: an instance that is not in the backup is not gone.
     assert_eq!(next(&mut watch).await.unwrap_err().kind(), ErrorKind::Unavailable);
     loop {
         match next(&mut watch).await {
@@ -161,7 +161,7 @@ async fn a_file_that_is_emptied() {
     }
 }
 
-/// What is not gosd's is not ours to move, damaged or not.
+/// A file of another program is never moved, damaged or not.
 #[tokio::test]
 async fn the_damaged_file_of_another_program() {
     let place = Place::new();
@@ -183,13 +183,14 @@ async fn the_damaged_file_of_another_program() {
     assert!(fs::read(place.path()).unwrap() == before);
 }
 
-/// No file beside the database is mapped into memory, where whoever cuts it short ends the process.
+/// No file beside the database is mapped into memory, because cutting such a file short would end the
+/// process.
 #[tokio::test]
 async fn no_shared_memory() {
     let place = Place::new();
     let driver = place.driver("gosd").await;
     driver.register(&instance("mail"), LONG_LEASE).await.unwrap();
-    // Somebody has it in another mode: it is put back.
+    // Another program has the file open in another mode, which is reset.
     place.plain().execute_batch("PRAGMA journal_mode = WAL").unwrap();
     let mail = instance("mail");
     driver.register(&mail, LONG_LEASE).await.unwrap();

@@ -1,4 +1,4 @@
-//! What cannot work says so clearly, and leaves the file as it is.
+//! Paths and files that cannot be used: the error says why, and the file stays unchanged.
 #![cfg(unix)]
 
 mod support;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use support::process::{act, again, block_on, fill, mounted, succeed};
 use support::{LONG_LEASE, Place, instance, next, open};
 
-/// The errors of all methods.
+/// The error of each method.
 async fn errors(path: &Path) -> [Error; 4] {
     let driver = open(path, "gosd").await;
     let mail = instance("mail");
@@ -37,7 +37,7 @@ async fn expect(path: &Path, kind: ErrorKind, says: &str) {
     }
 }
 
-/// Names and contents of the files there that can be read.
+/// The names and contents of the readable files in a folder.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = fs::read_dir(folder).unwrap().filter_map(|file| {
         let file = file.unwrap();
@@ -88,7 +88,7 @@ async fn the_database_of_another_program() {
     }
 }
 
-/// What a program that was killed left in its write-ahead log stays for itself to put in order.
+/// What a killed program left in its write-ahead log stays there, for that program to recover.
 #[tokio::test]
 async fn the_log_of_another_program() {
     let (place, killed) = (Place::new(), Place::new());
@@ -116,7 +116,7 @@ async fn a_newer_layout() {
     assert!(fs::read(place.path()).unwrap() == before);
 }
 
-/// Without the rights of root, whom permissions do not bind.
+/// Runs without root's capabilities, because permissions do not bind root.
 const UNPRIVILEGED: [&str; 3] = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
 
 #[test]
@@ -132,8 +132,8 @@ fn no_permission() {
             assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
             let says = ["it cannot be written to", "(mode 444)", "runs as user", "chmod u+w"];
             assert!(says.iter().all(|says| error.to_string().contains(says)), "{error}");
-            // Once that is mended, the same driver goes on. What SQLite puts beside a file gets its
-            // permissions.
+            // After the permissions are corrected, the same driver works. SQLite gives its files the same
+            // permissions as the database.
             for name in files(folder).into_keys().filter(|name| name.starts_with("read-only.db")) {
                 fs::set_permissions(folder.join(name), Permissions::from_mode(0o644)).unwrap();
             }
@@ -229,7 +229,7 @@ async fn a_locked_database_is_waited_for() {
     next(&mut watch).await.unwrap();
     let other: Connection = place.plain();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    // Reading waits for nobody.
+    // Reads do not wait.
     assert_eq!(driver.list().await.unwrap(), [mail]);
 
     let waiting = instance("mail");

@@ -1,4 +1,4 @@
-//! The file is removed or replaced under those who use it.
+//! The file is removed or replaced while processes use it.
 
 mod support;
 
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use support::{LONG_LEASE, Place, instance, next};
 
 #[tokio::test]
-async fn a_removed_file_is_made_anew() {
+async fn a_removed_file_is_created_again() {
     let place = Place::new();
     let driver = place.driver("gosd").await;
     let mail = instance("mail");
@@ -22,7 +22,7 @@ async fn a_removed_file_is_made_anew() {
     assert_eq!(place.driver("gosd").await.list().await.unwrap(), [mail]);
 }
 
-/// Many times, since file systems give the number of a removed file to the next one.
+/// Repeated, because file systems give the number of a removed file to the next one.
 #[tokio::test]
 async fn a_watcher_notices_a_removed_file() {
     let place = Place::new();
@@ -31,7 +31,7 @@ async fn a_watcher_notices_a_removed_file() {
     assert_eq!(next(&mut watch).await.unwrap(), Event::Reset(vec![]));
     for _ in 0..5 {
         place.remove();
-        // What was registered in the other file is not gone for good.
+        // An instance of the removed file may register again in the new one.
         assert_eq!(next(&mut watch).await.unwrap_err().kind(), ErrorKind::Unavailable);
         assert_eq!(next(&mut watch).await.unwrap(), Event::Reset(vec![]));
         let mail = instance("mail");
@@ -45,7 +45,7 @@ async fn a_replaced_file_is_noticed() {
     let (place, other) = (Place::new(), Place::new());
     let there = instance("there");
     other.driver("gosd").await.register(&there, LONG_LEASE).await.unwrap();
-    // Whoever copies a database in use needs what is in its write-ahead log.
+    // A copy of a database in use needs the content of its write-ahead log.
     other.plain().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
 
     let driver = place.driver("gosd").await;
@@ -60,7 +60,7 @@ async fn a_replaced_file_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_removed_bell_is_hung_up_again() {
+async fn a_removed_bell_is_created_again() {
     let place = Place::new();
     let (driver, other) = (place.driver("gosd").await, place.driver("gosd").await);
     let mut watch = driver.watch().unwrap();
@@ -74,7 +74,7 @@ async fn a_removed_bell_is_hung_up_again() {
     }
 }
 
-/// From then on the one who waited would have the old file open, and the journal of the new one.
+/// Otherwise the process that waited would have the old file open, and the journal of the new one.
 #[tokio::test]
 async fn a_file_that_is_replaced_while_it_is_waited_for() {
     let place = Place::new();

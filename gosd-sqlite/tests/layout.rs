@@ -1,4 +1,4 @@
-//! What stands in the file, read and written by plain clients.
+//! The content of the file, read and written by plain clients.
 
 mod support;
 
@@ -12,7 +12,7 @@ use tokio::time::interval;
 
 use support::{LONG_LEASE, Place, instance, next};
 
-/// What the `sqlite3` shell says to a statement.
+/// The output of the `sqlite3` shell for a statement.
 fn shell(path: &Path, sql: &str) -> String {
     let mut command = Command::new("sqlite3");
     command.args(["-batch", "-bail", "-cmd", ".timeout 10000"]).arg(path).arg(sql);
@@ -59,7 +59,7 @@ async fn the_shell_reads_what_is_registered() {
 }
 
 #[tokio::test]
-async fn a_watcher_hears_the_shell() {
+async fn a_watcher_sees_changes_by_the_shell() {
     let place = Place::new();
     let driver = place.driver("gosd").await;
     let mut watch = driver.watch().unwrap();
@@ -80,7 +80,7 @@ async fn a_watcher_hears_the_shell() {
     assert_eq!(shell(&path, "SELECT count(*) FROM instances"), "0\n");
 }
 
-/// An early one would take an expiry in this very millisecond for a goodbye.
+/// A clock that is early would take an expiry in this very millisecond for a goodbye.
 #[tokio::test]
 async fn the_clock_of_the_triggers_is_never_early() {
     let place = Place::new();
@@ -111,7 +111,7 @@ async fn a_renewal_is_no_change() {
         driver.register(&mail, LONG_LEASE).await.unwrap();
         assert_eq!(shell(&place.path(), log), "start\nput\n");
     }
-    // Watchers may have dropped it by now.
+    // Watchers may have seen its expiry by now.
     shell(&place.path(), "UPDATE instances SET expires_at = 0");
     driver.register(&mail, LONG_LEASE).await.unwrap();
     assert_eq!(shell(&place.path(), log), "start\nput\nput\n");
@@ -135,7 +135,7 @@ async fn a_watcher_resumes_at_its_entry() {
 }
 
 #[tokio::test]
-async fn a_watcher_whose_entry_is_gone_starts_anew() {
+async fn a_watcher_whose_entry_is_gone_begins_again() {
     for (case, sql) in [
         ("trimmed", "DELETE FROM changes WHERE seq < (SELECT max(seq) FROM changes)"),
         ("another's", "UPDATE changes SET id = 'of-another-history' WHERE op = 'put'"),
@@ -151,14 +151,14 @@ async fn a_watcher_whose_entry_is_gone_starts_anew() {
         let db = place.plain();
         let row = insert("mail-1", after_now(LONG_LEASE));
         db.execute_batch(&format!("BEGIN; {row}; {sql}; COMMIT")).unwrap();
-        // It may be a backup: who is not in it is not gone for good.
+        // The file may be a backup, so an instance that it lacks is not gone.
         assert_eq!(next(&mut watch).await.unwrap_err().kind(), ErrorKind::Unavailable, "{case}");
         let Event::Reset(all) = next(&mut watch).await.unwrap() else { panic!("{case}") };
         assert_eq!(all.len(), 2, "{case}");
         driver.register(&second, LONG_LEASE).await.unwrap();
         match next(&mut watch).await {
             Ok(event) => assert_eq!(event, Event::Put(second), "{case}"),
-            // Where there was no entry, one cannot follow either.
+            // Without an entry, a watcher cannot continue either.
             Err(_) => assert_eq!(case, "emptied"),
         }
     }
@@ -176,7 +176,7 @@ async fn the_log_is_trimmed() {
              INSERT INTO changes (at, namespace, op, id) SELECT 0, 'other', 'remove', i FROM n",
         )
         .unwrap();
-    // Not by who has just begun.
+    // A process that has just started does not trim.
     let mut pause = interval(Duration::from_millis(50));
     while shell(&place.path(), "SELECT count(*), max(seq) FROM changes") != "10000|20001\n" {
         driver.list().await.unwrap();
@@ -207,7 +207,7 @@ async fn a_lease_from_a_clock_that_ran_ahead_is_cut() {
     let mut watch = driver.watch().unwrap();
     next(&mut watch).await.unwrap();
     let hour = after_now(Duration::from_secs(3600));
-    // A plain client does not say how long its lease is: there it counts as it is.
+    // A plain client does not write the length of its lease, so the lease counts as it is.
     shell(&place.path(), &insert("plain-1", hour + 1));
     shell(&place.path(), &insert("mail-1", hour));
     for _ in 0..2 {

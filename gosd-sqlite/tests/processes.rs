@@ -1,4 +1,4 @@
-//! Several processes on one file.
+//! Several processes over one file.
 #![cfg(unix)]
 
 mod support;
@@ -21,7 +21,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     Runtime::new().expect("a runtime").block_on(future)
 }
 
-/// In a role: registers with several drivers at once in each file that it is told.
+/// In a role: registers with several drivers at once, in each file that the test names.
 fn pioneer() {
     block_on(async {
         loop {
@@ -57,7 +57,7 @@ fn many_make_the_file_at_once() {
     }
 }
 
-/// In a role: registers, with a lease of so many seconds, and stays until told to leave.
+/// In a role: registers with a lease of so many seconds, and stays until told to leave.
 fn member(path: &Path, lease: u64) {
     block_on(async {
         let settings = Settings::default().lease_ttl(Duration::from_secs(lease));
@@ -72,11 +72,11 @@ fn member(path: &Path, lease: u64) {
 }
 
 #[test]
-fn who_leaves_is_removed_and_who_is_killed_expires() {
+fn an_instance_that_leaves_is_removed_and_a_killed_one_expires() {
     act(|path| member(path, 2));
     let place = Place::new();
     let start = || {
-        let test = "who_leaves_is_removed_and_who_is_killed_expires";
+        let test = "an_instance_that_leaves_is_removed_and_a_killed_one_expires";
         let process = Process::start(again(test, &place.path(), &[]));
         let id = InstanceId::from(process.hear("joined "));
         (process, id)
@@ -107,7 +107,7 @@ async fn until_all_are_there(driver: &Arc<dyn Driver>, ids: &BTreeSet<InstanceId
     let mut pause = interval(Duration::from_millis(50));
     loop {
         pause.tick().await;
-        // A database in the making may have to be waited for.
+        // A database that is being created may be unavailable for a moment.
         let Ok(listed) = driver.list().await else { continue };
         if listed.iter().map(|instance| instance.id().clone()).collect::<BTreeSet<_>>() == *ids {
             return;
@@ -115,7 +115,7 @@ async fn until_all_are_there(driver: &Arc<dyn Driver>, ids: &BTreeSet<InstanceId
     }
 }
 
-/// By a lease of which a third is the time that the brief outage may take.
+/// The lease is so long that a third of it covers the brief outage.
 fn all_come_back(test: &str, remove: impl Fn(&Place)) {
     act(|path| member(path, 3 * HEARTBEAT.as_secs()));
     let place = Place::new();
@@ -140,14 +140,14 @@ fn all_come_back_to_a_removed_file() {
     all_come_back("all_come_back_to_a_removed_file", Place::remove);
 }
 
-/// As `rm gosd.db` does: the files beside it stay, for others to find.
+/// `rm gosd.db` does this: the files beside it stay.
 #[test]
 fn all_come_back_when_only_the_database_is_removed() {
     let remove = |place: &Place| fs::remove_file(place.path()).expect("the database");
     all_come_back("all_come_back_when_only_the_database_is_removed", remove);
 }
 
-/// In a process of its own, where nobody else opens anything.
+/// In a separate process, in which nothing else opens files.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_dropped_driver_leaves_nothing_behind() {
@@ -161,7 +161,7 @@ fn a_dropped_driver_leaves_nothing_behind() {
                 next(watch).await.unwrap();
             }
             assert_ne!(left_open(), Vec::<String>::new());
-            // Parked on a silent file.
+            // This watch waits on a file that does not change.
             let [parked, _] = &mut watches;
             let silence = timeout(Duration::from_millis(50), next(parked)).await;
             assert!(silence.is_err(), "{silence:?}");
@@ -178,7 +178,7 @@ fn a_dropped_driver_leaves_nothing_behind() {
     Process::start(again(test, &place.path(), &[])).hear("nothing is left");
 }
 
-/// What is open of the database, and the threads that work on it.
+/// The open files of the database, and the threads that work on it.
 #[cfg(target_os = "linux")]
 fn left_open() -> Vec<String> {
     let entries = |folder: &str| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

@@ -1,4 +1,4 @@
-//! While the database takes no writes nobody can renew, and so nobody is dead.
+//! While the database refuses writes no instance can renew, so none counts as dead.
 #![cfg(unix)]
 
 mod support;
@@ -16,7 +16,7 @@ use support::{LATE, Place, instance, next, open};
 
 const LEASE: Duration = Duration::from_secs(3);
 
-/// Has writes refused for longer than a lease, of a driver that has written.
+/// Makes writes fail for longer than a lease, for a driver that has written.
 async fn cannot_renew(driver: &dyn Driver, says: &str, hinder: impl Fn(), release: impl Fn()) {
     let mut watch = driver.watch().unwrap();
     next(&mut watch).await.unwrap();
@@ -40,11 +40,11 @@ async fn cannot_renew(driver: &dyn Driver, says: &str, hinder: impl Fn(), releas
     let released = Instant::now();
     release();
     until_expired(driver, &mail).await;
-    // Half a lease for the living to renew in.
+    // Half a lease in which living instances can renew.
     assert!(released.elapsed() >= LEASE / 2, "after {:?}", released.elapsed());
 }
 
-/// Follows a new watch until an instance has gone; it must be there at first.
+/// Follows a new watch until an instance has gone, which has to be in the snapshot.
 async fn until_expired(driver: &dyn Driver, gone: &Instance) {
     let mut watch = driver.watch().unwrap();
     loop {
@@ -59,7 +59,7 @@ async fn until_expired(driver: &dyn Driver, gone: &Instance) {
 }
 
 #[tokio::test]
-async fn a_lock() {
+async fn during_a_lock_no_instance_dies() {
     let place = Place::new();
     let driver = place.driver("gosd").await;
     driver.list().await.unwrap();
@@ -70,7 +70,7 @@ async fn a_lock() {
 }
 
 #[test]
-fn a_full_disk() {
+fn on_a_full_disk_no_instance_dies() {
     act(|folder| {
         let filler = folder.join("filler");
         block_on(async {
@@ -80,19 +80,23 @@ fn a_full_disk() {
         });
     });
     let place = Place::new();
-    succeed(mounted("a_full_disk", &place.folder(), "-t tmpfs -o size=512k none"));
+    succeed(mounted(
+        "on_a_full_disk_no_instance_dies",
+        &place.folder(),
+        "-t tmpfs -o size=512k none",
+    ));
 }
 
-/// Without the rights of root, whom permissions do not bind.
+/// Runs without root's capabilities, because permissions do not bind root.
 const UNPRIVILEGED: [&str; 3] = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
 
 fn permit(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// As when the kernel makes a file system read-only: the file is open, and no journal can be made.
+/// As when the kernel makes a file system read-only: the file is open, and no journal can be created.
 #[test]
-fn a_permission_that_is_taken() {
+fn without_the_permission_to_write_no_instance_dies() {
     act(|folder| {
         block_on(async {
             let driver = open(&folder.join("gosd.db"), "gosd").await;
@@ -102,12 +106,16 @@ fn a_permission_that_is_taken() {
         });
     });
     let place = Place::new();
-    succeed(again("a_permission_that_is_taken", &place.folder(), &UNPRIVILEGED));
+    succeed(again(
+        "without_the_permission_to_write_no_instance_dies",
+        &place.folder(),
+        &UNPRIVILEGED,
+    ));
 }
 
-/// Who may only read takes nobody for dead whom nobody could have renewed.
+/// A user who may only read takes no instance for dead that could not have renewed.
 #[test]
-fn who_may_only_read() {
+fn to_a_user_who_may_only_read_no_instance_dies() {
     act(|folder| {
         let path = folder.join("gosd.db");
         block_on(async {
@@ -117,7 +125,7 @@ fn who_may_only_read() {
             assert_eq!(all.len(), 2, "{all:?}");
             support::process::tell("read");
             support::process::listen();
-            // Long after both leases, and nobody has renewed.
+            // Long after the end of both leases no instance has renewed.
             for _ in 0..2 {
                 assert_eq!(reader.list().await.unwrap().len(), 2);
             }
@@ -141,7 +149,7 @@ fn who_may_only_read() {
     permit(&place.path(), 0o444);
     permit(&place.folder(), 0o555);
     let mut reader = support::process::Process::start(again(
-        "who_may_only_read",
+        "to_a_user_who_may_only_read_no_instance_dies",
         &place.folder(),
         &UNPRIVILEGED,
     ));
@@ -164,7 +172,7 @@ fn who_may_only_read() {
     reader.hear("kept");
     permit(&place.folder(), 0o755);
     permit(&place.path(), 0o644);
-    // As somebody else renews, of whom there are many.
+    // The write of another process that renews, of which there are many.
     let renew = "UPDATE instances SET expires_at = lease_ms
         + CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) WHERE id = ?1";
     let alive = alive.id().as_str();

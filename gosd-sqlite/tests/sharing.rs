@@ -1,4 +1,4 @@
-//! Several users in one folder: those who may share it, and those who mean ill.
+//! Several users in one folder: users who may share the file, and hostile ones.
 #![cfg(unix)]
 
 mod support;
@@ -21,7 +21,7 @@ fn pipe(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
 }
 
-/// Changes are seen all the same, once a second.
+/// Changes are still seen, once a second.
 async fn works_without_a_bell(place: &Place) {
     let (driver, other) = (place.driver("gosd").await, place.driver("gosd").await);
     let mut watch = driver.watch().unwrap();
@@ -48,7 +48,7 @@ async fn a_bell_that_is_a_link_is_left_alone() {
     }
 }
 
-/// The file would be made wherever the link leads.
+/// Otherwise the file would be created wherever the link leads.
 #[tokio::test]
 async fn a_link_to_nothing_makes_no_file() {
     let place = Place::new();
@@ -80,9 +80,9 @@ async fn a_link_to_a_database_is_followed() {
     assert_eq!(place.driver("gosd").await.list().await.unwrap(), [mail]);
 }
 
-/// Opening one waits for whoever has the other end.
+/// Opening a pipe blocks until the other end is open.
 #[tokio::test]
-async fn a_pipe_stops_nobody() {
+async fn a_pipe_blocks_no_driver() {
     let place = Place::new();
     pipe(&place.bell());
     works_without_a_bell(&place).await;
@@ -114,7 +114,7 @@ async fn the_bell_has_the_rights_of_the_database() {
     }
 }
 
-/// In a role: registers, says how it went, and watches until another comes.
+/// In a role: registers, reports the result, and watches until another user comes.
 fn user(path: &Path) {
     block_on(async {
         let driver = open(path, "gosd").await;
@@ -133,7 +133,7 @@ fn user(path: &Path) {
     });
 }
 
-/// Needs root, which most who test are not: the users of a container's namespace do as well.
+/// Needs root. Where the tests run without it, the users of a user namespace are used.
 #[test]
 fn users_of_one_group_share_the_file() {
     act(user);

@@ -1,4 +1,4 @@
-//! Servers that are not what the driver expects.
+//! Servers that behave differently from what the driver expects.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::support::{LATE, LEASE, instance, open};
 
-/// A server that says its lines, one for each connection, and notes what it was asked.
+/// A server that sends its lines, one for each connection, and records the requests.
 struct Actor {
     url: String,
     heard: Arc<Mutex<Vec<String>>>,
@@ -26,7 +26,7 @@ impl Drop for Actor {
     }
 }
 
-/// `None` stays silent, and so does a line that ends in a comment; others end their connection.
+/// `None` stays silent, and so does a line that ends in a comment. After any other line the connection ends.
 async fn act(lines: Vec<Option<String>>) -> Actor {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -188,7 +188,7 @@ async fn events_that_do_not_say_where_they_begin_are_refused() {
     }
 }
 
-/// Time runs ahead whenever there is nothing else to do, which is all that a silent server does.
+/// Paused time runs ahead whenever there is nothing else to do, which is the case with a silent server.
 #[tokio::test(start_paused = true)]
 async fn silence_is_noticed_within_ten_seconds() {
     let actor = act(vec![None]).await;

@@ -1,4 +1,4 @@
-//! The contract of a driver, through the server, with several databases behind it.
+//! The conformance kit over the registry server, with several databases behind it.
 
 use super::fixture::Served;
 

@@ -1,4 +1,4 @@
-//! Servers that are gone without a word: nothing they send arrives, and nothing that is sent to them.
+//! Servers that disappear without closing their connections: no packet arrives in either direction.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn a_driver_notices_that_nothing_it_says_arrives() {
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
         events.write_all(head).await.unwrap();
         events.write_all(b"event: reset\nid: 1\ndata: {\"instances\":[]}\n\n").await.unwrap();
-        // The connections of requests are made, and that is all.
+        // Connections for requests are accepted, and never answered.
         while events.write_all(b":\n\n").await.is_ok() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

@@ -1,3 +1,5 @@
+//! The fixtures of the conformance kit: the registry server over several databases.
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +24,7 @@ pub(crate) struct Served {
     dead: Option<Proxy>,
     /// What is done to the proxies are to be cut, which are before the servers or behind them.
     cut: Mode,
-    /// What stands in the URL before the host, and after the namespace.
+    /// The parts of the URL before the host and after the namespace.
     url: (String, String),
     /// Kept for the server and the drivers.
     _certificates: Option<Certificates>,
@@ -67,7 +69,7 @@ impl Served {
         Self::new(Backend::Memory(registries), settings, "http://").await
     }
 
-    /// With everything that a connection can have.
+    /// A server with TLS, client certificates, a prefix and a token.
     pub(crate) async fn over_memory_by_tls() -> Self {
         let certificates = Certificates::new();
         let registries = Arc::<Mutex<HashMap<_, Memory>>>::default();
@@ -97,7 +99,7 @@ impl Served {
         Self::new(Backend::Redis(redis.into(), None), settings, "http://").await
     }
 
-    /// What is cut is the server from its Redis.
+    /// A server whose connection to its Redis can be cut.
     pub(crate) async fn over_redis_that_can_be_cut_off() -> Self {
         let redis = RedisServer::start(&[]).await;
         let proxy = Proxy::to(redis.port()).await;
@@ -106,7 +108,7 @@ impl Served {
         Self::new(Backend::Redis(redis.into(), Some(proxy)), settings, "http://").await
     }
 
-    /// The wire falls silent instead of breaking.
+    /// Makes the connection fall silent instead of breaking.
     pub(crate) fn silent(self) -> Self {
         Self { cut: Mode::Silent, ..self }
     }
@@ -190,7 +192,7 @@ impl Fixture for Served {
             Backend::Memory(registries) => registry(registries)(namespace).wipe(),
             Backend::Sqlite(folder) => {
                 for file in std::fs::read_dir(folder.path()).expect("the folder") {
-                    // Somebody may have been faster.
+                    // This fails if a client has removed the file first.
                     let _ = std::fs::remove_file(file.expect("a file").path());
                 }
             }

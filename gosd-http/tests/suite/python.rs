@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::support::{LATE, memory, open};
 
 #[tokio::test]
-async fn it_comes_and_goes() {
+async fn a_python_service_comes_and_goes() {
     const TOKEN: &str = "sesame-sesame-sesame";
     let server = memory(Settings::new().token(TOKEN).unwrap()).await;
     let driver = open(&format!("http://:{TOKEN}@{}", server.address())).await;

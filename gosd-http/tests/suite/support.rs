@@ -1,4 +1,4 @@
-//! What several tests need.
+//! Servers and instances that several tests need.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 pub(crate) const LEASE: Duration = Duration::from_secs(600);
-/// Longer than anything takes on a busy machine.
+/// Longer than anything in these tests takes on a busy machine.
 pub(crate) const LATE: Duration = Duration::from_secs(30);
 
 pub(crate) fn instance(service: &str) -> Instance {
@@ -21,7 +21,7 @@ pub(crate) async fn open(url: &str) -> Arc<dyn Driver> {
     gosd_http::open(url).await.expect("the URL is good")
 }
 
-/// Serves on a free port.
+/// Starts a server on a free port.
 pub(crate) async fn start(settings: Settings) -> Server {
     serve("127.0.0.1:0", settings).await.expect("a port is free")
 }

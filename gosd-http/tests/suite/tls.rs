@@ -1,4 +1,4 @@
-//! An API behind something that asks for clients' certificates.
+//! An API behind a proxy that asks for client certificates.
 
 use gosd_server::Settings;
 use gosd_testservers::{Certificates, TlsFront, tls_cases};

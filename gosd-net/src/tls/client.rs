@@ -22,8 +22,8 @@ const PROBE: Duration = Duration::from_secs(1);
 
 /// Connections by TLS, with the certificates that a URL names.
 ///
-/// The files are read for each connection, and the configuration is made anew if their content is not
-/// what it was: renewed certificates, of another authority too, count from the next connection on.
+/// The files are read for each connection, and a new configuration is made if their content has changed:
+/// renewed certificates, of another authority too, count from the next connection on.
 pub struct Tls {
     files: TlsFiles,
     alpn: Vec<Vec<u8>>,

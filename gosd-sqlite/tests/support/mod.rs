@@ -1,4 +1,4 @@
-//! A database for a test.
+//! A database, and ways to damage and replace it.
 #![allow(dead_code, reason = "each test needs some of it")]
 
 #[cfg(unix)]
@@ -13,12 +13,12 @@ use futures_util::StreamExt;
 use gosd_core::{BoxStream, Driver, Event, Instance, Result};
 use rusqlite::Connection;
 
-/// A bound for what takes a second or two on an idle machine.
+/// A bound for steps that take a second or two on an idle machine.
 pub(crate) const LATE: Duration = Duration::from_secs(60);
-/// The lease of what must not run out during a test.
+/// A lease that does not run out during a test.
 pub(crate) const LONG_LEASE: Duration = Duration::from_secs(600);
 
-/// A database in a folder of its own, which ends with it.
+/// A database in a temporary folder.
 pub(crate) struct Place {
     folder: tempfile::TempDir,
 }
@@ -47,17 +47,17 @@ impl Place {
         open(&self.path(), namespace).await
     }
 
-    /// A plain connection, as another program makes it.
+    /// A plain connection, as another program would open it.
     pub(crate) fn plain(&self) -> Connection {
         plain(&self.path())
     }
 
-    /// A plain connection to what was taken away.
+    /// A plain connection to the database after `take_away`.
     pub(crate) fn plain_away(&self) -> Connection {
         plain(&self.folder.path().join("away/gosd.db"))
     }
 
-    /// Takes the whole folder away.
+    /// Moves the whole folder away.
     pub(crate) fn take_away(&self) {
         self.rename("db", "away");
     }
@@ -66,12 +66,12 @@ impl Place {
         self.rename("away", "db");
     }
 
-    /// Removes the database under whoever has it open.
+    /// Removes the database while processes have it open.
     pub(crate) fn remove(&self) {
         for file in fs::read_dir(self.folder()).expect("the folder") {
             let file = file.expect("a file").path();
             if let Err(error) = fs::remove_file(&file) {
-                // Somebody has been faster: it was made and removed in between.
+                // A process was faster: the file was created and removed in between.
                 assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", file.display());
             }
         }

@@ -1,4 +1,4 @@
-//! Other processes, for tests that take more than one.
+//! Other processes, for tests that need more than one.
 
 use std::env;
 use std::ffi::OsString;
@@ -13,8 +13,8 @@ use super::LATE;
 
 const ROLE: &str = "gosdTestRole";
 
-/// To be called first in a test that starts itself again: in such a process this plays the role,
-/// for the path that it was given, and does not return.
+/// Call this first in a test that starts itself again. In such a process this plays the role for the path
+/// that it was given, and does not return.
 pub(crate) fn act(play: impl FnOnce(&Path)) {
     #[expect(clippy::disallowed_methods, reason = "the role is not a setting of gosd")]
     if let Some(path) = env::var_os(ROLE) {
@@ -23,7 +23,7 @@ pub(crate) fn act(play: impl FnOnce(&Path)) {
     }
 }
 
-/// Has a test play its role in another process, after what the words before it do, if there are any.
+/// The command that plays a test's role in another process, behind the command in `before`, if there is one.
 pub(crate) fn again(test: &str, path: &Path, before: &[&str]) -> Command {
     let this = env::current_exe().expect("a test has a path");
     let mut words: Vec<OsString> = before.iter().map(OsString::from).collect();
@@ -34,7 +34,7 @@ pub(crate) fn again(test: &str, path: &Path, before: &[&str]) -> Command {
     command
 }
 
-/// A process that is killed at the latest when the test ends.
+/// A process that is killed when the test ends at the latest.
 pub(crate) struct Process {
     child: Child,
     stdin: ChildStdin,
@@ -48,7 +48,7 @@ impl Process {
         let stdin = child.stdin.take().expect("it is piped");
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let (sender, lines) = mpsc::channel();
-        // Ends with the output of the process.
+        // The thread ends with the process's output.
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 let _ = sender.send(line);
@@ -61,7 +61,7 @@ impl Process {
         writeln!(self.stdin, "{line}").expect("it listens");
     }
 
-    /// Waits for a line that starts so; returns the rest of it.
+    /// Waits for a line with this beginning, and returns the rest of it.
     pub(crate) fn hear(&self, start: &str) -> String {
         let mut others = Vec::new();
         while let Ok(line) = self.lines.recv_timeout(LATE) {
@@ -87,12 +87,12 @@ impl Drop for Process {
     }
 }
 
-/// In a role: tells the test something.
+/// In a role: prints a line for the test.
 pub(crate) fn tell(line: &str) {
     writeln!(io::stdout(), "{line}").expect("the test listens");
 }
 
-/// In a role: waits for the test to say something; the process ends if the test is gone.
+/// In a role: waits for a line from the test. The process ends if the test is gone.
 pub(crate) fn listen() -> String {
     let mut line = String::new();
     if io::stdin().read_line(&mut line).expect("text") == 0 {
@@ -101,7 +101,7 @@ pub(crate) fn listen() -> String {
     line.trim_end().to_owned()
 }
 
-/// Starts a test again where a file system of its own is mounted at the path.
+/// Starts a test again, with a separate file system mounted at the path.
 pub(crate) fn mounted(test: &str, path: &Path, mount: &str) -> Command {
     let script = format!(r#"mount {mount} "$gosdTestRole" && exec "$0" "$@""#);
     again(test, path, &["unshare", "--map-root-user", "--mount", "sh", "-c", &script])
@@ -122,7 +122,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// Writes a file until there is no more room on its disk, which is a small one.
+/// Writes a file until its disk, which is small, is full.
 pub(crate) fn fill(path: &Path) {
     let mut size = 1 << 20;
     let mut all = Vec::new();
