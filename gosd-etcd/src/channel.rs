@@ -1,4 +1,4 @@
-//! The way to one member: a socket, TLS, HTTP/2, and the token on every request.
+//! The channel to one member: a socket, TLS, HTTP/2, and the token in every request.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,10 +17,10 @@ use tower::{BoxError, Service, ServiceExt};
 use crate::error;
 use crate::session::Session;
 
-/// The metadata that etcd looks for a token in.
+/// The metadata key of the token.
 const TOKEN: &str = "token";
 
-/// Connects to a member. No request is answered yet, so it may turn out that nobody is there.
+/// Connects to a member. No request has been answered yet, so the member may not exist.
 pub(crate) async fn open(
     member: &str,
     tls: Option<Arc<Tls>>,
@@ -30,7 +30,7 @@ pub(crate) async fn open(
     let bad = |problem: &dyn std::fmt::Display| {
         Error::new(ErrorKind::Config, format!("the URL's host cannot be one: {problem}"))
     };
-    // The client library would take the scheme https to mean that it is to speak TLS by itself.
+    // With the scheme https the client library would do TLS itself.
     let endpoint = Endpoint::from_shared(format!("http://{member}")).map_err(|e| bad(&e))?;
     let origin = Uri::try_from(format!("{scheme}://{member}")).map_err(|e| bad(&e))?;
     let (host, port) = split(member).ok_or_else(|| bad(&member))?;
@@ -45,7 +45,7 @@ pub(crate) async fn open(
             }
             request
         });
-    // A member that knows no leader answers nothing, rather than what may be out of date.
+    // A member without a leader refuses requests, instead of answering with outdated data.
     let with_leader = ConnectOptions::new().with_require_leader(true);
     let channel = EtcdChannel::Custom(BoxCloneSyncService::new(authorized));
     Client::from_channel(channel, Some(with_leader))
@@ -59,7 +59,7 @@ pub(crate) fn split(member: &str) -> Option<(String, u16)> {
     Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
 }
 
-/// Makes the sockets, with certificates that are read for each.
+/// Opens the sockets; the certificates are read for each.
 #[derive(Clone)]
 struct Connector {
     host: String,

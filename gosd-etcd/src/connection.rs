@@ -1,4 +1,4 @@
-//! Connections to a cluster: which member, whether it can serve, and why one could not be made.
+//! Connections to a cluster: the choice of a member, whether it can serve, and the diagnosis of failures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::options::Options;
 use crate::session::Session;
 use crate::{channel, error};
 
-/// How long it may take to connect to one member and to hear its first answer.
+/// How long the connection to one member and its first answer may take.
 const CONNECT: Duration = Duration::from_secs(2);
-/// The oldest version whose watches answer when they are asked whether they are alive.
+/// The oldest version whose watches answer progress requests.
 const OLDEST: (u32, u32) = (3, 4);
-/// As much as gRPC can carry: the whole registry is one reply.
+/// The largest message of gRPC, because the whole registry is one reply.
 const LARGEST_REPLY: usize = i32::MAX as usize;
 
-/// What makes connections: by one URL, and with one token.
+/// Makes connections for one URL, with one token.
 #[derive(Clone)]
 pub(crate) struct Cluster {
     pub(crate) options: Arc<Options>,
@@ -38,17 +38,17 @@ impl Cluster {
         Ok(Self { options, session, tls: tls.map(Arc::new) })
     }
 
-    /// Connects to one of the members, asking each of them once at most, and gets a token if need be.
+    /// Connects to one of the members, asking each of them once at most, and gets a token if necessary.
     ///
-    /// A member that knows no leader refuses to answer, so one that is cut off from the others is
-    /// passed over.
+    /// A member without a leader refuses to answer, so a member that is cut off from the others is passed
+    /// over.
     pub(crate) async fn open(&self) -> Result<Client> {
         let client = self.reach().await?;
         Box::pin(self.session.authenticate(&client)).await?;
         Ok(client)
     }
 
-    /// Makes a call; once more with a new token, if the server refuses the one that was sent.
+    /// Makes a call, and repeats it with a new token if the server refuses the one that was sent.
     pub(crate) async fn authorized<T, F>(
         &self,
         client: &Client,
@@ -73,7 +73,8 @@ impl Cluster {
 
     async fn reach(&self) -> Result<Client> {
         let mut members: Vec<&String> = self.options.hosts.iter().collect();
-        // So that clients spread, and a member that does not answer holds up only some attempts.
+        // In random order, so that clients spread, and a member that does not answer delays only some
+        // attempts.
         fastrand::shuffle(&mut members);
         let mut failures = Vec::new();
         for member in members {
@@ -100,7 +101,7 @@ impl Cluster {
         })
     }
 
-    /// Connects to a member, and hears what it is.
+    /// Connects to a member, and asks for its version.
     async fn dial(
         &self,
         member: &str,
@@ -110,7 +111,7 @@ impl Cluster {
         let client = channel::open(member, tls, session).await?;
         let status = match client.maintenance_client().status().await {
             Ok(status) => status,
-            // It is alive, and wants a token first.
+            // The member is alive, and wants a token first.
             Err(error) if error::is_of_access(&error) => return Ok(client),
             Err(error) => return Err(error::from_etcd(&error, &self.options)),
         };
@@ -123,7 +124,7 @@ impl Cluster {
         }
     }
 
-    /// Finds out whether the URL is to blame for a connection that failed.
+    /// Finds out whether the URL is the cause of a failed connection.
     async fn explain(&self, member: &str) -> Option<Error> {
         let (host, port) = channel::split(member)?;
         let wrong_scheme = |message: &str| Some(Error::new(ErrorKind::Config, message));
@@ -136,7 +137,7 @@ impl Cluster {
         if let Some(refusal) = tls.refusal(&host, port).await {
             return Some(refusal);
         }
-        // The token of the real session is not for those who can listen.
+        // The token of the real session must not be sent where others can listen.
         let nobody = Arc::new(Session::new(self.options.clone()));
         match self.dial(member, None, nobody).await {
             Ok(_) => wrong_scheme("the server does not speak TLS; the scheme of its URL is etcd"),
@@ -145,12 +146,12 @@ impl Cluster {
     }
 }
 
-/// Reads of the registry are larger than what the client library takes unless it is told.
+/// Reads of the registry are larger than the client library accepts by default.
 pub(crate) fn kv(client: &Client) -> KvClient {
     client.kv_client().max_decoding_message_size(LARGEST_REPLY)
 }
 
-/// The same for the changes.
+/// The same for watches.
 pub(crate) fn watch(client: &Client) -> WatchClient {
     client.watch_client().max_decoding_message_size(LARGEST_REPLY)
 }

@@ -1,4 +1,4 @@
-//! What an operator should know of the cluster and of what is registered in it, for `gosd doctor`.
+//! The diagnosis of the cluster and of what is registered in it, for `gosd doctor`.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use crate::connection::{self, Cluster};
 use crate::layout::{self, Keys};
 use crate::options::Options;
 
-/// The quota of a server that was started without one. Servers before version 3.6 do not tell theirs.
+/// The quota of a server that was started without one. Servers before version 3.6 do not report theirs.
 const USUAL_QUOTA: i64 = 2 << 30;
-/// The part of its quota, in percent, from which on a member is about to refuse writes.
+/// From this percentage of its quota on, a member is about to refuse writes.
 const ALMOST_FULL: i64 = 80;
-/// How many leases are asked about, and how many at once: each is a call.
+/// How many leases are read, and how many at once. Each takes a call.
 const LEASES: usize = 1_000;
 const AT_ONCE: usize = 16;
 
-/// Finds out what is wrong, or may become so, with the cluster of a URL and with what it holds.
+/// Finds problems, present or likely, of the cluster of a URL and of what it holds.
 ///
-/// etcd does not tell its clock. `lease`, which other databases go by, makes no difference here: each
-/// lease tells its length.
+/// etcd does not report its clock. `lease`, which the diagnosis of other databases needs, is ignored, because
+/// each lease has its own length.
 ///
 /// # Errors
 ///
-/// As of the methods of the driver.
+/// As for the methods of the driver.
 pub fn diagnose(url: &str, _lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>> {
     Box::pin(async move {
         let options = Options::parse(url)?;
@@ -39,7 +39,7 @@ pub fn diagnose(url: &str, _lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>>
     })
 }
 
-/// Checks how much room there is; a user who may not ask gets a fact that says so.
+/// Checks how much space there is. For a user who may not ask, the fact says so.
 async fn space(cluster: &Cluster, client: &Client) -> Vec<Fact> {
     let status = async |client: Client| client.maintenance_client().status().await;
     let alarms = async |client: Client| {
@@ -87,7 +87,7 @@ fn check_space(alarms: &[AlarmType], status: &StatusResponse) -> Vec<Fact> {
     facts
 }
 
-/// Checks the size of the database; a quota of 0 is one that is not known.
+/// Checks the size of the database. A quota of 0 is unknown.
 fn check_size(size: i64, quota: i64) -> Option<Fact> {
     let (quota, which) = match quota {
         ..=0 => (USUAL_QUOTA, "the usual quota, for this version tells no other"),
@@ -125,7 +125,7 @@ async fn records(cluster: &Cluster, client: &Client, keys: &Keys) -> Result<Vec<
             }
             Ok((Some(_), id)) if record.lease() == 0 => facts.push(Fact::NoLease { id }),
             Ok((Some(_), id)) if leases.len() < LEASES => leases.push((id, record.lease())),
-            // The instance has said goodbye, or enough leases are asked about.
+            // The record is a goodbye, or enough leases have been read.
             Ok(_) => {}
         }
     }

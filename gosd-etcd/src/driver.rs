@@ -34,7 +34,7 @@ impl Etcd {
         })
     }
 
-    /// Reads the instances among the keys, and says once if there are others.
+    /// Parses the instances among the keys, and warns once if there are other keys.
     pub(crate) fn decode(&self, records: &[KeyValue]) -> Vec<Instance> {
         let mut instances = Vec::with_capacity(records.len());
         for record in records {
@@ -47,12 +47,12 @@ impl Etcd {
         instances
     }
 
-    /// Says that something in the registry cannot be read, loudly only once.
+    /// Reports that a record cannot be read, as a warning only once.
     pub(crate) fn skip_unreadable(&self, problem: &Error) {
         self.unreadable.skipped(self.name(), &self.cluster.options.namespace, problem);
     }
 
-    /// Makes a call on the shared connection; once more on a new one if that one has broken.
+    /// Makes a call on the shared connection, and repeats it on a new one if that one has broken.
     async fn call<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
@@ -77,8 +77,8 @@ impl Driver for Etcd {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
         let (id, key, json) = (instance.id(), &self.keys.key(instance.id()), &instance.to_json());
         let lease = self.leases().choose(id, ttl);
-        // Renewed before anything is written: etcd without space, or a user who has lost the right to
-        // write, can still keep what is there alive.
+        // Renewed before anything is written: with etcd out of space, or without the right to write, existing
+        // registrations can still be kept alive.
         let is_alive = !lease.is_new
             && self.call(async |mut client| lease::keep_alive(&mut client, lease).await).await?;
         if is_alive {
@@ -87,7 +87,7 @@ impl Driver for Etcd {
                 return Ok(());
             }
         } else {
-            // From here on a goodbye ends it, even if it comes to be only later.
+            // From here on a goodbye ends the lease, even if it is granted only later.
             self.leases().asked_for(id);
             self.call(async |mut client| lease::grant(&mut client, lease).await).await?;
         }

@@ -1,4 +1,4 @@
-//! What etcd and the way to it say, as kinds of errors.
+//! The errors of etcd and of the connection, mapped to those of the driver contract.
 
 use std::error::Error as StdError;
 
@@ -9,9 +9,10 @@ use tonic::{Code, Status};
 use crate::layout::Keys;
 use crate::options::Options;
 
-/// What a server's message means: the first entry whose text occurs in it counts.
+/// The meaning of a server's message: the first entry whose text occurs in the message counts.
 ///
-/// Texts, because etcd has one code for many things, and a canceled watch has a reason and no code.
+/// These are texts, because etcd uses one code for many errors, and a canceled watch has a reason and no
+/// code.
 const MEANINGS: &[(&str, ErrorKind, &str)] = &[
     ("authentication failed", ErrorKind::Denied, "correct the user or the password in the URL"),
     ("user name is empty", ErrorKind::Denied, "put user:password@ into the URL"),
@@ -43,12 +44,12 @@ pub(crate) fn from_etcd(error: &etcd_client::Error, options: &Options) -> Error 
     }
 }
 
-/// The same, with what it says of the connection: a server that is sound enough to refuse something
-/// is as good as any other.
+/// The error of a call, and whether a new connection may help: not if the server is well enough to refuse
+/// something.
 pub(crate) fn fault(error: &etcd_client::Error, options: &Options) -> Fault {
     let is_refusal = of_server(error).is_some_and(|status| {
-        // Unknown is also what the client library says of a connection that has ended, as if the
-        // server had said it.
+        // The client library also uses this code for a connection that has ended, as if the server had sent
+        // it.
         let code = status.code();
         !matches!(
             code,
@@ -59,7 +60,7 @@ pub(crate) fn fault(error: &etcd_client::Error, options: &Options) -> Fault {
     if is_refusal { Fault::Server(error) } else { Fault::Connection(error) }
 }
 
-/// What the server itself said, if it did.
+/// The status that the server itself sent, if there is one.
 pub(crate) fn of_server(error: &etcd_client::Error) -> Option<&Status> {
     match error {
         etcd_client::Error::GRpcStatus(status) if status.source().is_none() => Some(status),
@@ -67,7 +68,7 @@ pub(crate) fn of_server(error: &etcd_client::Error) -> Option<&Status> {
     }
 }
 
-/// Whether the server refuses a token that it, or another member, has given.
+/// Whether the server refuses a token that it, or another member, has issued.
 pub(crate) fn is_of_token(error: &etcd_client::Error) -> bool {
     of_server(error).is_some_and(|status| {
         status.code() == Code::Unauthenticated
@@ -77,7 +78,7 @@ pub(crate) fn is_of_token(error: &etcd_client::Error) -> bool {
     })
 }
 
-/// Whether the server refuses to answer before it knows who asks.
+/// Whether the server refuses to answer without authentication.
 pub(crate) fn is_of_access(error: &etcd_client::Error) -> bool {
     use Code::{InvalidArgument, PermissionDenied, Unauthenticated};
     let codes = [InvalidArgument, PermissionDenied, Unauthenticated];
@@ -169,7 +170,7 @@ mod tests {
         let error = from_etcd(&status.into(), &options());
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains("refused"), "{error}");
-        // What was found out already is said as it was.
+        // An error that is known already is returned unchanged.
         let known = Error::new(ErrorKind::Denied, "your certificate has expired");
         let error = from_etcd(&Status::from_error(known.into()).into(), &options());
         assert_eq!(error.kind(), ErrorKind::Denied);

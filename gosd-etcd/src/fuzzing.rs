@@ -1,10 +1,10 @@
-//! What the fuzz targets reach; only there with `--cfg fuzzing`.
+//! The entry points of the fuzz targets; compiled only with `--cfg fuzzing`.
 
 use gosd_core::{Instance, Result};
 
 use crate::layout::{self, Keys};
 
-/// The instance that a key and its value tell of; `None` if they say goodbye.
+/// The instance of a key and its value; `None` for a goodbye.
 pub fn read(key: &[u8], value: &[u8]) -> Result<Option<Instance>> {
     let id = keys().id(key)?;
     layout::read(&id, value)

@@ -4,7 +4,7 @@ use std::fmt;
 
 use gosd_core::{Error, ErrorKind, Instance, InstanceId, Result};
 
-/// What a goodbye writes into a key before the key goes, so that watchers tell it from an expiry.
+/// The value that a goodbye writes before it removes the key, so that watchers can tell it from an expiry.
 pub(crate) const GONE: &str = r#"{"gone":true}"#;
 
 /// The keys of a namespace.
@@ -18,7 +18,7 @@ impl Keys {
         Self { prefix: format!("/{namespace}/instances/") }
     }
 
-    /// What all keys of the namespace, and no others, begin with.
+    /// The common beginning of all keys of the namespace, and of no others.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -39,7 +39,7 @@ impl Keys {
     }
 }
 
-/// Reads the value of an id's key; `None` if it says goodbye.
+/// Parses the value of an id's key; `None` for a goodbye.
 pub(crate) fn read(id: &InstanceId, value: &[u8]) -> Result<Option<Instance>> {
     let unreadable = |problem: &dyn fmt::Display| {
         Error::new(ErrorKind::Data, format!("the value of {id:?} cannot be read: {problem}"))

@@ -1,4 +1,4 @@
-//! Records and their leases. Each record has a lease of its own.
+//! Records and their leases. Each record has its own lease.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,24 +19,24 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// A lease that this driver makes for a record.
 ///
-/// Its id is chosen here, once for a registration, and not by etcd: a grant whose answer is lost, or a
-/// record that may not be written, leaves no lease behind that nobody knows of.
+/// Its id is chosen here, once for a registration, and not by etcd. So no lease is left over unnoticed when
+/// the answer to a grant is lost, or when the record cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
     id: i64,
-    /// As asked for, in seconds.
+    /// The length that was asked for, in seconds.
     ttl: i64,
-    /// One of another length that the record may still hang on.
+    /// A lease of another length that the record may still be attached to.
     before: Option<i64>,
-    /// It has never been asked for.
+    /// Whether the lease has never been asked for.
     pub(crate) is_new: bool,
 }
 
-/// The leases of what was registered here and not deregistered.
+/// The leases of instances that were registered here and not deregistered.
 ///
-/// A driver behind a server registers many that die without a goodbye, so those that nobody has
-/// renewed for twice their length are forgotten. If one of them lives yet, since etcd restarted it,
-/// the next registration only has to make another.
+/// Behind a server, a driver registers many instances that die without a goodbye. So a lease that was not
+/// renewed for twice its length is forgotten. If it still exists because etcd restarted it, the next
+/// registration only has to make another.
 #[derive(Debug)]
 pub(crate) struct Leases {
     known: HashMap<InstanceId, (Lease, Instant)>,
@@ -54,7 +54,7 @@ impl Default for Leases {
 }
 
 impl Leases {
-    /// The lease to register an instance with: the one that it has, unless that is of another length.
+    /// The lease to register an instance with: its present one, unless that has another length.
     pub(crate) fn choose(&mut self, id: &InstanceId, ttl: Duration) -> Lease {
         let ttl = seconds(ttl);
         let before = match self.known.get_mut(id) {
@@ -66,27 +66,27 @@ impl Leases {
             None => None,
         };
         self.forget_some();
-        // Not zero, which stands for no lease.
+        // Not zero, which means no lease.
         let lease = Lease { id: fastrand::i64(1..=i64::MAX), ttl, before, is_new: true };
         self.known.insert(id.clone(), (lease, Instant::now()));
         lease
     }
 
-    /// Notes that a lease was asked for, so that it may be there.
+    /// Records that a lease was asked for, and so may exist.
     pub(crate) fn asked_for(&mut self, id: &InstanceId) {
         if let Some((lease, _)) = self.known.get_mut(id) {
             lease.is_new = false;
         }
     }
 
-    /// Notes that the record hangs on its lease, and on no other.
+    /// Records that the record is attached to its lease, and to no other.
     pub(crate) fn written(&mut self, id: &InstanceId) {
         if let Some((lease, _)) = self.known.get_mut(id) {
             lease.before = None;
         }
     }
 
-    /// The leases that an instance may have by what was done here.
+    /// The leases that an instance may have because of calls made here.
     pub(crate) fn known(&self, id: &InstanceId) -> Vec<i64> {
         let lease = self.known.get(id).map(|(lease, _)| *lease);
         lease.into_iter().flat_map(|lease| lease.before.into_iter().chain([lease.id])).collect()
@@ -104,7 +104,7 @@ impl Leases {
             let length = Duration::from_secs(lease.ttl.unsigned_abs());
             since.elapsed() < length.saturating_mul(2)
         });
-        // So that a crowd that stays is not gone through each time.
+        // A large set of active leases is not searched again each time.
         self.crowd = CROWD.max(2 * self.known.len());
     }
 }
@@ -115,19 +115,19 @@ fn seconds(ttl: Duration) -> i64 {
     i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX - 1) + up
 }
 
-/// Restarts a lease, if it is still there.
+/// Restarts a lease, if it still exists.
 pub(crate) async fn keep_alive(client: &mut Client, lease: Lease) -> Result<bool> {
     match client.lease_keep_alive(lease.id).await {
         Ok(_) => Ok(true),
-        // That is what the client library makes of a lease that the server does not know.
+        // The client library returns this error for a lease that the server does not know.
         Err(Error::LeaseKeepAliveError(_)) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Whether a record is as it should be, and on its lease, by the word of a majority of the cluster.
+/// Whether a record is unchanged and attached to its lease, as confirmed by a majority of the cluster.
 ///
-/// A read, and not a transaction that compares: one of those counts as a write when there is no space.
+/// A read, and not a transaction with a comparison, which counts as a write when there is no space.
 pub(crate) async fn is_intact(
     client: &Client,
     key: &str,
@@ -141,7 +141,7 @@ pub(crate) async fn is_intact(
         .is_some_and(|record| record.lease() == lease.id && record.value() == json.as_bytes()))
 }
 
-/// Makes a lease, unless an earlier attempt has made it.
+/// Grants a lease, unless an earlier attempt has done so.
 pub(crate) async fn grant(client: &mut Client, lease: Lease) -> Result<()> {
     let options = LeaseGrantOptions::new().with_id(lease.id);
     match client.lease_grant(lease.ttl, Some(options)).await {
@@ -162,7 +162,7 @@ pub(crate) async fn write(client: &mut Client, key: &str, json: &str, lease: Lea
         if old == 0 || old == lease.id {
             continue;
         }
-        // What is left over ends by itself, only later.
+        // The old lease then runs out by itself.
         if let Err(error) = revoke_unless_shared(client, key, old).await {
             debug!(key, %error, "the lease of an overwritten record was not revoked");
         }
@@ -170,12 +170,12 @@ pub(crate) async fn write(client: &mut Client, key: &str, json: &str, lease: Lea
     Ok(())
 }
 
-/// Says goodbye in a record, and then removes it and its lease.
+/// Writes a goodbye into a record, and then removes the record and its lease.
 ///
-/// If only the first step is done, the lease does the rest. A record that was written anew in
-/// between has a lease of its own, and stays; but not one on a known lease of whoever says goodbye,
-/// which may still be on its way. Where the goodbye cannot be written, for want of space, the lease
-/// is revoked all the same: then it looks like an expiry to those who watch.
+/// If only the first step succeeds, the lease ends the record. A record that was written again in between has
+/// another lease, and stays, unless the lease is one that this driver knows: then the write may have been a
+/// late heartbeat. If the goodbye cannot be written for lack of space, the lease is revoked all the same,
+/// which watchers see as an expiry.
 pub(crate) async fn remove(client: &mut Client, key: &str, known: &[i64]) -> Result<()> {
     let say_goodbye = Txn::new().when([Compare::version(key, CompareOp::Greater, 0)]).and_then([
         TxnOp::put(key, GONE, Some(PutOptions::new().with_ignore_lease())),
@@ -200,7 +200,7 @@ pub(crate) async fn remove(client: &mut Client, key: &str, known: &[i64]) -> Res
     if lease != 0 && revoke_unless_shared(client, key, lease).await? {
         return Ok(());
     }
-    // It was written by hand, without a lease or with that of others.
+    // The record was written by hand, without a lease or with one that others use.
     let delete = Txn::new()
         .when([Compare::mod_revision(key, CompareOp::Equal, record.mod_revision())])
         .and_then([TxnOp::delete(key, None)]);
@@ -213,7 +213,7 @@ fn has_no_space(error: &Error) -> bool {
     })
 }
 
-/// Revokes a lease, and with it the record if that is on it; not if there are other keys on it.
+/// Revokes a lease, and with it the record if that is attached to it, unless other keys are attached, too.
 async fn revoke_unless_shared(client: &mut Client, key: &str, lease: i64) -> Result<bool> {
     let options = LeaseTimeToLiveOptions::new().with_keys();
     let status = client.lease_time_to_live(lease, Some(options)).await?;
@@ -223,7 +223,7 @@ async fn revoke_unless_shared(client: &mut Client, key: &str, lease: i64) -> Res
     revoke(client, lease).await.map(|()| true)
 }
 
-/// Revokes a lease, if it is there.
+/// Revokes a lease, if it exists.
 async fn revoke(client: &mut Client, lease: i64) -> Result<()> {
     match client.lease_revoke(lease).await {
         Err(Error::GRpcStatus(status)) if status.code() == Code::NotFound => Ok(()),
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_died_without_a_goodbye_is_forgotten() {
+    async fn the_lease_of_an_instance_that_died_is_forgotten() {
         let mut leases = Leases::default();
         let lease = Duration::from_secs(15);
         let lives = InstanceId::from("lives");

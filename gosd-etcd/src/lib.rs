@@ -1,15 +1,15 @@
-//! The etcd driver of gosd: leased and pushed, on a cluster that survives the loss of a member. For
+//! The etcd driver of gosd, with leases and a watch, on a cluster that survives the loss of a member. For
 //! etcd 3.4 or later.
 //!
-//! The facade has it under its feature `etcd`, and `gosdDriver=etcd://10.0.0.5,10.0.0.6,10.0.0.7`
-//! chooses it; by itself it makes a driver of a URL:
+//! The facade has the driver under its feature `etcd`, and `gosdDriver=etcd://10.0.0.5,10.0.0.6,10.0.0.7`
+//! chooses it. This crate alone makes a driver of a URL:
 //!
 //! ```
 //! use gosd_core::Client;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> gosd_core::Result<()> {
-//! // Connects only when it is first needed.
+//! // The driver connects only when it is first used.
 //! let driver = gosd_etcd::open("etcd://shop:secret@10.0.0.5,10.0.0.6?namespace=staging").await?;
 //! let builder = Client::builder(driver).register("mail", "http://10.0.0.7:25");
 //! # let _ = builder;
@@ -26,17 +26,17 @@
 //! several members of the cluster, or all: a client begins at any of them, and goes on to another if
 //! that one is dead, or cut off from the others.
 //!
-//! With `etcds` in place of `etcd` all connections are by TLS. Query keys: `namespace` (by default
-//! `gosd`); for TLS `ca`, a file of certificates to trust in place of the system's, and `cert` and
-//! `key`, the files of the client's own. Renewed files count from the next connection on. TLS takes a
-//! provider of cryptography: the process's default one of rustls, or the feature `tls-aws-lc` or
+//! With `etcds` instead of `etcd` all connections use TLS. Query keys: `namespace` (by default
+//! `gosd`); for TLS `ca`, a file of certificates to trust instead of the system's, and `cert` and
+//! `key`, the files of the client's certificate and its key. Renewed files count from the next connection on.
+//! TLS needs a provider of cryptography: the process's default one of rustls, or the feature `tls-aws-lc` or
 //! `tls-ring`.
 //!
 //! # Layout
 //!
-//! One key an instance, `/NS/instances/<id>`, with the JSON of the instance as its value, on a lease
-//! of its own. A goodbye writes `{"gone":true}` into the key and then revokes the lease, so that
-//! watchers can tell it from a lease that ran out. A plain `etcdctl` can list, add and delete:
+//! Each instance has one key, `/NS/instances/<id>`, with the JSON of the instance as its value, and its own
+//! lease. A goodbye writes `{"gone":true}` into the key and then revokes the lease, so that
+//! watchers can tell the goodbye from an expiry. A plain `etcdctl` can list, add and delete:
 //!
 //! ```sh
 //! etcdctl get --prefix /gosd/instances/
@@ -46,41 +46,41 @@
 //! # Leases
 //!
 //! etcd counts leases in whole seconds, which are rounded up, and grants no less than one and a half
-//! election timeouts: 2 s by default. When there is a new leader, every lease starts anew.
+//! election timeouts: 2 s by default. A new leader restarts every lease.
 //!
-//! A registration has one lease, whose id this driver chooses, so that no failure leaves one behind
-//! that nobody knows of. A heartbeat is one keep-alive and one read, which proves that the key is still
-//! there, unchanged and on that lease. A majority of the cluster has to confirm the read, so that no
-//! member proves it by what is out of date; nothing is written, and no watcher is woken. Only what the
-//! proof lacks is written: the record, after the lease if that is gone too. A lease that nothing hangs
-//! on any more is revoked.
+//! A registration has one lease, whose id this driver chooses, so that no failure leaves an unknown lease
+//! behind. A heartbeat is one keep-alive and one read, which proves that the key still exists,
+//! unchanged and with that lease. A majority of the cluster has to confirm the read, so that no
+//! member answers with outdated data. Nothing is written, and no watcher is woken. Only if the
+//! proof fails is the record written, after the lease if that is gone too. A lease without
+//! keys is revoked.
 //!
-//! A goodbye is three calls, and one more if the record is not on the lease that this driver chose for
-//! it, which is revoked too: a heartbeat that is late then has no lease to write with, and cannot bring
-//! the instance back.
+//! A goodbye is three calls, and one more if the record does not have the lease that this driver chose for
+//! it, which is then revoked too. So a late heartbeat has no lease to write with, and cannot restore
+//! the instance.
 //!
-//! Over its quota (the alarm `NOSPACE`) etcd refuses to write and goes on renewing and revoking leases:
-//! who is registered stays, who leaves goes (to watchers it looks like an expiry), and who comes is
-//! told that there is no space. Without a majority of its members etcd renews nothing and lets nothing
+//! Over its quota (the alarm `NOSPACE`) etcd refuses writes, but renews and revokes leases. So
+//! registered instances stay, instances can leave (which watchers see as an expiry), and new ones get the
+//! error that there is no space. Without a majority of its members etcd renews nothing and lets nothing
 //! expire; reads fail, and a watch ends with an error.
 //!
 //! # Watching
 //!
-//! A watch has a connection of its own, and all else of a driver another. It begins before the
-//! snapshot is read, and tells what came after the snapshot's revision. If it is canceled, if the
-//! history was compacted under a slow reader, if its member lost the leader, or if there was no answer
-//! for nine seconds, on the watch or to a read that takes a majority, contact is lost, and the next item is a new snapshot. It never resumes:
-//! a data directory that was wiped or restored continues with any revision, in a cluster of the same
-//! id, so nothing would prove that the history is the same.
+//! A watch has its own connection, and all other calls of a driver share another. The watch begins before the
+//! snapshot is read, and yields the changes after the snapshot's revision. Contact is lost, and the next item is
+//! a new snapshot, if the watch is canceled, if the history was compacted under a slow reader, if the member
+//! lost the leader, or if there was no answer for nine seconds, on the watch or to a read that needs a
+//! majority. A watch never resumes: a data directory that was wiped or restored continues with any revision, in
+//! a cluster of the same id, so nothing would prove that the history is the same.
 //!
 //! # The server
 //!
 //! - With authentication on, the user needs to read and write the prefix:
 //!   `etcdctl role grant-permission ROLE readwrite --prefix=true /gosd/instances/`. For a process that
-//!   only discovers, to read it will do. A driver has one token for all its connections, and gets another
-//!   when that has run out. etcd makes the check of a password expensive on purpose (bcrypt), one after
-//!   the other, so when a fleet comes back it takes a while: the check goes on for up to two minutes, over
-//!   all calls that give up waiting. A lower `--bcrypt-cost` when the password is set makes it faster.
+//!   only discovers, reading it is enough. A driver has one token for all its connections, and gets another
+//!   when that has expired. etcd makes the check of a password expensive on purpose (bcrypt), and does one
+//!   after another, so it takes a while when a whole fleet comes back. The check goes on for up to two minutes,
+//!   even if calls give up waiting. A lower `--bcrypt-cost` when the password is set makes it faster.
 //! - The history grows with arrivals and departures, not with heartbeats; let etcd compact it
 //!   (`--auto-compaction-retention=1h`).
 //! - A snapshot is one reply, whatever its size: pages of it would each count the whole range.
@@ -125,7 +125,7 @@ pub use doctor::diagnose;
 ///
 /// # Errors
 ///
-/// [`Config`](gosd_core::ErrorKind::Config) if the URL cannot be right, saying what is wrong with it.
+/// [`Config`](gosd_core::ErrorKind::Config) if the URL is invalid. The message says why.
 pub fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
     Box::pin(async move {
         let driver: Arc<dyn Driver> = Arc::new(driver::Etcd::new(options::Options::parse(url)?)?);

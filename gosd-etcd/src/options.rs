@@ -1,10 +1,10 @@
-//! What an etcd URL says.
+//! The options of a driver URL.
 
 use gosd_core::{DriverUrl, Error, ErrorKind, Result, TlsFiles};
 
 const PORT: u16 = 2379;
 
-/// What the driver's URL says. No `Debug`: it holds the password.
+/// The options of a driver URL. No `Debug`: they contain the password.
 pub(crate) struct Options {
     /// The members of the cluster as `host:port`; never empty.
     pub(crate) hosts: Vec<String>,
@@ -30,7 +30,7 @@ impl Options {
         };
         url.allow_keys(&["namespace", "ca", "cert", "key"])?;
         if !url.has_authority() && !url.path().is_empty() {
-            // It may hold the password.
+            // The URL may contain the password, so the message shows only the scheme.
             return fail(format!("the {} URL lacks the // before the host", url.scheme()));
         }
         if !url.path().is_empty() {
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults() {
+    fn omitted_parts_of_a_url_have_defaults() {
         for url in ["etcd", "etcd:", "etcd://", "ETCD://localhost", "etcd://localhost:2379/"] {
             let options = parse(url);
             assert_eq!(options.hosts, ["localhost:2379"], "{url}");
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_at_once() {
+    fn a_url_may_have_every_option() {
         let options = parse("etcds://u:p%40@[::1]:7,b,c:8?namespace=n&ca=a&cert=b&key=c");
         assert_eq!(options.hosts, ["[::1]:7", "b:2379", "c:8"]);
         assert_eq!(options.credentials, Some(("u".into(), "p@".into())));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused() {
+    fn options_that_cannot_work_are_refused() {
         for (url, hint) in [
             ("redis://h", "no scheme"),
             ("etcd:host", "//"),

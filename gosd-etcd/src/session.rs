@@ -12,16 +12,16 @@ use tokio::time::{sleep, timeout};
 use crate::error;
 use crate::options::Options;
 
-/// How long the check of a password may take. etcd makes it expensive on purpose, and makes one after
-/// the other: when a fleet comes back, some wait for the checks of all.
+/// How long the check of a password may take. etcd makes it expensive on purpose, and does one after another:
+/// when a fleet comes back, some clients wait for the checks of all.
 const CHECK: Duration = Duration::from_secs(120);
-/// How often a member that checks is asked whether it is alive, and how long its answer may take.
+/// How often a member that checks a password is asked whether it is alive, and how long its answer may take.
 const ALIVE: Duration = Duration::from_secs(5);
 
-/// The token that etcd gave for the user and the password, once there is one.
+/// The token that etcd issued for the user and the password, once there is one.
 ///
-/// It outlives the connections, since another costs another check. A check that takes longer than a
-/// call may is not given up with the call: the next one goes on waiting for it.
+/// It outlives the connections, because another token costs another check. A check that takes longer than a
+/// call may is not given up with the call: the next call goes on waiting for it.
 pub(crate) struct Session {
     options: Arc<Options>,
     token: RwLock<Option<HeaderValue>>,
@@ -42,7 +42,7 @@ impl Session {
         self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Gets a token, unless there is one, or none is needed.
+    /// Gets a token, unless there is one or none is needed.
     pub(crate) async fn authenticate(&self, client: &Client) -> Result<()> {
         let Some((user, password)) = self.options.credentials.clone() else { return Ok(()) };
         if self.token().is_some() {
@@ -71,7 +71,7 @@ impl Session {
         Ok(())
     }
 
-    /// Forgets the token that was refused, unless another has taken its place.
+    /// Forgets the token that was refused, unless another has replaced it already.
     pub(crate) fn refused(&self, refused: Option<&HeaderValue>) {
         let mut token = self.token.write().unwrap_or_else(PoisonError::into_inner);
         if token.is_some() && token.as_ref() == refused {
@@ -81,11 +81,11 @@ impl Session {
     }
 }
 
-/// Ends when a member no longer answers anything, even while it is checking a password.
+/// Ends when a member no longer answers, even while it is checking a password.
 async fn until_silent(client: Client) -> Error {
     loop {
         sleep(ALIVE).await;
-        // Any answer will do.
+        // Any answer shows that the member is alive.
         if timeout(ALIVE, client.maintenance_client().status()).await.is_err() {
             let message = format!("the server did not answer within {ALIVE:?}");
             return Error::new(ErrorKind::Timeout, message);

@@ -15,19 +15,20 @@ use tracing::debug;
 use crate::driver::Etcd;
 use crate::{connection, error, layout};
 
-/// How long it may take to connect and to begin a watch, and then again to read the snapshot.
+/// How long it may take to connect and to begin a watch; the read of the snapshot may then take as long
+/// again.
 const BEGIN: Duration = Duration::from_secs(8);
-/// How often the server is asked whether it is alive, be there changes or not: changes can arrive on
-/// a connection on which nothing reaches the server, no heartbeat either.
+/// How often the server is asked whether it is alive, with changes or without: changes can arrive on a
+/// connection on which nothing reaches the server, not even heartbeats.
 const ASK: Duration = Duration::from_secs(3);
-/// How long its answers may take; a dead connection is noticed within 9 s.
+/// How long the answers may take; so a dead connection is noticed within 9 s.
 const ANSWER: Duration = Duration::from_secs(6);
 
-/// A snapshot, and then the changes: on a connection of its own.
+/// A snapshot, and then the changes, on a separate connection.
 ///
-/// After an error there is always a new snapshot, since etcd has no proof to offer that the history
-/// before and after is one: a data directory that was wiped, or restored from a backup, counts its
-/// revisions from where it stands, in a cluster of the same id.
+/// After an error there is always a new snapshot, because etcd cannot prove that the history before and after
+/// is the same: a data directory that was wiped, or restored from a backup, continues with any revision, in a
+/// cluster of the same id.
 pub(crate) fn follow(driver: &Etcd) -> BoxStream<'_, Result<Event>> {
     let watch = Watch { driver, follow: None, queue: VecDeque::new() };
     Box::pin(stream::unfold(watch, async |mut watch| Some((watch.next().await, watch))))
@@ -36,7 +37,7 @@ pub(crate) fn follow(driver: &Etcd) -> BoxStream<'_, Result<Event>> {
 struct Watch<'a> {
     driver: &'a Etcd,
     follow: Option<Follow>,
-    /// Items that were read and not yet polled.
+    /// Events that are still to be yielded.
     queue: VecDeque<Event>,
 }
 
@@ -59,34 +60,34 @@ impl Watch<'_> {
     }
 }
 
-/// A watch of etcd, and the revision of the snapshot that it goes on from.
+/// A watch of etcd, and the revision of the snapshot that it continues from.
 struct Follow {
     stream: WatchStream,
     snapshot: i64,
     client: Client,
-    /// When the server is to be asked whether it is alive, or is to have answered.
+    /// When the server has to be asked whether it is alive, or has to have answered.
     due_at: Instant,
-    /// What it was asked and has not answered.
+    /// The questions that the server has not answered yet.
     question: Option<Question>,
 }
 
-/// Two things that a live server answers: on the watch, so that what is sent is known to arrive; and
-/// by a read that takes a majority of the cluster. Without one, no lease can be renewed.
+/// Two questions that a live server answers. One is on the watch, which shows that requests arrive. The other
+/// is a read that needs a majority of the cluster, without which no lease can be renewed.
 struct Question {
     is_progress_due: bool,
     read: Option<BoxFuture<'static, Result<(), etcd_client::Error>>>,
 }
 
 impl Follow {
-    /// Begins to watch before reading the snapshot, so nothing between the two can be missed,
-    /// whatever becomes of the server meanwhile.
+    /// Begins to watch before it reads the snapshot, so that nothing between the two can be missed, whatever
+    /// happens to the server meanwhile.
     async fn begin(driver: &Etcd) -> Result<(Self, Vec<Instance>)> {
         let (prefix, cluster) = (driver.keys.prefix(), &driver.cluster);
-        // It bounds itself in time; a password may have to be checked.
+        // This bounds itself in time, because a password may have to be checked.
         let client = Box::pin(cluster.open()).await?;
         let watch = async {
             if cluster.options.credentials.is_some() {
-                // A watch whose token has expired is only told that it is not permitted.
+                // A watch with an expired token only gets the answer that it is not permitted.
                 let read = |client: Client| async move { majority(&client, prefix).await };
                 cluster.authorized(&client, read).await.map_err(Fault::into_error)?;
             }
@@ -144,14 +145,15 @@ impl Follow {
                 }
             };
             queue.push_back(match change.event_type() {
-                // Also when the mark of a goodbye is removed, of which nobody has to hear.
+                // This includes the removal of a goodbye's key, which has no effect.
                 EventType::Delete => Event::Expire(id),
                 EventType::Put => match layout::read(&id, record.value()) {
                     Ok(Some(instance)) => Event::Put(instance),
                     Ok(None) => Event::Remove(id),
                     Err(problem) => {
                         driver.skip_unreadable(&problem);
-                        // A record that can no longer be read is no longer listed either.
+                        // A record that can no longer be read is no longer listed either, so it counts as
+                        // expired.
                         Event::Expire(id)
                     }
                 },
@@ -160,7 +162,7 @@ impl Follow {
         Ok(())
     }
 
-    /// Notes an answer; after the last, the server need not be asked for a while.
+    /// Records an answer. After the last one, the server need not be asked for a while.
     fn heard(&mut self, note: impl FnOnce(&mut Question)) {
         let Some(question) = &mut self.question else { return };
         note(question);

@@ -1,4 +1,4 @@
-//! A connection whose requests end when it does.
+//! A connection whose requests end when it ends.
 
 use std::io;
 
@@ -55,7 +55,7 @@ impl ConnectionLike for Answers {
 
 async fn unless<T>(ended: &mut watch::Receiver<()>, answer: RedisFuture<'_, T>) -> RedisResult<T> {
     tokio::select! {
-        // An answer that came before the end counts.
+        // An answer that came before the end still counts.
         biased;
         answer = answer => answer,
         _ = ended.changed() => Err(RedisError::from(io::Error::from(io::ErrorKind::BrokenPipe))),

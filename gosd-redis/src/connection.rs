@@ -1,4 +1,4 @@
-//! How the server that holds the registry is found and connected to.
+//! Finds the server that holds the registry, and connects to it.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use crate::answers::Answers;
 use crate::options::{Host, Options, Topology};
 use crate::{error, socket};
 
-/// How long it may take to connect to one server and to hear its first answer.
+/// How long the connection to one server and its first answer may take.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How many times in a row the nodes of a cluster may say that the registry is on another.
+/// How many times in a row the nodes of a cluster may redirect to another node.
 const REDIRECTS: usize = 5;
 
 /// A connection to the server that holds the registry. Dropping it closes it.
 pub(crate) struct Connection {
     pub(crate) redis: Answers,
-    /// The server that it leads to.
+    /// The server of this connection.
     pub(crate) host: Host,
     pump: JoinHandle<()>,
 }
@@ -39,13 +39,13 @@ impl Connection {
     /// Finds the server and connects to it, asking each of the hosts once at most.
     pub(crate) async fn open(options: &Options) -> Result<Self> {
         let mut hosts: Vec<&Host> = options.hosts.iter().collect();
-        // So that a host that does not answer holds up only some of the attempts.
+        // In random order, so that a host that does not answer delays only some of the attempts.
         fastrand::shuffle(&mut hosts);
         let mut failure: Option<Error> = None;
         for host in hosts {
             match by_way_of(host, options).await {
                 Ok(connection) => return Ok(connection),
-                // A refusal tells more than silence.
+                // A refusal tells the user more than silence.
                 Err(error) if failure.as_ref().is_none_or(Error::is_retryable) => {
                     failure = Some(error);
                 }
@@ -74,11 +74,12 @@ async fn by_way_of(host: &Host, options: &Options) -> Result<Connection> {
             let master = ask_sentinel(host, options, master).await?;
             let (mut connection, answer) = dial(&master, options, &greeting(options)).await?;
             answer.map_err(|error| at(&master, &error))?;
-            // A sentinel can be behind: what it names may have become a replica.
+            // A sentinel can be out of date: the master that it names may have become a replica.
             let role = redis::cmd("ROLE").query_async::<Vec<Value>>(&mut connection.redis).await;
             match role {
                 Ok(role) if role.first() == Some(&Value::BulkString(b"master".into())) => {}
-                // Without the permission to ask, the sentinel's word has to do, until a write shows.
+                // Without the permission to ask, the sentinel's answer is used, until a write shows whether
+                // it is right.
                 Err(error) if error::is_denied(&error) => {
                     info!("cannot tell if {} is the master, for want of ROLE", shown(&master));
                 }
@@ -95,7 +96,7 @@ async fn by_way_of(host: &Host, options: &Options) -> Result<Connection> {
     }
 }
 
-/// All keys are in one slot, so the node that has it is all that is needed of a cluster.
+/// All keys are in one slot, so only the node that has this slot is needed.
 async fn in_cluster(mut host: Host, options: &Options) -> Result<Connection> {
     for _ in 0..=REDIRECTS {
         let (connection, answer) = dial(&host, options, &greeting(options)).await?;
@@ -112,7 +113,7 @@ async fn ask_sentinel(host: &Host, options: &Options, master: &str) -> Result<Ho
     question.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master);
     let (_, mut answer) = dial(host, options, &question).await?;
     if answer.as_ref().is_err_and(error::is_denied) && options.password.is_some() {
-        // Sentinels have passwords of their own, and mostly none.
+        // Sentinels have separate passwords, and usually none.
         let mut with_password = credentials(options);
         with_password.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master);
         (_, answer) = dial(host, options, &with_password).await?;
@@ -135,7 +136,7 @@ async fn ask_sentinel(host: &Host, options: &Options, master: &str) -> Result<Ho
     }
 }
 
-/// What is said first to the server: who we are, which database, and whether it has the registry.
+/// The first commands to the server: the user, the database, and a test whether it has the registry.
 pub(crate) fn greeting(options: &Options) -> Pipeline {
     let mut greeting = credentials(options);
     if options.database != 0 {
@@ -153,7 +154,7 @@ fn credentials(options: &Options) -> Pipeline {
     pipeline
 }
 
-/// Connects, and sends what is to be said first; the answer is apart from a failure to connect.
+/// Connects, and sends the first commands. Their answer is separate from a failure to connect.
 async fn dial(
     host: &Host,
     options: &Options,
@@ -202,12 +203,12 @@ fn is_from_server(error: &RedisError) -> bool {
     error.clone().into_server_errors().is_some()
 }
 
-/// The node that has the registry, if the answer is that another one has it.
+/// The node that has the registry, if the answer redirects to another one.
 fn moved_to(answer: &RedisResult<Vec<Value>>, asked: &Host) -> Option<Host> {
     let errors = answer.as_ref().err()?.clone().into_server_errors()?;
     let (_, moved) = errors.first().filter(|(_, error)| error.code() == "MOVED")?;
     let (host, port) = moved.details()?.rsplit(' ').next()?.rsplit_once(':')?;
-    // A node that does not know its own name leaves it out.
+    // A node that does not know its own name leaves the host out.
     let host = if host.is_empty() || host == "?" { &asked.0 } else { host };
     Some((host.to_owned(), port.parse().ok()?))
 }

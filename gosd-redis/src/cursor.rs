@@ -1,4 +1,4 @@
-//! Where a watch is in the stream of changes, and whether the stream goes on from there.
+//! The position of a watch in the stream of changes, and whether the stream continues from there.
 
 use gosd_core::{Event, Result};
 use redis::Value;
@@ -6,13 +6,13 @@ use redis::Value;
 use crate::layout;
 use crate::snapshot::START;
 
-/// An entry of the stream: its position, and its fields and values in turn.
+/// An entry of the stream: its position, and its fields and values alternately.
 pub(crate) type Entry = (String, Vec<Value>);
 
-/// The position of the last change that a watch has taken in.
+/// The position of the last change that a watch has applied.
 pub(crate) struct Cursor {
     position: String,
-    /// What the entry there holds, once it is known: after a wipe another one may get its position.
+    /// The entry at the position, once it is known. After a wipe another entry may get the same position.
     entry: Option<Vec<Value>>,
 }
 
@@ -26,8 +26,8 @@ impl Cursor {
         &self.position
     }
 
-    /// Whether what was found at the position is what stood there before, so that every change
-    /// since comes after it. Before the first change there is nothing to be found.
+    /// Whether the entry found at the position is the one that was there before, so that every change since
+    /// comes after it. Before the first change there is no entry to find.
     pub(crate) fn is_at(&mut self, found: Option<Entry>) -> bool {
         if self.position == START {
             return true;
@@ -38,12 +38,12 @@ impl Cursor {
 
     /// Whether the stream may be another one than before, if this watch was away meanwhile.
     ///
-    /// What came first to an empty stream may have come first to another one.
+    /// The first entry of an empty stream may be that of a new stream.
     pub(crate) fn may_be_lost(&self, entries: &[Entry]) -> bool {
         self.position == START && !entries.is_empty()
     }
 
-    /// Goes on to an entry, and returns the change that it tells of.
+    /// Moves on to an entry, and returns its event.
     pub(crate) fn advance(&mut self, (position, fields): Entry) -> Result<Event> {
         self.position = position;
         self.entry = Some(fields.clone());
@@ -51,7 +51,7 @@ impl Cursor {
     }
 }
 
-/// The pairs of which both parts are text.
+/// The pairs whose two parts are both text.
 pub(crate) fn text_pairs(values: Vec<Value>) -> impl Iterator<Item = (String, String)> {
     let mut values = values.into_iter();
     std::iter::from_fn(move || Some((values.next()?, values.next()?)))

@@ -1,4 +1,4 @@
-//! What an operator should know of the server and of what is registered in it, for `gosd doctor`.
+//! The diagnosis of the server and of what is registered in it, for `gosd doctor`.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,24 +13,24 @@ use crate::layout::{self, Keys};
 use crate::options::Options;
 use crate::{error, scripts, snapshot};
 
-/// A client renews its lease every third of it, give or take a tenth of that, so the time that is left
-/// times this is no less than the whole lease.
+/// A client renews a lease after a third of it, give or take a tenth of that. So the time left on a renewed
+/// lease, times this factor, is at least the whole lease.
 const WHOLE: f64 = 1.6;
 /// How many leases are watched until they are renewed.
 const SAMPLE: usize = 32;
 /// How often the watched leases are read.
 const LOOK: Duration = Duration::from_millis(250);
-/// The part of its memory from which on a server is about to refuse writes.
+/// From this part of its memory on, a server is about to refuse writes.
 const ALMOST_FULL: f64 = 0.9;
 
-/// Finds out what is wrong, or may become so, with the server of a URL and with what it holds.
+/// Finds problems, present or likely, of the server of a URL and of what it holds.
 ///
-/// Redis keeps when a lease ends, and not how long it is. So if there are leases that may be shorter
-/// than `lease`, some of them are watched until they are renewed, for a third of `lease` at most.
+/// Redis stores when a lease ends, and not how long it is. So if some leases may be shorter than `lease`, a
+/// sample is watched until it is renewed, for a third of `lease` at most.
 ///
 /// # Errors
 ///
-/// As of the methods of the driver.
+/// As for the methods of the driver.
 pub fn diagnose(url: &str, lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>> {
     Box::pin(async move {
         let options = Options::parse(url)?;
@@ -45,7 +45,7 @@ pub fn diagnose(url: &str, lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>> 
         };
         if let Err(error) = looked.await {
             let error = error::from_redis(&error);
-            // The facts so far may tell why: a server without memory refuses transactions.
+            // The facts so far may explain the error: a server without memory refuses transactions.
             facts.push(Fact::Trouble {
                 name: "not-checked",
                 what: format!("the records and their leases cannot be looked at: {error}"),
@@ -96,7 +96,7 @@ fn check_memory(info: &str) -> Option<Fact> {
     if most == 0 {
         return None;
     }
-    // Keys without a time to live, as those of gosd, are safe from the policies of volatile ones.
+    // Keys without a time to live, such as gosd's, are not touched by the policies for volatile keys.
     if policy.starts_with("allkeys") {
         return Some(Fact::Trouble {
             name: "eviction",
@@ -149,7 +149,7 @@ async fn records(
             facts.push(Fact::NoLease { id });
             continue;
         };
-        // A lease that ran out is about to be removed.
+        // An expired lease is about to be removed.
         let Some(left) = end.checked_sub(now).map(Duration::from_millis) else { continue };
         if left.mul_f64(WHOLE) >= lease {
             facts.push(Fact::Lease { id, at_least: left, at_most: left.mul_f64(WHOLE) });
@@ -167,7 +167,7 @@ fn read(id: &[u8], url: &[u8], meta: Option<&[u8]>) -> std::result::Result<(), S
     layout::instance(text(id)?, text(url)?, meta).map(drop).map_err(|error| error.to_string())
 }
 
-/// Watches leases until they are renewed: what is left of them then is all of them.
+/// Watches leases until they are renewed, because a lease that was just renewed shows its whole length.
 async fn renewals(
     redis: &mut Answers,
     keys: &Keys,
@@ -200,7 +200,7 @@ async fn renewals(
             }
         }
     }
-    // A lease that nobody renewed belongs to a dead instance, and its length stays unknown.
+    // A lease that was not renewed belongs to a dead instance, and its length stays unknown.
     Ok(())
 }
 
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_take_the_registry_away_or_keep_others_out() {
+    fn eviction_and_a_full_memory_are_facts() {
         for (policy, most, used, expected) in [
             ("noeviction", 0, 1_000, None),
             ("allkeys-lru", 0, 1_000, None),

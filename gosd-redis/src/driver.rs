@@ -1,4 +1,4 @@
-//! The driver: what shares one connection.
+//! The driver, whose methods share one connection.
 
 use std::fmt;
 use std::sync::{Arc, Once};
@@ -40,12 +40,12 @@ impl Redis {
         }
     }
 
-    /// Says once that something in the registry cannot be read.
+    /// Warns once about records of the registry that cannot be read.
     pub(crate) fn skip_unreadable(&self, problem: &dyn fmt::Display) {
         self.unreadable.skipped("redis", &self.options.namespace, problem);
     }
 
-    /// Makes a call on the shared connection; once more if that was closed.
+    /// Makes a call on the shared connection, and repeats it on a new one if that connection was closed.
     async fn call<T, F>(&self, call: impl Fn(Arc<Connection>) -> F) -> Result<T>
     where
         F: Future<Output = Result<T, Fault>>,
@@ -61,7 +61,7 @@ impl Redis {
         self.connection.call_with_retry(open, call).await
     }
 
-    /// A server that refuses or fails to answer is not asked again.
+    /// A call that the server refuses or does not answer is not repeated.
     async fn warn_of_eviction(&self, connection: &Connection) {
         if self.eviction.is_completed() {
             return;

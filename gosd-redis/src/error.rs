@@ -1,4 +1,4 @@
-//! What the errors of Redis mean, in the terms of the driver contract.
+//! The errors of Redis, mapped to those of the driver contract.
 
 use gosd_core::{Error, ErrorKind};
 use gosd_net::{Fault, connection_error};
@@ -66,11 +66,11 @@ pub(crate) fn is_denied(error: &RedisError) -> bool {
     from_redis(error).kind() == ErrorKind::Denied
 }
 
-/// The failure of a call, and whether another connection may do better.
+/// The failure of a call, and whether a new connection may help.
 pub(crate) fn fault(error: &RedisError) -> Fault {
     let is_of_server = error.clone().into_server_errors().is_some();
     let error = from_redis(error);
-    // A server that lacks something lacks it on every connection.
+    // Such a server lacks the same on every connection.
     let lacks = ["OOM", "MISCONF", "NOREPLICAS", "BUSY"];
     if is_of_server && lacks.iter().any(|code| error.to_string().contains(code)) {
         return Fault::Server(error);
@@ -78,7 +78,7 @@ pub(crate) fn fault(error: &RedisError) -> Fault {
     Fault::from(error)
 }
 
-/// Who it is to whom a server refuses a write.
+/// Which clients a refusal of a write concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Unknown: the connection broke before an answer came.
@@ -109,9 +109,9 @@ fn server_text(error: &redis::ServerError) -> String {
     format!("{} {}", error.code(), error.details().unwrap_or_default())
 }
 
-/// The error that a server tells of.
+/// The error for a message of the server.
 pub(crate) fn from_server(text: &str) -> Error {
-    // The arguments of an unknown command can hold a secret; the rest is of no use to anybody.
+    // The arguments of an unknown command can contain a secret, and the rest is of no use.
     let end =
         [", with args beginning", " script: "].iter().filter_map(|mark| text.find(mark)).min();
     let text = text[..end.unwrap_or(text.len())].trim();

@@ -1,8 +1,9 @@
-//! What is known of the server's clock and of its writes: whether a lease that ran out tells of a death.
+//! What this process knows of the server's clock and of its writes, which decides whether an expired lease
+//! means a death.
 //!
-//! A lease runs out when its owner dies, and also when nobody can renew it, or when the clock that
-//! measures it is set. So a lease that ran out counts only where its owner had the chance to renew
-//! it: the server has taken writes since, and its clock has kept pace with this process's own.
+//! A lease runs out when its owner dies, but also when no client can renew it, or when the clock that
+//! measures it is set. So an expired lease counts only if its owner had the chance to renew it: the server
+//! has accepted writes since, and its clock has kept pace with this process's own.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,23 +15,23 @@ use tracing::debug;
 use crate::error::{self, Refusal};
 use crate::scripts::millis;
 
-/// The lease that a process assumes which has not registered anything: the default of gosd.
+/// The lease that a process assumes if it has not registered anything: gosd's default.
 const USUAL_LEASE: Duration = Duration::from_secs(15);
-/// The longest lease that is assumed for no other reason than that somebody has it.
+/// The longest lease that is assumed only because some instance has it.
 const LONGEST_ASSUMED: Duration = Duration::from_secs(60);
-/// How far the server's clock may stray from this process's before it counts as having been set.
+/// How far the server's clock may deviate from this process's before it counts as set.
 const STEP: u64 = 500;
 /// How exact a reading of the server's clock has to be for later ones to be compared with it.
 const EXACT: u64 = 1_000;
-/// How often a process that may only read asks whether it may write by now.
+/// How often a process that may only read tries whether it may write by now.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
-/// How far apart, at most, renewals are seen where some are made all the time.
+/// The longest time between two renewals seen, if instances are being renewed all the time.
 const RENEWALS_APART: Duration = Duration::from_secs(5);
 
-/// What the calls of one driver have found out, shared by `list` and by every watch.
+/// The evidence of one driver's calls, shared by `list` and by every watch.
 pub(crate) struct Evidence {
     state: Mutex<State>,
-    /// The first instant of the driver, from which it counts.
+    /// The first instant of the driver, from which its times count.
     origin: Instant,
 }
 
@@ -38,17 +39,17 @@ pub(crate) struct Evidence {
 struct State {
     /// The lease last asked for.
     asked: Option<Duration>,
-    /// The longest lease there was at the last look.
+    /// The longest lease at the last look.
     longest: Duration,
     /// By how much the server's clock is ahead of the time since the origin, in ms: at least, and at most.
     offset: Option<(i64, i64)>,
     steps: Steps,
     writes: Writes,
-    /// Until then no lease that ran out counts.
+    /// Until then no expired lease counts.
     held_until: Option<Instant>,
-    /// Whether the server was ever heard.
+    /// Whether the server has ever answered.
     heard: bool,
-    /// When it was first heard, by this process's own clock and by the server's, unless leases have
+    /// When the server first answered, by this process's own clock and by the server's, unless leases have
     /// been held since.
     began: Option<(Instant, u64)>,
     renewals: Option<Renewals>,
@@ -61,33 +62,33 @@ pub(crate) struct Steps {
     pub(crate) last: i64,
 }
 
-/// Whether the server takes this process's writes.
+/// Whether the server accepts this process's writes.
 #[derive(Clone, Copy, Default)]
 enum Writes {
     #[default]
     Unknown,
     Taken,
-    /// Not when it was last asked, or it cannot be asked.
+    /// The server refused the last write, or cannot be reached.
     Refused,
-    /// It never did, because of who this process is, or which server it reads from.
+    /// The server has never accepted one, because of this process's user or because it is a replica.
     Never {
         ask_again: Instant,
     },
 }
 
-/// The renewals of others, as a process sees them that may only read.
+/// The renewals by other processes, as a process that may only read sees them.
 #[derive(Clone, Copy)]
 struct Renewals {
-    /// Since when some are seen all the time.
+    /// Since when renewals have been seen without a long pause.
     since: Instant,
-    /// When the last was seen.
+    /// When the last renewal was seen.
     last: Instant,
-    /// A time of the server before the last of them.
+    /// A time of the server before the last renewal.
     before: u64,
 }
 
-/// The leases that count as run out: those that end after the first and not after the second, in ms
-/// by the server's clock.
+/// The leases that count as expired: those that end after the first time and not after the second, in ms by
+/// the server's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) after: u64,
@@ -99,7 +100,7 @@ impl Evidence {
         Self { state: Mutex::default(), origin: Instant::now() }
     }
 
-    /// Notes the lease that the owner of an instance asks for.
+    /// Records the lease that the owner of an instance asks for.
     pub(crate) fn asked_for(&self, lease: Duration) {
         self.state().asked = Some(lease);
     }
@@ -115,13 +116,13 @@ impl Evidence {
         state.longest.max(state.asked.unwrap_or(USUAL_LEASE))
     }
 
-    /// Notes when the last of all leases runs out, at a time of the server.
+    /// Records when the last of all leases ends, and the server's time.
     pub(crate) fn saw_leases(&self, last: Option<u64>, now: u64) {
         let left = last.map_or(0, |last| last.saturating_sub(now));
         self.state().longest = Duration::from_millis(left);
     }
 
-    /// Notes what the server's clock says, and returns how often it was set, as far as is known.
+    /// Records the server's time, and returns how often its clock was set, as far as is known.
     pub(crate) fn read_clock(&self, now: u64, sent: Instant, received: Instant) -> Steps {
         let since_origin = |at: Instant| signed(millis(at.saturating_duration_since(self.origin)));
         let now_signed = signed(now);
@@ -154,14 +155,14 @@ impl Evidence {
         self.state().steps
     }
 
-    /// About what the server's clock says, or 0 if it was never heard.
+    /// The server's approximate time; 0 if it has never answered.
     pub(crate) fn server_now(&self) -> u64 {
         let since_origin = signed(millis(self.origin.elapsed()));
         let offset = self.state().offset;
         offset.map_or(0, |(least, _)| u64::try_from(least + since_origin).unwrap_or(0))
     }
 
-    /// Notes the outcome of a registration or a goodbye.
+    /// Records the result of a registration or a goodbye.
     pub(crate) fn tried_to_write<T>(&self, result: &RedisResult<T>) {
         match result {
             Ok(_) => self.writes_taken(Instant::now()),
@@ -175,14 +176,14 @@ impl Evidence {
         }
     }
 
-    /// Notes the outcome of a write, which may have been one that changes nothing.
+    /// Records the result of a write, which may have been one without effect.
     ///
-    /// `None` if the server refuses it to this process alone, which is no reason to stop reading.
+    /// Returns `None` if the server refuses writes only to this process, which can go on reading.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] if nobody can write, or this process no longer can: then it may be
-    /// that nobody can renew a lease. All failures of the connection.
+    /// [`ErrorKind::Unavailable`] if no client can write, or this process no longer can: then perhaps no
+    /// instance can renew its lease. All failures of the connection.
     pub(crate) fn wrote<T>(
         &self,
         result: RedisResult<T>,
@@ -214,7 +215,7 @@ impl Evidence {
         Ok(None)
     }
 
-    /// Notes that contact was lost: whether the server takes writes is for the next one to show.
+    /// Records that contact was lost: only the next write shows whether the server accepts writes.
     pub(crate) fn lost_contact(&self) {
         let mut state = self.state();
         state.renewals = None;
@@ -232,7 +233,7 @@ impl Evidence {
         state.writes = Writes::Taken;
     }
 
-    /// Whether to find out if the server takes writes.
+    /// Whether a write is due to find out if the server accepts writes.
     pub(crate) fn should_write(&self) -> bool {
         match self.state().writes {
             Writes::Never { ask_again } => ask_again <= Instant::now(),
@@ -245,7 +246,7 @@ impl Evidence {
         matches!(self.state().writes, Writes::Never { .. })
     }
 
-    /// Notes that leases were renewed between a time of the server and now.
+    /// Records that leases were renewed after this time of the server.
     pub(crate) fn saw_renewals(&self, before: u64) {
         let mut state = self.state();
         let now = Instant::now();
@@ -254,20 +255,21 @@ impl Evidence {
         state.renewals = Some(Renewals { since, last: now, before });
     }
 
-    /// The leases whose end tells of a death, and of which everybody may be told, at a time of the server.
+    /// The leases whose end proves a death to every watcher, at a time of the server.
     pub(crate) fn dead(&self, now: u64) -> Option<Span> {
         self.state().dead(Instant::now(), now)
     }
 
-    /// The leases that are not to be listed, at a time of the server.
+    /// The leases that are not listed, at a time of the server.
     ///
-    /// Other than those of [`dead`](Self::dead) these include what had run out before this process
-    /// came. It knows nothing of the time before, so the record stays, for others to judge.
+    /// Unlike those of [`dead`](Self::dead), these include leases that had run out before this process
+    /// started. It knows nothing of that time, so it keeps the record, and other processes decide.
     pub(crate) fn hidden(&self, now: u64) -> Option<Span> {
         self.dead(now).map(|span| Span { after: 0, ..span })
     }
 
-    /// How long it takes until leases count that have run out by now; `None` if only others can tell.
+    /// How long it takes until the leases that are over by now count; `None` if only other processes can
+    /// tell.
     pub(crate) fn until_judged(&self) -> Option<Duration> {
         let state = self.state();
         let now = Instant::now();
@@ -287,10 +289,10 @@ impl Evidence {
 }
 
 impl State {
-    /// Gives the living the time to renew: half a lease.
+    /// Gives living instances the time to renew: half a lease.
     fn hold(&mut self, now: Instant, lease: Duration) {
         self.held_until = self.held_until.max(Some(now + lease / 2));
-        // Whatever had run out before this process came has that time too.
+        // Leases that had run out before this process started get that time, too.
         self.began = None;
         self.renewals = None;
     }

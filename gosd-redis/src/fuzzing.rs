@@ -1,4 +1,4 @@
-//! What the fuzz targets reach; only there with `--cfg fuzzing`.
+//! The entry points of the fuzz targets; compiled only with `--cfg fuzzing`.
 
 use std::cell::Cell;
 use std::io::{self, Cursor, Read};
@@ -13,8 +13,8 @@ use crate::replies::Replies;
 use crate::snapshot::take;
 use crate::{cursor, layout};
 
-/// The registry that a server's replies tell of, if they come in pieces of so many bytes; and how
-/// many things in it could not be read.
+/// The registry that a server's replies contain, if they arrive in pieces of this size; and how many records
+/// could not be read.
 pub async fn snapshot(replies: &[u8], piece: usize) -> (Result<Vec<Instance>>, usize) {
     let socket = Pieces { replies: Cursor::new(replies.to_vec()), size: piece };
     let skipped = Cell::new(0);
@@ -25,13 +25,13 @@ pub async fn snapshot(replies: &[u8], piece: usize) -> (Result<Vec<Instance>>, u
     (read.await.map(|snapshot| snapshot.instances), skipped.get())
 }
 
-/// The change that an entry of the stream tells of.
+/// The event of a stream entry.
 pub fn event(fields: Vec<Vec<u8>>) -> Result<Event> {
     let fields = fields.into_iter().map(Value::BulkString).collect();
     layout::event(cursor::text_pairs(fields).collect())
 }
 
-/// The fields of the entry that tells of a registration.
+/// The fields of the stream entry for a registration.
 pub fn put(instance: &Instance) -> Vec<Vec<u8>> {
     let meta = layout::meta_of(instance);
     let fields = ["op", "put", "id", instance.id().as_str(), "url", instance.url(), "meta", &meta];

@@ -1,4 +1,4 @@
-//! What is kept in Redis, and the events and instances that it tells of; no I/O.
+//! The data in Redis, and the events and instances that it stands for. Nothing here does I/O.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ pub(crate) struct Keys {
     pub(crate) registry: String,
     /// Sorted set: id -> when its lease runs out, in ms by the server's clock.
     pub(crate) leases: String,
-    /// Hash: id -> the instance's JSON, for those of which the id and the URL do not say all.
+    /// Hash: id -> the instance's JSON, for instances that the id and the URL do not describe completely.
     pub(crate) meta: String,
-    /// Stream: one entry a change.
+    /// Stream: one entry for each change.
     pub(crate) events: String,
 }
 
@@ -33,7 +33,7 @@ fn service_of(id: &str) -> &str {
     id.rsplit_once('-').map_or(id, |(service, _)| service)
 }
 
-/// What is kept of an instance beside its URL; empty if its id says it all.
+/// The JSON that is stored beside the URL of an instance; empty if the id and the URL describe it completely.
 pub(crate) fn meta_of(instance: &Instance) -> String {
     if instance.metadata().is_empty() && service_of(instance.id().as_str()) == instance.service() {
         return String::new();
@@ -52,7 +52,7 @@ pub(crate) fn instance(id: &str, url: &str, meta: Option<&str>) -> Result<Instan
     if read.id().as_str() == id && read.url() == url {
         return Ok(read);
     }
-    // The registry counts: a Go process or a person may have written there.
+    // The fields of the registry count, because a Go process or a person may have changed them.
     Ok(Instance::from_parts(id.into(), read.service(), url, read.metadata().clone()))
 }
 

@@ -1,14 +1,14 @@
-//! The Redis driver of gosd: leased, pushed, and shared with the Go library. For Redis 5.0 or later,
-//! and Valkey.
+//! The Redis driver of gosd, with leases and a watch, on a layout shared with the Go library. For Redis 5.0 or
+//! later, and Valkey.
 //!
-//! The facade has it under its feature `redis`; by itself it makes a driver of a URL:
+//! The facade has the driver under its feature `redis`. This crate alone makes a driver of a URL:
 //!
 //! ```
 //! use gosd_core::Client;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> gosd_core::Result<()> {
-//! // Connects only when it is first needed.
+//! // The driver connects only when it is first used.
 //! let driver = gosd_redis::open("redis://:secret@10.0.0.5:6379/2?namespace=staging").await?;
 //! let builder = Client::builder(driver).register("mail", "http://10.0.0.7:25");
 //! # let _ = builder;
@@ -25,11 +25,11 @@
 //! | `redis+cluster://a,b,c` | the node of the cluster that has the namespace; name several |
 //! | `redis+sentinel://a,b,c/master[/database]` | the master of that name, as the sentinels say |
 //!
-//! A host may have several addresses; the first that answers counts (RFC 8305). Unix sockets are not
-//! supported. With `rediss` in place of `redis` all connections are by TLS, those to sentinels too. Query keys:
-//! `namespace` (by default `gosd`); for TLS `ca`, a file of certificates to trust in place of the
-//! system's, and `cert` and `key`, the files of the client's own. Sentinels are asked without a
-//! password, and with that of the URL if they want one.
+//! If a host has several addresses, the driver uses the first that answers (RFC 8305). Unix sockets are not
+//! supported. With `rediss` instead of `redis` all connections use TLS, those to sentinels too. Query keys:
+//! `namespace` (by default `gosd`); for TLS `ca`, a file of certificates to trust instead of the
+//! system's, and `cert` and `key`, the files of the client's certificate and its key. Sentinels are asked
+//! without a password, or with that of the URL if they demand one.
 //!
 //! # Layout
 //!
@@ -37,35 +37,36 @@
 //! | --- | --- | --- |
 //! | `NS` | hash | id -> URL, as the Go library has it |
 //! | `{NS}:leases` | sorted set | id -> when its lease runs out, in ms by the server's clock |
-//! | `{NS}:meta` | hash | id -> the instance's JSON, where id and URL do not say all |
-//! | `{NS}:events` | stream | one entry a change, about 10,000 of them: `op` (`put`, `remove`, `expire`), `id`; `url` and `meta` with `put` |
+//! | `{NS}:meta` | hash | id -> the instance's JSON, where id and URL do not describe it completely |
+//! | `{NS}:events` | stream | one entry for each change, the last 10,000 or so: `op` (`put`, `remove`, `expire`), `id`; `url` and `meta` with `put` |
 //!
-//! All are in one slot of a cluster, so a namespace is as large as one node. A change is one script,
-//! so nobody sees half of it; a heartbeat that changes nothing is one round trip and no entry. A
-//! snapshot is one transaction of plain reads, and tells the position in the stream from which to
-//! follow. A watch goes on after a lost connection if the entry at its position still exists, and
-//! else begins again with a snapshot. It has a connection of its own, all else of a driver another.
+//! All keys are in one slot of a cluster, so a namespace cannot be larger than one node. A change is one
+//! script, so nobody sees half of it. A heartbeat that changes nothing is one round trip and adds no entry. A
+//! snapshot is one transaction of plain reads, and includes the position in the stream from which to
+//! follow. After a lost connection a watch continues if the entry at its position still exists, and
+//! otherwise begins again with a snapshot. A watch has its own connection; all other calls of a driver share
+//! another.
 //!
-//! Whoever watches also removes what has expired, a hundred at a time, and only when the oldest is
-//! overdue by a second: so it is done once a second at most, however many watch.
+//! Every process that watches also removes expired instances, a hundred at a time, and only when the oldest
+//! lease has been over for a second. So this happens once a second at most, however many processes watch.
 //!
-//! # When a lease that ran out counts
+//! # When an expired lease counts
 //!
-//! A dead instance and one that had no chance to renew look alike. So a lease that ran out counts
+//! A dead instance looks like one that had no chance to renew. So an expired lease counts
 //! only if its owner could have renewed it:
 //!
-//! - With each look, every five seconds at least, and each `list`, the driver proves that the server
-//!   takes registrations, by a write that changes nothing. While it is refused, because of memory,
+//! - With each look, every five seconds at least, and with each `list`, the driver proves that the server
+//!   accepts registrations, by a write that changes nothing. While that write is refused, because of memory,
 //!   disk, replicas, a failover or a right that was taken away, both fail as `Unavailable`. After
 //!   that, and after every other loss of contact, nothing is removed for half a lease.
-//! - The server's clock is compared with this process's own. If it was set, the watch says so by an
-//!   `Err`, and nothing is removed for half a lease. Leases that were made too long by a clock that
-//!   ran ahead are corrected.
-//! - Who has just come removes only what runs out from then on, for half a lease.
-//! - A process that may only read, or reads from a replica, cannot find out. It reports as expired
-//!   what others have removed, and what they would have, as far as they are seen to renew.
-//! - Only the stream says goodbye. A field that is gone without a word, or the whole hash (`DEL`, an
-//!   eviction), is a loss: an `Err`, and then all that there is. The owners register again.
+//! - The server's clock is compared with this process's own. If it was set, the watch yields an
+//!   `Err`, and nothing is removed for half a lease. Leases that became too long while the clock
+//!   was ahead are shortened.
+//! - For half a lease, a process that has just started removes only instances whose leases end after its start.
+//! - A process that may only read, or reads from a replica, cannot prove this. It reports as expired
+//!   the instances that others have removed, and those that others would remove, while it sees renewals.
+//! - Only the stream contains goodbyes. If a field is gone without one, or the whole hash (`DEL`, an
+//!   eviction), that is a loss: the watch yields an `Err`, and then a `Reset`. The owners register again.
 //!
 //! # Side by side with the Go library
 //!
@@ -80,16 +81,16 @@
 //! 2) "1763866800123"
 //! ```
 //!
-//! Each serves what the other wrote. The service of a Go process is its id up to the last `-`, and
-//! its URL is any text. It has no lease: it stays until somebody deletes it, so the orphan of a
-//! killed Go process is for `deregister_url` to remove.
+//! Each library serves what the other wrote. The service of a Go process is its id up to the last `-`, and
+//! its URL may be any text. Its record has no lease and stays until somebody deletes it, so remove the orphan
+//! of a killed Go process with `deregister_url`.
 //!
-//! The Go library tells nobody of its changes. A watch notices them within five seconds, in a time
-//! that does not grow with the registry: from the number of fields and of leases, and from the
-//! values of the fields without a lease. If a field was added, it is then searched for, 500 fields at
-//! a time. What Go processes do to instances of this driver shows too: one that is deleted is missing
-//! until its owner's next heartbeat, and one whose lease was lost gets one lease to be renewed in. (An
-//! id that has neither the form of gosd's nor ever had a lease is taken for one of Go's.)
+//! The Go library does not announce its changes. A watch notices them within five seconds, in a time
+//! that does not grow with the registry, by the number of fields and of leases, and by the
+//! values of the fields without a lease. If a field was added, the watch then searches for it, 500 fields at
+//! a time. Changes by Go processes to instances of this driver are noticed too: an instance that Go deletes
+//! is missing until its owner's next heartbeat, and one whose lease was lost gets one lease in which to renew.
+//! (An id that does not have gosd's form and never had a lease is taken for one of Go's.)
 //!
 //! # The server
 //!
@@ -100,10 +101,10 @@
 //!   has become a replica; without them, the log says what is left out.
 //! - `maxmemory-policy` should evict nothing, or only `volatile` keys; the driver warns of others.
 //! - Persistence is not needed: the owners register again within a third of their lease.
-//! - A namespace that nobody uses any more keeps what was in it; `DEL` of the four keys removes it.
-//!   They have no time to live of their own, for then Redis might evict them.
-//! - A failover can lose the latest changes, by the nature of Redis; the next heartbeats bring them
-//!   back, and watchers notice and begin again.
+//! - A namespace that nobody uses any more keeps its data; `DEL` of the four keys removes it.
+//!   The keys have no time to live, because Redis might then evict them.
+//! - A failover of Redis can lose the latest changes. The next heartbeats restore them,
+//!   and watchers notice the loss and begin again.
 //!
 //! # Figures
 //!
@@ -152,7 +153,7 @@ pub use doctor::diagnose;
 ///
 /// # Errors
 ///
-/// [`Config`](gosd_core::ErrorKind::Config) if the URL cannot be right, saying what is wrong with it.
+/// [`Config`](gosd_core::ErrorKind::Config) if the URL is invalid. The message says why.
 pub fn open(url: &str) -> BoxFuture<'_, Result<Arc<dyn Driver>>> {
     Box::pin(async move {
         let driver: Arc<dyn Driver> = Arc::new(driver::Redis::new(options::Options::parse(url)?));

@@ -1,4 +1,4 @@
-//! One look at everything that the stream does not tell, in one transaction of bounded size.
+//! One look at everything that the stream does not announce, in one transaction of bounded size.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -13,18 +13,18 @@ use crate::snapshot;
 
 /// How many entries of the stream are read at once.
 pub(crate) const ENTRIES: usize = 500;
-/// How many leases are looked at, to see whether anybody renews.
+/// How many leases are read to see whether any is renewed.
 const SAMPLE: usize = 8;
 
-/// What to look for.
+/// The parameters of a look.
 pub(crate) struct Question<'a> {
     /// The position in the stream after which to read.
     pub(crate) position: &'a str,
     /// The first lease of interest ends after this, in ms by the server's clock.
     pub(crate) after: u64,
-    /// The instances of which the record itself is of interest.
+    /// The instances whose records are of interest.
     pub(crate) ids: Vec<InstanceId>,
-    /// Leases to see the renewals of, if this process has to go by those of others.
+    /// The leases whose renewals are of interest, if this process has to rely on those of others.
     pub(crate) renewals: Option<&'a Sample>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Sample {
     leases: Vec<(Vec<u8>, f64)>,
 }
 
-/// What there is at one instant.
+/// The state of the registry at one instant.
 pub(crate) struct Look {
     /// In ms, by the server's clock.
     pub(crate) now: u64,
@@ -59,7 +59,7 @@ pub(crate) struct Look {
     pub(crate) renewals: Option<(Sample, bool)>,
 }
 
-/// What is kept of one instance.
+/// The stored parts of one instance.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) url: Option<String>,

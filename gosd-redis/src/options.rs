@@ -1,4 +1,4 @@
-//! What the URL of the driver says.
+//! The options of a driver URL.
 
 use gosd_core::{DriverUrl, Error, ErrorKind, Result, TlsFiles};
 use gosd_net::Tls;
@@ -6,7 +6,7 @@ use gosd_net::Tls;
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
-/// What the driver's URL says. No `Debug`: it holds the password.
+/// The options of a driver URL. No `Debug`: they contain the password.
 pub(crate) struct Options {
     pub(crate) topology: Topology,
     /// The server, or the nodes or sentinels to ask first; never empty.
@@ -31,7 +31,7 @@ pub(crate) enum Topology {
 pub(crate) type Host = (String, u16);
 
 impl Options {
-    /// Whether the server is found as the master of its replicas, so that none of them will do.
+    /// Whether the server has to be a master, so that a replica cannot be used.
     pub(crate) fn is_of_master(&self) -> bool {
         matches!(self.topology, Topology::Sentinel { .. })
     }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults() {
+    fn omitted_parts_of_a_url_have_defaults() {
         for url in ["redis", "redis:", "redis://", "redis:///0", "REDIS://localhost:6379"] {
             let options = parse(url);
             assert_eq!(options.topology, Topology::Single, "{url}");
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_at_once() {
+    fn a_url_may_have_every_option() {
         let options = parse("rediss://u:p%40@[::1]:7/3?namespace=n&ca=a&cert=b&key=c");
         assert_eq!(hosts(&options), ["::1 7"]);
         assert_eq!((options.user.as_deref(), options.password.as_deref()), (Some("u"), Some("p@")));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused() {
+    fn options_that_cannot_work_are_refused() {
         for (url, hint) in [
             ("redis:gosd.db", "//"),
             ("redis+unix:///run/redis.sock", "no Unix sockets"),

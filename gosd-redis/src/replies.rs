@@ -15,10 +15,10 @@ const CHUNK: usize = 64 * 1_024;
 /// The longest line that counts as one of the protocol's; strings have lengths, and may be longer.
 const LINE: usize = 64 * 1_024;
 
-/// The replies on a socket, taken apart where they lie in the buffer.
+/// The replies on a socket, parsed in place in the buffer.
 ///
-/// The library that carries all other commands builds a whole reply up in memory before anybody sees
-/// a part of it, which takes longer than a large registry needs to arrive.
+/// The client library that carries all other commands builds a whole reply in memory before its caller sees a
+/// part of it, which takes longer than a large registry needs to arrive.
 pub(crate) struct Replies {
     socket: Box<dyn Socket>,
     buffer: Vec<u8>,
@@ -44,7 +44,7 @@ impl Replies {
         Ok(Self { socket, buffer: Vec::with_capacity(2 * CHUNK), start: 0 })
     }
 
-    /// Reads the reply of a command that has nothing to say but success.
+    /// Reads the reply of a command that only reports success.
     pub(crate) async fn ok(&mut self) -> Result<()> {
         self.next(|token| matches!(token, Token::Simple | Token::Number(_)).then_some(())).await
     }
@@ -158,7 +158,7 @@ fn parsed<T: FromStr>(digits: &[u8]) -> Result<T> {
     number.ok_or_else(unexpected)
 }
 
-/// What is no answer of Redis does not come from there, but from a proxy that cannot reach it.
+/// An answer in another protocol does not come from Redis, but from a proxy that cannot reach it.
 fn unexpected() -> Error {
     Error::new(ErrorKind::Unavailable, "the answer was not understood; is this a Redis server?")
 }
@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// What is read does not depend on how it is cut into pieces.
+    /// The result does not depend on how the replies are cut into pieces.
     #[tokio::test]
     async fn pieces_of_every_size() {
         let sent =

@@ -1,4 +1,4 @@
-//! The changes of the registry, each one script, and the calls of them.
+//! The scripts that change the registry, and the calls of them.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::layout::{self, Keys};
 const ENTRIES: usize = 10_000;
 /// How many instances one call removes or adopts at most, so that it never blocks the server for long.
 pub(crate) const BATCH: usize = 100;
-/// How long a lease has been over before it is purged, so that one process does it for all.
+/// How long a lease has been over before the instance is purged, so that one process does it for all.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
-/// The changes: each is one script, called by its hash and loaded again where it is not known.
+/// Each change is one script, called by its hash, and loaded again if the server does not know the hash.
 pub(crate) struct Scripts {
     register: Script,
     deregister: Script,
@@ -65,9 +65,9 @@ impl Scripts {
         .await
     }
 
-    /// Removes the dead, unless somebody did within the last [`GRACE`]; says how many.
+    /// Removes dead instances, unless a process has done so within the last [`GRACE`]. Returns how many.
     ///
-    /// It fails whenever a registration would, even if there is nothing to remove.
+    /// This fails whenever a registration would, even if there is nothing to remove.
     pub(crate) async fn purge(
         &self,
         redis: &mut Answers,
@@ -81,8 +81,8 @@ impl Scripts {
         .await
     }
 
-    /// Corrects the leases that the clock of the server made too long, when it was set back by so
-    /// many ms; a batch of them. Says how many.
+    /// Shortens leases that became too long because the server's clock was set back by this many ms; one
+    /// batch of them. Returns how many.
     pub(crate) async fn cut(
         &self,
         redis: &mut Answers,
@@ -96,7 +96,7 @@ impl Scripts {
         .await
     }
 
-    /// Gives a lease to those that have none; says how many got one.
+    /// Gives a lease to instances that have none. Returns how many got one.
     pub(crate) async fn adopt(
         &self,
         redis: &mut Answers,

@@ -15,18 +15,18 @@ use crate::{error, layout, socket};
 /// The position before the first entry of a stream.
 pub(crate) const START: &str = "0-0";
 
-/// How many commands the transaction has: for the metadata, the leases that are over and the number
-/// of all, the last change, and the registry.
+/// How many commands the transaction has: for the metadata, the expired leases, the number of leases, the
+/// last change, and the registry.
 const COMMANDS: usize = 5;
 
-/// For how many instances memory is taken before they have come.
+/// For how many instances memory is reserved at most before they have arrived.
 const RESERVED: usize = 100_000;
 
 /// The registry at one instant.
 pub(crate) struct Snapshot {
-    /// What can be read, without what has expired.
+    /// The readable instances whose leases have not expired.
     pub(crate) instances: Vec<Instance>,
-    /// How many more fields the registry has than there are leases, whatever can be read.
+    /// How many more fields than leases the registry has, readable or not.
     pub(crate) surplus: i64,
     /// The position of the last change.
     pub(crate) position: String,
@@ -34,11 +34,11 @@ pub(crate) struct Snapshot {
 
 /// Reads the registry and the position of the last change, in one step.
 ///
-/// On a connection of its own, so that nothing has to wait behind a long reply.
+/// On a new connection, so that nothing else has to wait behind a long reply.
 ///
 /// # Errors
 ///
-/// Also if the server takes no writes, for then what is read may not be what there is.
+/// Also if the server refuses writes, because then expired leases mean nothing.
 pub(crate) async fn read(driver: &Redis, connection: &Connection) -> Result<Snapshot> {
     let (options, keys, evidence) = (&driver.options, &driver.keys, &driver.evidence);
     let mut redis = connection.redis.clone();
@@ -69,7 +69,7 @@ pub(crate) async fn read(driver: &Redis, connection: &Connection) -> Result<Snap
     take(&mut replies, |problem| driver.skip_unreadable(problem)).await
 }
 
-/// Takes in what the transaction answers; what cannot be read is told of, and left out.
+/// Parses the answers of the transaction. Records that cannot be read are reported and left out.
 pub(crate) async fn take(
     replies: &mut Replies,
     skip: impl Fn(&dyn fmt::Display),

@@ -1,4 +1,4 @@
-//! The sockets that Redis is spoken on, and why one fails that says no more than that it broke.
+//! Sockets to Redis, plain or with TLS, and the diagnosis of a connection that broke without a reason.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
 
-/// Connects to a server, by TLS if there are certificates to go by.
+/// Connects to a server, with TLS if there is a configuration for it.
 pub(crate) async fn open((host, port): &Host, tls: Option<&Tls>) -> Result<Box<dyn Socket>> {
     Ok(match tls {
         None => {
@@ -28,10 +28,10 @@ pub(crate) async fn open((host, port): &Host, tls: Option<&Tls>) -> Result<Box<d
     })
 }
 
-/// Finds out whether TLS is to blame for a connection that failed.
+/// Finds out whether TLS is the cause of a failed connection.
 ///
-/// A client that speaks the wrong protocol sees no more than a connection that breaks or is silent,
-/// and one whose certificate is refused hears of it only when it reads.
+/// A client with the wrong protocol sees only that the connection breaks or is silent, and a client whose
+/// certificate is refused learns of it only when it reads.
 pub(crate) async fn diagnose(host: &Host, tls: Option<&Tls>) -> Option<Error> {
     let config = |problem| Some(Error::new(ErrorKind::Config, problem));
     match tls {
@@ -46,7 +46,7 @@ pub(crate) async fn diagnose(host: &Host, tls: Option<&Tls>) -> Option<Error> {
     }
 }
 
-/// Whatever Redis says to a `PING`, it begins like this.
+/// Every answer of Redis to a `PING` begins like this.
 async fn speaks_plain((host, port): &Host) -> bool {
     let answer = async {
         let mut socket = gosd_net::connect(host, *port).await?;

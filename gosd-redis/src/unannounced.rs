@@ -1,11 +1,10 @@
-//! Notices changes that no entry of the stream announces: by Go processes, by people, and by a server
-//! that loses a key.
+//! Notices changes that no entry of the stream announces: by Go processes, by people, and by a server that
+//! loses a key.
 //!
-//! The Go library changes the registry and tells nobody. What it does shows in a number, and in the
-//! few records that are not of gosd's form: fields without a lease are either known, or somebody
-//! added them in silence; leases without a field have lost it. So a look takes a time that does not
-//! grow with the registry. Only to find out *which* fields nobody told of, the registry is read, a
-//! slice at a time.
+//! The Go library changes the registry without an entry in the stream. Its changes show in the number of
+//! fields without a lease, and in the few records that do not have gosd's form. Leases without a field have
+//! lost it. So a look takes a time that does not grow with the registry. Only to find out *which* fields are
+//! new, the registry is read, a slice at a time.
 
 use std::collections::HashMap;
 
@@ -21,58 +20,58 @@ use crate::snapshot::Snapshot;
 /// About how many fields are read at once.
 const SLICE: usize = 500;
 
-/// What a watch has to know in order to notice what nobody tells of.
+/// What a watch has to remember in order to notice unannounced changes.
 pub(crate) struct Unannounced {
-    /// The instances that are not of gosd's form.
+    /// The instances that do not have gosd's form.
     others: HashMap<InstanceId, Other>,
     /// How many leases without a field are known.
     orphans: Orphans,
-    /// How many fields without a lease there are that cannot be read, or cannot be given one.
+    /// How many fields without a lease cannot be read, or cannot get a lease.
     unreadable: i64,
     search: Search,
-    /// Instances that are gone, of which nobody is told before those that may have come in their place.
+    /// Instances that are gone. Their events come after those of instances that may have replaced them.
     gone: Vec<InstanceId>,
 }
 
 struct Other {
     url: String,
-    /// Whether it has ever been seen to have a lease, so that gosd wrote it.
+    /// Whether the instance was ever seen to have a lease, so that gosd wrote it.
     leased: bool,
 }
 
-/// What is known of leases without a field.
+/// The known leases without a field.
 #[derive(Clone, Copy)]
 enum Orphans {
     Known(i64),
-    /// So many more fields than leases there were in the snapshot, with those of others.
+    /// In the snapshot there were this many more fields than leases, other software's included.
     NotLookedFor {
         surplus: i64,
     },
 }
 
-/// How far the search for fields without a lease has come.
+/// The progress of the search for fields without a lease.
 #[derive(Clone, Copy)]
 enum Search {
     Idle,
-    /// Where it goes on, and how many are still to be found.
+    /// Where the search continues, and how many fields are still to be found.
     At {
         from: u64,
         missing: i64,
     },
 }
 
-/// What a look, or a part of a search, has found.
+/// The results of a look, or of a part of a search.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) events: Vec<Result<Event>>,
     /// Instances that gosd wrote, and that have lost their leases.
     pub(crate) leaseless: Vec<InstanceId>,
-    /// Whether records are gone of which nobody said that they should be.
+    /// Whether records are gone without a goodbye.
     pub(crate) lost: bool,
 }
 
 impl Unannounced {
-    /// Begins beside a snapshot.
+    /// Starts with a snapshot.
     pub(crate) fn beside(snapshot: &Snapshot) -> Self {
         let others = snapshot.instances.iter().filter(|instance| !instance.id().is_generated());
         let other = |instance: &Instance| Other { url: instance.url().into(), leased: false };
@@ -85,12 +84,12 @@ impl Unannounced {
         }
     }
 
-    /// The instances of which a look has to have the records.
+    /// The instances whose records a look has to read.
     pub(crate) fn ids(&self) -> Vec<InstanceId> {
         self.others.keys().cloned().collect()
     }
 
-    /// Takes note of a change that the stream tells of.
+    /// Records a change that the stream announces.
     pub(crate) fn note(&mut self, event: &Event) {
         match event {
             Event::Put(instance) if !instance.id().is_generated() => {
@@ -102,7 +101,7 @@ impl Unannounced {
         }
     }
 
-    /// Compares what is known with what there is, once all entries of the look have been noted.
+    /// Compares the known state with a look, once all entries of the look have been recorded.
     pub(crate) fn compare(&mut self, look: &Look) -> Findings {
         let mut findings = Findings::default();
         let (mut without_lease, mut gone) = (0, Vec::new());
@@ -125,13 +124,13 @@ impl Unannounced {
                 findings.leaseless.push(id.clone());
             }
         }
-        // The whole hash at once is more than anybody deletes.
+        // Nobody deletes the whole hash at once on purpose.
         findings.lost = look.fields == 0 && gone.len() > 1;
         let mut gone_of_go = 0;
         for (id, has_lease) in gone {
             let leased = self.others.remove(id).is_some_and(|other| other.leased);
             if leased || has_lease {
-                // Those of gosd say in the stream that they go.
+                // The goodbye of a gosd instance would be in the stream.
                 findings.lost = true;
             } else {
                 gone_of_go += 1;
@@ -193,7 +192,7 @@ impl Unannounced {
             }
         }
         if next == 0 {
-            // What has not been found by now will not be found by another search.
+            // Fields that have not been found by now will not be found by another search, either.
             self.unreadable = missing.max(0);
             self.search = Search::Idle;
         } else {
@@ -204,7 +203,7 @@ impl Unannounced {
     }
 }
 
-/// What a key has of each of some instances.
+/// The values of a key for some instances.
 async fn of_each(
     redis: &mut Answers,
     command: &str,
@@ -232,14 +231,14 @@ mod tests {
     use super::*;
     use crate::look::Record;
 
-    /// A watch that knows one instance of Go's beside two of gosd's.
+    /// A watch that knows one instance of Go and two of gosd.
     fn unannounced() -> Unannounced {
         let go = Instance::from_parts("go-1".into(), "go", "http://a", [].into());
         let instances = vec![go];
         Unannounced::beside(&Snapshot { instances, surplus: 1, position: "1-1".into() })
     }
 
-    /// What there is: so many fields and leases, and the record of Go's.
+    /// A look with this many fields and leases, and with this record of Go.
     fn look(fields: i64, leases: i64, url: Option<&str>) -> Look {
         let record = Record { url: url.map(Into::into), ..Record::default() };
         Look {
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_does_shows() {
+    fn changes_by_go_are_noticed() {
         let mut moved = unannounced();
         let findings = moved.compare(&look(3, 2, Some("http://b")));
         let Ok(Event::Put(put)) = &findings.events[0] else { panic!("{findings:?}") };
@@ -287,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_gosd_does_changes_nothing() {
+    fn changes_by_gosd_are_not_noticed_again() {
         let mut unannounced = unannounced();
         unannounced.note(&Event::Put(Instance::new("mail", "http://h").unwrap()));
         assert!(!unannounced.compare(&look(4, 3, Some("http://a"))).lost);
@@ -296,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_gone_without_a_word_is_lost_once() {
+    fn a_field_that_is_gone_without_a_goodbye_is_lost_once() {
         let mut unannounced = unannounced();
         assert!(unannounced.compare(&look(2, 2, Some("http://a"))).lost);
         assert!(!unannounced.compare(&look(2, 2, Some("http://a"))).lost);
@@ -323,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_had_a_lease_gets_another() {
+    fn an_instance_that_had_a_lease_gets_another() {
         let mut unannounced = unannounced();
         let mut leased = look(3, 3, Some("http://a"));
         leased.records.get_mut(&InstanceId::from("go-1")).unwrap().has_lease = true;

@@ -1,4 +1,5 @@
-//! The watch: a snapshot and then the changes, and now and then a look for what the stream does not tell.
+//! The watch: a snapshot and then the changes, with a look every few seconds at what the stream does not
+//! announce.
 
 mod leases;
 
@@ -20,18 +21,18 @@ use crate::scripts::{BATCH, GRACE, millis};
 use crate::unannounced::{Findings, Unannounced};
 use crate::{error, snapshot};
 
-/// How long to wait for changes at most before looking for what the stream does not tell.
+/// How long the watch waits for changes before it looks at what the stream does not announce.
 const LOOK: Duration = Duration::from_secs(5);
-/// How much later than that an answer may be; with it, a dead connection is noticed within 8 s.
+/// How much later than that an answer may come. With it, a dead connection is noticed within 8 s.
 const SLACK: Duration = Duration::from_secs(3);
 /// How soon to look again at what another process may be about to do.
 const SOON: Duration = Duration::from_millis(100);
-/// How far apart processes begin to purge, so that mostly one finds something to do.
+/// The range of the random delay of a purge, so that usually only one process finds something to purge.
 const JITTER: Duration = Duration::from_millis(300);
-/// No lease is shorter.
+/// The shortest lease.
 const LEAST_LEASE: Duration = Duration::from_secs(1);
 
-/// A snapshot, and then the changes: on a connection of its own, which blocks for the stream.
+/// A snapshot, and then the changes, on a separate connection, which blocks for the stream.
 pub(crate) fn watch(driver: &Redis) -> BoxStream<'_, Result<Event>> {
     let watch = Watch {
         driver,
@@ -51,35 +52,35 @@ struct Watch<'a> {
     connection: Option<Connection>,
     /// Whether the connection has answered since it was made.
     worked: bool,
-    /// Where the watch is, once it has read a snapshot. It survives the connection.
+    /// The state of the watch, once it has read a snapshot. It outlives the connection.
     place: Option<Place>,
-    /// Items that were found and not yet polled.
+    /// Items that are still to be yielded.
     queue: VecDeque<Result<Event>>,
-    /// Whether the caller was told that contact is lost, and not yet that it is back.
+    /// Whether the watch has yielded an `Err`, and nothing since.
     is_lost: bool,
     /// When to look next.
     look_at: Instant,
-    /// What this watch knows of how often the server's clock was set.
+    /// The settings of the server's clock that this watch has reported.
     steps: Steps,
 }
 
-/// What a watch knows of the registry.
+/// The state of the registry, as the watch knows it.
 struct Place {
     cursor: Cursor,
     unannounced: Unannounced,
     /// Whether this watch was away since it last read the stream.
     was_away: bool,
-    /// Up to when expiries have been announced without being purged, in ms by the server's clock.
+    /// Up to when expiries have been yielded without a purge, in ms by the server's clock.
     announced: u64,
     /// How far the server's clock went back since leases were last corrected, in ms.
     back: Option<u64>,
     sample: Sample,
 }
 
-/// Why a watch cannot go on with its connection.
+/// Why a watch cannot continue with its connection.
 struct Failure {
     error: Error,
-    /// Whether the connection was closed, which says little of the server.
+    /// Whether the connection was closed, which says little about the server.
     is_closed: bool,
 }
 
@@ -107,8 +108,8 @@ impl Watch<'_> {
             }
             if let Err(failure) = self.advance().await {
                 self.disconnect();
-                // Servers and proxies close what is idle. Nobody need hear of it, if it takes no
-                // more than a new connection.
+                // Servers and proxies close idle connections. If a new connection can be made, no `Err` is
+                // yielded.
                 if !(failure.is_closed && std::mem::take(&mut self.worked)) {
                     self.driver.evidence.lost_contact();
                     self.queue.push_back(Err(failure.error));
@@ -163,7 +164,7 @@ impl Watch<'_> {
     async fn connect(&mut self) -> Result<(), Failure> {
         let opening = Connection::open(&self.driver.options);
         let mut connection = within(SLACK + LOOK, opening).await??;
-        // A server or a user that cannot do this is told of now, not after the snapshot.
+        // A server or a user that cannot do this fails now, and not after the snapshot.
         let mut trial = redis::cmd("XREAD");
         trial.arg("STREAMS").arg(&self.driver.keys.events).arg("$");
         within(SLACK, trial.exec_async(&mut connection.redis)).await??;
@@ -173,8 +174,8 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Looks for what the stream does not tell: whether the server takes writes, leases that ran
-    /// out, and what was changed without a word.
+    /// Looks at what the stream does not announce: whether the server accepts writes, expired leases, and
+    /// unannounced changes.
     async fn look(&mut self) -> Result<(), Failure> {
         let (Some(connection), Some(place)) = (&self.connection, &mut self.place) else {
             return Ok(());
@@ -192,20 +193,20 @@ impl Watch<'_> {
             Ok(look) => look,
             Err(error) => {
                 if Refusal::of(&error) == Refusal::OfAll {
-                    // Without memory Redis takes no transaction. Goodbyes are to be heard even then.
+                    // Without memory Redis accepts no transaction, but goodbyes are yielded even then.
                     self.read(Duration::from_millis(1)).await?;
                 }
                 return Err(error.into());
             }
         };
         self.worked = true;
-        // Looks again at once, unless a later time is set below.
+        // The next look follows at once, unless a later time is set below.
         self.look_at = Instant::now();
         let is_lost = !place.cursor.is_at(look.at_position.take())
             || (place.was_away && place.cursor.may_be_lost(&look.entries));
         if is_lost {
             let error = self.lose();
-            // Once is enough.
+            // One `Err` is enough.
             return if self.is_lost { Ok(()) } else { Err(error.into()) };
         }
         place.was_away = false;
@@ -232,7 +233,7 @@ impl Watch<'_> {
             match evidence.wrote(purge, driver.options.is_of_master()) {
                 Ok(count) => purged = count,
                 Err(error) => {
-                    // Only after what could be read in spite of it.
+                    // The error comes after everything that could be read in spite of it.
                     self.queue.push_back(Err(error));
                     self.disconnect();
                     return Ok(());
@@ -262,23 +263,23 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// How long nothing is to be looked for after a look.
+    /// How long no look is needed after this one.
     fn quiet(&self, look: &Look) -> Duration {
         let jitter = Duration::from_millis(fastrand::u64(..millis(JITTER)));
         let Some(end) = look.next_end else { return LOOK };
         let left = Duration::from_millis((end + millis(GRACE)).saturating_sub(look.now));
         let wait = match left.is_zero() {
             false => left + jitter,
-            // It has run out, but does not count, or not yet.
+            // The lease has run out, but does not count, or not yet.
             true => self.driver.evidence.until_judged().map_or(LOOK, |wait| wait + jitter),
         };
         wait.clamp(SOON, LOOK)
     }
 
-    /// Notes that this watch does not know any more what there is.
+    /// Forgets the state, because this watch no longer knows what is registered.
     ///
-    /// A loss of contact, and not a `Reset` alone: the server may have lost its data, and clients
-    /// then give every live instance the time to register again.
+    /// This is a loss of contact and not just a `Reset`: the server may have lost its data, and clients then
+    /// give every living instance the time to register again.
     fn lose(&mut self) -> Error {
         self.place = None;
         Error::new(
@@ -287,7 +288,7 @@ impl Watch<'_> {
         )
     }
 
-    /// Takes in what was changed without a word.
+    /// Applies unannounced changes.
     async fn take_in(&mut self, findings: Findings) -> Result<(), Failure> {
         for event in findings.events {
             match event {
@@ -299,7 +300,7 @@ impl Watch<'_> {
         if driver.evidence.only_reads() {
             return Ok(());
         }
-        // They get one lease to be renewed in.
+        // These instances get one lease in which to renew.
         let mut redis = connection.redis.clone();
         let lease = driver.evidence.lease();
         for ids in findings.leaseless.chunks(BATCH) {
@@ -309,14 +310,14 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Takes in entries of the stream.
+    /// Applies entries of the stream.
     fn follow(&mut self, entries: Vec<Entry>) {
         let Some(place) = &mut self.place else { return };
         for entry in entries {
             match place.cursor.advance(entry) {
                 Ok(event) => {
                     if let Event::Put(_) = event {
-                        // Its lease may be the next to run out.
+                        // The lease of this instance may be the next to run out.
                         self.look_at = self.look_at.min(Instant::now() + LEAST_LEASE);
                     }
                     place.unannounced.note(&event);
@@ -338,10 +339,10 @@ impl Watch<'_> {
         let mut reading = redis::pipe();
         reading.cmd("XREAD").arg("COUNT").arg(ENTRIES).arg("BLOCK").arg(millis(wait));
         reading.arg("STREAMS").arg(events).arg(position);
-        // Answered right after the first: only if the entry at the position is there even now,
-        // nothing between it and the entries read can have been trimmed away.
+        // Answered right after the first command: only if the entry at the position still exists, no entry
+        // between it and those read can have been trimmed.
         reading.cmd("XRANGE").arg(events).arg(position).arg(position);
-        // An expiry may be the work of a clock that has just been set.
+        // An expiry may be due to a clock that has just been set.
         reading.cmd("TIME");
         let sent = StdInstant::now();
         let mut redis = connection.redis.clone();

@@ -1,5 +1,5 @@
-//! What the log says. In a process of its own, since logging that begins while another thread logs
-//! may miss lines.
+//! The warnings in the log. This test is a process of its own, because logging that begins while another
+//! thread logs may miss lines.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! How long a change takes to reach another client's cache.
+
 use std::time::{Duration, Instant};
 
 use etcd_client::{PutOptions, WatchOptions};

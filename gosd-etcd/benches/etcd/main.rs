@@ -1,7 +1,7 @@
-//! What the driver costs beside plain etcd: `cargo bench -p gosd-etcd`.
+//! Measures the driver beside plain etcd: `cargo bench -p gosd-etcd`.
 //!
-//! Every figure is measured against the same client library on the same server, in rounds that
-//! alternate between the two, so that what slows the machine slows both.
+//! Every figure is measured against the same client library on the same server, in rounds that alternate
+//! between the two, so that other load on the machine slows both.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
@@ -17,7 +17,7 @@ use gosd_core::Driver;
 use gosd_testservers::EtcdServer;
 
 fn main() {
-    // What `cargo test` passes: nothing to measure.
+    // `cargo test` passes other arguments, and then there is nothing to measure.
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }

@@ -1,3 +1,5 @@
+//! How long many registrations and heartbeats take.
+
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp};
@@ -64,7 +66,7 @@ async fn keep(
     lease: i64,
 ) -> Result<(), etcd_client::Error> {
     client.lease_keep_alive(lease).await?;
-    // With a read, since without one the member would not ask the others.
+    // With a read, because without one the member would not ask the others.
     let read = TxnOp::get(key(instance), Some(GetOptions::new().with_count_only()));
     let still =
         Txn::new().when([Compare::lease(key(instance), CompareOp::Equal, lease)]).and_then([read]);

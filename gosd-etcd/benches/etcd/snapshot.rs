@@ -1,3 +1,5 @@
+//! How long a large snapshot takes until the cache is ready.
+
 use std::time::Instant;
 
 use etcd_client::{GetOptions, PutOptions, Txn, TxnOp};

@@ -1,4 +1,4 @@
-//! Servers without space, rights that are taken away, passwords that take time, new certificates.
+//! Servers without space, rights that are taken away, passwords whose check takes long, renewed certificates.
 
 use std::slice::from_ref;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ async fn use_up_the_space(etcd: &EtcdServer) {
 }
 
 #[tokio::test]
-async fn without_space_who_lives_stays_and_who_leaves_goes() {
+async fn without_space_living_instances_stay_and_leaving_ones_go() {
     let etcd = EtcdServer::start(&["--quota-backend-bytes", "2000000"]).await;
     let driver = open_at(etcd.port()).await;
     let [stays, leaves] = [instance("a"), instance("b")];
@@ -45,7 +45,7 @@ async fn without_space_who_lives_stays_and_who_leaves_goes() {
 
     driver.deregister(leaves.id()).await.expect("so does a goodbye");
     assert_eq!(watch.event().await, Event::Expire(leaves.id().clone()));
-    // By somebody who does not know the lease.
+    // By a client that does not know the lease.
     watcher.deregister(stays.id()).await.expect("nor does it need to be one's own");
     assert_eq!(watch.event().await, Event::Expire(stays.id().clone()));
     assert_eq!(watcher.list().await.unwrap(), []);
@@ -87,7 +87,7 @@ async fn a_right_that_is_taken_away_leaves_no_leases_behind() {
 
 #[tokio::test]
 async fn the_check_of_a_password_outlives_the_call_that_asked_for_it() {
-    // As dear as it gets in a test.
+    // As expensive as a test allows.
     let mut etcd = EtcdServer::start(&["--bcrypt-cost", "11"]).await;
     etcd.enable_auth("/gosd/").await;
     let driver = open(&format!("etcd://gosd:p%40ss@127.0.0.1:{}", etcd.port())).await;
@@ -100,14 +100,14 @@ async fn the_check_of_a_password_outlives_the_call_that_asked_for_it() {
             given_up += 1;
         }
     };
-    // A watch, which has a connection of its own, goes by the same token.
+    // A watch has its own connection, and uses the same token.
     let both = join(registered, Watch::start(&*driver));
     timeout(PATIENCE, both).await.expect("it is checked some time");
     assert!(given_up > 0, "the check took no time, so nothing was shown");
     assert_eq!(checks(etcd.port()).await - before, 1);
 }
 
-/// How many passwords the server was to check since it started.
+/// How many passwords the server has been asked to check since its start.
 async fn checks(port: u16) -> u32 {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = "GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
@@ -136,7 +136,7 @@ async fn renewed_certificates_count_without_a_restart() {
 
     certificates.renew();
     etcd.restart().await;
-    // At once, without a failure that anybody hears of.
+    // At once, and without an error for the caller.
     driver.register(&mail, LONG_LEASE).await.expect("the new ones count");
     assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
     watch.next().await.expect_err("the server was restarted");
@@ -144,7 +144,7 @@ async fn renewed_certificates_count_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_closed_under_a_request_is_replaced_unnoticed() {
+async fn a_connection_closed_under_a_request_is_replaced_without_an_error() {
     let etcd = EtcdServer::start(&[]).await;
     let (port, is_armed) = closing(etcd.port()).await;
     let driver = open_at(port).await;
@@ -157,8 +157,8 @@ async fn a_connection_that_is_closed_under_a_request_is_replaced_unnoticed() {
     }
 }
 
-/// A port in front of a server; once it is armed, it closes the next connection on which the client
-/// says something, as a server does whose patience with an idle one ends at that moment.
+/// A port in front of a server. Once it is armed, it closes the next connection on which the client sends
+/// something, as a server does whose patience with an idle connection ends at that moment.
 async fn closing(server: u16) -> (u16, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

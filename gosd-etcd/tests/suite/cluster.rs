@@ -14,7 +14,7 @@ use super::history::{History, Load, eventually};
 use super::support::{PATIENCE, open};
 
 const LEASE: Duration = Duration::from_secs(3);
-/// How long the load runs undisturbed between two disturbances.
+/// How long the load runs undisturbed between two faults.
 const CALM: Duration = Duration::from_secs(2);
 const SERVICE: &str = "stays";
 const CHURN: &str = "comes-and-goes";
@@ -33,7 +33,7 @@ async fn survives_the_loss_of_any_member() {
         user.next(SERVICE).await.expect("an instance");
     }
 
-    // Dropped, and with it ended, also when something below panics.
+    // Dropped, and so ended, even if something below panics.
     let mut load = JoinSet::new();
     for (name, user) in ["user one", "user two", "user three"].into_iter().zip(&users) {
         load.spawn(look_up(user.clone(), name, history.clone()));
@@ -60,7 +60,7 @@ async fn survives_the_loss_of_any_member() {
         })
         .await;
     }
-    // The first leader, and one more for each that was taken away.
+    // The first leader, and one more for each that was stopped.
     let least = Load { lookups: 1_000, ended: 20, leaders: 4 };
     history.judge(LEASE, &least).unwrap_or_else(|problem| panic!("{problem}"));
 }
@@ -93,7 +93,7 @@ async fn leader_of(nodes: &[EtcdServer; 3]) -> usize {
     etcd_leader(&nodes.each_ref()).await
 }
 
-/// Waits for a leader among the others.
+/// Waits for a leader among the other members.
 async fn leader_without(nodes: &[EtcdServer; 3], gone: usize) {
     let others = nodes.iter().enumerate().filter(|(n, _)| *n != gone);
     etcd_leader(&others.map(|(_, node)| node).collect::<Vec<_>>()).await;
@@ -105,12 +105,12 @@ async fn start(url: &str, service: Option<&str>) -> Client {
         Some(service) => builder.register(service, "http://10.0.0.7:8885"),
         None => builder,
     };
-    // Without full reads meanwhile, so that what shows is what the watches tell.
+    // Without full reads meanwhile, so that the view shows only what watches yield.
     let settings = Settings::default().lease_ttl(LEASE).refresh_interval(PATIENCE);
     builder.settings(settings).start().await.expect("also while the cluster is in trouble")
 }
 
-/// Looks the service up, which always has live instances, and looks at the other one.
+/// Looks up the service that always has live instances, and looks at the other one.
 async fn look_up(user: Client, name: &'static str, history: Arc<History>) {
     loop {
         history.lookup(user.pick(SERVICE).is_some());
@@ -121,14 +121,14 @@ async fn look_up(user: Client, name: &'static str, history: Arc<History>) {
     }
 }
 
-/// Starts clients that live for a while, and then say goodbye or die by turns.
+/// Starts clients that live for a while, and then alternately say goodbye or die.
 async fn come_and_go(url: String, worker: u64, history: Arc<History>) {
     for round in worker.. {
         let client = start(&url, Some(CHURN)).await;
         sleep(Duration::from_millis(300 + 100 * (round % 10))).await;
         let id = client.id().expect("it is registered").clone();
         if round % 2 == 0 {
-            // Where no goodbye gets through, it is a death.
+            // If the goodbye fails, it counts as a death.
             let _ = client.shutdown().await;
         }
         drop(client);
@@ -136,7 +136,7 @@ async fn come_and_go(url: String, worker: u64, history: Arc<History>) {
     }
 }
 
-/// Reads what is registered, past the clients' caches.
+/// Reads what is registered, bypassing the clients' caches.
 async fn observe(url: String, history: Arc<History>) {
     let driver = open(&url).await;
     loop {
@@ -150,7 +150,7 @@ async fn observe(url: String, history: Arc<History>) {
     }
 }
 
-/// Notes when any member knows a leader of a term that is new.
+/// Records when any member first knows a leader of a new term.
 async fn note_leaders(ports: [u16; 3], history: Arc<History>) {
     let mut last = 0;
     loop {

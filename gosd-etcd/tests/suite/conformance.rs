@@ -1,4 +1,4 @@
-//! The contract of a driver, against real servers of every kind.
+//! The conformance kit over real servers in each of their settings.
 
 use super::fixture::Server;
 

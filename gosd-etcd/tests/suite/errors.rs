@@ -1,4 +1,4 @@
-//! What a driver says that cannot do its work.
+//! The errors of a driver that cannot work.
 
 use std::net::TcpListener;
 use std::slice::from_ref;
@@ -13,7 +13,7 @@ async fn failure(url: &str) -> Error {
     open(url).await.list().await.expect_err(url)
 }
 
-/// Requires a kind of failure, and texts in what is said of it.
+/// Requires an error of this kind whose message contains these texts.
 async fn expect(url: &str, kind: ErrorKind, said: &[&str]) {
     let error = failure(url).await;
     assert_eq!(error.kind(), kind, "{url}: {error}");
@@ -24,7 +24,7 @@ async fn expect(url: &str, kind: ErrorKind, said: &[&str]) {
 }
 
 #[tokio::test]
-async fn nobody_is_there() {
+async fn a_server_that_is_down_is_unavailable() {
     let (one, two) = (free_port(), free_port());
     let error = failure(&format!("etcd://127.0.0.1:{one},127.0.0.1:{two}")).await.to_string();
     for port in [one, two] {
@@ -36,11 +36,11 @@ async fn nobody_is_there() {
 #[tokio::test]
 async fn a_dead_member_is_passed_over() {
     let etcd = EtcdServer::start(&[]).await;
-    // It takes connections and says nothing, so that it costs the most time.
+    // The member accepts connections and never answers, which costs the most time.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap();
     let url = format!("etcd://127.0.0.1:{},{silent},127.0.0.1:{}", free_port(), etcd.port());
-    // Each begins at a member of its own choice.
+    // Each driver begins with a random member.
     for _ in 0..10 {
         let driver = open(&url).await;
         let list = tokio::time::timeout(Duration::from_secs(5), driver.list());

@@ -1,3 +1,5 @@
+//! The fixtures of the conformance kit: etcd in each of its settings.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ pub(crate) struct Server {
     /// The port of the server itself.
     port: u16,
     proxy: Proxy,
-    /// What stands in the URL before the host, and after the namespace.
+    /// The parts of the URL before the host and after the namespace.
     url: (&'static str, String),
     has_users: bool,
     /// Kept for the drivers.
@@ -85,7 +87,7 @@ impl Fixture for Server {
         Ok(())
     }
 
-    /// Takes everything from the server, but the users if there are any.
+    /// Removes all data from the server, except for the users if there are any.
     async fn wipe(&self, _: &str) -> Result<(), NotOffered> {
         let mut etcd = self.etcd.lock().await;
         if self.has_users {

@@ -1,4 +1,4 @@
-//! What happened in a trial of a cluster, and whether it may have.
+//! The history of a trial of a cluster, and the check of it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,10 +12,10 @@ use super::support::PATIENCE;
 
 /// How long a lease may outlive its end: two seconds, and two election timeouts.
 const GRACE: Duration = Duration::from_secs(4);
-/// What a busy machine may take on top of it to carry out what is due, and to tell.
+/// How long a busy machine may take in addition, to act and to report.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// What happened, by whom it was seen.
+/// The events of a trial, and who observed them.
 #[derive(Default)]
 pub(crate) struct History(Mutex<Events>);
 
@@ -25,7 +25,7 @@ struct Events {
     ended: HashMap<InstanceId, Instant>,
     /// When each observer saw an instance for the last time before each new leader, and at all.
     seen: HashMap<(&'static str, InstanceId, usize), Instant>,
-    /// When it was noticed that there was a new leader.
+    /// When a new leader was noticed.
     leaders: Vec<Instant>,
     lookups: u64,
     failed_lookups: u64,
@@ -52,7 +52,7 @@ impl History {
         events.failed_lookups += u64::from(!found);
     }
 
-    /// Requires that enough went on, that no lookup failed, and that nobody saw an instance for too
+    /// Requires that enough happened, that no lookup failed, and that no observer saw an instance for too
     /// long after its end.
     pub(crate) fn judge(&self, lease: Duration, least: &Load) -> Result<(), String> {
         let events = self.lock();
@@ -70,7 +70,7 @@ impl History {
         }
         for ((by, id, leader), seen) in &events.seen {
             let Some(ended) = events.ended.get(id) else { continue };
-            // Every lease starts anew when there is a new leader.
+            // A new leader restarts every lease.
             let anew = leader.checked_sub(1).map(|last| &events.leaders[last]);
             let from = anew.max(Some(ended)).expect("at least the end");
             let late = seen.saturating_duration_since(*from);
@@ -86,7 +86,7 @@ impl History {
     }
 }
 
-/// How much went on.
+/// How much happened in the trial.
 pub(crate) struct Load {
     pub(crate) lookups: u64,
     pub(crate) ended: usize,
@@ -100,7 +100,7 @@ impl fmt::Display for Load {
     }
 }
 
-/// Looks again and again until something holds.
+/// Polls until a condition holds.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> Result<(), String>) {
     let deadline = Instant::now() + PATIENCE;
     while let Err(problem) = holds().await {
@@ -115,7 +115,7 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(3);
     const NOTHING: Load = Load { lookups: 0, ended: 0, leaders: 0 };
 
-    /// Lets an instance end, and be seen again after each of the pauses, with a new leader between.
+    /// Ends an instance, lets it be seen again after each of the pauses, and has a new leader between them.
     async fn judged(pauses: &[u64]) -> Result<(), String> {
         let history = History::default();
         let id = InstanceId::from("a");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_seen_too_long_after_its_end_is_told() {
+    async fn an_instance_seen_too_long_after_its_end_is_reported() {
         assert_eq!(judged(&[11]).await, Ok(()));
         assert_eq!(judged(&[12]).await.unwrap_err(), "user saw a 12s after its end");
     }
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lookup_that_failed_is_told() {
+    fn a_failed_lookup_is_reported() {
         let history = History::default();
         history.lookup(true);
         assert_eq!(history.judge(LEASE, &NOTHING), Ok(()));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_in_which_too_little_went_on_is_none() {
+    fn a_trial_in_which_too_little_happened_is_reported() {
         let history = History::default();
         for (lookups, ended, leaders) in [(1, 0, 0), (0, 1, 0), (0, 0, 1)] {
             let least = Load { lookups, ended, leaders };

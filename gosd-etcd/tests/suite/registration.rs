@@ -1,4 +1,4 @@
-//! What becomes of the keys and the leases.
+//! The keys and the leases of registrations.
 
 use std::slice::from_ref;
 use std::time::Duration;
@@ -35,13 +35,13 @@ async fn the_layout_as_read() {
     etcd.ctl(&["put", &key(&mail), &mail.to_json()]).await;
     assert_eq!(watch.event().await, Event::Put(mail.clone()));
     assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
-    // Half a goodbye is one.
+    // A goodbye whose second step is missing counts as one.
     etcd.ctl(&["put", &key(&mail), r#"{"gone":true}"#]).await;
     assert_eq!(watch.event().await, Event::Remove(mail.id().clone()));
     assert_eq!(driver.list().await.unwrap(), []);
     etcd.ctl(&["put", &key(&mail), &mail.to_json()]).await;
     assert_eq!(watch.event().await, Event::Put(mail.clone()));
-    // What is overwritten by something unreadable is no longer there for anybody.
+    // A record that is overwritten by an unreadable one is gone for everybody.
     etcd.ctl(&["put", &key(&mail), "damaged"]).await;
     assert_eq!(watch.event().await, Event::Expire(mail.id().clone()));
     assert_eq!(driver.list().await.unwrap(), []);
@@ -59,7 +59,7 @@ async fn a_heartbeat_writes_nothing_and_keeps_the_lease() {
     for _ in 0..3 {
         driver.register(&mail, LONG_LEASE).await.unwrap();
     }
-    // The revision of the whole database, and the lease, are in it.
+    // The output contains the revision of the whole database, and the lease.
     assert_eq!(etcd.ctl(&["get", &key(&mail), "-w", "fields"]).await, before);
 }
 
@@ -76,7 +76,7 @@ async fn a_member_that_is_alone_proves_no_heartbeat() {
             node.process().signal("STOP").await;
         }
     }
-    // For an election timeout it takes itself for the leader still.
+    // For an election timeout the member still takes itself for the leader.
     let alone =
         tokio::time::timeout(Duration::from_secs(5), driver.register(&mail, LONG_LEASE)).await;
     assert!(!matches!(alone, Ok(Ok(()))), "a member without a majority has proved it");
@@ -89,7 +89,7 @@ async fn a_heartbeat_restores_what_was_lost() {
     let mail = instance("mail");
     driver.register(&mail, LONG_LEASE).await.unwrap();
 
-    // The key; the lease; the key is on another lease; all of it.
+    // The key is lost; the lease; the key has another lease; all of it.
     etcd.ctl(&["del", &key(&mail)]).await;
     driver.register(&mail, LONG_LEASE).await.unwrap();
     assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
@@ -121,7 +121,7 @@ async fn whoever_registers_an_id_leaves_no_lease_behind() {
     }
     two.register(&mail.clone().with_metadata("zone", "b"), LONG_LEASE * 2).await.unwrap();
     assert_eq!(leases(&etcd).await, 1);
-    // Nor does a goodbye on behalf of another.
+    // A goodbye on behalf of another client leaves none, either.
     one.deregister(mail.id()).await.unwrap();
     assert_eq!(leases(&etcd).await, 0);
 }
@@ -136,7 +136,7 @@ async fn a_record_that_somebody_deleted_leaves_no_lease_behind() {
         assert_eq!(leases(&etcd).await, 1);
         etcd.ctl(&["del", &key(&mail)]).await;
     }
-    // What was written and is late has nothing to hang on after the goodbye.
+    // A late write has no lease to attach to after the goodbye.
     driver.deregister(mail.id()).await.unwrap();
     assert_eq!(leases(&etcd).await, 0);
 }
@@ -185,10 +185,10 @@ async fn a_token_that_ran_out_is_renewed() {
     let driver = open(&format!("etcd://gosd:p%40ss@127.0.0.1:{}", etcd.port())).await;
     let mail = instance("mail");
     driver.register(&mail, LONG_LEASE).await.unwrap();
-    // Nothing tells when the server has forgotten the token; it looks once a second.
+    // Nothing shows when the server has forgotten the token; it checks once a second.
     tokio::time::sleep(Duration::from_secs(3)).await;
     driver.register(&mail, LONG_LEASE).await.unwrap();
-    // A change of the users makes all tokens worthless, and a restart forgets them.
+    // A change of the users invalidates all tokens, and a restart forgets them.
     etcd.ctl(&["role", "add", "another"]).await;
     assert_eq!(driver.list().await.unwrap(), from_ref(&mail));
     etcd.restart().await;

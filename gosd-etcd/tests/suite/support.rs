@@ -6,9 +6,9 @@ use std::time::Duration;
 use gosd_core::{Driver, Instance};
 use gosd_testservers::EtcdServer;
 
-/// Longer than any lease that a test waits for.
+/// A lease longer than any test.
 pub(crate) const LONG_LEASE: Duration = Duration::from_secs(600);
-/// What anything may take before a test gives up; generous, for busy machines.
+/// How long a test waits before it gives up, on a busy machine too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn open(url: &str) -> Arc<dyn Driver> {
@@ -28,7 +28,7 @@ pub(crate) fn key(instance: &Instance) -> String {
     format!("/gosd/instances/{}", instance.id())
 }
 
-/// The lease of the only key there is, as `etcdctl` writes it: in hexadecimal.
+/// The lease of the only key, as `etcdctl` prints it: in hexadecimal.
 pub(crate) async fn lease(etcd: &EtcdServer, instance: &Instance) -> String {
     let json = etcd.ctl(&["get", &key(instance), "-w", "fields"]).await;
     let line = json.lines().find_map(|line| line.strip_prefix("\"Lease\" : "));

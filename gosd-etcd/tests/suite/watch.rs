@@ -1,4 +1,4 @@
-//! How a watch ends, and what comes then.
+//! How a watch ends, and how it continues.
 
 use std::slice::from_ref;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ async fn a_compaction_under_a_slow_reader_is_a_new_snapshot() {
         last = last.with_metadata("zone", &change.to_string()).with_metadata("text", &large);
         writer.register(&last, LONG_LEASE).await.unwrap();
     }
-    // Everything but the last revision.
+    // Everything except the last revision.
     let fields = etcd.ctl(&["get", "/", "-w", "fields"]).await;
     let revision = fields.lines().find_map(|line| line.strip_prefix("\"Revision\" : ")).unwrap();
     etcd.ctl(&["compact", revision]).await;
@@ -79,7 +79,7 @@ async fn a_server_that_ends_the_watch_and_comes_back_is_a_new_snapshot() {
     let mail = instance("mail");
     driver.register(&mail, LONG_LEASE).await.unwrap();
     let (mut watch, _) = Watch::start(&*driver).await;
-    // It says goodbye to its watches.
+    // The server closes its watches when it ends.
     etcd.process().signal("TERM").await;
     let error = watch.next().await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
@@ -121,7 +121,7 @@ async fn a_silent_connection_is_an_error_within_ten_seconds() {
     assert_eq!(watch.event_after_errors().await, Event::Reset([mail].into()));
 }
 
-/// Nothing that clients say arrives, no heartbeat either: what expires then may be alive.
+/// Nothing that clients send arrives, not even heartbeats, so instances that expire may be alive.
 #[tokio::test]
 async fn a_connection_that_delivers_changes_but_takes_no_requests_is_noticed() {
     let etcd = EtcdServer::start(&[]).await;
@@ -151,7 +151,7 @@ async fn a_connection_that_delivers_changes_but_takes_no_requests_is_noticed() {
     assert!(error.is_retryable(), "{error}");
 }
 
-/// A port in front of a server, which hears nothing any more once it is told to be deaf.
+/// A port in front of a server, which stops forwarding requests when it is told to.
 async fn one_way(server: u16) -> (u16, tokio::sync::watch::Sender<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -183,7 +183,7 @@ async fn a_quiet_connection_is_not_taken_for_a_dead_one() {
     let etcd = EtcdServer::start(&[]).await;
     let driver = open_at(etcd.port()).await;
     let (mut watch, _) = Watch::start(&*driver).await;
-    // Longer than a watch waits before it asks whether the server is alive, and for the answer.
+    // Longer than the time after which a watch asks whether the server is alive, and the time for the answer.
     let quiet = tokio::time::timeout(Duration::from_secs(9), watch.next()).await;
     assert!(quiet.is_err(), "{quiet:?}");
     let mail = instance("mail");

@@ -7,14 +7,14 @@ use gosd_testservers::{Certificates, PostgresServer, Watch, free_port, tls_cases
 
 use super::support::{GRANTS, LONG_LEASE, PATIENCE, instance, open};
 
-/// Starts a client that registers, and does not try for long.
+/// Starts a client that registers, with only one attempt.
 async fn start(url: &str) -> Result<Client> {
     let settings = Settings::default().try_refresh_amount(1).lease_ttl(Duration::from_secs(3));
     let client = Client::builder(open(url).await).settings(settings);
     client.register("mail", "http://10.0.0.7:25").start().await
 }
 
-/// What `start` says to a server that can never be used.
+/// Requires `start` to fail with a server that can never be used.
 async fn refused(url: &str, kind: ErrorKind, hints: &[&str]) {
     let error = start(url).await.expect_err(url);
     assert_eq!(error.kind(), kind, "{url}: {error}");
@@ -73,7 +73,7 @@ async fn certificates_mean_the_same_as_for_every_driver() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_yet_is_waited_for() {
+async fn a_client_waits_for_a_server_that_is_not_up_yet() {
     let driver = open(&format!("postgres://u:sesame@127.0.0.1:{}/d", free_port())).await;
     let error = driver.list().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
@@ -99,7 +99,7 @@ async fn a_server_without_connections_to_spare_is_unavailable() {
     };
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("53300"), "{error}");
-    // Who has a connection goes on, and room for another one is used at once.
+    // A process with a connection goes on, and a free connection is used at once.
     let first = drivers.pop().unwrap();
     first.register(&instance("mail"), LONG_LEASE).await.unwrap();
     drop(drivers);
@@ -112,7 +112,7 @@ async fn a_server_without_connections_to_spare_is_unavailable() {
 }
 
 #[tokio::test]
-async fn connections_that_are_ended_are_replaced_in_silence() {
+async fn connections_that_the_server_ends_are_replaced_without_an_error() {
     let server = PostgresServer::start(&[]).await;
     let driver = open(&server.url()).await;
     let [before, after] = [instance("a"), instance("b")];
@@ -168,7 +168,7 @@ async fn a_killed_server_is_an_error_and_nobody_dies_of_it() {
     assert_eq!(driver.list().await.unwrap(), [mail]);
 }
 
-/// Its processes are there, and answer nothing.
+/// The server's processes exist, and answer nothing.
 #[tokio::test]
 async fn a_paused_server_is_an_error_within_ten_seconds() {
     let server = PostgresServer::start(&[]).await;
@@ -201,14 +201,15 @@ async fn signal(name: &str, pids: &str) {
     assert!(kill.status().await.expect("kill is installed").success());
 }
 
-/// A registration that was given up is not done after the goodbye that follows it.
+/// A registration that was given up takes no effect after the goodbye that follows it.
 #[tokio::test]
-async fn what_was_given_up_is_not_done_later() {
+async fn a_registration_that_was_given_up_takes_no_effect_later() {
     let server = PostgresServer::start(&[]).await;
     let driver = open(&server.url()).await;
     driver.list().await.unwrap();
     let mail = instance("mail");
-    // Somebody holds the lock of the log, so that the server cannot do it yet. Nor can the goodbye see it.
+    // Another session holds the lock of the log, so the server cannot execute the registration yet, and the
+    // goodbye cannot see it.
     let holder = server.sql("SELECT pg_advisory_lock(1735357284, 1), pg_sleep(3)");
     let given_up = async {
         until(&server, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'").await;
@@ -230,7 +231,7 @@ async fn until(server: &PostgresServer, sql: &str) {
 }
 
 #[tokio::test]
-async fn a_consumer_that_may_only_read_hears_what_others_do() {
+async fn a_consumer_that_may_only_read_sees_the_changes_of_others() {
     let server = PostgresServer::start(&[]).await;
     let writer = open(&server.url()).await;
     let [dies, lives] = [instance("dies"), instance("lives")];
@@ -242,7 +243,7 @@ async fn a_consumer_that_may_only_read_hears_what_others_do() {
     let reader = open(&url).await;
     let (mut watch, all) = Watch::start(&*reader).await;
     assert_eq!(all, std::slice::from_ref(&dies));
-    // For all that is known, nobody can renew.
+    // No instance is known to be able to renew.
     let quiet = tokio::time::timeout(Duration::from_secs(4), watch.next()).await;
     assert!(quiet.is_err(), "{quiet:?}");
     assert_eq!(reader.list().await.unwrap(), std::slice::from_ref(&dies));

@@ -1,4 +1,4 @@
-//! The wall clock of the server's host is set, while everybody lives.
+//! The server's wall clock is set while all instances live.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::support::{instance, open};
 const HOUR: i64 = 3_600;
 const LEASE: Duration = Duration::from_secs(4);
 
-/// The clock is set forward: the leases of the living are over at once.
+/// The clock is set forward, so the leases of living instances are over at once.
 #[tokio::test]
 async fn set_forward_nobody_dies() {
     let clock = WallClock::ahead_by(0).await;
@@ -21,13 +21,13 @@ async fn set_forward_nobody_dies() {
         driver.register(instance, LEASE).await.unwrap();
     }
     let (mut watch, _) = Watch::start(&*driver).await;
-    // Until it knows the server's clock.
+    // Until the driver knows the server's clock.
     assert_eq!(driver.list().await.unwrap().len(), 2);
     clock.set(HOUR);
     let begin = Instant::now();
     assert_eq!(driver.list().await.unwrap().len(), 2, "they may live");
 
-    // Somebody comes who knows nothing of the time before.
+    // A driver that knows nothing of the time before.
     let late = open(&server.url()).await;
     let (_unknowing, all) = Watch::start(&*late).await;
     assert_eq!(all.len(), 2);
@@ -38,12 +38,12 @@ async fn set_forward_nobody_dies() {
             other => panic!("{other:?}"),
         }
     };
-    // Each had a whole lease to renew in.
+    // Each instance had a whole lease in which to renew.
     assert!(begin.elapsed() >= LEASE, "{:?}", begin.elapsed());
     assert!(living.iter().any(|instance| *instance.id() == gone));
 }
 
-/// The clock ran ahead, and is set back: the leases from before are an hour too long.
+/// The clock ran ahead and is set back, so the earlier leases are an hour too long.
 #[tokio::test]
 async fn set_back_the_dead_go_in_time() {
     let clock = WallClock::ahead_by(HOUR).await;

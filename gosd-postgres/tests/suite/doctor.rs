@@ -1,4 +1,4 @@
-//! What an operator is told.
+//! The facts of the diagnosis.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use gosd_testservers::PostgresServer;
 use super::support::{instance, open};
 
 #[tokio::test]
-async fn the_clock_the_leases_and_what_cannot_be_read() {
+async fn the_clock_the_leases_and_unreadable_records_are_facts() {
     let settings = ["max_connections=10", "max_wal_senders=0"];
     let server = PostgresServer::start(&settings).await;
     let mail = instance("mail");

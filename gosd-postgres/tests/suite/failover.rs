@@ -1,4 +1,4 @@
-//! A replica takes the place of the server.
+//! A replica replaces the server.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::support::{LONG_LEASE, PATIENCE, instance, open};
 async fn a_promoted_replica_takes_over_and_nobody_dies() {
     let mut first = PostgresServer::start(&[]).await;
     let second = first.start_replica().await;
-    // The replica stands first, and is passed over while it is one.
+    // The replica comes first in the URL, and is passed over while it is a standby.
     let url = format!(
         "postgres://postgres:p%40ss@127.0.0.1:{},127.0.0.1:{}/postgres",
         second.port(),

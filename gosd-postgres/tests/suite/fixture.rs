@@ -8,11 +8,11 @@ use gosd_testservers::{Certificates, Mode, PostgresServer, Proxy};
 
 use super::support::{GRANTS, open};
 
-/// SQL that makes a server refuse writes, and take them again.
+/// SQL that makes a server refuse writes, and accept them again.
 struct Refusal(&'static [&'static str], &'static [&'static str]);
 
 impl Refusal {
-    /// Whoever is connected notices as well.
+    /// Existing connections are affected as well.
     const READ_ONLY: Self = Self(
         &["ALTER SYSTEM SET default_transaction_read_only = on"],
         &["ALTER SYSTEM SET default_transaction_read_only = off"],
@@ -23,7 +23,7 @@ impl Refusal {
     );
 }
 
-/// How the data of a registry are lost.
+/// How the data of a registry is lost.
 #[derive(Clone, Copy)]
 enum Loss {
     Dropped,
@@ -34,7 +34,7 @@ enum Loss {
 pub(crate) struct Server {
     server: PostgresServer,
     proxy: Proxy,
-    /// What stands in the URL before the host, and at its end.
+    /// The parts of the URL before the host and at its end.
     url: (&'static str, String),
     refusal: Refusal,
     loss: Loss,
@@ -43,13 +43,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The superuser, who makes the schema.
+    /// The superuser, who creates the schema.
     pub(crate) async fn plain() -> Self {
         let url = ("postgres://postgres:p%40ss@", "/postgres?");
         Self::new(PostgresServer::start(&[]).await, url).await
     }
 
-    /// A user to whom an empty schema was given.
+    /// A user who was given an empty schema.
     pub(crate) async fn with_schema() -> Self {
         let server = PostgresServer::start(&[]).await;
         server.sql("CREATE ROLE shop LOGIN PASSWORD 'sesame'").await;
@@ -58,7 +58,7 @@ impl Server {
         Self { loss: Loss::Emptied, ..Self::new(server, url).await }
     }
 
-    /// A user who has no more than the rights that the crate's page names.
+    /// A user with only the rights that the crate's page names.
     pub(crate) async fn with_rights() -> Self {
         let server = PostgresServer::start(&[]).await;
         open(&server.url()).await.list().await.expect("the superuser makes the schema");
@@ -101,7 +101,7 @@ impl Server {
             if let Some(setting) = sql.strip_prefix("ALTER SYSTEM SET ") {
                 self.server.sql("SELECT pg_reload_conf()").await;
                 let (name, value) = setting.split_once(" = ").expect("a name and a value");
-                // Whoever connects after the reload has it, and whoever was connected was told before.
+                // A connection made after the reload has the setting, and older ones were notified before.
                 while self.server.sql(&format!("SHOW {name}")).await != value {}
             }
         }

@@ -1,4 +1,4 @@
-//! What stands in the tables, and what it costs.
+//! The content of the tables, and its size.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use gosd_testservers::{PostgresServer, Watch};
 
 use super::support::{LONG_LEASE, PATIENCE, instance, open};
 
-/// Whoever writes with psql is heard.
+/// Watchers see changes that are written with psql.
 #[tokio::test]
-async fn what_psql_does_is_seen() {
+async fn changes_by_psql_are_seen() {
     let server = PostgresServer::start(&[]).await;
     let driver = open(&server.url()).await;
     let (mut watch, all) = Watch::start(&*driver).await;
@@ -34,7 +34,7 @@ async fn what_psql_does_is_seen() {
     );
 }
 
-/// A number that is given out first and can be seen last is not passed over.
+/// A number that is assigned first and becomes visible last is not passed over.
 #[tokio::test]
 async fn a_change_that_is_committed_late_is_not_missed() {
     let server = PostgresServer::start(&[]).await;
@@ -71,7 +71,7 @@ async fn a_change_that_is_committed_late_is_not_missed() {
     assert_eq!(seen, ["slow-1".into(), fast_id]);
 }
 
-/// How many heartbeats a test makes, and from how many instances.
+/// Sends this many heartbeats from this many instances, and checks the size of the table.
 async fn beat(heartbeats: usize, instances: usize) {
     let server = PostgresServer::start(&["autovacuum=off"]).await;
     let driver = open(&server.url()).await;
@@ -86,11 +86,11 @@ async fn beat(heartbeats: usize, instances: usize) {
         .await
         .parse()
         .expect("a number");
-    // The rows take 20 kB, in pages that are filled by half, and with the index.
+    // The rows take 20 kB, in pages that are half full, and with the index.
     assert!(size < 150_000, "{size} bytes");
     let logged = server.sql("SELECT count(*) FROM gosd.changes").await;
     assert_eq!(logged, (instances + 1).to_string(), "a heartbeat is no change");
-    // Statistics come with a delay.
+    // Statistics are updated with a delay.
     let begin = Instant::now();
     let share = "SELECT round(100.0 * n_tup_hot_upd / greatest(n_tup_upd, 1)) >= 95
                      AND n_tup_upd > 0 FROM pg_stat_user_tables WHERE relname = 'instances'";

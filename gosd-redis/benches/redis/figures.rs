@@ -1,3 +1,5 @@
+//! Statistics over rounds, and how they are printed.
+
 use std::time::Duration;
 
 /// How often each side is measured.

@@ -1,3 +1,5 @@
+//! How many heartbeats one connection sustains, and what they cost the server.
+
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};

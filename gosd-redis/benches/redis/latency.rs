@@ -1,3 +1,5 @@
+//! How long a change takes to reach another client's cache.
+
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -60,7 +62,7 @@ pub(crate) async fn measure(server: &RedisServer) {
     tasks.iter().for_each(JoinHandle::abort);
 }
 
-/// Registers instances one after the other; how long each takes to arrive, in us.
+/// Registers instances one after another. Returns how long each takes to arrive, in us.
 async fn changes(writer: &dyn Driver, arrivals: &mut mpsc::UnboundedReceiver<Instant>) -> Vec<f64> {
     let mut times = Vec::new();
     for _ in 0..CHANGES {
@@ -92,7 +94,7 @@ async fn entries(
     times
 }
 
-/// Tells of each change as soon as the cache has it.
+/// Reports each change as soon as the cache has it.
 async fn follow_by_gosd(url: &str, arrivals: mpsc::UnboundedSender<Instant>) -> JoinHandle<()> {
     let client = Client::builder(open(url).await).start().await.expect("the server is up");
     tokio::spawn(async move {

@@ -1,7 +1,7 @@
-//! What the driver costs beside plain Redis: `cargo bench -p gosd-redis`.
+//! Measures the driver beside plain Redis: `cargo bench -p gosd-redis`.
 //!
-//! Every figure is measured against the same client library on the same server, in rounds that
-//! alternate between the two, so that what slows the machine slows both.
+//! Every figure is measured against the same client library on the same server, in rounds that alternate
+//! between the two, so that other load on the machine slows both.
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
@@ -13,7 +13,7 @@ mod snapshot;
 use gosd_testservers::RedisServer;
 
 fn main() {
-    // What `cargo test` passes: nothing to measure.
+    // `cargo test` passes other arguments, and then there is nothing to measure.
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }

@@ -1,3 +1,5 @@
+//! How long a large snapshot takes until the cache is ready.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,7 +73,7 @@ pub(crate) async fn fill(server: &RedisServer, namespace: &str, count: usize) {
 /// Reads the bytes of the reply until the last one, and returns how many there were.
 async fn bare_read(port: u16) -> usize {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).await.expect("the server is up");
-    // The answer to the second command tells where that to the first ends.
+    // The answer to the second command shows where the answer to the first one ends.
     socket.write_all(b"HGETALL gosd\r\nPING\r\n").await.expect("it is connected");
     let mut buffer = vec![0; 64 * 1_024];
     let mut total = 0;

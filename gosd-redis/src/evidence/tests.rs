@@ -1,10 +1,10 @@
-//! What follows from a server's clock and from its writes.
+//! The conclusions from a server's clock and from its writes.
 
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A driver that has been at it for long, on a server that takes writes.
+/// A driver that has run for long, on a server that accepts writes.
 fn seasoned() -> Evidence {
     let evidence = Evidence::new();
     read(&evidence, 1_000_000, 0);
@@ -42,7 +42,7 @@ fn a_slow_answer_is_no_step() {
 }
 
 #[test]
-fn who_has_just_come_judges_what_ends_from_now_on() {
+fn after_a_start_only_leases_that_end_from_then_on_count() {
     let evidence = Evidence::new();
     assert_eq!(evidence.dead(1_000_000), None, "nobody has written yet");
     read(&evidence, 1_000_000, 0);
@@ -52,7 +52,7 @@ fn who_has_just_come_judges_what_ends_from_now_on() {
 }
 
 #[test]
-fn refused_writes_are_an_outage_for_who_could_write() {
+fn refused_writes_are_an_outage_for_a_process_that_could_write() {
     for code in ["READONLY", "NOPERM", "OOM", "MISCONF", "NOREPLICAS"] {
         let evidence = seasoned();
         assert!(evidence.dead(1).is_some());
@@ -66,7 +66,7 @@ fn refused_writes_are_an_outage_for_who_could_write() {
 }
 
 #[test]
-fn who_never_could_write_goes_on_reading() {
+fn a_process_that_never_could_write_goes_on_reading() {
     for (code, must_be_master, reads) in [
         ("NOPERM", false, true),
         ("NOPERM", true, true),

@@ -1,4 +1,4 @@
-//! What a watch does about leases: those that ran out, and those that a clock made too long.
+//! The leases of a watch: those that have run out, and those that a clock made too long.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::look::{Look, Sample};
 use crate::scripts::{BATCH, GRACE, millis};
 
 impl Watch<'_> {
-    /// Tells of a clock that was set, before anything that may follow from it.
+    /// Yields that the clock was set, before any event that may follow from that.
     pub(super) fn tell_of_steps(&mut self, steps: Steps) -> bool {
         if steps == self.steps {
             return false;
@@ -38,7 +38,7 @@ impl Watch<'_> {
         true
     }
 
-    /// Corrects what the clock made too long while it was ahead; notes the longest lease else.
+    /// Shortens leases that became too long while the clock was ahead; otherwise records the longest lease.
     pub(super) async fn correct_leases(
         &mut self,
         redis: &mut Answers,
@@ -59,7 +59,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Yields the expiries of instances that this process must not remove, to its own consumer only.
+    /// Yields the expiries of instances that this process must not remove, which only its own watcher gets.
     pub(super) async fn announce(
         &mut self,
         redis: &mut Answers,

@@ -10,14 +10,14 @@ use tokio::net::TcpListener;
 
 use super::support::{LONG_LEASE, instance, open};
 
-/// Starts a client that registers, and does not try for long.
+/// Starts a client that registers, with only one attempt.
 async fn start(url: &str) -> Result<Client> {
     let settings = Settings::default().try_refresh_amount(1).lease_ttl(Duration::from_secs(3));
     let client = Client::builder(open(url).await).settings(settings);
     client.register("mail", "http://10.0.0.7:25").start().await
 }
 
-/// What `start` says to a server that can never be used.
+/// Requires `start` to fail with a server that can never be used.
 async fn refused(url: &str, kind: ErrorKind, hints: &[&str]) {
     let error = start(url).await.map(|_| ()).expect_err(url);
     assert_eq!(error.kind(), kind, "{error}");
@@ -29,7 +29,7 @@ async fn refused(url: &str, kind: ErrorKind, hints: &[&str]) {
     assert!(!format!("{error} {error:?}").contains("sesame"), "{error:?}");
 }
 
-/// `start` outwaits what is wrong with a server, and says what it is.
+/// Requires `start` to succeed in spite of a temporary fault, and the status to name the fault.
 async fn outwaited(url: &str, hint: &str) -> Client {
     let client = start(url).await.expect(url);
     match client.status().registration {
@@ -266,7 +266,7 @@ async fn a_consumer_may_only_read() {
     let reader = open(&format!("redis://reader:secret@127.0.0.1:{}", server.port())).await;
     let (mut watch, snapshot) = Watch::start(&*reader).await;
     assert_eq!(snapshot, std::slice::from_ref(&dies));
-    // Somebody else who watches purges for all.
+    // Another process that watches purges for all.
     let (mut other, _) = Watch::start(&*writer).await;
     assert_eq!(other.event().await, Event::Expire(dies.id().clone()));
     assert_eq!(watch.event().await, Event::Expire(dies.id().clone()));
@@ -277,7 +277,7 @@ async fn a_consumer_may_only_read() {
     assert_eq!(error.kind(), ErrorKind::Denied);
 }
 
-/// It cannot know why nobody renews, unless others do.
+/// The process cannot know why no lease is renewed, unless others renew theirs.
 #[tokio::test]
 async fn a_consumer_that_may_only_read_goes_by_the_renewals_of_others() {
     let rules = ["~*", "+@read", "+@connection", "+multi", "+exec", "+time"];
@@ -288,7 +288,7 @@ async fn a_consumer_that_may_only_read_goes_by_the_renewals_of_others() {
     writer.register(&dies, Duration::from_secs(1)).await.unwrap();
     let reader = open(&format!("redis://reader:secret@127.0.0.1:{}", server.port())).await;
     let (mut watch, _) = Watch::start(&*reader).await;
-    // Nobody renews: for all that is known, nobody can.
+    // No lease is renewed, so perhaps none can be.
     let quiet = tokio::time::timeout(Duration::from_secs(8), watch.next()).await;
     assert!(quiet.is_err(), "{quiet:?}");
     assert_eq!(reader.list().await.unwrap(), std::slice::from_ref(&dies));
@@ -310,7 +310,7 @@ async fn a_consumer_that_may_only_read_goes_by_the_renewals_of_others() {
     }
 }
 
-/// Redis and proxies close what is idle. That is no reason for anybody to hear of a failure.
+/// Redis and proxies close idle connections, which must not cause a failure.
 #[tokio::test]
 async fn connections_that_are_closed_are_replaced_in_silence() {
     let server = RedisServer::start(&[]).await;

@@ -1,4 +1,4 @@
-//! The wall clock of the server's host is set, while everybody lives.
+//! The server's wall clock is set while all instances live.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::support::{instance, open};
 const HOUR: i64 = 3_600;
 const LEASE: Duration = Duration::from_secs(4);
 
-/// The clock is set forward: the leases of the living are over at once.
+/// The clock is set forward, so the leases of living instances are over at once.
 #[tokio::test]
 async fn set_forward_nobody_dies() {
     let clock = WallClock::ahead_by(0).await;
@@ -21,14 +21,14 @@ async fn set_forward_nobody_dies() {
         driver.register(instance, LEASE).await.unwrap();
     }
     let (mut watch, _) = Watch::start(&*driver).await;
-    // Until it knows the server's clock.
+    // Until the driver knows the server's clock.
     assert_eq!(driver.list().await.unwrap().len(), 2);
     clock.set(HOUR);
     let error = watch.next().await.unwrap_err();
     assert!(error.to_string().contains("set forward"), "{error}");
     assert_eq!(driver.list().await.unwrap().len(), 2, "they may live");
 
-    // Somebody comes who knows nothing of the time before, and may remove the dead.
+    // A process that knows nothing of the time before may remove dead instances.
     let late = open(&server.url()).await;
     let (mut unknowing, _) = Watch::start(&*late).await;
     let first = tokio::time::timeout(LEASE / 4, unknowing.next()).await;
@@ -37,13 +37,13 @@ async fn set_forward_nobody_dies() {
         driver.register(instance, LEASE).await.unwrap();
     }
     nobody_leaves(&mut watch, Instant::now() + LEASE / 2).await;
-    // From here on a lease that ends is one of a dead instance.
+    // From here on an expired lease belongs to a dead instance.
     assert!(
         matches!(until_gone(&mut watch).await, Event::Expire(id) if living.iter().any(|it| *it.id() == id))
     );
 }
 
-/// The clock ran ahead, and is set back: the leases from before are an hour too long.
+/// The clock ran ahead and is set back, so the earlier leases are an hour too long.
 #[tokio::test]
 async fn set_back_the_dead_go_in_time() {
     let clock = WallClock::ahead_by(HOUR).await;
@@ -87,7 +87,7 @@ async fn nobody_leaves(watch: &mut Watch<'_>, until: Instant) {
     let _ = tokio::time::timeout(until.saturating_duration_since(Instant::now()), watching).await;
 }
 
-/// The first event by which somebody goes.
+/// The first event that removes an instance.
 async fn until_gone(watch: &mut Watch<'_>) -> Event {
     loop {
         match watch.event().await {

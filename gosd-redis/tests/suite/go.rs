@@ -1,4 +1,4 @@
-//! Side by side with the Go library, whose commands the tests send.
+//! The driver beside the Go library, whose commands the tests send.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::support::{LONG_LEASE, instance, open};
 
-/// How soon what Go does has to be seen.
+/// How soon a change by Go has to be seen.
 const SOON: Duration = Duration::from_secs(10);
 
 /// What a Go process does when it starts.
@@ -24,7 +24,7 @@ async fn end(redis: &mut MultiplexedConnection, id: &str) {
 }
 
 #[tokio::test]
-async fn what_go_writes_is_served_as_it_is() {
+async fn records_of_go_are_served_unchanged() {
     let server = RedisServer::start(&[]).await;
     let mut redis = server.connect(None).await;
     let driver = open(&server.url()).await;
@@ -43,7 +43,7 @@ async fn what_go_writes_is_served_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_go_does_is_seen_soon() {
+async fn changes_by_go_are_seen_soon() {
     let server = RedisServer::start(&[]).await;
     let mut redis = server.connect(None).await;
     let driver = open(&server.url()).await;
@@ -55,7 +55,7 @@ async fn what_go_does_is_seen_soon() {
     assert_eq!((put.id().as_str(), put.url()), ("provider-2016.1", "http://a"));
     assert!(begin.elapsed() < SOON);
 
-    // A restart leaves the number of fields as it was.
+    // After a restart the number of fields is the same as before.
     let begin = Instant::now();
     end(&mut redis, "provider-2016.1").await;
     start(&mut redis, "provider-2016.2", "http://b").await;
@@ -71,7 +71,7 @@ async fn what_go_does_is_seen_soon() {
 }
 
 #[tokio::test]
-async fn what_go_does_is_seen_among_many_changes() {
+async fn changes_by_go_are_seen_among_many_others() {
     let server = RedisServer::start(&[]).await;
     let mut redis = server.connect(None).await;
     let driver = open(&server.url()).await;
@@ -98,14 +98,14 @@ async fn what_go_does_is_seen_among_many_changes() {
 }
 
 #[tokio::test]
-async fn go_has_no_lease_and_stays() {
+async fn an_instance_of_go_has_no_lease_and_stays() {
     let server = RedisServer::start(&[]).await;
     let mut redis = server.connect(None).await;
     let driver = open(&server.url()).await;
     let (mut watch, _) = Watch::start(&*driver).await;
     start(&mut redis, "provider-2016.1", "http://a").await;
     assert!(matches!(watch.event().await, Event::Put(_)));
-    // Its leases run out, and the purge comes and goes.
+    // Leases run out, and purges happen meanwhile.
     let ours = instance("ours");
     driver.register(&ours, Duration::from_secs(1)).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(ours.clone()));
@@ -118,9 +118,9 @@ async fn go_has_no_lease_and_stays() {
     assert_eq!(driver.list().await.unwrap(), []);
 }
 
-/// Only the stream says goodbye: nobody knows if the field was deleted or lost.
+/// Only the stream contains goodbyes, so nobody knows whether the field was deleted or lost.
 #[tokio::test]
-async fn ours_that_go_removes_is_missing_until_its_heartbeat() {
+async fn an_instance_of_gosd_that_go_removes_is_missing_until_its_heartbeat() {
     let server = RedisServer::start(&[]).await;
     let mut redis = server.connect(None).await;
     let driver = open(&server.url()).await;
@@ -139,7 +139,7 @@ async fn ours_that_go_removes_is_missing_until_its_heartbeat() {
 }
 
 #[tokio::test]
-async fn ours_that_lost_its_lease_gets_one_more() {
+async fn an_instance_of_gosd_that_lost_its_lease_gets_another() {
     let server = RedisServer::start(&[]).await;
     let mut redis = server.connect(None).await;
     let driver = open(&server.url()).await;
@@ -164,7 +164,7 @@ async fn ours_that_lost_its_lease_gets_one_more() {
     }
     assert_eq!(driver.list().await.unwrap(), std::slice::from_ref(&renewed));
 
-    // From now on it is like any other, whatever Go does beside it.
+    // From now on the driver treats it like any other field of Go.
     start(&mut redis, "provider-2016.1", "http://a").await;
     assert!(matches!(watch.event().await, Event::Put(put) if put.service() == "provider"));
     end(&mut redis, "provider-2016.1").await;
@@ -172,7 +172,7 @@ async fn ours_that_lost_its_lease_gets_one_more() {
 }
 
 #[tokio::test]
-async fn a_mixed_fleet() {
+async fn a_mixed_fleet_of_go_and_rust_sees_itself() {
     let server = RedisServer::start(&[]).await;
     let mut redis = server.connect(None).await;
     let settings = Settings::default().lease_ttl(Duration::from_secs(3));
@@ -189,7 +189,7 @@ async fn a_mixed_fleet() {
     until(&consumer, |urls| urls == ["http://10.0.0.7:25", "http://10.0.0.8:25"]).await;
     end(&mut redis, "mail-2016.1").await;
     until(&consumer, |urls| urls == ["http://10.0.0.7:25"]).await;
-    // A live owner notices, and comes back.
+    // A live owner notices the removal, and registers again.
     end(&mut redis, &id).await;
     let back = async {
         while redis.hexists("gosd", &id).await != Ok(true) {

@@ -1,4 +1,4 @@
-//! What the driver keeps in Redis, by plain commands, and what its changes cost.
+//! The driver's data in Redis, read with plain commands, and the cost of changes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::support::{LONG_LEASE, instance, open};
 type Entry = (String, HashMap<String, String>);
 
 #[tokio::test]
-async fn what_is_written() {
+async fn the_layout_as_written() {
     let server = RedisServer::start(&[]).await;
     let mut redis = server.connect(None).await;
     let driver = open(&format!("{}?namespace=shop", server.url())).await;
@@ -93,7 +93,7 @@ async fn scripts_are_loaded_again_where_they_are_not_known() {
 async fn the_stream_is_trimmed() {
     let server = RedisServer::start(&[]).await;
     let mut redis = server.connect(None).await;
-    // Many entries at once, as many changes would have written them.
+    // Many entries at once, as many changes would write them.
     let fill = "for i = 1, 20000 do redis.call('XADD', KEYS[1], '*', 'op', 'remove', 'id', i) end";
     redis::Script::new(fill).key("{gosd}:events").invoke_async::<()>(&mut redis).await.unwrap();
     open(&server.url()).await.register(&instance("mail"), LONG_LEASE).await.unwrap();
@@ -130,13 +130,13 @@ async fn a_purge_removes_what_has_expired_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_late_heartbeat_is_told_to_those_who_saw_the_lease_expire() {
+async fn a_late_heartbeat_reaches_watchers_that_saw_the_lease_expire() {
     let server = RedisServer::start(&[]).await;
     let mut redis = server.connect(None).await;
     let driver = open(&server.url()).await;
     let late = instance("late");
     driver.register(&late, LONG_LEASE).await.unwrap();
-    // Expired, but nobody has purged it yet.
+    // The lease has run out, but no process has purged it yet.
     redis.zadd::<_, _, _, ()>("{gosd}:leases", late.id().as_str(), 1).await.unwrap();
     assert_eq!(driver.list().await.unwrap(), []);
     driver.register(&late, LONG_LEASE).await.unwrap();

@@ -1,4 +1,4 @@
-//! A server that loses a key of the registry, by eviction or a slip: nobody has said goodbye.
+//! A server that loses a key of the registry, by eviction or by mistake, without any goodbye.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ async fn the_hash_is_lost() {
     let (server, driver, all) = three().await;
     let (mut watch, _) = Watch::start(&*driver).await;
     lose(&server, "gosd").await;
-    // One is quick to come back, so that not all of it is gone.
+    // One instance registers again soon, so the hash is not empty.
     driver.register(&all[0], LONG_LEASE).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(all[0].clone()));
     let error = watch.next().await.unwrap_err();
@@ -56,7 +56,7 @@ async fn the_stream_is_lost() {
     assert!(matches!(watch.event().await, Event::Reset(found) if found.len() == all.len()));
 }
 
-/// Its id has not the form of gosd's, but it had a lease, so that it is not one of Go's.
+/// The id does not have gosd's form, but it had a lease, so it does not belong to Go.
 #[tokio::test]
 async fn an_id_of_ones_own_that_lost_its_lease_gets_one_more() {
     let server = RedisServer::start(&[]).await;
@@ -74,7 +74,7 @@ async fn an_id_of_ones_own_that_lost_its_lease_gets_one_more() {
     assert_eq!(watch.event().await, Event::Expire(own.id().clone()));
 }
 
-/// Redis takes no transaction without memory, and yet a goodbye is heard.
+/// Without memory Redis accepts no transaction, and yet a goodbye is yielded.
 #[tokio::test]
 async fn a_goodbye_without_memory_is_heard() {
     let (server, driver, all) = three().await;
@@ -96,7 +96,7 @@ async fn a_goodbye_without_memory_is_heard() {
     tokio::time::timeout(Duration::from_secs(30), heard).await.expect("it is heard");
 }
 
-/// What a Go process adds is searched for once, however much changes meanwhile.
+/// An instance that Go adds is searched for once, however much changes meanwhile.
 #[tokio::test]
 async fn what_go_does_is_not_read_again_and_again() {
     const MANY: usize = 3_000;

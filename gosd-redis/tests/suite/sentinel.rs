@@ -1,4 +1,4 @@
-//! The master, as the sentinels name it.
+//! The master, found by asking sentinels.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn the_new_master_is_found_after_a_failover() {
 
     group.fail_over().await;
     let new = open(&format!("{}/3", group.second.url())).await;
-    // What the old master takes before it hears of its end is lost: the next heartbeat counts.
+    // Writes to the old master before it is demoted are lost, so the next heartbeat counts.
     while new.list().await.unwrap().len() < 2 {
         retry(|| driver.register(&after, LONG_LEASE)).await;
     }
@@ -57,7 +57,7 @@ async fn what_the_sentinels_do_not_know() {
     assert!(error.to_string().contains("no sentinel"), "{error}");
 }
 
-/// The watch tells of an instance, and never of the loss of another.
+/// The watch yields this instance, and never the loss of another.
 async fn goes_on(watch: &mut Watch<'_>, after: gosd_core::Instance) {
     loop {
         match watch.next().await {
@@ -73,7 +73,7 @@ async fn goes_on(watch: &mut Watch<'_>, after: gosd_core::Instance) {
     }
 }
 
-/// Tries again for as long as it may help, as core does.
+/// Repeats a call as long as that may help, as core does.
 async fn retry<F: Future<Output = gosd_core::Result<()>>>(call: impl Fn() -> F) {
     let trying = async {
         while let Err(error) = call().await {

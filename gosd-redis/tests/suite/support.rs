@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gosd_core::{Driver, Instance};
 
-/// Longer than any lease that a test waits for.
+/// A lease longer than any test.
 pub(crate) const LONG_LEASE: Duration = Duration::from_secs(600);
 
 pub(crate) async fn open(url: &str) -> Arc<dyn Driver> {

@@ -1,4 +1,4 @@
-//! When a watch goes on and when it starts again, and what it costs others.
+//! When a watch resumes and when it begins again, and its effect on other calls.
 
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,7 @@ async fn starts_again_when_the_stream_was_trimmed_under_a_slow_reader() {
     let read = instance("b");
     driver.register(&read, LONG_LEASE).await.unwrap();
     assert_eq!(watch.event().await, Event::Put(read));
-    // Nobody polls meanwhile, and what is left of the stream begins after the position.
+    // The watch is not polled meanwhile, and the rest of the stream begins after its position.
     driver.register(&instance("c"), LONG_LEASE).await.unwrap();
     driver.register(&instance("d"), LONG_LEASE).await.unwrap();
     trim(&server).await;
@@ -146,7 +146,7 @@ async fn starts_again_when_a_failover_lost_the_tail_and_overtook_it() {
     assert_eq!(watch.event().await, Event::Put(lost));
 
     proxy.set(Mode::Refuse);
-    // From the last copy on disk, like a replica that was behind.
+    // The server restarts from its last copy on disk, like a replica that was behind.
     server.restart().await;
     let later = instance("later");
     open(&server.url()).await.register(&later, LONG_LEASE).await.unwrap();
@@ -187,7 +187,7 @@ async fn a_call_given_up_on_a_dead_connection_does_not_doom_the_next() {
 }
 
 #[tokio::test]
-async fn expiry_is_told_when_every_process_only_discovers() {
+async fn expiries_are_yielded_when_every_process_only_discovers() {
     let server = RedisServer::start(&[]).await;
     let dead = instance("dead");
     open(&server.url()).await.register(&dead, Duration::from_secs(1)).await.unwrap();
@@ -212,7 +212,7 @@ async fn commands_do_not_wait_for_the_stream() {
     let start = Instant::now();
     let (quiet, done) = tokio::join!(reader, writes);
     assert!(quiet.is_err(), "nothing happens");
-    // Each would wait five seconds behind the stream.
+    // Each command would wait five seconds behind the stream.
     assert!(done - start < Duration::from_secs(5));
 }
 

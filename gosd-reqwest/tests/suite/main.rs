@@ -1,4 +1,4 @@
-//! Requests against real servers: who gets them, how often, and what the caller hears.
+//! Requests to real servers: which server gets them, how often, and what the caller receives.
 
 #[cfg(feature = "middleware")]
 mod balance;

@@ -1,4 +1,4 @@
-//! Certificates, and who is asked for an address.
+//! Certificates for service names, and which name is resolved.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl TlsServer {
     }
 
     fn client(&self) -> reqwest::ClientBuilder {
-        // Without a pool, for the server serves one connection at a time.
+        // Without a pool, because the server serves one connection at a time.
         let builder = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
         builder.tls_certs_only([self.certificate.clone()])
     }
@@ -73,7 +73,7 @@ async fn a_certificate_may_name_the_service() {
     named.get("https://orders/7").send().await.unwrap();
     assert_eq!(server.received.load(Ordering::SeqCst), 1);
 
-    // By the instance's own address the same certificate is refused, and nobody is asked.
+    // At the instance's own address the same certificate is refused, and no request arrives.
     let error = server.client().build().unwrap().get("gosd://orders/7").send_by(&gosd).await;
     error.unwrap_err();
     assert_eq!(server.received.load(Ordering::SeqCst), 1);
@@ -89,7 +89,7 @@ async fn a_certificate_may_name_the_host() {
 }
 
 #[tokio::test]
-async fn connections_by_the_resolver_go_in_turn_and_past_the_dead() {
+async fn connections_by_the_resolver_go_in_turn_and_pass_dead_instances() {
     let servers =
         [Server::start(Reply::Status(200)).await, Server::start(Reply::Status(200)).await];
     let gosd = knowing(servers.iter().map(Server::url).chain([nobody()])).await;
@@ -104,12 +104,12 @@ async fn connections_by_the_resolver_go_in_turn_and_past_the_dead() {
     }
     let mut received = servers.each_ref().map(Server::received);
     received.sort_unstable();
-    // The dead one's share goes to whoever comes after it.
+    // The dead instance's share goes to the one after it.
     assert_eq!(received, [10, 20]);
 }
 
 #[tokio::test]
-async fn the_resolver_knows_no_hosts() {
+async fn the_resolver_resolves_services_only() {
     let gosd = knowing([nobody()]).await;
     let settings = gosd::Settings::default().try_find_service_amount(0);
     let nobody = crate::support::with_settings(settings, []).await;
@@ -120,7 +120,7 @@ async fn the_resolver_knows_no_hosts() {
     assert!(format!("{error:?}").contains("no instance of"), "{error:?}");
 }
 
-/// What the child process of the next test runs, which has a proxy in its environment.
+/// The variable that is set in the child process of the next test, which has a proxy in its environment.
 const IN_CHILD: &str = "GOSD_REQWEST_TEST_PROXIED";
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn no_proxy_is_asked() {
         let by_name =
             reqwest::Client::builder().no_proxy().dns_resolver(Resolver::new(gosd.clone()));
         by_name.build().unwrap().get("http://orders/7").send().await.unwrap();
-        // A client that was not told so asks the proxy.
+        // A client without `no_proxy` asks the proxy.
         reqwest::Client::new().get("gosd://orders/7").send_by(&gosd).await.unwrap();
         return;
     }
