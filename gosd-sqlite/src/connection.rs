@@ -161,7 +161,7 @@ impl Database {
         let aside = aside.display();
         let message = format!(
             "{path}: the database is damaged, or is being restored: unless it is sound in a second, \
-             it is moved to {aside}, and all register anew"
+             it is moved to {aside}, and all instances register again"
         );
         Error::new(ErrorKind::Unavailable, message)
     }

@@ -99,6 +99,6 @@ fn rename(database: &Path) -> io::Result<()> {
     }
     fs::rename(database, &aside)?;
     let (path, aside) = (database.display(), aside.display());
-    warn!(%path, %aside, "the database was damaged, and is set aside: all register anew");
+    warn!(%path, %aside, "the database was damaged, and is set aside: all instances register again");
     Ok(())
 }

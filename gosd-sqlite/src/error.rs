@@ -40,9 +40,10 @@ fn judge(error: &rusqlite::Error, path: &Path) -> (ErrorKind, String) {
         ErrorCode::NotADatabase => {
             (ErrorKind::Data, "it is no database: choose another path, or move the file away")
         }
-        ErrorCode::DatabaseCorrupt => {
-            (ErrorKind::Data, "the database is damaged: move the file away, and all register anew")
-        }
+        ErrorCode::DatabaseCorrupt => (
+            ErrorKind::Data,
+            "the database is damaged: move the file away, and all instances register again",
+        ),
         ErrorCode::Unknown | ErrorCode::TypeMismatch | ErrorCode::ConstraintViolation => {
             (ErrorKind::Data, "it does not hold what gosd wrote")
         }

@@ -43,7 +43,8 @@ async fn comes_back(place: &Place, driver: &dyn Driver) {
     assert!(!errors.is_empty());
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-        let says = ["gosd.db: the database is damaged", "gosd.db-damaged", "all register anew"];
+        let says =
+            ["gosd.db: the database is damaged", "gosd.db-damaged", "all instances register again"];
         assert!(says.iter().all(|says| error.to_string().contains(says)), "{error}");
     }
     assert_eq!(driver.list().await.unwrap(), [mail]);
