@@ -49,7 +49,7 @@ impl Environment {
     /// where it is used.
     pub fn with(mut self, name: &str, value: &str) -> Result<Self> {
         let Some(name) = env::known().find(|known| *known == name) else {
-            return Err(config(format!("{name} is none of gosd's variables")));
+            return Err(config(format!("gosd has no variable {name}")));
         };
         self.own.insert(name, value.into());
         Ok(self)

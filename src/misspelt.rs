@@ -12,7 +12,7 @@ pub(crate) fn warn_of(names: &[String]) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         for (name, meant) in misspelt(names) {
-            warn!("the variable {name} is none of gosd's and changes nothing; is {meant} meant?");
+            warn!("gosd has no variable {name}, so it changes nothing; is {meant} meant?");
         }
     });
 }
