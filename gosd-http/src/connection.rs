@@ -30,7 +30,7 @@ const PROBLEM: usize = 16 * 1_024;
 /// The connections to one server: opened when they are needed, and kept for the next call.
 pub(crate) struct Connection {
     options: Arc<Options>,
-    /// Which of the servers in the options it is.
+    /// The index of this server in the options.
     server: usize,
     access: Access,
     /// A request that fails, or is dropped before its answer, may have used a dead idle connection. So the
@@ -38,7 +38,7 @@ pub(crate) struct Connection {
     connections: Lazy<Connections>,
 }
 
-/// What all servers of a URL are shown.
+/// The credentials that all servers of a URL get.
 #[derive(Clone)]
 pub(crate) struct Access {
     authorization: Option<HeaderValue>,
@@ -63,7 +63,7 @@ impl Connection {
         Self { options, server, access, connections: Lazy::new() }
     }
 
-    /// The server, as errors name it.
+    /// The name of the server in errors.
     pub(crate) fn name(&self) -> &str {
         &self.address().name
     }

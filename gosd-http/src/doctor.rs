@@ -29,7 +29,7 @@ pub fn diagnose(url: &str, _lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>>
         let (mut facts, mut failures) = (Vec::new(), Vec::new());
         for (name, found) in join_all(all).await {
             match found {
-                // What is registered is the same behind each of them.
+                // The records are the same behind each of the servers.
                 Ok(found) => {
                     let new: Vec<_> =
                         found.into_iter().filter(|fact| !facts.contains(fact)).collect();
@@ -66,7 +66,7 @@ async fn of(connection: &Connection) -> Result<Vec<Fact>> {
     Ok(facts)
 }
 
-/// The server's clock by the date of its answer, which is that of a proxy if one has put it there.
+/// The server's clock by the date of its answer, or that of a proxy that has set the date.
 fn clock(headers: &HeaderMap, before: SystemTime, after: SystemTime) -> Option<Fact> {
     let date = headers.get(DATE)?.to_str().ok()?;
     let date = httpdate::parse_http_date(date).ok()?;

@@ -25,10 +25,10 @@ pub(crate) struct Http {
     unreadable: WarnOnce,
 }
 
-/// The list that came last, for a driver that is polled.
+/// The last list, for a driver that is polled.
 #[derive(Clone)]
 struct Last {
-    /// The server that sent it, and its tag, which means nothing to another one.
+    /// The server that sent it, and the list's entity tag, which means nothing to another server.
     server: usize,
     tag: HeaderValue,
     instances: Vec<Instance>,

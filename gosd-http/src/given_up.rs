@@ -14,8 +14,8 @@ use tokio::time::{sleep, timeout};
 /// How long a request goes on without its caller, and a goodbye waits for it: long enough for a server
 /// that answers at all.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long the connection of a request that was then dropped may take to be closed, by a task of its own. A
-/// server that was frozen is told by this that nobody waits for the request.
+/// How long a task may need to close the connection of a request that was dropped. The closed connection
+/// shows a server that was frozen that nobody waits for the request.
 const CLOSING: Duration = Duration::from_millis(100);
 
 /// The registrations that run on; dropping this ends them.

@@ -16,7 +16,7 @@ const PORT: u16 = 4673;
 
 /// The options of a driver URL. It has no `Debug`, because it holds the token.
 pub(crate) struct Options {
-    /// In the order of the URL; at least one.
+    /// The servers in the order of the URL; at least one.
     pub(crate) servers: Vec<Address>,
     pub(crate) is_encrypted: bool,
     pub(crate) namespace: String,
@@ -25,11 +25,11 @@ pub(crate) struct Options {
     pub(crate) watch: bool,
 }
 
-/// Where a server is.
+/// The address of a server.
 pub(crate) struct Address {
     /// Scheme, host, port and path prefix, without a `/` at the end.
     pub(crate) base: String,
-    /// Host and port, as errors name it.
+    /// Host and port, as errors show them.
     pub(crate) name: String,
     pub(crate) target: Arc<Target>,
 }
@@ -149,7 +149,7 @@ impl Options {
 }
 
 impl Address {
-    /// `None` if the host cannot be one.
+    /// `None` if the host is invalid.
     fn new(scheme: &str, host: &str, port: u16, prefix: &str) -> Option<Self> {
         let name = match host.contains(':') {
             true => format!("[{host}]:{port}"),

@@ -1,4 +1,4 @@
-//! The servers of a URL: which of them is asked first, and which ones when it does not answer.
+//! The servers of a URL: which one is asked first, and which ones are asked when it does not answer.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,26 +12,26 @@ use tracing::{debug, warn};
 use crate::connection::{Access, Connection};
 use crate::options::Options;
 
-/// The server that this client would rather ask than any other: the first in its own order.
+/// The server that this client prefers, its home: the first in its own order.
 const HOME: usize = 0;
 
-/// About how long a client that went to another server stays there before it asks its home again.
+/// Roughly how long a client that went to another server stays there before it asks its home again.
 ///
-/// It is long beside the restart of a server, so that the clients of one that has restarted come back to it
-/// one after the other.
+/// This is long compared to the restart of a server, so that the clients of a restarted server come back one
+/// after another.
 const AWAY: Duration = Duration::from_secs(60);
 
-/// The time within which each of several servers is asked while those before it are silent: less than the
-/// goodbye of a process that ends may take, and less than the usual bound of a call.
+/// The time within which each of several servers is asked while those before it are silent. It is less than
+/// the time for the goodbye of a process that ends, and less than the default bound of a call.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Servers that stand in for each other, because one database is behind them all.
 pub(crate) struct Servers {
     options: Arc<Options>,
-    /// In an order of this client's own, so that many clients spread over the servers, and again over the
-    /// rest of them when one fails.
+    /// The connections in this client's own order, so that many clients spread over the servers, and over the
+    /// others when one fails.
     all: Vec<Arc<Connection>>,
-    /// The one that is asked first.
+    /// The server that is asked first.
     current: watch::Sender<usize>,
     /// When the home is asked again.
     home_at: Mutex<Instant>,
@@ -52,7 +52,7 @@ impl Servers {
         &self.options
     }
 
-    /// In this client's order.
+    /// All servers in this client's order.
     pub(crate) fn all(&self) -> &[Arc<Connection>] {
         &self.all
     }
@@ -61,18 +61,19 @@ impl Servers {
         &self.all[server]
     }
 
-    /// Asks one server after the other until one answers, and says which did.
+    /// Asks one server after another until one answers. Returns which one did.
     ///
-    /// Each is given an equal part of the time before the next is asked beside it, so that one which hangs
-    /// costs a moment only, and a slow one may still answer. The next requests begin with the one that
+    /// Each server gets an equal part of the time before the next one is asked, too. So a server that hangs
+    /// costs only a moment, and a slow one may still answer. The next requests begin with the server that
     /// answered.
     ///
     /// # Errors
     ///
-    /// What all of them said, if none does what it is asked for; of that kind which waiting cannot mend if
-    /// there is one.
+    /// The errors of all servers in one, if none does what it is asked for. Its kind is one that waiting
+    /// cannot mend, if there is such an error.
     ///
-    /// Cancel-safe as far as `ask` is. After a request that was dropped, the next begins with another server.
+    /// Cancel-safe as far as `ask` is. After a request that was dropped, the next one begins with another
+    /// server.
     pub(crate) async fn ask<T, F>(
         &self,
         time: Duration,
@@ -111,7 +112,7 @@ impl Servers {
         Ok((server, answer))
     }
 
-    /// Begins elsewhere from now on, because a server that was current is silent.
+    /// Begins with another server from now on, because the current one is silent.
     pub(crate) fn leave(&self, server: usize) {
         if self.all.len() > 1 && *self.current.borrow() == server {
             self.go_to((server + 1) % self.all.len());
@@ -123,13 +124,13 @@ impl Servers {
         let mut current = self.current.subscribe();
         let is_home = |current: &usize| *current == HOME && server != HOME;
         if current.wait_for(is_home).await.map(drop).is_err() {
-            // Cannot be: `self` holds the sender.
+            // This cannot happen: `self` holds the sender.
             std::future::pending::<()>().await;
         }
         HOME
     }
 
-    /// Begins with a server from now on; says with which one before, if that was another.
+    /// Begins with a server from now on. Returns the former one, if that was another.
     fn go_to(&self, server: usize) -> Option<usize> {
         let mut left = None;
         self.current.send_if_modified(|current| {
@@ -155,7 +156,7 @@ impl Servers {
         turns
     }
 
-    /// One error of all servers that were asked, by their names.
+    /// The errors of all servers that were asked in one, with the servers' names.
     pub(crate) fn failure(&self, failures: &[(&str, Error)]) -> Error {
         let lasting = failures.iter().find(|(_, error)| !error.is_retryable());
         let Some((_, telling)) = lasting.or_else(|| failures.first()) else {
@@ -179,7 +180,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A request that is not answered yet. If it is dropped, the next one begins with another server.
+/// A request that has no answer yet. If it is dropped, the next one begins with another server.
 struct Waiting<'a> {
     servers: &'a Servers,
     /// The server that was asked first.
@@ -236,14 +237,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_fails_costs_nothing_and_one_that_is_silent_a_part_of_the_time() {
+    async fn a_failing_server_costs_no_time_and_a_silent_one_a_part_of_the_time() {
         let (servers, begun) = (three(), Instant::now());
         assert_eq!(asked(&servers, &[], &[]).await.unwrap(), 0);
         assert_eq!(asked(&servers, &[0], &[]).await.unwrap(), 1);
         assert_eq!(begun.elapsed(), Duration::ZERO);
         assert_eq!(asked(&servers, &[], &[1]).await.unwrap(), 2);
         assert_eq!(begun.elapsed(), PART);
-        // What answered is asked first from now on.
+        // The server that answered is asked first from now on.
         assert_eq!(asked(&servers, &[], &[0, 1]).await.unwrap(), 2);
         assert_eq!(begun.elapsed(), PART);
         assert_eq!(asked(&servers, &[2], &[0]).await.unwrap(), 1);
@@ -268,7 +269,7 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(asked(&servers, &[], &[0]).await.unwrap(), 1);
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        // With one server there is none to go to.
+        // With only one server there is no other to go to.
         let one = Servers::new(Options::parse("http://a").unwrap()).unwrap();
         assert!(timeout(PART / 2, asked(&one, &[], &[0])).await.is_err());
         assert_eq!(asked(&one, &[], &[]).await.unwrap(), 0);

@@ -1,4 +1,4 @@
-//! Several ways to one end, tried one after the other, of which the first to succeed counts.
+//! A race of several attempts, which begin one after another, and of which the first to succeed counts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,14 +6,15 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::sleep;
 
-/// Tries each candidate a little after the one before, or as soon as that has failed; the first to succeed counts.
+/// Tries each candidate a little after the one before, or as soon as that has failed; the first to succeed
+/// counts.
 ///
-/// An attempt that is slow goes on beside the next ones. It is dropped when another has succeeded, and all
-/// are when the future is dropped. The caller sets a bound in time.
+/// A slow attempt continues beside the next ones. It is dropped when another has succeeded, and all are
+/// dropped with the future. The caller sets a bound in time.
 ///
 /// # Errors
 ///
-/// That of the attempt that failed last, if all have failed; `None` if there is no candidate.
+/// The error of the attempt that failed last, if all have failed; `None` if there is no candidate.
 pub async fn race<I, T, E, F>(
     candidates: impl IntoIterator<Item = I>,
     stagger: Duration,
@@ -51,7 +52,7 @@ mod tests {
     const STAGGER: Duration = Duration::from_millis(250);
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_candidate_holds_the_next_up_for_a_moment_only() {
+    async fn a_silent_candidate_delays_the_next_only_for_a_moment() {
         let begun = Instant::now();
         let reached = race(1..=3, STAGGER, async |n| {
             if n != 3 {
@@ -64,13 +65,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_is_not_waited_for_and_a_late_success_counts() {
+    async fn a_failure_delays_nothing_and_a_late_success_counts() {
         let begun = Instant::now();
         let reached = race(1..=2, STAGGER, async |n| if n == 1 { Err(n) } else { Ok(n) });
         assert_eq!(reached.await, Ok(2));
         assert_eq!(begun.elapsed(), Duration::ZERO);
 
-        // The first is slow, and the second, begun meanwhile, fails.
+        // The first attempt is slow, and the second one, begun meanwhile, fails.
         let late = race(1..=2, STAGGER, async |n| {
             if n != 1 {
                 return Err(n);

@@ -8,7 +8,7 @@ use gosd_core::Instance;
 use gosd_testservers::{RedisServer, Warnings};
 
 #[tokio::test]
-async fn a_server_that_may_evict_the_registry() {
+async fn a_server_that_may_evict_the_registry_causes_one_warning() {
     for (policy, expected) in [("allkeys-lru", 1), ("volatile-lru", 0), ("noeviction", 0)] {
         let server = RedisServer::start(&["--maxmemory-policy", policy]).await;
         let log = Arc::new(Mutex::new(Vec::new()));

@@ -1,5 +1,5 @@
-//! Three registry servers before one database, as processes that are killed, frozen and restarted under
-//! clients that go on.
+//! Three registry servers of one database, as processes that are killed, frozen and restarted while clients
+//! run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,13 +13,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::{LATE, Place, Process};
 
-/// How many clients there are; each registers, and looks the others up.
+/// How many clients there are. Each registers, and looks the others up.
 const CLIENTS: usize = 60;
 
-/// The default lease: long enough that the test does not measure how fast this machine is.
+/// The default lease, which is so long that the test does not measure the speed of the machine.
 const LEASE: Duration = Duration::from_secs(15);
 
-/// Servers of one database. The place of one that was killed is empty.
+/// Servers of one database. The place of a server that was killed is empty.
 struct Tier {
     place: Place,
     ports: [u16; 3],
@@ -58,7 +58,7 @@ impl Tier {
     }
 }
 
-/// Clients that look up all the time, and a look into the database itself.
+/// Clients that look services up all the time, and a driver for the database itself.
 struct Fleet {
     clients: Vec<Client>,
     lookups: Arc<AtomicU64>,
@@ -84,7 +84,7 @@ impl Fleet {
         Self { clients, lookups, looking: tokio::spawn(looking), ends }
     }
 
-    /// Goes on for a while.
+    /// Lets the fleet run for a while.
     async fn go_on(&self, time: Duration) {
         let before = self.lookups.load(Ordering::Relaxed);
         sleep(time).await;
@@ -143,7 +143,7 @@ async fn a_fleet_loses_nothing_with_any_one_of_three_servers() {
         fleet.are_fresh().await;
         tier.start_server(server);
     }
-    // Frozen for longer than a lease: whoever could not go to another server would be gone.
+    // Frozen for longer than a lease: a client that could not go to another server would be gone.
     tier.signal(0, Signal::STOP);
     fleet.go_on(LEASE + Duration::from_secs(3)).await;
     fleet.are_fresh().await;
@@ -160,7 +160,7 @@ async fn a_fleet_loses_nothing_with_any_one_of_three_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_frozen_server_finds_in_its_sockets_later_brings_nobody_back() {
+async fn requests_that_a_frozen_server_reads_later_restore_no_instance() {
     let tier = Tier::start().await;
     for frozen in 0..3 {
         // Some of the drivers begin with this server.

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Drivers, leases and bounds that several tests need.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,14 +15,14 @@ use super::support::{open, start};
 
 const TOKEN: &str = "sesame-sesame-sesame";
 
-/// A server or several, a proxy before each, and a database behind them.
+/// One server or several, a proxy in front of each, and a database behind them.
 pub(crate) struct Served {
     backend: Backend,
     servers: Vec<Server>,
     proxies: Vec<Proxy>,
-    /// One more server in the URL, which is there and never answers.
+    /// One more server in the URL, which accepts connections and never answers.
     dead: Option<Proxy>,
-    /// What is done to the proxies are to be cut, which are before the servers or behind them.
+    /// How the proxies are cut, which are in front of the servers or behind them.
     cut: Mode,
     /// The parts of the URL before the host and after the namespace.
     url: (String, String),
@@ -59,7 +59,7 @@ impl Served {
         Self { dead: Some(dead), ..served }
     }
 
-    /// The server has to poll.
+    /// A server that has to poll its database.
     pub(crate) async fn over_a_driver_without_watch() -> Self {
         let registries = Arc::<Mutex<HashMap<_, Memory>>>::default();
         let make = registry(&registries);

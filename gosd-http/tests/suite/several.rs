@@ -1,4 +1,4 @@
-//! Several servers before one database: what they are asked for when one of them is gone or misbehaves.
+//! Several servers of one database: what happens when one of them is gone or misbehaves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::support::{LATE, LEASE, instance, open, read_until, start};
 
-/// Three servers over one registry, each behind a proxy of its own.
+/// Three servers of one registry, each behind a proxy.
 struct Tier {
     memory: Memory,
     servers: Vec<Server>,
@@ -69,7 +69,7 @@ async fn whichever_server_is_gone_every_call_is_answered() {
 }
 
 #[tokio::test]
-async fn a_watch_goes_on_at_another_server_with_all_there_is() {
+async fn a_watch_goes_on_at_another_server_with_a_snapshot() {
     let tier = Tier::new().await;
     let driver = tier.open().await;
     let mut watch = driver.watch().unwrap();
@@ -79,7 +79,8 @@ async fn a_watch_goes_on_at_another_server_with_all_there_is() {
     assert_eq!(watch.next().await.unwrap().unwrap(), Event::Put(mail.clone()));
     for proxy in &tier.proxies {
         proxy.set(Mode::Refuse);
-        // If this was the server of the events, they break off, and go on at another. Else the change comes.
+        // If the events came from this server, the stream breaks and begins again at another. Otherwise the
+        // change comes.
         let web = instance("web");
         tier.memory.register(&web, LEASE).await.unwrap();
         loop {
@@ -113,7 +114,7 @@ async fn a_lease_outlives_a_server_that_hangs() {
     let observer = tier.memory.clone();
     for proxy in &tier.proxies {
         proxy.set(Mode::Silent);
-        // Longer than a lease, in which whoever cannot renew it is gone.
+        // Longer than a lease, in which an instance that cannot renew would be gone.
         for _ in 0..40 {
             sleep(lease / 20).await;
             assert_eq!(observer.list().await.unwrap().len(), clients.len(), "a lease was lost");
@@ -126,7 +127,7 @@ async fn a_lease_outlives_a_server_that_hangs() {
 }
 
 #[tokio::test]
-async fn an_error_says_what_each_server_says() {
+async fn an_error_has_the_error_of_each_server() {
     let tier = Tier::new().await;
     let driver = tier.open().await;
     tier.proxies.iter().for_each(|proxy| proxy.set(Mode::Refuse));
@@ -137,7 +138,7 @@ async fn an_error_says_what_each_server_says() {
     }
 }
 
-/// Serves one stream of events, whose ids count from 1 as those of its neighbour do, and is gone with its end.
+/// Serves one event stream, whose ids count from 1 like those of its neighbour, and ends with it.
 async fn serve_once(listener: TcpListener) -> String {
     let (mut socket, _) = listener.accept().await.unwrap();
     let head = read_until(&mut socket, "\r\n\r\n").await;
@@ -148,7 +149,7 @@ async fn serve_once(listener: TcpListener) -> String {
 }
 
 #[tokio::test]
-async fn an_id_of_one_server_is_not_shown_to_another() {
+async fn an_event_id_of_one_server_is_not_sent_to_another() {
     let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (one, other) = (bind().await, bind().await);
     let url = format!("http://{},{}", one.local_addr().unwrap(), other.local_addr().unwrap());

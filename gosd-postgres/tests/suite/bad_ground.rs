@@ -156,7 +156,7 @@ async fn a_killed_server_is_an_error_and_nobody_dies_of_it() {
     // Longer than the lease.
     tokio::time::sleep(lease + Duration::from_secs(1)).await;
     server.restart().await;
-    // What was written last can be lost: then all is read again, and all register again.
+    // The last writes can be lost. Then everything is read again, and all instances register again.
     match watch.event_after_errors().await {
         Event::Resumed => {}
         Event::Reset(all) if all.is_empty() || all == std::slice::from_ref(&mail) => {}
@@ -184,8 +184,8 @@ async fn a_paused_server_is_an_error_within_ten_seconds() {
     let error = watch.next().await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
-    // The postmaster lives, and makes another process for whoever connects anew: nobody has expired
-    // while this watch was away, or else it is told of it.
+    // The postmaster lives, and starts another process for each new connection. No instance has expired while
+    // this watch was away, or the watch reports that.
     match watch.event_after_errors().await {
         Event::Resumed | Event::Reset(_) => {}
         other => panic!("{other:?}"),

@@ -32,7 +32,7 @@ async fn a_promoted_replica_takes_over_and_nobody_dies() {
     let error = driver.list().await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
     second.sql("SELECT pg_promote()").await;
-    // What the replica had not yet heard is lost: then all is read again.
+    // Changes that had not reached the replica are lost, and then everything is read again.
     match watch.event_after_errors().await {
         Event::Resumed => {}
         Event::Reset(all) => assert_eq!(all, std::slice::from_ref(&mail)),

@@ -1,16 +1,16 @@
-//! What the tests share.
+//! Drivers, rights and bounds that several tests need.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gosd_core::{Driver, Instance};
 
-/// Longer than any lease that a test waits for.
+/// A lease longer than any test.
 pub(crate) const LONG_LEASE: Duration = Duration::from_secs(600);
-/// What anything may take before a test gives up; generous, for busy machines.
+/// How long a test waits before it gives up, on a busy machine too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The rights that a user needs where another one has made the schema.
+/// The rights that a user needs where another user has created the schema.
 pub(crate) const GRANTS: &str = "
     GRANT USAGE ON SCHEMA gosd TO shop;
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA gosd TO shop;

@@ -1,4 +1,4 @@
-//! How a watch begins, and how it hears.
+//! How a watch begins, and how it learns of changes.
 
 use std::time::{Duration, Instant};
 
@@ -26,9 +26,9 @@ async fn a_silent_connection_is_an_error_within_ten_seconds() {
     assert_eq!(watch.event().await, Event::Put(mail));
 }
 
-/// As behind a pooler in transaction mode, which takes `LISTEN` and rings for nobody.
+/// As behind a pooler in transaction mode, which accepts `LISTEN` and forwards no notifications.
 #[tokio::test]
-async fn without_the_bell_changes_come_all_the_same() {
+async fn without_notifications_changes_come_all_the_same() {
     let server = PostgresServer::start(&[]).await;
     let driver = open(&server.url()).await;
     driver.list().await.unwrap();

@@ -1,4 +1,4 @@
-//! Requests that nobody waits for any more when the server comes to read them.
+//! Requests whose clients have gone before the server reads them.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use super::support::{LEASE, ask, http, instance, registration, start, url};
 
 /// Sends a request and closes the connection, without giving the server's tasks a chance to run.
 ///
-/// To the server it is as if its process had stood still meanwhile.
+/// For the server this is as if its process had stood still meanwhile.
 fn send_and_leave(address: SocketAddr, request: &str) {
     let mut socket = TcpStream::connect(address).expect("the system accepts it");
     socket.write_all(request.as_bytes()).expect("the system takes it");
@@ -25,7 +25,7 @@ async fn a_change_whose_client_has_gone_is_not_made() {
     let server = start(settings).await;
     let mail = instance("mail");
     faulty.register(&mail, LEASE).await.unwrap();
-    // The server is in contact with its database, so that nothing is waited for below.
+    // The server is in contact with its database, so that no request below waits for that.
     assert_eq!(ask(http().get(url(&server, "/health"))).await.status, 200);
     let before = [faulty.calls(Operation::Register), faulty.calls(Operation::Deregister)];
 
@@ -38,14 +38,14 @@ async fn a_change_whose_client_has_gone_is_not_made() {
     );
     let id = mail.id();
     send_and_leave(server.address(), &format!("DELETE /v1/gosd/instances/{id} {head}\r\n\r\n"));
-    // By the answers to these, the server has read what came before them.
+    // Once these are answered, the server has read what came before them.
     for _ in 0..20 {
         assert_eq!(ask(http().get(url(&server, "/v1/gosd/instances"))).await.status, 200);
     }
     assert_eq!(faulty.calls(Operation::Register), before[0], "it registers for nobody");
     assert_eq!(faulty.calls(Operation::Deregister), before[1], "it removes for nobody");
 
-    // Who waits is served.
+    // A client that waits is served.
     let path = "/v1/gosd/instances/mail-1";
     assert_eq!(ask(http().put(url(&server, path)).json(&registration())).await.status, 204);
     assert_eq!(ask(http().delete(url(&server, path))).await.status, 204);

@@ -1,4 +1,4 @@
-//! Hands the warnings that gosd logs to a test.
+//! A subscriber that passes the warnings of gosd to a test.
 
 use std::fmt::{self, Debug, Formatter, Write};
 
@@ -6,7 +6,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// A subscriber that hands on each warning, and each error, of gosd's crates as one line of fields.
+/// A subscriber that passes each warning and each error of gosd's crates on, as one line of fields.
 pub struct Warnings<F>(pub F);
 
 impl<F> Debug for Warnings<F> {

@@ -1,4 +1,4 @@
-//! Reads the watch of a driver item by item, and gives up where nothing comes.
+//! A watch that a test reads item by item, and that gives up if nothing comes.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use gosd_core::{BoxStream, Driver, Event, Instance, Result};
 use tokio::time::{sleep, timeout};
 
-/// How long anything may take before a test gives up; generous, for busy machines.
+/// How long a test waits before it gives up, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the reader waits after an error before it polls again.
@@ -43,7 +43,8 @@ impl<'a> Watch<'a> {
         self.next().await.expect("contact is not lost")
     }
 
-    /// The first event after errors, if there are any. The watch is polled on, as core does it.
+    /// The first event, after errors if there are any. The watch is polled again after an error, as core
+    /// does.
     pub async fn event_after_errors(&mut self) -> Event {
         let again = async {
             loop {
