@@ -39,9 +39,9 @@ impl Client {
     /// Never waits and never locks. `None` also if the view is older than
     /// [`max_stale`](field@crate::Settings::max_stale) allows.
     ///
-    /// A thread holds on to some instances of each of the last services that it picked from, of whichever
+    /// Each thread keeps some instances of the services alive that it picked from last, of whichever
     /// client, until it picks from them again or ends: at most 64 instances of at most 64 services. A
-    /// [`Service`] spares the lookup of the name and the counting of references.
+    /// [`Service`] avoids the lookup of the name and the counting of references.
     pub fn pick(&self, service: &str) -> Option<Arc<Instance>> {
         if self.inner.state.is_too_stale() {
             return None;

@@ -14,8 +14,8 @@ use crate::{Instance, limits};
 /// The services that have instances. Readers never lock; writers exclude each other by their own lock.
 pub(crate) struct Directory {
     services: ArcSwap<Services>,
-    /// Another number for all that ever was visible. It changes after the services were replaced, so whoever
-    /// reads the number and then the services has what belongs to that number, or something newer.
+    /// A number that is different for each view that was ever visible. It changes after the services were replaced,
+    /// so a reader that reads the number and then the services has the services of that number, or newer ones.
     version: AtomicU64,
 }
 

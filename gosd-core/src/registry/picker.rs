@@ -1,4 +1,4 @@
-//! What whoever picks again and again keeps at hand of a service.
+//! What a handle or a thread that picks repeatedly caches of a service.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use crate::Instance;
 
 /// The turns of a rotation, and the instances around one of them.
 ///
-/// It keeps one leaf of instances alive, and not the rotation. To pick writes nothing here, for the
-/// locked instruction of the next pick would wait until it is written.
+/// A picker keeps one leaf of instances alive, and not the rotation. A pick writes nothing here, because the
+/// locked instruction of the next pick would wait for that write.
 #[derive(Clone)]
 pub(crate) struct Picker {
     turns: Turns,
@@ -21,14 +21,14 @@ pub(crate) struct Picker {
 }
 
 impl Picker {
-    /// With the instances around a slot at hand, if there are any.
+    /// Makes a picker with the instances around a slot, if there are any.
     pub(crate) fn around(rotation: &Rotation, slot: usize) -> Option<Self> {
         let len = NonZeroUsize::new(rotation.slots().len())?;
         let (leaf, first) = rotation.leaf(slot)?;
         Some(Self { turns: rotation.turns().clone(), len, leaf: Arc::clone(leaf), first })
     }
 
-    /// Has the instances around another slot of its rotation at hand.
+    /// Replaces the cached instances by those around another slot of the rotation.
     #[cold]
     pub(crate) fn reach(&mut self, rotation: &Rotation, slot: usize) {
         if let Some((leaf, first)) = rotation.leaf(slot) {
@@ -42,19 +42,19 @@ impl Picker {
         self.turns.take()
     }
 
-    /// Whose turn it is: the number of a slot.
+    /// The number of the slot that a ticket leads to.
     #[inline]
     pub(crate) fn slot(&self, ticket: usize) -> usize {
         self.turns.offset(ticket) % self.len
     }
 
-    /// The instance in a slot, if it is at hand.
+    /// The instance in a slot, if it is cached.
     #[inline]
     pub(crate) fn at(&self, slot: usize) -> Option<&Arc<Instance>> {
         self.leaf.get(slot.wrapping_sub(self.first))
     }
 
-    /// Whether the turns are those of this rotation, of now or of before a change.
+    /// Whether the turns are those of this rotation, as it is now or was before a change.
     pub(crate) fn is_of(&self, rotation: &Rotation) -> bool {
         self.turns.are_shared_with(rotation.turns())
     }

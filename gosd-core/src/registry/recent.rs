@@ -1,7 +1,7 @@
-//! What a thread keeps of the services that it picked from last, by name.
+//! A thread's cache of the services that it picked from last, by name.
 //!
-//! Otherwise a pick would count one more reference to the view of all services, and one less, in memory
-//! that all threads write, and would walk through the view to the service.
+//! Without it, each pick would count one more reference to the view of all services, and one less, in memory
+//! that all threads write, and would search the view for the service.
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher, Hasher};
@@ -13,9 +13,9 @@ use super::directory::Directory;
 use super::picker::Picker;
 use crate::Instance;
 
-/// A name has its place in one of so many sets.
+/// The number of sets. A name always belongs to the same set.
 const SETS: usize = 16;
-/// So many services of a set are kept.
+/// How many services a set keeps.
 const WAYS: usize = 4;
 
 type Set = [Option<Recent>; WAYS];
@@ -25,12 +25,12 @@ thread_local! {
         const { RefCell::new([const { [const { None }; WAYS] }; SETS]) };
 }
 
-/// A service, and the instances around the turn that was taken last, of which there are at most as many
-/// as a leaf holds. So a thread that never picks again holds on to little.
+/// A service, and the instances around the turn that was taken last, at most as many as a leaf holds. So a
+/// thread that never picks again keeps little alive.
 struct Recent {
     hash: u64,
     name: Arc<str>,
-    /// Of the services of one client, for no two clients have the same.
+    /// The version of one client's services. No two clients have the same version.
     version: u64,
     picker: Picker,
 }
@@ -52,11 +52,12 @@ pub(super) fn pick(directory: &Directory, service: &str) -> Option<Arc<Instance>
             None => pick_anew(set, directory, service, hash, Some(ticket)),
         }
     });
-    // A thread that is about to end has no place to keep anything in.
+    // A thread that is about to end has no thread-locals any more.
     picked.unwrap_or_else(|_| pick_anew(&mut Set::default(), directory, service, hash, None))
 }
 
-/// Picks from what is visible now, by the ticket if one was taken, and keeps what is around that turn.
+/// Picks from what is visible now, with the ticket if one was taken, and caches the instances around that
+/// turn.
 #[cold]
 fn pick_anew(
     set: &mut Set,
@@ -67,7 +68,7 @@ fn pick_anew(
 ) -> Option<Arc<Instance>> {
     let its_own = |it: &Option<Recent>| it.as_ref().is_some_and(|it| *it.name == *service);
     let before = set.iter().position(its_own);
-    // Read before the services are, which may then be newer and are looked at once more.
+    // Read before the services, which may then be newer and are looked up once more.
     let version = directory.version();
     let services = directory.services();
     let Some((name, rotation)) = services.get_key_value(service) else {
@@ -75,7 +76,7 @@ fn pick_anew(
         return None;
     };
     let known = before.and_then(|way| set[way].as_ref());
-    // Of a service that was gone in between the turns begin anew.
+    // The turns of a service that was gone in between begin again.
     let ticket = ticket.filter(|_| known.is_some_and(|it| it.picker.is_of(rotation)));
     let ticket = ticket.or_else(|| rotation.take())?;
     let slot = rotation.slot(ticket);
@@ -212,7 +213,7 @@ mod tests {
         publish(&directory, "a", &instances("a", 1));
         let (sender, picked) = mpsc::channel();
         let end = move || {
-            // Whichever order the thread drops them in, one of them comes after what it keeps.
+            // Whichever order the thread drops them in, one of them is dropped after the cache.
             EARLIER.set(Some(AtTheEnd(Arc::clone(&directory), sender.clone())));
             assert!(directory.pick("a").is_some());
             LATER.set(Some(AtTheEnd(directory, sender)));

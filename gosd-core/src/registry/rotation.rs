@@ -65,7 +65,7 @@ impl Rotation {
         self.turns = before.turns.among(self.turns.len);
     }
 
-    /// Takes the next turn, if anybody is in rotation: a ticket, which [`slot`](Self::slot) is asked about.
+    /// Takes the next turn, if any instance is in rotation: a ticket, which [`slot`](Self::slot) maps to a slot.
     pub(crate) fn take(&self) -> Option<usize> {
         // Checked first, because a pick that finds no instance must not move the counter.
         (self.turns.len > 0).then(|| self.turns.take())
@@ -150,7 +150,7 @@ impl Turns {
         ticket.wrapping_sub(fastrand::usize(..len.max(1)))
     }
 
-    /// Takes the next turn: a ticket. Only where somebody is in rotation.
+    /// Takes the next turn: a ticket. The rotation must not be empty.
     #[inline]
     pub(super) fn take(&self) -> usize {
         self.cursor.0.fetch_add(1, Ordering::Relaxed)
