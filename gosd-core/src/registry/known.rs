@@ -1,6 +1,7 @@
 //! The instances that a client knows, from which the rotations for readers are made.
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -35,10 +36,10 @@ struct Draft {
 /// An instance as a key: its id is not stored a second time.
 struct ById(Arc<Instance>);
 
-#[derive(Clone, Copy)]
 struct Place {
     slot: u32,
-    mark: u16,
+    /// A cell, so that whoever has found the instance to compare it marks it without a second search.
+    mark: Cell<u16>,
     standing: Standing,
 }
 
@@ -74,17 +75,17 @@ impl Known {
             return;
         };
         if **before == instance {
-            self.mark(instance.id());
+            place.mark.set(self.mark);
         } else if before.service() == instance.service() {
-            let place = *place;
+            let (slot, standing) = (place.slot, place.standing);
             let draft = draft(&mut self.drafts, &self.directory, instance.service());
             instance.intern_service(&draft.name);
             let instance = Arc::new(instance);
-            let list = draft.places.list_mut(place.standing);
-            list.set(place.slot as usize, Arc::clone(&instance));
+            let list = draft.places.list_mut(standing);
+            list.set(slot as usize, Arc::clone(&instance));
             // Removed first, because inserting would keep the key that is there: the old instance.
             self.by_id.remove(instance.id().as_str());
-            self.insert(&instance, place.slot, place.standing);
+            self.insert(&instance, slot, standing);
             self.changes.push(Change::Updated(instance));
         } else {
             // It keeps its standing until `settle` changes that.
@@ -109,20 +110,20 @@ impl Known {
         self.by_id.reserve(size.saturating_sub(self.by_id.len()));
     }
 
-    pub(super) fn mark(&mut self, id: &InstanceId) {
-        if let Some(place) = self.by_id.get_mut(id.as_str()) {
-            place.mark = self.mark;
+    pub(super) fn mark(&self, id: &InstanceId) {
+        if let Some(place) = self.by_id.get(id.as_str()) {
+            place.mark.set(self.mark);
         }
     }
 
     pub(super) fn unmarked(&self) -> Vec<InstanceId> {
-        let unmarked = self.by_id.iter().filter(|(_, place)| place.mark != self.mark);
+        let unmarked = self.by_id.iter().filter(|(_, place)| place.mark.get() != self.mark);
         unmarked.map(|(ById(instance), _)| instance.id().clone()).collect()
     }
 
     /// Whether the snapshot that was marked last contains the instance.
     pub(super) fn is_marked(&self, id: &InstanceId) -> bool {
-        self.by_id.get(id.as_str()).is_some_and(|place| place.mark == self.mark)
+        self.by_id.get(id.as_str()).is_some_and(|place| place.mark.get() == self.mark)
     }
 
     pub(super) fn standing(&self, id: &InstanceId) -> Option<Standing> {
@@ -140,12 +141,12 @@ impl Known {
         if place.standing == standing {
             return None;
         }
-        let (instance, place) = (Arc::clone(instance), *place);
-        self.leave_place(&instance, place);
+        let (instance, slot, before) = (Arc::clone(instance), place.slot, place.standing);
+        self.leave_place(&instance, slot, before);
         let draft = draft(&mut self.drafts, &self.directory, instance.service());
         let slot = number(draft.places.list_mut(standing).push(Arc::clone(&instance)));
         if let Some(its) = self.by_id.get_mut(id.as_str()) {
-            *its = Place { slot, standing, ..place };
+            (its.slot, its.standing) = (slot, standing);
         }
         Some(instance)
     }
@@ -203,24 +204,24 @@ impl Known {
     }
 
     fn insert(&mut self, instance: &Arc<Instance>, slot: u32, standing: Standing) {
-        let place = Place { slot, mark: self.mark, standing };
+        let place = Place { slot, mark: self.mark.into(), standing };
         self.by_id.insert(ById(Arc::clone(instance)), place);
     }
 
     fn cut(&mut self, id: &InstanceId) -> Option<Arc<Instance>> {
         let (ById(instance), place) = self.by_id.remove_entry(id.as_str())?;
-        self.leave_place(&instance, place);
+        self.leave_place(&instance, place.slot, place.standing);
         Some(instance)
     }
 
     /// Takes an instance out of the list that it is in; the last of the list moves to its slot.
-    fn leave_place(&mut self, instance: &Instance, place: Place) {
+    fn leave_place(&mut self, instance: &Instance, slot: u32, standing: Standing) {
         let draft = draft(&mut self.drafts, &self.directory, instance.service());
-        let list = draft.places.list_mut(place.standing);
-        if let Some(moved) = list.swap_remove(place.slot as usize)
+        let list = draft.places.list_mut(standing);
+        if let Some(moved) = list.swap_remove(slot as usize)
             && let Some(its) = self.by_id.get_mut(moved.id().as_str())
         {
-            its.slot = place.slot;
+            its.slot = slot;
         }
     }
 }

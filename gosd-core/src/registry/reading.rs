@@ -85,12 +85,16 @@ impl Registry {
             self.contact.note_writes(false, now);
         }
         self.known.begin_mark(all.len());
+        // Asked once, because to remove something from an empty map takes the hash of its key as well.
+        let is_any_missing = !self.missing.is_empty();
         for instance in all {
             let id = instance.id();
             if touched.contains(id) || self.locals.contains(id) {
                 self.known.mark(id);
             } else {
-                self.missing.remove(id);
+                if is_any_missing {
+                    self.missing.remove(id);
+                }
                 self.known.put(instance);
             }
         }
