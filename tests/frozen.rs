@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use gosd::{Client, Drivers, Memory, Settings};
-use gosd_testservers::{EtcdServer, RedisServer};
+use gosd_testservers::{EtcdServer, PostgresServer, RedisServer};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -76,6 +76,14 @@ fn redis() {
     let cast = cast("redis");
     let runtime = Runtime::new().unwrap();
     let server = runtime.block_on(RedisServer::start(&[]));
+    judge(&cast, &server.url());
+}
+
+#[test]
+fn postgres() {
+    let cast = cast("postgres");
+    let runtime = Runtime::new().unwrap();
+    let server = runtime.block_on(PostgresServer::start(&[]));
     judge(&cast, &server.url());
 }
 

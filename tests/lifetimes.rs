@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use gosd::{Client, Driver, Drivers, ErrorKind, Memory, Registration, View};
 use gosd_server as server;
-use gosd_testservers::{EtcdServer, RedisServer};
+use gosd_testservers::{EtcdServer, PostgresServer, RedisServer};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -160,6 +160,11 @@ async fn two_services_on_redis() {
 }
 
 #[tokio::test]
+async fn two_services_on_postgres() {
+    two_services(&PostgresServer::start(&[]).await.url()).await;
+}
+
+#[tokio::test]
 async fn two_services_on_etcd() {
     two_services(&etcd(&EtcdServer::start(&[]).await)).await;
 }
@@ -179,6 +184,13 @@ fn a_runtime_that_ends_under_sqlite() {
 fn a_runtime_that_ends_under_redis() {
     let servers = Runtime::new().unwrap();
     let server = servers.block_on(RedisServer::start(&[]));
+    runtime_ends(&server.url());
+}
+
+#[test]
+fn a_runtime_that_ends_under_postgres() {
+    let servers = Runtime::new().unwrap();
+    let server = servers.block_on(PostgresServer::start(&[]));
     runtime_ends(&server.url());
 }
 

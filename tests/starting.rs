@@ -1,6 +1,8 @@
 //! Starts with only the environment, on each driver: with the database down, and with a wrong setting.
 #![cfg(target_os = "linux")]
 
+#[path = "starting/postgres.rs"]
+mod postgres;
 mod support;
 
 use std::ops::RangeInclusive;
