@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use gosd::{Client, Drivers, Memory, Settings};
 use gosd_server::{self as server, Server, serve};
-use gosd_testservers::{EtcdServer, MemcachedServer, RedisServer, free_port};
+use gosd_testservers::{EtcdServer, MemcachedServer, PostgresServer, RedisServer, free_port};
 use rustix::process::Signal;
 use support::{LATE, Process};
 use tempfile::TempDir;
@@ -49,6 +49,20 @@ impl Backend for TempDir {
 impl Backend for RedisServer {
     async fn start() -> Self {
         RedisServer::start(&[]).await
+    }
+
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    async fn restart(&mut self) {
+        self.restart().await;
+    }
+}
+
+impl Backend for PostgresServer {
+    async fn start() -> Self {
+        PostgresServer::start(&[]).await
     }
 
     fn url(&self) -> String {
@@ -125,6 +139,11 @@ fn on_sqlite() {
 #[test]
 fn on_redis() {
     Runtime::new().unwrap().block_on(services_come_and_go::<RedisServer>());
+}
+
+#[test]
+fn on_postgres() {
+    Runtime::new().unwrap().block_on(services_come_and_go::<PostgresServer>());
 }
 
 #[test]
