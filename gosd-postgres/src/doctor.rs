@@ -39,13 +39,16 @@ async fn facts(client: &Client, namespace: &str) -> Result<Vec<Fact>, PgError> {
     let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&namespace, Type::TEXT)];
     let records = client.query_typed(
         "SELECT 0::bigint, '', '', id, service, url, metadata::text,
-             (extract(epoch FROM lease) * 1000000)::bigint
+             (extract(epoch FROM lease) * 1000000)::bigint, isfinite(expires_at)
          FROM gosd.instances WHERE namespace = $1 AND expires_at > clock_timestamp()",
         &parameters,
     );
     for row in records.await? {
         match (statements::instance(&row), row.try_get::<_, Option<i64>>(7)?) {
             (Err(what), _) => facts.push(Fact::Unreadable { what }),
+            (Ok(instance), _) if !row.try_get::<_, bool>(8)? => {
+                facts.push(Fact::NoLease { id: instance.id().clone() });
+            }
             (Ok(instance), Some(lease)) => {
                 let lease = Duration::from_micros(u64::try_from(lease).unwrap_or(0));
                 let id = instance.id().clone();
