@@ -7,7 +7,7 @@ use crate::support::{LEASE, Place, fixed};
 
 #[tokio::test]
 async fn an_instance_registered_by_hand_is_found_and_removed() {
-    for place in [Place::sqlite(), Place::redis().await] {
+    for place in Place::of_each_kind().await {
         let id = place.out(&["register", "mail", "http://10.0.0.7:25", "-m", "zone=b", "--for=1h"]);
         let id = id.trim();
         assert_eq!(place.out(&["get", "mail", "-l", "zone=b"]), "http://10.0.0.7:25\n");
@@ -34,7 +34,7 @@ async fn every_orphan_at_a_url_is_removed() {
 
 #[tokio::test]
 async fn a_drained_instance_is_out_of_every_rotation_until_the_drain_ends() {
-    for place in [Place::sqlite(), Place::redis().await] {
+    for place in Place::of_each_kind().await {
         let driver = place.driver().await;
         let [one, two] = [1, 2].map(|n| fixed("mail", n, &format!("http://10.0.0.{n}:25")));
         for instance in [&one, &two] {

@@ -6,7 +6,7 @@ use crate::support::{LEASE, Place, Process, fixed};
 
 #[tokio::test]
 async fn the_command_reads_the_list_now_and_after_each_change() {
-    for place in [Place::sqlite(), Place::redis().await] {
+    for place in Place::of_each_kind().await {
         let driver = place.driver().await;
         let [one, two] = [1, 2].map(|n| fixed("mail", n, &format!("http://10.0.0.{n}:25")));
         driver.register(&one, LEASE).await.unwrap();

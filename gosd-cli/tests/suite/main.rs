@@ -3,6 +3,7 @@
 
 mod commands;
 mod doctor;
+mod doctor_of_postgres;
 mod doctor_of_servers;
 mod executing;
 mod exit_codes;

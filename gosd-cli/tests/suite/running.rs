@@ -26,7 +26,7 @@ async fn watch(place: &Place) -> (Client, impl StreamExt<Item = Change> + Unpin)
 
 #[tokio::test]
 async fn the_command_is_registered_while_its_port_answers() {
-    for place in [Place::sqlite(), Place::redis().await] {
+    for place in Place::of_each_kind().await {
         let (_client, mut changes) = watch(&place).await;
         assert!(matches!(changes.next().await, Some(Change::Reset(_))));
         let run = place.start(&service(&["-m", "zone=b"]));

@@ -19,7 +19,7 @@ fn with_drain(drain: &'static str) -> Vec<&'static str> {
 
 #[tokio::test]
 async fn the_goodbye_and_the_drain_come_before_the_signal() {
-    for place in [Place::sqlite(), Place::redis().await] {
+    for place in Place::of_each_kind().await {
         for signal in [Signal::TERM, Signal::INT] {
             let run = place.start(&with_drain("500ms"));
             run.wait_for("serving: mail-");

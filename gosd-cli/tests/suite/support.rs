@@ -1,5 +1,6 @@
 //! The program as a process, and the database that it works on.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -10,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gosd::{Driver, Drivers, Instance, InstanceId};
-use gosd_testservers::RedisServer;
+use gosd_testservers::{PostgresServer, RedisServer};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -24,7 +25,8 @@ pub(crate) const LEASE: Duration = Duration::from_secs(3_600);
 pub(crate) struct Place {
     pub(crate) directory: TempDir,
     pub(crate) url: String,
-    _server: Option<RedisServer>,
+    /// Whose server ends with the place, if it has one.
+    _server: Option<Box<dyn Any + Send>>,
 }
 
 /// The result of a command.
@@ -44,8 +46,17 @@ impl Place {
 
     pub(crate) async fn redis() -> Self {
         let server = RedisServer::start(&[]).await;
-        let (directory, url) = (TempDir::new().unwrap(), server.url());
-        Self { directory, url, _server: Some(server) }
+        Self { url: server.url(), _server: Some(Box::new(server)), ..Self::at("") }
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        let server = PostgresServer::start(&[]).await;
+        Self { url: server.url(), _server: Some(Box::new(server)), ..Self::at("") }
+    }
+
+    /// One of each kind of database.
+    pub(crate) async fn of_each_kind() -> [Self; 3] {
+        [Self::sqlite(), Self::redis().await, Self::postgres().await]
     }
 
     /// A database whose server the test has started.
