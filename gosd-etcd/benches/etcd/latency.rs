@@ -8,8 +8,8 @@ use gosd_core::{Change, Client, Instance};
 use gosd_testservers::EtcdServer;
 use tokio::join;
 
-use crate::figures::{ROUNDS, compare, micros, percentile};
 use crate::{open, plain};
+use gosd_testservers::figures::{ROUNDS, compare, micros, percentile};
 
 const CHANGES: usize = 200;
 const LEASE: Duration = Duration::from_secs(600);

@@ -3,9 +3,6 @@
 //! Every figure is measured against the same client library on the same server, in rounds that alternate
 //! between the two, so that other load on the machine slows both.
 
-#![expect(clippy::print_stdout, reason = "the figures are what it is for")]
-
-mod figures;
 mod latency;
 mod registrations;
 mod snapshot;

@@ -7,8 +7,8 @@ use futures_util::future::try_join_all;
 use gosd_core::Instance;
 use gosd_testservers::EtcdServer;
 
-use crate::figures::{ROUNDS, compare, micros};
 use crate::{open, plain};
+use gosd_testservers::figures::{ROUNDS, compare, micros};
 
 const INSTANCES: usize = 1_000;
 const SECONDS: i64 = 600;

@@ -6,8 +6,8 @@ use etcd_client::{GetOptions, PutOptions, Txn, TxnOp};
 use gosd_core::{Client, Instance};
 use gosd_testservers::EtcdServer;
 
-use crate::figures::{ROUNDS, compare, micros};
 use crate::{large, open, plain};
+use gosd_testservers::figures::{ROUNDS, compare, micros};
 
 const INSTANCES: usize = 100_000;
 const SERVICES: usize = 100;

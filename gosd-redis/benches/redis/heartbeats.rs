@@ -6,8 +6,8 @@ use futures_util::stream::{self, StreamExt};
 use gosd_core::Instance;
 use gosd_testservers::RedisServer;
 
-use crate::figures::{ROUNDS, compare};
 use crate::snapshot::{open, plain};
+use gosd_testservers::figures::{ROUNDS, compare, percentile};
 
 const INSTANCES: usize = 10_000;
 /// How many calls are under way at a time, on the one connection.
@@ -54,7 +54,7 @@ pub(crate) async fn measure(server: &RedisServer) {
         bare.push(rate(&zadd_all).await);
     }
     compare("heartbeats on one connection, against a script of one ZADD", "a second", &ours, &bare);
-    let share = crate::figures::percentile(&mut busy, 0.5);
+    let share = percentile(&mut busy, 0.5);
     println!("10,000 instances that renew every 5 s: {share:.1} % of one core of the server");
 }
 

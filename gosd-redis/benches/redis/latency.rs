@@ -10,8 +10,8 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::figures::{ROUNDS, compare, micros, percentile};
 use crate::snapshot::{fill, open, plain};
+use gosd_testservers::figures::{ROUNDS, compare, micros, percentile};
 
 /// How many changes a round has.
 const CHANGES: usize = 500;

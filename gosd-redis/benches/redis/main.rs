@@ -5,7 +5,6 @@
 
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 
-mod figures;
 mod heartbeats;
 mod latency;
 mod snapshot;

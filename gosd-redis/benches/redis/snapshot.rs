@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::figures::{ROUNDS, compare, micros};
+use gosd_testservers::figures::{ROUNDS, compare, micros};
 
 const INSTANCES: usize = 100_000;
 const SERVICES: usize = 100;

@@ -6,6 +6,7 @@
 mod certificates;
 mod etcd_cluster;
 mod etcd_server;
+pub mod figures;
 mod memcached_server;
 mod port;
 mod postgres_server;
