@@ -1,17 +1,25 @@
 //! One PostgreSQL server.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::time::sleep;
 
+use crate::server_user::{as_other_than_root, copy_for_server, give_to_server, on_small_disk};
 use crate::{Certificates, Process, WallClock, free_port};
 
 const READY: &str = "database system is ready to accept";
 const PACKAGE: &str = "postgresql";
+/// The folder whose files are kept in memory.
+const MEMORY: &str = "/dev/shm";
+/// The rule for clients that come over TCP.
+const PASSWORDS: &str = "host all all 127.0.0.1/32 scram-sha-256";
 
 type Environment = Vec<(&'static str, String)>;
 
@@ -26,18 +34,19 @@ pub struct PostgresServer {
     port: u16,
     args: Vec<String>,
     environment: Environment,
+    /// The rule for clients that come over TCP.
+    rule: &'static str,
 }
 
 impl PostgresServer {
     /// Starts a server on a free port, with settings such as `["max_connections=5"]`.
     pub async fn start(settings: &[&str]) -> Self {
-        Self::run(settings, "host all all 127.0.0.1/32 scram-sha-256", None, Vec::new()).await
+        Self::run(settings, PASSWORDS, None, Vec::new()).await
     }
 
     /// Starts a server whose wall clock is one that the test sets.
     pub async fn start_with_clock(clock: &WallClock) -> Self {
-        let rule = "host all all 127.0.0.1/32 scram-sha-256";
-        Self::run(&[], rule, None, clock.environment()).await
+        Self::run(&[], PASSWORDS, None, clock.environment()).await
     }
 
     /// Starts a server that over TCP accepts only TLS, and asks for client certificates on request.
@@ -59,25 +68,18 @@ impl PostgresServer {
         let base = ["-h", &socket, "-p", &port, "-U", "postgres", "-D", &data_text];
         let follow = ["-R", "-X", "stream", "--checkpoint=fast", "--no-sync"];
         run("pg_basebackup", &[base.as_slice(), &follow].concat()).await;
-        Self::launch_in(directory, &[], Vec::new()).await
+        Self::launch_in(directory, &[], Vec::new(), PASSWORDS).await
     }
 
     async fn run(
         settings: &[&str],
-        rule: &str,
+        rule: &'static str,
         certificates: Option<&Certificates>,
         environment: Environment,
     ) -> Self {
         let directory = new_directory();
+        make_cluster(directory.path(), rule).await;
         let data = directory.path().join("data");
-        let password = directory.path().join("password");
-        fs::write(&password, "p@ss\n").expect("the directory can be written");
-        let (data_text, file) = (data.display().to_string(), password.display().to_string());
-        let cluster = ["-D", &data_text, "-U", "postgres", "--pwfile", &file];
-        let fast = ["--no-sync", "--wal-segsize=1", "-E", "UTF8", "--locale=C"];
-        run("initdb", &[cluster.as_slice(), &fast].concat()).await;
-        let rules = format!("local all all trust\nlocal replication all trust\n{rule}\n");
-        fs::write(data.join("pg_hba.conf"), rules).expect("it is ours");
         let mut all = settings.to_vec();
         if let Some(certificates) = certificates {
             for name in ["ca.pem", "server.pem", "server.key"] {
@@ -90,10 +92,15 @@ impl PostgresServer {
                 "ssl_key_file=server.key",
             ]);
         }
-        Self::launch_in(directory, &all, environment).await
+        Self::launch_in(directory, &all, environment, rule).await
     }
 
-    async fn launch_in(directory: TempDir, settings: &[&str], environment: Environment) -> Self {
+    async fn launch_in(
+        directory: TempDir,
+        settings: &[&str],
+        environment: Environment,
+        rule: &'static str,
+    ) -> Self {
         let port = free_port();
         let path = directory.path().display();
         let fixed = [
@@ -113,7 +120,7 @@ impl PostgresServer {
             args.extend(["-c".to_owned(), setting]);
         }
         let process = launch(directory.path(), &args, &environment).await;
-        Self { process, directory, port, args, environment }
+        Self { process, directory, port, args, environment, rule }
     }
 
     /// The port that clients connect to.
@@ -131,10 +138,82 @@ impl PostgresServer {
         &mut self.process
     }
 
-    /// Kills the server, if it still runs, and starts it again on the same port and data.
+    /// The folder with its data.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Kills the server, if it still runs, and starts it again on the same port and data. If the data were
+    /// removed, it starts with an empty cluster.
     pub async fn restart(&mut self) {
         self.process.kill().await;
+        if self.data().is_dir() {
+            // The data may be a copy.
+            fs::set_permissions(self.data(), fs::Permissions::from_mode(0o700))
+                .expect("it is ours");
+            give_to_server(&self.data());
+        } else {
+            make_cluster(self.directory.path(), self.rule).await;
+        }
         self.process = launch(self.directory.path(), &self.args, &self.environment).await;
+    }
+
+    /// Starts the server again if it has ended by itself, and waits until it answers.
+    pub async fn revive(&mut self) {
+        while self.try_sql("SELECT 1").await.is_err() {
+            if self.process.has_ended() {
+                self.restart().await;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Sends a signal by name, such as `STOP`, to the server and to the processes that serve its clients.
+    pub async fn signal_all(&self, signal: &str) {
+        // The first process starts the others, so it is stopped before its children are counted.
+        self.process.signal(signal).await;
+        for child in children(self.process.id()) {
+            // The child may have ended by now.
+            let _ = Command::new("kill").args(["-s", signal, &child.to_string()]).output().await;
+        }
+    }
+
+    /// The words to put before a command, so that the servers which the command starts keep their data on
+    /// a disk of so many MiB.
+    pub fn on_small_disk(mib: u32) -> Vec<String> {
+        on_small_disk(mib, MEMORY)
+    }
+
+    /// Fills up the disk of the data, which has to be a [small](Self::on_small_disk) one.
+    ///
+    /// # Panics
+    ///
+    /// If the disk is not small.
+    pub fn fill_disk(&self) {
+        const SMALL: usize = 1 << 30;
+        let mut file = fs::File::create(self.filler()).expect("there is room for a name");
+        let (mut size, mut written) = (1 << 16, 0);
+        while size > 0 {
+            match file.write_all(&vec![1; size]) {
+                Ok(()) => written += size,
+                Err(_) => size /= 2,
+            }
+            assert!(written < SMALL, "that disk is not small");
+        }
+    }
+
+    /// Removes what [`fill_disk`](Self::fill_disk) wrote.
+    pub fn clear_disk(&self) {
+        fs::remove_file(self.filler()).expect("it was filled up");
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.directory.path().join("filler")
+    }
+
+    /// The folder of the Unix socket. The server trusts everybody who may enter that folder.
+    pub(crate) fn socket_folder(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Runs SQL as the superuser over the Unix socket, and returns the rows as `psql -At` prints them.
@@ -143,11 +222,24 @@ impl PostgresServer {
     ///
     /// If the statement fails.
     pub async fn sql(&self, sql: &str) -> String {
+        self.try_sql(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Does the same as [`sql`](Self::sql), but a failure is an error.
+    ///
+    /// # Errors
+    ///
+    /// What `psql` prints, if the statement fails.
+    pub async fn try_sql(&self, sql: &str) -> Result<String, String> {
         let socket = self.directory.path().display().to_string();
         let port = self.port.to_string();
         let args = ["-h", &socket, "-p", &port, "-U", "postgres", "-XAtq", "-v", "ON_ERROR_STOP=1"];
-        let output = run("psql", &[args.as_slice(), &["-c", sql]].concat()).await;
-        String::from_utf8(output.stdout).expect("psql prints text").trim_end().to_owned()
+        let output = output("psql", &[args.as_slice(), &["-c", sql]].concat()).await;
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("psql prints text");
+        match output.status.success() {
+            true => Ok(text(output.stdout).trim_end().to_owned()),
+            false => Err(text(output.stderr)),
+        }
     }
 }
 
@@ -162,16 +254,13 @@ impl Drop for PostgresServer {
 }
 
 fn new_directory() -> TempDir {
-    let memory = Path::new("/dev/shm");
+    let memory = Path::new(MEMORY);
     let directory = match memory.is_dir() {
         true => TempDir::new_in(memory),
         false => TempDir::new(),
     };
     let directory = directory.expect("a directory can be made");
-    if is_root() {
-        let (user, group) = server_user();
-        std::os::unix::fs::chown(directory.path(), Some(user), Some(group)).expect("we are root");
-    }
+    give_to_server(directory.path());
     directory
 }
 
@@ -189,10 +278,29 @@ async fn launch(directory: &Path, args: &[String], environment: &Environment) ->
     process
 }
 
-/// Runs one of PostgreSQL's programs to its end.
-async fn run(program: &str, args: &[&str]) -> Output {
+/// Makes an empty cluster.
+async fn make_cluster(directory: &Path, rule: &str) {
+    let data = directory.join("data");
+    let password = directory.join("password");
+    fs::write(&password, "p@ss\n").expect("the directory can be written");
+    let (data_text, file) = (data.display().to_string(), password.display().to_string());
+    let cluster = ["-D", &data_text, "-U", "postgres", "--pwfile", &file];
+    let fast = ["--no-sync", "--wal-segsize=1", "-E", "UTF8", "--locale=C"];
+    run("initdb", &[cluster.as_slice(), &fast].concat()).await;
+    let rules = format!("local all all trust\nlocal replication all trust\n{rule}\n");
+    fs::write(data.join("pg_hba.conf"), rules).expect("it is ours");
+}
+
+/// Runs one of PostgreSQL's programs to its end, which has to be a success.
+async fn run(program: &str, args: &[&str]) {
+    let output = output(program, args).await;
+    let says = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?} fails: {says}");
+}
+
+async fn output(program: &str, args: &[&str]) -> Output {
     let command = as_server(program);
-    let output = Command::new(&command[0])
+    Command::new(&command[0])
         .args(&command[1..])
         .args(args)
         .kill_on_drop(true)
@@ -200,21 +308,26 @@ async fn run(program: &str, args: &[&str]) -> Output {
         .await
         .unwrap_or_else(|error| {
             panic!("cannot run {program}: {error}; install the Debian package {PACKAGE}")
-        });
-    let says = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?} fails: {says}");
-    output
+        })
+}
+
+/// The running processes that a process has started.
+fn children(parent: u32) -> Vec<u32> {
+    let parent = parent.to_string();
+    let is_child = |id: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // After the name, which may hold anything, come the state and the parent.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.split(' ').nth(1) == Some(&parent))
+    };
+    let all = fs::read_dir("/proc").expect("this is Linux").flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect()
 }
 
 /// The command of one of PostgreSQL's programs, as a user other than root, because PostgreSQL refuses root.
 fn as_server(program: &str) -> Vec<String> {
-    let path = binaries().join(program).display().to_string();
-    if !is_root() {
-        return vec![path];
-    }
-    let (user, group) = server_user();
-    let (user, group) = (format!("--reuid={user}"), format!("--regid={group}"));
-    vec!["setpriv".into(), user, group, "--clear-groups".into(), path]
+    let mut command = as_other_than_root();
+    command.push(binaries().join(program).display().to_string());
+    command
 }
 
 /// The directory in which Debian has the programs of the newest version.
@@ -225,26 +338,4 @@ fn binaries() -> PathBuf {
         .filter(|bin| bin.join("initdb").is_file())
         .max();
     newest.unwrap_or_else(|| panic!("there is no initdb; install the Debian package {PACKAGE}"))
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
-}
-
-/// The numeric ids of the user `postgres` and its group.
-fn server_user() -> (u32, u32) {
-    let users = fs::read_to_string("/etc/passwd").expect("there are users");
-    let line = users.lines().find(|line| line.starts_with("postgres:"));
-    let mut fields = line.expect("Debian's package makes the user").split(':').skip(2);
-    let mut number = || fields.next().and_then(|it| it.parse().ok()).expect("a number");
-    (number(), number())
-}
-
-/// Copies a file so that the server accepts it: a key has to belong to the server's user, and be readable
-/// only to it.
-fn copy_for_server(from: &Path, to: &Path, owner_of: &Path) {
-    fs::copy(from, to).expect("the file can be copied");
-    fs::set_permissions(to, fs::Permissions::from_mode(0o600)).expect("it is ours");
-    let owner = fs::metadata(owner_of).expect("it is there");
-    std::os::unix::fs::chown(to, Some(owner.uid()), Some(owner.gid())).expect("we may");
 }

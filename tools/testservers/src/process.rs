@@ -77,9 +77,17 @@ impl Process {
         self.child.id().expect("the process runs")
     }
 
-    /// Kills the process, as `kill -9` does, and waits for its end.
+    /// Kills the process, as `kill -9` does, and waits for its end. Does nothing if it has ended already.
     pub async fn kill(&mut self) {
+        if self.has_ended() {
+            return;
+        }
         self.child.kill().await.expect("the process is ours");
+    }
+
+    /// Whether the process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("the process is ours").is_some()
     }
 
     /// Kills the process if it still runs, and does not wait for its end.
