@@ -21,6 +21,7 @@ const MEANINGS: &[(&str, ErrorKind, &str)] = &[
     ("53100", ErrorKind::Unavailable, "make room on the disk of the server"),
     ("53300", ErrorKind::Unavailable, "raise its max_connections, or use a pooler"),
     ("53", ErrorKind::Unavailable, "check the resources of the server"),
+    ("55P03", ErrorKind::Unavailable, "another session locks a table of gosd; see pg_locks"),
     ("57014", ErrorKind::Timeout, "check its statement_timeout"),
     ("57P03", ErrorKind::Unavailable, "the server is starting or stopping; try again later"),
     ("57P", ErrorKind::Unavailable, "the server ended the connection; another try may help"),

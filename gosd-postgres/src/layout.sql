@@ -84,6 +84,48 @@ CREATE TRIGGER leave AFTER DELETE ON gosd.instances FOR EACH ROW EXECUTE FUNCTIO
 DROP TRIGGER IF EXISTS empty ON gosd.instances;
 CREATE TRIGGER empty AFTER TRUNCATE ON gosd.instances EXECUTE FUNCTION gosd.on_truncate();
 
+-- For the transaction: does not wait for the disk, because a record that a crash loses comes back with the
+-- next heartbeat; and does not wait for long for whoever holds a lock, because a client that gives up and
+-- connects anew leaves a connection behind that waits.
+CREATE OR REPLACE FUNCTION gosd.go_easy() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true), set_config('lock_timeout', '2500', true);
+END $$;
+
+-- What clients say often: as functions, whose plans the server keeps for each of its connections.
+CREATE OR REPLACE FUNCTION gosd.register(
+    ns text, instance text, service text, url text, metadata jsonb, lease interval
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM gosd.go_easy();
+    -- A value of 2 kB or more is stored apart from its row: anew, unless it is the old one.
+    INSERT INTO gosd.instances AS i (namespace, id, service, url, metadata, expires_at, lease)
+    VALUES (ns, instance, service, url, metadata, clock_timestamp() + lease, lease)
+    ON CONFLICT ON CONSTRAINT instances_pkey DO UPDATE SET service = excluded.service,
+        url = CASE i.url WHEN excluded.url THEN i.url ELSE excluded.url END,
+        metadata = CASE i.metadata
+            WHEN excluded.metadata THEN i.metadata ELSE excluded.metadata END,
+        expires_at = excluded.expires_at, lease = excluded.lease;
+END $$;
+
+CREATE OR REPLACE FUNCTION gosd.deregister(ns text, instance text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM gosd.go_easy();
+    DELETE FROM gosd.instances WHERE namespace = ns AND id = instance;
+END $$;
+
+-- Reads the log from an entry on, with times in microseconds.
+CREATE OR REPLACE FUNCTION gosd.read_on(ns text, first bigint, most bigint) RETURNS TABLE (
+    number bigint, written bigint, operation text, instance text, its_service text, its_url text,
+    its_metadata text, is_ours boolean, age bigint
+) LANGUAGE plpgsql ROWS 1 AS $$
+BEGIN
+    RETURN QUERY SELECT seq, (extract(epoch FROM at) * 1000000)::bigint, op, id, service, url,
+        metadata::text, namespace = ns,
+        (extract(epoch FROM clock_timestamp() - at) * 1000000)::bigint
+    FROM gosd.changes WHERE seq >= first ORDER BY seq LIMIT most;
+END $$;
+
 -- Proves that a registration would be taken, corrects leases, and removes some that ran out; returns the
 -- time. If somebody has done so in the last half second, it writes nothing.
 --
@@ -99,6 +141,7 @@ DECLARE
     is_set boolean := expected IS NOT NULL AND abs(extract(epoch FROM now - expected)) > 1.5;
     pulse timestamptz;
 BEGIN
+    PERFORM gosd.go_easy();
     -- Writes nothing, and fails for want of a right as a registration does.
     INSERT INTO gosd.instances AS i (namespace, id, service, url, expires_at)
     SELECT '', '', '', '', now WHERE false
@@ -107,7 +150,6 @@ BEGIN
     IF pulse <= now AND pulse > now - interval '0.5 s' AND NOT is_set THEN
         RETURN now;
     END IF;
-    PERFORM set_config('synchronous_commit', 'off', true);
     SELECT at INTO pulse FROM gosd.pulses WHERE namespace = ns FOR UPDATE;
     INSERT INTO gosd.pulses AS p (namespace, at) VALUES (ns, now)
     ON CONFLICT (namespace) DO UPDATE SET at = now;

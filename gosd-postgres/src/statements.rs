@@ -1,7 +1,12 @@
 //! The statements of the driver. Each is a transaction of its own, so that a pooler may be in between.
+//!
+//! Nothing is prepared, for the same reason, so the server plans each statement anew. What is said often is
+//! therefore a call of a function, whose plans the server keeps.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use gosd_core::{Event, Instance, InstanceId};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
@@ -9,7 +14,7 @@ use tokio_postgres::{Client, Error, Row};
 use crate::looks::Question;
 
 /// How many changes one read returns at most.
-const BATCH: usize = 500;
+const BATCH: i64 = 500;
 /// Longer than any lease, and shorter than the range of PostgreSQL's times.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -44,16 +49,9 @@ pub(crate) async fn register(
 ) -> Result<(), Error> {
     let lease = i64::try_from(ttl.min(LONGEST).as_micros()).unwrap_or(i64::MAX);
     let metadata = serde_json::to_string(instance.metadata()).unwrap_or_default();
-    // A record that a crash loses comes back with the next heartbeat, so the disk is not waited for.
     client
         .execute_typed(
-            "INSERT INTO gosd.instances (namespace, id, service, url, metadata, expires_at, lease)
-             SELECT $1, $2, $3, $4, $5::text::jsonb, clock_timestamp() + lease, lease
-             FROM (SELECT $6 * interval '1 microsecond' AS lease) AS asked
-             WHERE set_config('synchronous_commit', 'off', true) IS NOT NULL
-             ON CONFLICT (namespace, id) DO UPDATE SET service = excluded.service,
-                 url = excluded.url, metadata = excluded.metadata,
-                 expires_at = excluded.expires_at, lease = excluded.lease",
+            "SELECT gosd.register($1, $2, $3, $4, $5::text::jsonb, $6 * interval '1 microsecond')",
             &[
                 (&namespace, Type::TEXT),
                 (&instance.id().as_str(), Type::TEXT),
@@ -74,8 +72,7 @@ pub(crate) async fn deregister(
 ) -> Result<(), Error> {
     client
         .execute_typed(
-            "DELETE FROM gosd.instances WHERE namespace = $1 AND id = $2
-             AND set_config('synchronous_commit', 'off', true) IS NOT NULL",
+            "SELECT gosd.deregister($1, $2)",
             &[(&namespace, Type::TEXT), (&id.as_str(), Type::TEXT)],
         )
         .await
@@ -111,21 +108,23 @@ pub(crate) async fn snapshot(
     namespace: &str,
 ) -> Result<(Vec<Read<Instance>>, Position), Error> {
     let rows = client
-        .query_typed(
+        .query_typed_raw(
             "(SELECT seq, (extract(epoch FROM at) * 1000000)::bigint, op, id, '', '', ''
               FROM gosd.changes ORDER BY seq DESC LIMIT 1)
              UNION ALL
              SELECT NULL, NULL, NULL, id, service, url, metadata::text FROM gosd.instances
              WHERE namespace = $1 AND expires_at > coalesce(
                  (SELECT at FROM gosd.pulses WHERE namespace = $1), '-infinity')",
-            &[(&namespace, Type::TEXT)],
+            [(namespace, Type::TEXT)],
         )
         .await?;
-    let (mut instances, mut end) = (Vec::with_capacity(rows.len()), Position::default());
-    for row in &rows {
+    let mut rows = pin!(rows);
+    let (mut instances, mut end) = (Vec::new(), Position::default());
+    // Row by row, while the server sends the next ones.
+    while let Some(row) = rows.try_next().await? {
         match row.try_get::<_, Option<i64>>(0)? {
-            Some(_) => end = position(row)?,
-            None => instances.push(instance(row)),
+            Some(_) => end = position(&row)?,
+            None => instances.push(instance(&row)),
         }
     }
     Ok((instances, end))
@@ -139,11 +138,13 @@ pub(crate) async fn changes(
 ) -> Result<Option<Changes>, Error> {
     let rows = client
         .query_typed(
-            "SELECT seq, (extract(epoch FROM at) * 1000000)::bigint, op, id, service, url,
-                 metadata::text, namespace = $2,
-                 (extract(epoch FROM clock_timestamp() - at) * 1000000)::bigint
-             FROM gosd.changes WHERE seq >= $1 ORDER BY seq LIMIT 501",
-            &[(&after.seq, Type::INT8), (&namespace, Type::TEXT)],
+            "SELECT * FROM gosd.read_on($1, $2, $3)",
+            &[
+                (&namespace, Type::TEXT),
+                (&after.seq, Type::INT8),
+                // The entry at the position comes first.
+                (&(BATCH + 1), Type::INT8),
+            ],
         )
         .await?;
     let Some((first, rows)) = rows.split_first() else { return Ok(None) };
@@ -154,7 +155,7 @@ pub(crate) async fn changes(
         events: Vec::new(),
         end: after.clone(),
         age: Duration::ZERO,
-        is_partial: rows.len() == BATCH,
+        is_partial: rows.len() as i64 == BATCH,
     };
     for row in rows {
         changes.end = position(row)?;

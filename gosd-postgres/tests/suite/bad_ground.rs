@@ -222,6 +222,37 @@ async fn a_registration_that_was_given_up_takes_no_effect_later() {
     assert_eq!(driver.list().await.unwrap(), []);
 }
 
+/// Somebody repairs the table, or backs it up, and holds a lock that no write gets past.
+#[tokio::test]
+async fn a_table_that_is_locked_is_unavailable_and_takes_no_further_connections() {
+    let server = PostgresServer::start(&[]).await;
+    let driver = open(&server.url()).await;
+    let mail = instance("mail");
+    driver.register(&mail, LONG_LEASE).await.unwrap();
+    let (mut watch, _) = Watch::start(&*driver).await;
+    let sleeping = "FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let holder = server.try_sql("BEGIN; LOCK TABLE gosd.instances; SELECT pg_sleep(3600)");
+    let refused = async {
+        until(&server, &format!("SELECT count(*) {sleeping}")).await;
+        for error in [
+            driver.register(&mail, LONG_LEASE).await.unwrap_err(),
+            driver.deregister(mail.id()).await.unwrap_err(),
+            driver.list().await.unwrap_err(),
+            watch.next().await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(error.to_string().contains("55P03"), "{error}");
+        }
+        let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'gosd-%'";
+        assert_eq!(server.sql(ours).await, "2");
+        server.sql(&format!("SELECT pg_terminate_backend(pid) {sleeping}")).await;
+    };
+    let (ended, ()) = tokio::join!(holder, refused);
+    ended.unwrap_err();
+    driver.register(&mail, LONG_LEASE).await.unwrap();
+    assert_eq!(watch.event_after_errors().await, Event::Resumed);
+}
+
 /// Waits until a query counts one.
 async fn until(server: &PostgresServer, sql: &str) {
     let begin = Instant::now();
