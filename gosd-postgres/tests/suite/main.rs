@@ -6,6 +6,7 @@ mod conformance;
 mod doctor;
 mod failover;
 mod fixture;
+mod full_disk;
 mod layout;
 mod support;
 mod watch;
