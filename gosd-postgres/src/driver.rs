@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use gosd_core::{BoxStream, Driver, Event, Instance, InstanceId, Result, async_trait};
@@ -20,6 +21,8 @@ pub(crate) struct Postgres {
     given_up: Arc<GivenUp>,
     connection: Lazy<Arc<Connection>>,
     unreadable: WarnOnce,
+    /// Whether it was said that the server's notifications do not come.
+    pub(crate) said_silent: AtomicBool,
 }
 
 impl Postgres {
@@ -30,6 +33,7 @@ impl Postgres {
             given_up: Arc::default(),
             connection: Lazy::new(),
             unreadable: WarnOnce::new(),
+            said_silent: AtomicBool::new(false),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The watch: a snapshot, and then the log, which is read on each notification and once a second.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::stream;
@@ -224,7 +225,7 @@ impl Watch<'_> {
             self.silent = 0;
         } else if changes.end != *position && changes.age >= RUNG {
             self.silent += 1;
-            if self.silent == SILENT {
+            if self.silent == SILENT && !self.driver.said_silent.swap(true, Ordering::Relaxed) {
                 warn!(
                     namespace = self.driver.namespace(),
                     "the server's notifications do not come, so changes are seen once a second; is there \

@@ -21,3 +21,9 @@ mod client_certificates {
 
     gosd_testkit::conformance!(Server::with_client_certificates().await);
 }
+
+mod pooler {
+    use super::super::fixture::Server;
+
+    gosd_testkit::conformance!(Server::behind_pooler().await);
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gosd_core::{Driver, async_trait};
 use gosd_testkit::{Fixture, NotOffered};
-use gosd_testservers::{Certificates, Mode, PostgresServer, Proxy};
+use gosd_testservers::{Certificates, Mode, PgBouncer, PostgresServer, Proxy};
 
 use super::support::{GRANTS, open};
 
@@ -40,6 +40,7 @@ pub(crate) struct Server {
     loss: Loss,
     /// Kept for the drivers.
     _certificates: Option<Certificates>,
+    _pooler: Option<PgBouncer>,
 }
 
 impl Server {
@@ -78,6 +79,15 @@ impl Server {
         Self { url: (fixture.url.0, query), _certificates: Some(certificates), ..fixture }
     }
 
+    /// A pooler in transaction mode, with fewer connections than its clients have.
+    pub(crate) async fn behind_pooler() -> Self {
+        let server = PostgresServer::start(&[]).await;
+        let pooler = PgBouncer::start(&server, 3).await;
+        let proxy = Proxy::to(pooler.port()).await;
+        let fixture = Self::new(server, ("postgres://postgres:p%40ss@", "/postgres?")).await;
+        Self { proxy, _pooler: Some(pooler), ..fixture }
+    }
+
     async fn new(server: PostgresServer, (user, path): (&'static str, &str)) -> Self {
         let proxy = Proxy::to(server.port()).await;
         Self {
@@ -87,6 +97,7 @@ impl Server {
             refusal: Refusal::READ_ONLY,
             loss: Loss::Dropped,
             _certificates: None,
+            _pooler: None,
         }
     }
 
