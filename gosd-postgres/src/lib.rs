@@ -42,7 +42,9 @@
 //! that changes a row adds an entry to the log and sends its number by `NOTIFY gosd`. Watchers then read
 //! the log from their positions on. They also read once a second, so they miss nothing where notifications do
 //! not arrive (a pooler in transaction mode accepts `LISTEN` and forwards nothing), and warn of that once. The
-//! driver prepares no statements and needs no session state, so such a pooler may be in between.
+//! driver prepares no statements and needs no session state, so such a pooler may be in between: all clauses
+//! of the contract are tested behind PgBouncer, too. What is said often is a call of a function, for the server
+//! keeps the plans of functions, and would plan a statement each time anew.
 //!
 //! Entries of the log are numbered in the order in which they become visible, because a transaction that writes
 //! one holds an advisory lock until it is committed. The lock costs little, because `NOTIFY` takes a lock of
@@ -64,6 +66,8 @@
 //!   `default_transaction_read_only`), `list` and a watch fail as `Unavailable`. Afterwards, and after any
 //!   other loss of contact, each instance that had a lease when writes last succeeded gets half a lease to
 //!   renew.
+//! - A full disk refuses new instances first. The heartbeats of the others need no room and go on, until the
+//!   server wants room for its own log. Then it ends, and has to be started when there is some.
 //! - If the server's clock is set, each instance that had a lease gets a whole one, and leases that became too
 //!   long are shortened.
 //! - A process that has just started removes nothing for a second and a half, until the processes that know of
@@ -93,7 +97,7 @@
 //!
 //! - A process uses two of the server's `max_connections`.
 //! - Heartbeats are updates that touch no index and leave no dead row behind (HOT), in pages with room for
-//!   them. So the table stays as large as its content, unless a transaction stays open for long.
+//!   them, and write no value anew that is stored apart from its row. So the table stays as large as its content, unless a transaction stays open for long.
 //! - The log keeps the last 10,000 to 20,000 changes. `DROP SCHEMA gosd CASCADE` removes everything, and the
 //!   living instances create the schema and register again.
 //!
@@ -108,6 +112,21 @@
 //! ```sh
 //! psql -c "SELECT id, url FROM gosd.instances WHERE expires_at > now()"
 //! ```
+//!
+//! # Figures
+//!
+//! `cargo bench -p gosd-postgres` measures each against plain PostgreSQL with the same client library, also
+//! without prepared statements, in alternating rounds of the same run. Medians of 11 rounds, on two cores that
+//! other work kept very busy, beside a server that wrote to memory:
+//!
+//! | what | against | |
+//! | --- | --- | --- |
+//! | an arrival in another client's cache | one statement, an `INSERT` that notifies a listener | 1.8x (200 us there) |
+//! | the same, 99th percentile | the same | 2.4x (6 ms there), 0.2x to 17x in single rounds |
+//! | a goodbye in another client's cache | the same | 1.7x |
+//! | 100,000 instances to a ready cache | a `SELECT` to strings | 1.1x (160 ms there) |
+//! | the same | the rows of that `SELECT` | 1.5x |
+//! | heartbeats on one connection | an `UPDATE` by the key | 0.65x, or 4,000 a second |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod connection;
