@@ -87,6 +87,15 @@ def main(path, url, token):
             if name == last and data["id"] == "spec-1":
                 break
     assert {"reset", "put", "remove", "expire"} <= set(seen), seen
+
+    request("PUT", "/v1/gosd/instances/spec-1", body)
+    for services, named in [("other,spec", True), ("spec%2Cother", True), ("other", False)]:
+        stream = request("GET", f"/v1/gosd/events?service={services}")
+        name, data = next(events(line.decode() for line in stream))
+        check_event(spec, name, data)
+        seen.append(name)
+        ids = [instance["id"] for instance in data["instances"]]
+        assert name == "reset" and ("spec-1" in ids) == named, (services, name, data)
     print(f"{found} examples and {len(seen)} events agree with the specification.")
 
 

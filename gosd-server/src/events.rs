@@ -8,12 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::change::Position;
 use crate::feed::{Contact, Feed};
 use crate::limits::Slot;
-use crate::log::{Next, Position};
+use crate::log::Next;
 use crate::snapshot::Reader;
+use crate::wanted::Wanted;
 
 /// The longest time between two messages to a watcher; a comment counts as one.
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -28,10 +30,14 @@ pub(crate) struct Watcher {
     closing: watch::Receiver<Closing>,
     /// The time at which this watcher is sent away, once the server is ending.
     goes_at: Option<Instant>,
+    wanted: Wanted,
     position: Option<Position>,
     resumed: bool,
     snapshot: Option<(Reader, Position)>,
     has_ended: bool,
+    /// When the watcher is sent a comment, unless an event is sent before. Changes of services that the
+    /// watcher did not ask for do not delay the comment.
+    comment_at: Instant,
     _slot: Slot,
 }
 
@@ -47,26 +53,35 @@ impl Watcher {
     pub(crate) fn new(
         feed: Arc<Feed>,
         closing: watch::Receiver<Closing>,
-        last_id: Option<Position>,
+        wanted: Wanted,
+        last_id: Option<&str>,
         slot: Slot,
     ) -> Self {
         let contact = feed.subscribe();
-        let position = last_id.filter(|position| feed.log().reaches(*position));
+        // An event id that this server did not assign, or for other services, is ignored.
+        let position = last_id.and_then(|id| wanted.position(id));
+        let position = position.filter(|position| feed.log().reaches(*position));
         Self {
             feed,
             contact,
             closing,
             goes_at: None,
+            wanted,
             resumed: position.is_some(),
             position,
             snapshot: None,
             has_ended: false,
+            comment_at: Instant::now() + HEARTBEAT,
             _slot: slot,
         }
     }
 
     pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-        stream::unfold(self, async |mut watcher| Some((Ok(watcher.next().await?), watcher)))
+        stream::unfold(self, async |mut watcher| {
+            let piece = watcher.next().await?;
+            watcher.comment_at = Instant::now() + HEARTBEAT;
+            Some((Ok(piece), watcher))
+        })
     }
 
     /// The next piece; `None` when the stream ends, because contact is lost or the server is closing.
@@ -84,7 +99,8 @@ impl Watcher {
                 self.snapshot = None;
             }
             if let Some(position) = self.position.filter(|_| std::mem::take(&mut self.resumed)) {
-                let text = format!("event: resumed\nid: {position}\ndata: {{}}\n\n");
+                let text =
+                    format!("event: resumed\nid: {position}{}\ndata: {{}}\n\n", self.wanted.mark());
                 return Some(text.into());
             }
             // The order matters: whatever comes after this look at the contact wakes the wait below.
@@ -98,18 +114,23 @@ impl Watcher {
                     return Some(self.goodbye());
                 }
             }
-            let next = self.feed.log().after(self.position);
+            let next = self.feed.log().after(self.position, &self.wanted);
             match next {
                 Next::Changes(piece, position) => {
                     self.position = Some(position);
-                    return Some(piece);
+                    if !piece.is_empty() {
+                        return Some(piece);
+                    }
                 }
                 Next::Everything(reader, at) => self.snapshot = Some((reader, at)),
-                Next::Nothing => match timeout(HEARTBEAT, self.news()).await {
-                    Ok(true) => {}
-                    Ok(false) => return None,
-                    Err(_) => return Some(Bytes::from_static(b":\n\n")),
-                },
+                Next::Nothing if self.comment_at <= Instant::now() => {
+                    return Some(Bytes::from_static(b":\n\n"));
+                }
+                Next::Nothing => {
+                    if let Ok(false) = timeout_at(self.comment_at, self.news()).await {
+                        return None;
+                    }
+                }
             }
         }
     }

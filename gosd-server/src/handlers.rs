@@ -27,6 +27,7 @@ use crate::problem::{Problem, Refusal};
 use crate::registration;
 use crate::shared::Shared;
 use crate::snapshot::Reader;
+use crate::wanted::Wanted;
 
 const JSON: (HeaderName, &str) = (CONTENT_TYPE, "application/json");
 
@@ -154,17 +155,17 @@ pub(crate) async fn events(
     request: Request,
 ) -> Answer {
     let feed = shared.namespaces.feed(&part(path)?, Access::Read)?;
-    no_query(request.uri())?;
+    let wanted = Wanted::by_query(request.uri().query(), feed.tags()).ok_or_else(|| {
+        Problem::new(StatusCode::BAD_REQUEST, "the query is service=NAME,NAME,..., or none")
+    })?;
     let closing = shared.closing();
     if *closing.borrow() != Closing::No {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending"));
     }
     let slot = shared.clients.watcher(Peer::of(&request))?;
     let last_id = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
-    // An event id that this server did not assign is ignored.
-    let last_id = last_id.and_then(|id| id.parse().ok());
     backend("watch", feed.contact().await)?;
-    let watcher = Watcher::new(feed, closing, last_id, slot);
+    let watcher = Watcher::new(feed, closing, wanted, last_id, slot);
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
         (CACHE_CONTROL, "no-store"),

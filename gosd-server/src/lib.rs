@@ -24,7 +24,7 @@
 //! curl -X PUT localhost:4673/v1/gosd/instances/mail-1 -H 'content-type: application/json' -d '{
 //!   "instance": {"id": "mail-1", "service": "mail", "url": "http://10.0.0.7:8885"}, "lease_ms": 15000}'
 //! curl localhost:4673/v1/gosd/instances
-//! curl -N localhost:4673/v1/gosd/events
+//! curl -N 'localhost:4673/v1/gosd/events?service=mail,orders'
 //! curl -X DELETE localhost:4673/v1/gosd/instances/mail-1
 //! ```
 //!
@@ -92,12 +92,14 @@
 mod admission;
 mod auth;
 mod call;
+mod change;
 mod connections;
 mod events;
 mod feed;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod grouped;
 mod handlers;
 mod limits;
 mod listener;
@@ -122,6 +124,7 @@ mod socket;
 mod targets;
 mod task;
 mod tls;
+mod wanted;
 
 pub use limits::Limits;
 pub use routes::{Streams, router, router_and_streams};

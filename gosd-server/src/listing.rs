@@ -1,6 +1,6 @@
 //! The list of a driver, read once for all clients that ask at the same time, and serialised once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::call::{CALL, bounded};
-use crate::snapshot::{Items, Reader, Superseded};
+use crate::grouped::Grouped;
+use crate::snapshot::{Reader, Superseded};
 use crate::targets::group;
 use crate::task::Task;
 
@@ -27,44 +28,6 @@ pub(crate) struct Listing {
     ids: HashMap<InstanceId, Range<usize>>,
     /// Made for the first client that asks for it.
     targets: OnceLock<Grouped>,
-}
-
-/// JSON with commas between its items, which are sorted by service.
-#[derive(Default)]
-struct Grouped {
-    items: Items,
-    services: BTreeMap<Box<str>, Range<usize>>,
-}
-
-impl Grouped {
-    /// Also returns the range of each item.
-    fn new<'a>(all: impl Iterator<Item = (&'a str, String)>) -> (Self, Vec<Range<usize>>) {
-        let mut items = Vec::new();
-        let mut services = BTreeMap::<Box<str>, Range<usize>>::new();
-        let mut parts = Vec::new();
-        for (service, json) in all {
-            if !items.is_empty() {
-                items.push(b',');
-            }
-            let start = items.len();
-            items.extend_from_slice(json.as_bytes());
-            let end = items.len();
-            match services.get_mut(service) {
-                Some(part) => part.end = end,
-                None => drop(services.insert(service.into(), start..end)),
-            }
-            parts.push(start..end);
-        }
-        (Self { items: Arc::new(items), services }, parts)
-    }
-
-    /// The range of the items of one service, or of all.
-    fn part(&self, service: Option<&str>) -> Range<usize> {
-        match service {
-            None => 0..self.items.len(),
-            Some(service) => self.services.get(service).cloned().unwrap_or_default(),
-        }
-    }
 }
 
 impl Listing {

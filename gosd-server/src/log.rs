@@ -1,44 +1,29 @@
 //! The log of a namespace: its latest changes, serialised for watchers, and the resulting view.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use gosd_core::{Event, InstanceId};
+use gosd_core::{Event, Instance, InstanceId};
 
-use crate::snapshot::{Items, Reader, Superseded};
+use crate::change::{Change, Position};
+use crate::grouped::Grouped;
+use crate::snapshot::{Reader, Superseded};
+use crate::wanted::Wanted;
 
 /// How many bytes of changes are kept for watchers that reconnect or fall behind.
 const KEPT: usize = 8 * 1_024 * 1_024;
 /// The approximate number of bytes that a watcher gets at once.
 const PIECE: usize = 16 * 1_024;
 
-/// The registered instances, as JSON.
-type View = BTreeMap<InstanceId, Bytes>;
+/// The registered instances.
+type View = BTreeMap<InstanceId, Known>;
 
-/// A position in the log. The epoch names the snapshot from which changes are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
-    epoch: u64,
-    n: u64,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}-{}", self.epoch, self.n)
-    }
-}
-
-impl FromStr for Position {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (epoch, n) = text.split_once('-').ok_or(())?;
-        let epoch = u64::from_str_radix(epoch, 16).map_err(drop)?;
-        Ok(Self { epoch, n: n.parse().map_err(drop)? })
-    }
+/// An instance of the view.
+#[derive(PartialEq, Eq)]
+struct Known {
+    service: Arc<str>,
+    json: Bytes,
 }
 
 /// The changes, and the resulting view.
@@ -46,7 +31,7 @@ pub(crate) struct Log {
     view: View,
     at: Position,
     /// The changes up to `at`.
-    changes: VecDeque<Bytes>,
+    changes: VecDeque<Change>,
     /// The bytes of those changes.
     size: usize,
     /// Whether the view has been set for the first time.
@@ -61,7 +46,7 @@ pub(crate) type Counts = [(&'static str, u64); 4];
 
 /// The view at a position, serialised.
 struct Snapshot {
-    items: Items,
+    all: Grouped,
     at: Position,
 }
 
@@ -110,7 +95,7 @@ impl Log {
 
     /// Whether the view has the instance exactly as in this JSON, or with `None`, whether it lacks it.
     pub(crate) fn shows(&self, id: &InstanceId, json: Option<&str>) -> bool {
-        self.view.get(id).map(|known| &known[..]) == json.map(str::as_bytes)
+        self.view.get(id).map(|known| &known.json[..]) == json.map(str::as_bytes)
     }
 
     pub(crate) fn contains(&self, id: &InstanceId) -> bool {
@@ -121,23 +106,29 @@ impl Log {
     pub(crate) fn apply(&mut self, event: Event) -> bool {
         match event {
             Event::Put(instance) => {
-                let json = Bytes::from(instance.to_json());
-                if self.view.get(instance.id()) == Some(&json) {
+                let known = Known::new(&instance);
+                let before = self.view.get(instance.id());
+                if before == Some(&known) {
                     return false;
                 }
-                self.push("put", &json);
-                self.view.insert(instance.id().clone(), json);
+                let before = before.map(|before| Arc::clone(&before.service));
+                let left = before.filter(|service| *service != known.service);
+                self.count("put");
+                self.at.n += 1;
+                let mut change = Change::put(self.at, &known.service, &known.json);
+                if let Some(service) = left {
+                    let removed = Change::gone("remove", self.at, &service, instance.id());
+                    change = change.leaving(removed);
+                }
+                self.push(change);
+                self.view.insert(instance.id().clone(), known);
             }
-            Event::Remove(id) if self.view.remove(&id).is_some() => {
-                self.push("remove", &gone(&id));
-            }
-            Event::Expire(id) if self.view.remove(&id).is_some() => {
-                self.push("expire", &gone(&id));
-            }
+            Event::Remove(id) => return self.remove("remove", &id),
+            Event::Expire(id) => return self.remove("expire", &id),
             Event::Reset(all) => {
                 self.begun = true;
-                let json = |i: gosd_core::Instance| (i.id().clone(), Bytes::from(i.to_json()));
-                let view: View = all.into_iter().map(json).collect();
+                let known = |i: Instance| (i.id().clone(), Known::new(&i));
+                let view: View = all.into_iter().map(known).collect();
                 // A `Reset` with the same view changes nothing for watchers, and follows each lost
                 // connection.
                 if view == self.view {
@@ -154,15 +145,19 @@ impl Log {
         true
     }
 
-    fn push(&mut self, name: &str, data: &[u8]) {
+    fn remove(&mut self, name: &str, id: &InstanceId) -> bool {
+        let Some(known) = self.view.remove(id) else { return false };
         self.count(name);
         self.at.n += 1;
-        let head = format!("event: {name}\nid: {}\ndata: ", self.at);
-        let change = Bytes::from([head.as_bytes(), data, b"\n\n"].concat());
-        self.size += change.len();
+        self.push(Change::gone(name, self.at, &known.service, id));
+        true
+    }
+
+    fn push(&mut self, change: Change) {
+        self.size += change.size();
         self.changes.push_back(change);
         while self.size > KEPT {
-            self.size -= self.changes.pop_front().map_or(self.size, |oldest| oldest.len());
+            self.size -= self.changes.pop_front().map_or(self.size, |oldest| oldest.size());
         }
     }
 
@@ -172,67 +167,74 @@ impl Log {
         position.epoch == self.at.epoch && (oldest..=self.at.n).contains(&position.n)
     }
 
-    pub(crate) fn after(&mut self, position: Option<Position>) -> Next {
+    /// What follows a position, for a watcher. The piece is empty if nothing of it is for this watcher.
+    pub(crate) fn after(&mut self, position: Option<Position>, wanted: &Wanted) -> Next {
         let Some(position) = position.filter(|position| self.reaches(*position)) else {
-            return self.everything();
+            return self.everything(wanted);
         };
         let first = self.changes.len() - (self.at.n - position.n) as usize;
-        let (mut size, mut count) = (0, 0);
+        let mark = wanted.mark().as_bytes();
+        let (mut seen, mut size, mut count) = (Vec::new(), 0, 0);
         for change in self.changes.range(first..) {
-            if count > 0 && size + change.len() > PIECE {
-                break;
+            if let Some(change) = change.seen_by(wanted) {
+                let added = change.text.len() + mark.len();
+                if !seen.is_empty() && size + added > PIECE {
+                    break;
+                }
+                size += added;
+                seen.push(change);
             }
-            size += change.len();
             count += 1;
         }
-        let piece = match count {
-            0 => return Next::Nothing,
-            1 => self.changes[first].clone(),
+        let piece = match seen[..] {
+            _ if count == 0 => return Next::Nothing,
+            [change] if mark.is_empty() => change.text.clone(),
             _ => {
                 let mut piece = BytesMut::with_capacity(size);
-                self.changes.range(first..first + count).for_each(|change| piece.extend(change));
+                for change in seen {
+                    let (head, rest) = change.text.split_at(change.mark_at);
+                    [head, mark, rest].into_iter().for_each(|part| piece.extend_from_slice(part));
+                }
                 piece.freeze()
             }
         };
-        Next::Changes(piece, Position { n: position.n + count as u64, ..position })
+        Next::Changes(piece, Position { n: position.n + count, ..position })
     }
 
     /// A snapshot of the view, serialised once for all watchers that begin before it changes.
-    fn everything(&mut self) -> Next {
+    fn everything(&mut self, wanted: &Wanted) -> Next {
         let last = self.snapshot.take();
         let usable = last.and_then(|last| {
             if last.at == self.at {
                 return Some(last);
             }
-            self.superseded.keep(last.items);
+            self.superseded.keep(last.all.items);
             None
         });
         let snapshot = usable.unwrap_or_else(|| {
-            let mut items = Vec::with_capacity(self.view.values().map(|json| json.len() + 1).sum());
-            for json in self.view.values() {
-                if !items.is_empty() {
-                    items.push(b',');
-                }
-                items.extend_from_slice(json);
-            }
-            Snapshot { items: Arc::new(items), at: self.at }
+            let mut all: Vec<&Known> = self.view.values().collect();
+            // Ids begin with the name of the service, so that most of them are in this order already.
+            all.sort_by(|a, b| a.service.cmp(&b.service));
+            let all = all.into_iter().map(|known| (&*known.service, &known.json));
+            Snapshot { all: Grouped::new(all).0, at: self.at }
         });
-        let prefix = format!("event: reset\nid: {}\ndata: {{\"instances\":[", snapshot.at);
-        let all = 0..snapshot.items.len();
-        let next =
-            Next::Everything(Reader::new(&snapshot.items, all, prefix, "]}\n\n"), snapshot.at);
+        let (at, mark) = (snapshot.at, wanted.mark());
+        let prefix = format!("event: reset\nid: {at}{mark}\ndata: {{\"instances\":[");
+        let reader = snapshot.all.reader(wanted.services(), prefix, "]}\n\n");
         self.snapshot = Some(snapshot);
-        next
+        Next::Everything(reader, at)
     }
 }
 
-fn gone(id: &InstanceId) -> Vec<u8> {
-    serde_json::json!({ "id": id.as_str() }).to_string().into_bytes()
+impl Known {
+    fn new(instance: &Instance) -> Self {
+        Self { service: instance.service().into(), json: instance.to_json().into() }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use gosd_core::Instance;
+    use std::hash::RandomState;
 
     use super::*;
 
@@ -259,16 +261,16 @@ mod tests {
         let mut log = Log::new(Arc::default());
         let (a, b) = (instance("a"), instance("b"));
         assert!(log.apply(Event::Reset(vec![a.clone()])));
-        let (reset, at) = text(log.after(None));
+        let (reset, at) = text(log.after(None, &Wanted::all()));
         let json = a.to_json();
         assert_eq!(reset, format!("event: reset\nid: {at}\ndata: {{\"instances\":[{json}]}}\n\n"));
-        assert!(matches!(log.after(Some(at)), Next::Nothing));
+        assert!(matches!(log.after(Some(at), &Wanted::all()), Next::Nothing));
 
         assert!(log.apply(Event::Put(b.clone())));
         assert!(!log.apply(Event::Put(b.clone())));
         assert!(log.apply(Event::Expire(a.id().clone())));
         assert!(!log.apply(Event::Remove(a.id().clone())));
-        let (changes, later) = text(log.after(Some(at)));
+        let (changes, later) = text(log.after(Some(at), &Wanted::all()));
         let (put, expire) = changes.split_once("\n\n").unwrap();
         assert!(put.starts_with("event: put\nid: ") && put.ends_with(&b.to_json()), "{put}");
         assert!(expire.starts_with("event: expire\n"), "{expire}");
@@ -279,15 +281,15 @@ mod tests {
     #[test]
     fn a_position_that_the_log_no_longer_has_starts_with_a_snapshot() {
         let mut log = Log::new(Arc::default());
-        let (_, before) = text(log.after(None));
+        let (_, before) = text(log.after(None, &Wanted::all()));
         log.apply(Event::Reset(vec![instance("a")]));
         assert!(!log.reaches(before));
-        let (_, at) = text(log.after(Some(before)));
+        let (_, at) = text(log.after(Some(before), &Wanted::all()));
         let same = |log: &Log| {
             Event::Reset(
                 log.view
                     .values()
-                    .map(|json| Instance::from_json(str::from_utf8(json).unwrap()).unwrap())
+                    .map(|it| Instance::from_json(str::from_utf8(&it.json).unwrap()).unwrap())
                     .collect(),
             )
         };
@@ -299,7 +301,7 @@ mod tests {
             log.apply(Event::Put(one.clone().with_metadata("k", &value)));
         }
         assert!(log.size <= KEPT && !log.reaches(at));
-        assert_eq!(log.changes.iter().map(Bytes::len).sum::<usize>(), log.size);
+        assert_eq!(log.changes.iter().map(Change::size).sum::<usize>(), log.size);
     }
 
     #[test]
@@ -308,15 +310,61 @@ mod tests {
         let one = instance("a");
         log.apply(Event::Reset(vec![one.clone()]));
         let snapshot = |log: &mut Log| {
-            text(log.after(None));
-            Arc::clone(&log.snapshot.as_ref().unwrap().items)
+            text(log.after(None, &Wanted::all()));
+            Arc::clone(&log.snapshot.as_ref().unwrap().all.items)
         };
         let first = snapshot(&mut log);
         assert!(Arc::ptr_eq(&first, &snapshot(&mut log)));
         let other = instance("b");
         log.apply(Event::Put(other.clone()));
-        assert!(text(log.after(None)).0.contains(&other.to_json()));
+        assert!(text(log.after(None, &Wanted::all())).0.contains(&other.to_json()));
         assert!(!Arc::ptr_eq(&first, &snapshot(&mut log)));
         assert!(log.shows(other.id(), Some(&other.to_json())) && !log.shows(other.id(), None));
+    }
+
+    #[test]
+    fn a_watcher_of_some_services_gets_theirs_and_nothing_else() {
+        let wanted = Wanted::by_query(Some("service=a,b"), &RandomState::new()).unwrap();
+        let mut log = Log::new(Arc::default());
+        let [a, b, c] = ["a", "b", "c"].map(instance);
+        log.apply(Event::Reset(vec![c.clone(), b.clone(), a.clone()]));
+        let (reset, at) = text(log.after(None, &wanted));
+        let (json, mark) = (format!("{},{}", a.to_json(), b.to_json()), wanted.mark());
+        let expected =
+            format!("event: reset\nid: {at}{mark}\ndata: {{\"instances\":[{json}]}}\n\n");
+        assert_eq!(reset, expected);
+
+        // What it did not ask for moves its position and nothing else.
+        log.apply(Event::Remove(c.id().clone()));
+        let (nothing, next) = text(log.after(Some(at), &wanted));
+        assert_eq!((nothing.as_str(), next.n), ("", at.n + 1));
+        assert!(matches!(log.after(Some(next), &wanted), Next::Nothing));
+
+        log.apply(Event::Put(c.clone()));
+        log.apply(Event::Expire(b.id().clone()));
+        let (expire, at) = text(log.after(Some(next), &wanted));
+        let data = format!("{{\"id\":\"{}\"}}", b.id());
+        assert_eq!(expire, format!("event: expire\nid: {at}{mark}\ndata: {data}\n\n"));
+        assert_eq!(wanted.position(&format!("{at}{mark}")), Some(at));
+    }
+
+    #[test]
+    fn who_changes_to_another_service_is_gone_for_those_who_watch_the_former() {
+        let keys = RandomState::new();
+        let wanted = |query| Wanted::by_query(Some(query), &keys).unwrap();
+        let mut log = Log::new(Arc::default());
+        let a = instance("a");
+        log.apply(Event::Reset(vec![a.clone()]));
+        let (_, at) = text(log.after(None, &Wanted::all()));
+        log.apply(Event::Put(Instance::from_parts(a.id().clone(), "b", "http://h", [].into())));
+        let mut begins = |wanted: &Wanted, event: &str| {
+            let (text, _) = text(log.after(Some(at), wanted));
+            assert!(text.starts_with(&format!("event: {event}\n")), "{text}");
+            assert_eq!(text.matches("event:").count(), 1, "{text}");
+        };
+        begins(&wanted("service=a"), "remove");
+        begins(&wanted("service=b"), "put");
+        begins(&wanted("service=a,b"), "put");
+        begins(&Wanted::all(), "put");
     }
 }

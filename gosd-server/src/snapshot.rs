@@ -38,10 +38,11 @@ impl Superseded {
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-/// Yields a part of a state piece by piece, between a prefix and a suffix.
+/// Yields parts of a state piece by piece, with commas between them, after a prefix and before a suffix.
 pub(crate) struct Reader {
     items: Weak<Vec<u8>>,
-    rest: Range<usize>,
+    /// What is left of the parts. None of them is empty, but for the first, which may have been read.
+    rest: VecDeque<Range<usize>>,
     prefix: String,
     /// `None` once everything has been yielded.
     suffix: Option<&'static str>,
@@ -54,27 +55,49 @@ impl Reader {
         prefix: String,
         suffix: &'static str,
     ) -> Self {
-        Self { items: Arc::downgrade(items), rest: part, prefix, suffix: Some(suffix) }
+        Self::of_parts(items, [part], prefix, suffix)
+    }
+
+    pub(crate) fn of_parts(
+        items: &Items,
+        parts: impl IntoIterator<Item = Range<usize>>,
+        prefix: String,
+        suffix: &'static str,
+    ) -> Self {
+        let rest = parts.into_iter().filter(|part| part.start < part.end).collect();
+        Self { items: Arc::downgrade(items), rest, prefix, suffix: Some(suffix) }
     }
 
     /// How many bytes are left.
     pub(crate) fn remaining(&self) -> usize {
-        self.prefix.len() + self.rest.len() + self.suffix.map_or(0, str::len)
+        let commas = self.rest.len().saturating_sub(1);
+        let rest = self.rest.iter().map(ExactSizeIterator::len).sum::<usize>();
+        self.prefix.len() + rest + commas + self.suffix.map_or(0, str::len)
     }
 
     /// The next piece; `None` after the last.
     pub(crate) fn piece(&mut self) -> Result<Option<Bytes>, Gone> {
         let Some(suffix) = self.suffix else { return Ok(None) };
         let items = self.items.upgrade().ok_or(Gone)?;
-        let end = self.rest.end.min(self.rest.start + PIECE);
         let mut piece = BytesMut::with_capacity(self.remaining().min(PIECE + 128));
         piece.extend_from_slice(std::mem::take(&mut self.prefix).as_bytes());
-        piece.extend_from_slice(&items[self.rest.start..end]);
-        self.rest.start = end;
-        if self.rest.is_empty() {
-            piece.extend_from_slice(suffix.as_bytes());
-            self.suffix = None;
+        let mut room = PIECE;
+        while let Some(part) = self.rest.front_mut() {
+            let end = part.end.min(part.start + room);
+            piece.extend_from_slice(&items[part.start..end]);
+            room -= end - part.start;
+            part.start = end;
+            if part.start < part.end || (room == 0 && self.rest.len() > 1) {
+                return Ok(Some(piece.freeze()));
+            }
+            self.rest.pop_front();
+            if !self.rest.is_empty() {
+                piece.extend_from_slice(b",");
+                room -= 1;
+            }
         }
+        piece.extend_from_slice(suffix.as_bytes());
+        self.suffix = None;
         Ok(Some(piece.freeze()))
     }
 }
@@ -101,6 +124,23 @@ mod tests {
             let expected = [b"[", &items[1..=length], b"]"].concat();
             assert_eq!(read(reader).unwrap(), expected, "{length}");
         }
+    }
+
+    #[test]
+    fn several_parts_have_commas_between_them() {
+        for length in [1, PIECE - 2, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE] {
+            let items = Arc::new((0..3 * length).map(|n| n as u8).collect::<Vec<_>>());
+            let [a, b, c] = [0..length, length..2 * length, 2 * length..3 * length];
+            let empty = length..length;
+            let parts = [empty.clone(), a.clone(), empty, b.clone(), c.clone()];
+            let reader = Reader::of_parts(&items, parts, "[".into(), "]");
+            let all = [&items[a], &items[b], &items[c]].join(&b',');
+            let expected = [b"[", &all[..], b"]"].concat();
+            assert_eq!(read(reader).unwrap(), expected, "{length}");
+        }
+        let items = Items::default();
+        let nothing = Reader::of_parts(&items, [0..0, 0..0], "[".into(), "]");
+        assert_eq!(read(nothing).unwrap(), b"[]");
     }
 
     #[test]

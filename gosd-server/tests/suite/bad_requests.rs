@@ -110,6 +110,10 @@ async fn unknown_paths_queries_and_methods_are_refused() {
         (Method::GET, "/v1/gosd/instances/mail-1?x=y", 400),
         (Method::DELETE, "/v1/gosd/instances/mail-1?x=y", 400),
         (Method::GET, "/v1/gosd/events?x=y", 400),
+        (Method::GET, "/v1/gosd/events?service=", 400),
+        (Method::GET, "/v1/gosd/events?service=a,,b", 400),
+        (Method::GET, "/v1/gosd/events?service=a&service=b", 400),
+        (Method::GET, "/v1/gosd/events?service=%ff", 400),
         (Method::DELETE, "/v1/gosd/instances", 405),
         (Method::POST, "/v1/gosd/events", 405),
     ] {

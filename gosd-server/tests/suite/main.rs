@@ -20,3 +20,4 @@ mod restart;
 mod signals;
 mod support;
 mod unix_socket;
+mod watching_services;
