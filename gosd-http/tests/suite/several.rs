@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use gosd_core::{Client, Driver, ErrorKind, Event, Memory, Settings as ClientSettings, View};
+use gosd_core::{Client, Driver, ErrorKind, Event, Fact, Memory, Settings as ClientSettings, View};
 use gosd_server::{Limits, Server, Settings};
 use gosd_testservers::{Mode, Proxy};
 use tokio::io::AsyncWriteExt;
@@ -136,6 +136,21 @@ async fn an_error_has_the_error_of_each_server() {
     for proxy in &tier.proxies {
         assert!(error.to_string().contains(&format!("127.0.0.1:{}: ", proxy.port())), "{error}");
     }
+}
+
+#[tokio::test]
+async fn the_doctor_names_the_server_that_fails() {
+    let tier = Tier::new().await;
+    tier.proxies[1].set(Mode::Refuse);
+    let facts = gosd_http::diagnose(&tier.url(), LEASE).await.unwrap();
+    let name = format!("127.0.0.1:{} fails", tier.proxies[1].port());
+    let is_it = |fact: &&Fact| matches!(fact, Fact::Trouble { what, .. } if what.contains(&name));
+    assert_eq!(facts.iter().filter(is_it).count(), 1, "{facts:?}");
+    let troubles = facts.iter().filter(|fact| matches!(fact, Fact::Trouble { .. }));
+    assert_eq!(troubles.count(), 1, "{facts:?}");
+    tier.proxies.iter().for_each(|proxy| proxy.set(Mode::Refuse));
+    let error = gosd_http::diagnose(&tier.url(), LEASE).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }
 
 /// Serves one event stream, whose ids count from 1 like those of its neighbour, and ends with it.
