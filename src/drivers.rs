@@ -9,8 +9,6 @@ use gosd_core::{Both, BoxFuture, Client, ClientBuilder, Driver, Error, ErrorKind
 
 use crate::diagnosis::Diagnose;
 use crate::identity::{Identified, identity};
-#[cfg(any(feature = "redis", feature = "postgres", feature = "etcd", feature = "http"))]
-use crate::network;
 use crate::{advertise, env, misspelt};
 
 /// Makes the two tables of drivers. Each line is a feature: how to open its crate's driver, how to diagnose
@@ -30,12 +28,12 @@ macro_rules! drivers {
 
 drivers! {
     "sqlite" gosd_sqlite::open, gosd_sqlite::diagnose, ["sqlite"]
-    "redis" network::redis, gosd_redis::diagnose, [
+    "redis" crate::network::redis, gosd_redis::diagnose, [
         "redis" "redis+cluster" "redis+sentinel" "rediss" "rediss+cluster" "rediss+sentinel"
     ]
-    "postgres" network::postgres, gosd_postgres::diagnose, ["postgres" "postgresql"]
-    "etcd" network::etcd, gosd_etcd::diagnose, ["etcd" "etcds"]
-    "http" network::http, gosd_http::diagnose, ["http" "https" "http+unix"]
+    "postgres" crate::network::postgres, gosd_postgres::diagnose, ["postgres" "postgresql"]
+    "etcd" crate::network::etcd, gosd_etcd::diagnose, ["etcd" "etcds"]
+    "http" crate::network::http, gosd_http::diagnose, ["http" "https" "http+unix"]
 }
 
 /// Schemes of other libraries, and what to write instead.

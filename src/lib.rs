@@ -79,7 +79,6 @@ mod env;
 mod environment;
 mod identity;
 mod misspelt;
-#[cfg(any(feature = "redis", feature = "postgres", feature = "etcd", feature = "http"))]
 mod network;
 
 pub use drivers::Drivers;

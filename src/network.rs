@@ -1,4 +1,5 @@
 //! Drivers that need the runtime's I/O. Without I/O tokio panics when they connect, so this is checked first.
+#![cfg(any(feature = "redis", feature = "postgres", feature = "etcd", feature = "http"))]
 
 use std::net::UdpSocket;
 use std::sync::Arc;
