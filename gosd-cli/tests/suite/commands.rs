@@ -88,5 +88,5 @@ fn completions_and_the_manual_page_are_printed() {
     }
     let manual = place.out(&["man"]);
     assert!(manual.contains("Exit codes") && manual.contains(".SH GOSD DRAIN\n"), "{manual}");
-    assert_eq!(manual.matches("in place of gosdNamespace").count(), 1, "{manual}");
+    assert_eq!(manual.matches("instead of gosdNamespace").count(), 1, "{manual}");
 }
