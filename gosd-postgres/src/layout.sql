@@ -110,7 +110,8 @@ END $$;
 
 CREATE OR REPLACE FUNCTION gosd.deregister(ns text, instance text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM gosd.go_easy();
+    -- Waits for the disk, because a crash that loses a goodbye would bring the instance back.
+    PERFORM set_config('lock_timeout', '2500', true);
     DELETE FROM gosd.instances WHERE namespace = ns AND id = instance;
 END $$;
 

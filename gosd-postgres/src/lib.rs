@@ -53,8 +53,9 @@
 //! taken for dead. After a lost connection a watch continues if the log still has the entry at its position, and
 //! otherwise begins again. A watch has its own connection; all other calls of a driver share another.
 //!
-//! Statements do not wait for the disk (`synchronous_commit` is off only for them). What a crash or a
-//! failover loses comes back with the next heartbeats, and watchers notice the loss.
+//! Registrations do not wait for the disk (`synchronous_commit` is off only for them). What a crash or a
+//! failover loses of them comes back with the next heartbeats, and watchers notice the loss. Goodbyes wait as
+//! the server is set to.
 //!
 //! # When an expired lease counts
 //!
@@ -121,12 +122,12 @@
 //!
 //! | what | against | |
 //! | --- | --- | --- |
-//! | an arrival in another client's cache | one statement, an `INSERT` that notifies a listener | 1.8x (200 us there) |
-//! | the same, 99th percentile | the same | 2.4x (6 ms there), 0.2x to 17x in single rounds |
-//! | a goodbye in another client's cache | the same | 1.7x |
-//! | 100,000 instances to a ready cache | a `SELECT` to strings | 1.1x (160 ms there) |
+//! | an arrival in another client's cache | one statement, an `INSERT` that notifies a listener | 1.7x (300 us there) |
+//! | the same, 99th percentile | the same | 1.3x (5 ms there), 0.3x to 2.2x in single rounds |
+//! | a goodbye in another client's cache | the same | 1.5x |
+//! | 100,000 instances to a ready cache | a `SELECT` to strings | 1.25x (190 ms there), 0.9x to 1.6x in single rounds |
 //! | the same | the rows of that `SELECT` | 1.5x |
-//! | heartbeats on one connection | an `UPDATE` by the key | 0.65x, or 4,000 a second |
+//! | heartbeats on one connection | an `UPDATE` by the key | 0.65x, or 2,700 a second |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod connection;

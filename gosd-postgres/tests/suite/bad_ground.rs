@@ -222,6 +222,20 @@ async fn a_registration_that_was_given_up_takes_no_effect_later() {
     assert_eq!(driver.list().await.unwrap(), []);
 }
 
+/// The owner has ended, so nobody would say goodbye again.
+#[tokio::test]
+async fn a_goodbye_is_not_lost_when_the_server_is_killed() {
+    let mut server = PostgresServer::start(&[]).await;
+    let driver = open(&server.url()).await;
+    let mail = instance("mail");
+    driver.register(&mail, LONG_LEASE).await.unwrap();
+    server.sql("CHECKPOINT").await;
+    driver.deregister(mail.id()).await.unwrap();
+    server.process().kill().await;
+    server.restart().await;
+    assert_eq!(open(&server.url()).await.list().await.unwrap(), []);
+}
+
 /// Somebody repairs the table, or backs it up, and holds a lock that no write gets past.
 #[tokio::test]
 async fn a_table_that_is_locked_is_unavailable_and_takes_no_further_connections() {
