@@ -24,7 +24,7 @@ fn main() {
         .build()
         .expect("a runtime can be made");
     runtime.block_on(async {
-        latency::measure(&EtcdServer::start(&[]).await).await;
+        Box::pin(latency::measure(&EtcdServer::start(&[]).await)).await;
         snapshot::measure(&EtcdServer::start(&[]).await).await;
         registrations::measure(&EtcdServer::start(&[]).await).await;
     });

@@ -49,6 +49,7 @@ fn main() {
             }
         }
     }
+    page += table::CLOSING;
     if let Some(file) = markdown {
         std::fs::write(&file, page).expect("the file can be written");
     }

@@ -12,6 +12,18 @@ quartile in brackets.
 
 ";
 
+pub const CLOSING: &str = "## What is measured elsewhere
+
+`cargo bench -p gosd-sqlite`, `-p gosd-redis` and `-p gosd-etcd` print what the drivers cost beside the bare
+calls of their databases.
+
+An arrival in etcd takes two round trips, a grant of a lease and a put that names it, and so about twice as
+long as a bare put. etcd makes no lease in a transaction or in a put. Sent at once, in this order and on one
+connection, the two are worked at side by side, and the put is refused whenever it comes first.
+`cargo bench -p gosd-etcd` prints how often that is, and the time with a second put after such a refusal
+beside the time one after the other.
+";
+
 /// A table that reads well as text and as Markdown.
 pub struct Table {
     title: String,
