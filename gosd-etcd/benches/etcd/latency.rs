@@ -16,6 +16,7 @@ const LEASE: Duration = Duration::from_secs(600);
 
 /// A change until it is in another client's cache, against a put until it wakes another
 /// connection's watch.
+#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
 pub(crate) async fn measure(etcd: &EtcdServer) {
     let driver = open(etcd).await;
     let client = Client::builder(open(etcd).await).start().await.expect("the server is up");
