@@ -26,6 +26,8 @@ pub enum Fault {
     NoReplicas,
     /// The server refuses writes because it fails to save.
     FailingSave,
+    /// The server refuses writes because of its settings.
+    ReadOnly,
     /// The clients lose the right to write.
     Deny,
     /// The server refuses writes because its quota is exhausted.
@@ -71,10 +73,13 @@ impl Fault {
     /// The faults that only Redis has.
     pub const REDIS: [Self; 5] =
         [Self::NoMemory, Self::NoReplicas, Self::FailingSave, Self::Deny, Self::Clock];
+    /// The faults that PostgreSQL has, apart from those of every server.
+    pub const POSTGRES: [Self; 5] =
+        [Self::Lock, Self::Fill, Self::ReadOnly, Self::Deny, Self::Clock];
     /// The faults of a file.
     pub const FILE: [Self; 4] = [Self::Wipe, Self::Rewind, Self::Lock, Self::Fill];
 
-    const NAMES: [(Self, &'static str); 22] = [
+    const NAMES: [(Self, &'static str); 23] = [
         (Self::Kill, "kill"),
         (Self::Pause, "pause"),
         (Self::Wipe, "wipe"),
@@ -85,6 +90,7 @@ impl Fault {
         (Self::NoMemory, "no-memory"),
         (Self::NoReplicas, "no-replicas"),
         (Self::FailingSave, "failing-save"),
+        (Self::ReadOnly, "read-only"),
         (Self::Deny, "deny"),
         (Self::Quota, "quota"),
         (Self::Clock, "clock"),

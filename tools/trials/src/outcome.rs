@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use gosd_testservers::PostgresServer;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -16,6 +17,9 @@ use crate::trial::Plan;
 const LATE: Duration = Duration::from_secs(300);
 /// Runs the command with a separate disk, mounted at the folder.
 const DISK: &str = r#"mount -t tmpfs -o size=16m gosd "$0" && exec "$@""#;
+
+/// The size of a disk for a PostgreSQL server, in MiB: an empty cluster takes some 30.
+const POSTGRES_DISK: u32 = 128;
 
 /// The result of a trial.
 #[derive(Clone, Debug)]
@@ -54,6 +58,12 @@ impl Outcome {
                 let mut command = Command::new("unshare");
                 command.args(["--map-root-user", "--mount", "sh", "-c", DISK]);
                 command.arg(&folder).arg(program);
+                command
+            }
+            Kind::Postgres => {
+                let words = PostgresServer::on_small_disk(POSTGRES_DISK);
+                let mut command = Command::new(&words[0]);
+                command.args(&words[1..]).arg(program);
                 command
             }
             _ => Command::new(program),

@@ -42,20 +42,26 @@ pub async fn table(
     let kinds = kinds.filter(|kind| only.is_none_or(|only| only == *kind));
     let plans = kinds.flat_map(|kind| {
         let plan = move |fault| Plan { kind, faults: vec![fault], lasting: LASTING, seed: 1 };
-        kind.faults().into_iter().map(plan)
+        kind.faults().into_iter().map(plan).enumerate()
     });
-    let plans: Vec<Plan> = plans.collect();
-    let mut outcomes = stream::iter(plans).map(|plan| Outcome::of(plan, program)).buffered(AT_ONCE);
-    let mut rows = String::new();
+    let mut plans: Vec<(usize, (usize, Plan))> = plans.enumerate().collect();
+    // All kinds take turns, because trials of one kind that run side by side are in trouble at the same
+    // moments, and so all ask for the processors at once.
+    plans.sort_by_key(|(_, (turn, _))| *turn);
+    let mut outcomes = stream::iter(plans)
+        .map(|(place, (_, plan))| async move { (place, Outcome::of(plan, program).await) })
+        .buffered(AT_ONCE);
+    let mut rows = Vec::new();
     let mut all_held = true;
-    while let Some(outcome) = outcomes.next().await {
+    while let Some((place, outcome)) = outcomes.next().await {
         let row = row(&outcome);
         write!(out, "{row}{}", outcome.complaints())?;
         out.flush()?;
-        rows += &row;
+        rows.push((place, row));
         all_held &= outcome.held();
     }
-    Ok((rows, all_held))
+    rows.sort_by_key(|(place, _)| *place);
+    Ok((rows.into_iter().map(|(_, row)| row).collect(), all_held))
 }
 
 /// Runs a rolling restart on each registry. Returns the rows with the results, and whether no request failed.

@@ -15,10 +15,11 @@ fn program() -> &'static Path {
 
 /// Trials of soaks that once broke a promise: the driver, the faults, how many milliseconds each lasts, and
 /// the seed.
-const BROKEN_ONCE: [[&str; 4]; 3] = [
+const BROKEN_ONCE: [[&str; 4]; 4] = [
     ["sqlite", "rewind,wipe", "2128", "5000"],
     ["sqlite", "rewind,wipe", "4764", "5033"],
     ["http-polled", "kill,delay", "3183", "5044"],
+    ["postgres", "kill", "24283", "12"],
 ];
 
 /// The seed is the same in every run; `gosd-trials soak` uses another each time.

@@ -3,6 +3,7 @@
 mod etcd;
 mod http;
 mod memcached;
+mod postgres;
 mod redis;
 mod sentinel;
 mod server;
@@ -48,6 +49,7 @@ pub enum Kind {
     Redis,
     /// A Redis master and its replica, under sentinels.
     Sentinel,
+    Postgres,
     Etcd,
     /// Three members of etcd.
     Cluster,
@@ -60,10 +62,11 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, with their names in commands and tables.
-    pub const ALL: [(Self, &str); 8] = [
+    pub const ALL: [(Self, &str); 9] = [
         (Self::Sqlite, "sqlite"),
         (Self::Redis, "redis"),
         (Self::Sentinel, "redis+sentinel"),
+        (Self::Postgres, "postgres"),
         (Self::Etcd, "etcd"),
         (Self::Cluster, "etcd-cluster"),
         (Self::Http, "http"),
@@ -76,6 +79,7 @@ impl Kind {
         let of_backend = match self {
             Self::Sqlite => Fault::FILE.into(),
             Self::Redis => [&Fault::SERVER[..], &Fault::NETWORK, &Fault::REDIS].concat(),
+            Self::Postgres => [&Fault::SERVER[..], &Fault::NETWORK, &Fault::POSTGRES].concat(),
             Self::Etcd => [&Fault::SERVER[..], &Fault::NETWORK, &[Fault::Quota]].concat(),
             Self::Http | Self::Poll => [&Fault::SERVER[..], &Fault::NETWORK].concat(),
             Self::Memcached => [&Fault::FORGETFUL[..], &Fault::NETWORK].concat(),
@@ -103,6 +107,10 @@ impl Kind {
                 Box::new(Wired::to(redis::Redis::start().await, url, folder, recorder).await)
             }
             Self::Sentinel => Box::new(sentinel::Sentinel::start().await),
+            Self::Postgres => {
+                let (server, url) = (postgres::Postgres::start().await, postgres::Postgres::url);
+                Box::new(Wired::to(server, url, folder, recorder).await)
+            }
             Self::Etcd => {
                 let url = |port| format!("etcd://127.0.0.1:{port}");
                 let server = EtcdServer::start(&["--quota-backend-bytes", "8388608"]).await;
@@ -146,6 +154,7 @@ impl FromStr for Kind {
 pub async fn open(url: &str) -> Arc<dyn Driver> {
     let driver = match url.split(':').next() {
         Some("sqlite") => gosd_sqlite::open(url).await,
+        Some("postgres") => gosd_postgres::open(url).await,
         Some("etcd") => gosd_etcd::open(url).await,
         Some("http") => gosd_http::open(url).await,
         Some("memcache") => gosd_memcache::open(url).await,

@@ -20,6 +20,11 @@ pub(super) trait Server: Send + Sync {
 
     fn data(&self) -> PathBuf;
 
+    /// Sends a signal by name to all processes of the server.
+    async fn signal(&mut self, signal: &str) {
+        self.process().signal(signal).await;
+    }
+
     /// Starts it after it was killed, with the data there is.
     async fn restart(&mut self);
 
@@ -68,9 +73,9 @@ impl<S: Server> Backend for Wired<S> {
 
     async fn remember(&mut self) {
         // Stopped, so that the copy is of one moment.
-        self.server.process().signal("STOP").await;
+        self.server.signal("STOP").await;
         replace(&self.copy, &self.server.data());
-        self.server.process().signal("CONT").await;
+        self.server.signal("CONT").await;
     }
 
     async fn begin(&mut self, fault: Fault) {
@@ -78,7 +83,7 @@ impl<S: Server> Backend for Wired<S> {
             return self.wire.set(Some(fault));
         }
         match fault {
-            Fault::Pause => self.server.process().signal("STOP").await,
+            Fault::Pause => self.server.signal("STOP").await,
             Fault::Kill | Fault::Wipe | Fault::Rewind => self.server.process().kill().await,
             fault => self.server.begin(fault).await,
         }
@@ -89,7 +94,7 @@ impl<S: Server> Backend for Wired<S> {
             return self.wire.set(None);
         }
         match fault {
-            Fault::Pause => return self.server.process().signal("CONT").await,
+            Fault::Pause => return self.server.signal("CONT").await,
             Fault::Wipe => fs::remove_dir_all(self.server.data()).expect("the data are ours"),
             Fault::Rewind => replace(&self.server.data(), &self.copy),
             Fault::Kill => {}
