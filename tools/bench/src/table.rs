@@ -10,6 +10,9 @@ Times move from machine to machine and from run to run; the ratios, each taken w
 one run, hold better. A ratio is given as its median over the rounds, with the lower and the upper
 quartile in brackets.
 
+What a driver costs beside its database is measured by `cargo bench -p gosd-redis`, and likewise for
+`gosd-postgres`, `gosd-etcd` and `gosd-sqlite`; the figures are on the page of each crate.
+
 ";
 
 pub const CLOSING: &str = "## What is measured elsewhere
