@@ -9,12 +9,15 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::snapshot::{fill, open, plain};
 use gosd_testservers::figures::{ROUNDS, compare, micros, percentile};
 
 /// How many changes a round has.
-const CHANGES: usize = 500;
+const CHANGES: usize = 100;
+/// The pause before each change, since a watcher reads together what comes within 50 ms.
+const APART: Duration = Duration::from_millis(100);
 const LEASE: Duration = Duration::from_secs(600);
 /// How many instances of other services there are in the second part.
 const OTHERS: usize = 100_000;
@@ -67,6 +70,7 @@ async fn changes(writer: &dyn Driver, arrivals: &mut mpsc::UnboundedReceiver<Ins
     let mut times = Vec::new();
     for _ in 0..CHANGES {
         let instance = Instance::new("mail", "http://10.0.0.7:25").expect("a good instance");
+        sleep(APART).await;
         let start = Instant::now();
         writer.register(&instance, LEASE).await.expect("the server is up");
         let arrival = arrivals.recv().await.expect("the reader lives");
@@ -86,6 +90,7 @@ async fn entries(
         let mut add = redis::cmd("XADD");
         add.arg("bare").arg("MAXLEN").arg("~").arg(10_000).arg("*");
         add.arg(&[("op", "put"), ("id", "mail-0198f3a2"), ("url", "http://10.0.0.7:25")]);
+        sleep(APART).await;
         let start = Instant::now();
         add.exec_async(redis).await.expect("the server is up");
         let arrival = arrivals.recv().await.expect("the reader lives");

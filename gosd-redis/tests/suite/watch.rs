@@ -225,3 +225,38 @@ async fn trim(server: &RedisServer) {
 async fn flush(server: &RedisServer) {
     redis::cmd("FLUSHALL").exec_async(&mut server.connect(None).await).await.unwrap();
 }
+
+#[tokio::test]
+async fn changes_that_come_together_are_read_together() {
+    const CHANGES: u32 = 200;
+    /// Twenty a second, and as many for what else the watch does.
+    const READS_A_SECOND: u32 = 40;
+    let server = RedisServer::start(&[]).await;
+    let driver = open(&server.url()).await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+    let before = reads(&server).await;
+    let begun = Instant::now();
+    let changing = async {
+        for _ in 0..CHANGES {
+            driver.register(&instance("a"), LONG_LEASE).await.unwrap();
+        }
+    };
+    let watching = async {
+        for _ in 0..CHANGES {
+            watch.event().await;
+        }
+    };
+    tokio::join!(changing, watching);
+    let most = (begun.elapsed() + Duration::from_secs(1)) * READS_A_SECOND;
+    let reads = reads(&server).await - before;
+    assert!(f64::from(reads) <= most.as_secs_f64(), "{reads} reads of {CHANGES} changes");
+}
+
+/// How often the stream was read.
+async fn reads(server: &RedisServer) -> u32 {
+    let mut redis = server.connect(None).await;
+    let stats: String =
+        redis::cmd("INFO").arg("commandstats").query_async(&mut redis).await.unwrap();
+    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xread:calls="));
+    line.and_then(|line| line.split(',').next()).expect("it was read").parse().unwrap()
+}
