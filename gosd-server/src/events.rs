@@ -19,6 +19,9 @@ use crate::wanted::Wanted;
 
 /// The longest time between two messages to a watcher; a comment counts as one.
 const HEARTBEAT: Duration = Duration::from_secs(3);
+/// How long after changes those that come next are kept, to be sent together: a watcher of a rollout is sent
+/// twenty pieces a second at most, and one change alone at once.
+const REST: Duration = Duration::from_millis(50);
 /// When its server ends, a watcher is asked to reconnect after a random time in this range, in ms.
 const RECONNECT: std::ops::Range<u32> = 200..2_000;
 
@@ -38,6 +41,8 @@ pub(crate) struct Watcher {
     /// When the watcher is sent a comment, unless an event is sent before. Changes of services that the
     /// watcher did not ask for do not delay the comment.
     comment_at: Instant,
+    /// When the next changes are sent at the earliest.
+    rests_until: Instant,
     _slot: Slot,
 }
 
@@ -72,6 +77,7 @@ impl Watcher {
             snapshot: None,
             has_ended: false,
             comment_at: Instant::now() + HEARTBEAT,
+            rests_until: Instant::now(),
             _slot: slot,
         }
     }
@@ -103,6 +109,7 @@ impl Watcher {
                     format!("event: resumed\nid: {position}{}\ndata: {{}}\n\n", self.wanted.mark());
                 return Some(text.into());
             }
+            sleep_until(self.rests_until).await;
             // The order matters: whatever comes after this look at the contact wakes the wait below.
             if *self.contact.borrow_and_update() != Contact::Made {
                 return None;
@@ -119,6 +126,7 @@ impl Watcher {
                 Next::Changes(piece, position) => {
                     self.position = Some(position);
                     if !piece.is_empty() {
+                        self.rests_until = Instant::now() + REST;
                         return Some(piece);
                     }
                 }
