@@ -99,7 +99,9 @@ impl Sender {
                 tokio::spawn(connection);
                 Self::Postgres(client)
             }
-            _ => Self::Etcd(Box::new(EtcdClient::connect([address], None).await.expect("it listens"))),
+            _ => Self::Etcd(Box::new(
+                EtcdClient::connect([address], None).await.expect("it listens"),
+            )),
         }
     }
 
