@@ -46,6 +46,10 @@ pub async fn run(url: &str, first: usize, count: usize) {
                     std::mem::replace(client, new).shutdown().await.expect("it leaves");
                 }
             }
+            "look" => {
+                println!("{}", look(&clients, Duration::from_secs(number(1) as u64)).await);
+                continue;
+            }
             "arrivals" => {
                 println!("{}", taken(&arrivals));
                 continue;
@@ -54,6 +58,22 @@ pub async fn run(url: &str, first: usize, count: usize) {
         }
         println!("done");
     }
+}
+
+/// Looks once a second at what each client shows, for a time. Says the fewest instances of the fleet that a client
+/// showed, how many picks there were, and how many of them found nobody.
+async fn look(clients: &[Client], time: Duration) -> String {
+    let end = Instant::now() + time;
+    let (mut fewest, mut picks, mut failed) = (usize::MAX, 0, 0);
+    while Instant::now() < end {
+        for client in clients {
+            fewest = fewest.min(client.instances(FLEET).len());
+            failed += usize::from(client.pick(FLEET).is_none());
+            picks += 1;
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    format!("{fewest} {picks} {failed}")
 }
 
 /// What has arrived since the last time, as one line.

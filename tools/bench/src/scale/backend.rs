@@ -1,9 +1,12 @@
 //! The databases of the simulations, each started for one of them.
 
+use std::time::Duration;
+
 use gosd_testservers::{EtcdServer, PostgresServer, Process, RedisServer, free_port};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use crate::server::READY;
 
@@ -91,6 +94,17 @@ impl Backend {
         }
     }
 
+    /// Kills each of the registry servers in turn for a time, and starts it again.
+    pub async fn kill_each(&mut self, time: Duration) {
+        let Self::Tier(database, _, tier) = self else { return };
+        for (process, port) in tier {
+            process.kill().await;
+            sleep(time).await;
+            *process = serve_at(*port, Some(database.url())).await;
+            sleep(time).await;
+        }
+    }
+
     /// What the bare subscribers connect to, if the database has something that compares.
     pub fn bare(&self) -> Option<(&'static str, String)> {
         match self {
@@ -132,9 +146,13 @@ async fn redis() -> (RedisServer, u32) {
 /// Starts a registry server over a database, or over memory.
 async fn serve(url: Option<String>) -> (Process, u16) {
     let port = free_port();
+    (serve_at(port, url).await, port)
+}
+
+async fn serve_at(port: u16, url: Option<String>) -> Process {
     let program = std::env::current_exe().expect("the program has a path");
     let program = program.to_str().expect("the path is UTF-8");
     let mut args = vec!["serve".to_owned(), format!("127.0.0.1:{port}")];
     args.extend(url);
-    (Process::start(program, "cargo", args, READY).await, port)
+    Process::start(program, "cargo", args, READY).await
 }

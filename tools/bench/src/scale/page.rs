@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 pub const HEADER: &str = "\
-| driver | clients | seen, ms | by all, ms | bare, ms | by all, ms | idle | a delivery, us | bytes | a rollout | seen after, s | all restart, s | client, KB |
-| ------ | ------: | -------: | ---------: | -------: | ---------: | ---: | -------------: | ----: | --------: | ------------: | -------------: | ---------: |";
+| driver | clients | seen, ms | by all, ms | bare, ms | by all, ms | idle | a delivery, us | bytes | a rollout | seen after, s | all restart, s | client, KB | shown at least, picks that failed |
+| ------ | ------: | -------: | ---------: | -------: | ---------: | ---: | -------------: | ----: | --------: | ------------: | -------------: | ---------: | --- |";
 
 /// How long changes took to be seen, in ms.
 pub struct Seen {
@@ -33,6 +33,30 @@ impl Seen {
     }
 }
 
+/// What the clients showed while each of their registry servers was killed in turn.
+pub struct Looks {
+    /// The fewest instances of the fleet that a client showed.
+    pub fewest: usize,
+    pub picks: usize,
+    /// How many of the picks found nobody.
+    pub failed: usize,
+}
+
+impl Looks {
+    /// Adds up what the processes say, each in three numbers.
+    pub fn of(answers: &[String]) -> Self {
+        let mut sum = Self { fewest: usize::MAX, picks: 0, failed: 0 };
+        for answer in answers {
+            let numbers: Vec<usize> =
+                answer.split(' ').map(|it| it.parse().expect("a number")).collect();
+            sum.fewest = sum.fewest.min(numbers[0]);
+            sum.picks += numbers[1];
+            sum.failed += numbers[2];
+        }
+        sum
+    }
+}
+
 /// What a fleet took. Processor time is of one core, in s a second if it is not of a delivery.
 pub struct Row {
     pub driver: String,
@@ -49,6 +73,8 @@ pub struct Row {
     /// From the end of the rollout until all see the new instances and no others.
     pub seen_after: Duration,
     pub restart: Duration,
+    /// Of a tier.
+    pub looks: Option<Looks>,
     /// Of a client, in bytes.
     pub memory: f64,
 }
@@ -81,7 +107,13 @@ impl fmt::Display for Row {
             self.rollout.as_secs_f64()
         )?;
         let (after, restart) = (self.seen_after.as_secs_f64(), self.restart.as_secs_f64());
-        write!(f, "| {after:.1} | {restart:.1} | {:.0} |", self.memory / 1e3)
+        write!(f, "| {after:.1} | {restart:.1} | {:.0} |", self.memory / 1e3)?;
+        match &self.looks {
+            Some(Looks { fewest, picks, failed }) => {
+                write!(f, " {fewest} of {clients}, {failed} of {picks} |")
+            }
+            None => write!(f, " - |"),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::agent::{GUEST, LEASE, now};
 use crate::backend::Backend;
 use crate::bare::Sender;
 use crate::crew::Crew;
-use crate::page::{Row, Seen};
+use crate::page::{Looks, Row, Seen};
 use crate::usage::Usage;
 
 /// How long the idle fleet is watched: four heartbeats of each client.
@@ -22,20 +22,24 @@ const GUESTS: usize = 10;
 const APART: Duration = Duration::from_millis(500);
 /// How long a rollout takes that replaces each client once.
 const ROLLOUT: Duration = Duration::from_secs(60);
+/// How long each registry server stays killed: longer than a lease.
+const KILLED: Duration = Duration::from_secs(20);
 /// How long anything may take.
 const LATE: Duration = Duration::from_secs(600);
 
 /// Runs a fleet over a database of its own.
 pub async fn simulate(driver: &str, clients: usize) -> Row {
-    let backend = Backend::start(driver, clients).await;
+    let mut backend = Backend::start(driver, clients).await;
     let bare = match backend.bare() {
         Some((kind, address)) => Some(bare(kind, &address, clients).await),
         None => None,
     };
-    timeout(LATE, fleet(&backend, driver, clients, bare)).await.expect("the fleet is done in time")
+    timeout(LATE, fleet(&mut backend, driver, clients, bare))
+        .await
+        .expect("the fleet is done in time")
 }
 
-async fn fleet(backend: &Backend, driver: &str, clients: usize, bare: Option<Seen>) -> Row {
+async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option<Seen>) -> Row {
     let url = backend.url();
     let mut crew = Crew::start(&url, clients).await;
     let see_all = |generation: usize| format!("see {clients} {generation}");
@@ -77,6 +81,16 @@ async fn fleet(backend: &Backend, driver: &str, clients: usize, bare: Option<See
     let rollout = began.elapsed();
     let (after, tier_after) = (Usage::of(&database), Usage::of(&tier));
 
+    let looks = match backend.tier().len() {
+        0 => None,
+        servers => {
+            // Twice its time for each server, and some more until all have come home.
+            let looking = format!("look {}", (2 * servers + 1) as u64 * KILLED.as_secs());
+            let (looks, ()) = tokio::join!(crew.order(&looking), backend.kill_each(KILLED));
+            Some(Looks::of(&looks))
+        }
+    };
+
     // All at once, as after a failure of the power: nobody says goodbye.
     drop(crew);
     let began = Instant::now();
@@ -98,6 +112,7 @@ async fn fleet(backend: &Backend, driver: &str, clients: usize, bare: Option<See
         rollout: rolled,
         seen_after: rollout - rolled,
         restart,
+        looks,
         memory,
     }
 }
