@@ -32,6 +32,9 @@ async fn main() {
         }
         None => None,
     };
+    // Of the last minute.
+    let load = std::fs::read_to_string("/proc/loadavg").expect("this is Linux");
+    let load = load.split(' ').next().expect("a number");
     let mut rows = Vec::new();
     println!("{}", page::HEADER);
     for fleet in arguments {
@@ -42,6 +45,6 @@ async fn main() {
         rows.push(row);
     }
     if let Some(file) = file {
-        std::fs::write(file, page::written(&rows)).expect("the page can be written");
+        std::fs::write(file, page::written(&rows, load)).expect("the page can be written");
     }
 }

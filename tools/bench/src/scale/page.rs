@@ -117,12 +117,17 @@ impl fmt::Display for Row {
     }
 }
 
-/// The page with these rows.
-pub fn written(rows: &[Row]) -> String {
+/// The page with these rows; `load` is what the machine had to do before.
+pub fn written(rows: &[Row], load: &str) -> String {
     let page = include_str!("page.md");
     let table: Vec<_> = rows.iter().map(ToString::to_string).collect();
     let fleets: Vec<_> = rows.iter().map(|row| format!("{}:{}", row.driver, row.clients)).collect();
     page.replace("{table}", &format!("{HEADER}\n{}", table.join("\n")))
+        .replace(
+            "{cores}",
+            &std::thread::available_parallelism().map_or(1, usize::from).to_string(),
+        )
+        .replace("{load}", load)
         .replace("{fleets}", &fleets.join(" "))
         .replace("{larger}", &larger(rows))
 }
