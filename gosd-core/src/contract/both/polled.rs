@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{self, BoxStream};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::contract::{Driver, Error, ErrorKind, Event, Instance, InstanceId, Result};
+use super::super::{Driver, Error, ErrorKind, Event, Instance, InstanceId, Result};
 
 /// The default interval of reads, which is also a client's.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 
+use super::super::{Driver, Error, ErrorKind, Event, Result};
 use super::polled;
-use crate::contract::{Driver, Error, ErrorKind, Event, Result};
 
 pub(super) struct Side<'a> {
     driver: &'a dyn Driver,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::contract::{Event, Instance, InstanceId};
+use super::super::{Event, Instance, InstanceId};
 
 /// All instances that at least one side has.
 #[derive(Default)]

@@ -8,10 +8,10 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::time::{Sleep, sleep};
 
+use super::super::{Error, ErrorKind, Event, Result};
 use super::side::{Side, Standing};
 use super::table::Table;
 use super::worse;
-use crate::contract::{Error, ErrorKind, Event, Result};
 
 /// How long one side waits for the other's snapshot before it is yielded alone. This is long enough for a
 /// busy database to answer, and a fifth of what a lookup waits by default.
