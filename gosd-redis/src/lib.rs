@@ -45,7 +45,8 @@
 //! snapshot is one transaction of plain reads, and includes the position in the stream from which to
 //! follow. After a lost connection a watch continues if the entry at its position still exists, and
 //! otherwise begins again with a snapshot. A watch has its own connection; all other calls of a driver share
-//! another.
+//! another. A change alone is read at once; those that come within 50 ms after it are read together, so that a
+//! rollout wakes each watcher at most twenty times a second.
 //!
 //! Every process that watches also removes expired instances, a hundred at a time, and only when the oldest
 //! lease has been over for a second. So this happens once a second at most, however many processes watch.

@@ -74,7 +74,8 @@
 //!
 //! Each namespace has one watch of its driver (or one read a second, if the driver has none). The watch is
 //! opened when it is first needed, and again whenever it fails, ends or panics. Its changes are kept,
-//! serialised, in a log of 8 MiB that all watchers read. A watcher has no queue: a slow one falls behind in
+//! serialised, in a log of 8 MiB that all watchers read. A change alone is sent at once, and those that come
+//! within 50 ms after it are sent together. A watcher has no queue: a slow one falls behind in
 //! the log, and starts again with a snapshot if the log no longer has its position. When the driver loses
 //! contact, or its database refuses writes, the streams end, and new streams and lists are refused with
 //! 503, so that clients learn of it. When contact is back, watchers resume, or start again if the driver's
