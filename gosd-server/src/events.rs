@@ -14,6 +14,7 @@ use crate::change::Position;
 use crate::feed::{Contact, Feed};
 use crate::limits::Slot;
 use crate::log::Next;
+use crate::news::Subscription;
 use crate::snapshot::Reader;
 use crate::wanted::Wanted;
 
@@ -30,6 +31,8 @@ const RECONNECT: std::ops::Range<u32> = 200..2_000;
 pub(crate) struct Watcher {
     feed: Arc<Feed>,
     contact: watch::Receiver<Contact>,
+    /// Of the services that this watcher asked for. While others change, it sleeps.
+    changes: Subscription,
     closing: watch::Receiver<Closing>,
     /// The time at which this watcher is sent away, once the server is ending.
     goes_at: Option<Instant>,
@@ -62,13 +65,14 @@ impl Watcher {
         last_id: Option<&str>,
         slot: Slot,
     ) -> Self {
-        let contact = feed.subscribe();
+        let (contact, changes) = (feed.subscribe(), feed.changes(&wanted));
         // An event id that this server did not assign, or for other services, is ignored.
         let position = last_id.and_then(|id| wanted.position(id));
         let position = position.filter(|position| feed.log().reaches(*position));
         Self {
             feed,
             contact,
+            changes,
             closing,
             goes_at: None,
             wanted,
@@ -110,7 +114,8 @@ impl Watcher {
                 return Some(text.into());
             }
             sleep_until(self.rests_until).await;
-            // The order matters: whatever comes after this look at the contact wakes the wait below.
+            // The order matters: whatever comes after this look, at the contact or at the log, wakes the
+            // wait below.
             if *self.contact.borrow_and_update() != Contact::Made {
                 return None;
             }
@@ -153,7 +158,8 @@ impl Watcher {
             }
         };
         tokio::select! {
-            news = self.contact.changed() => news.is_ok(),
+            contact = self.contact.changed() => contact.is_ok(),
+            is_news = self.changes.changed() => is_news,
             closing = self.closing.changed() => closing.is_ok(),
             () = turn => true,
         }
@@ -166,5 +172,58 @@ impl Watcher {
         // Writing to a string cannot fail.
         let _ = write!(text, "retry: {}\n\n", fastrand::u32(RECONNECT));
         text.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
+
+    use futures_util::StreamExt;
+    use gosd_core::{Driver, Instance, Memory};
+
+    use super::*;
+    use crate::feed::Common;
+    use crate::limits::Clients;
+    use crate::peer::Peer;
+    use crate::settings::Settings;
+
+    /// Counts how often a task is woken.
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_of_services_that_nobody_asked_for_wake_nobody() {
+        let memory = Memory::new();
+        let feed = Arc::new(Feed::new(Arc::new(memory.clone()), &Common::default()));
+        feed.contact().await.unwrap();
+        let closing = watch::Sender::new(Closing::No);
+        let wanted = Wanted::by_query(Some("service=mail"), feed.tags()).unwrap();
+        let slot = Clients::new(Settings::new().limits).watcher(Peer::Unknown).ok().unwrap();
+        let watcher = Watcher::new(Arc::clone(&feed), closing.subscribe(), wanted, None, slot);
+        let mut events = Box::pin(watcher.into_stream());
+        while !events.next().await.unwrap().unwrap().ends_with(b"]}\n\n") {}
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut context = Context::from_waker(&waker);
+        assert!(events.poll_next_unpin(&mut context).is_pending());
+        let register = async |service| {
+            let instance = Instance::new(service, "http://h").unwrap();
+            memory.register(&instance, HEARTBEAT * 10).await.unwrap();
+            feed.echo(instance.id(), Some(&instance.to_json())).await;
+            assert!(feed.log().contains(instance.id()));
+            wakes.0.load(Ordering::Relaxed)
+        };
+        assert_eq!(register("web").await, 0);
+        assert_eq!(register("mail").await, 1);
+        let put = events.next().await.unwrap().unwrap();
+        assert!(put.starts_with(b"event: put\n") && put.windows(4).any(|it| it == b"mail"));
     }
 }

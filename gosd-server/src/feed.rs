@@ -14,10 +14,12 @@ use tracing::{debug, info, warn};
 use crate::call::CALL;
 use crate::listing::{Listing, Lists};
 use crate::log::{Counts, Log};
+use crate::news::{News, Subscription};
 use crate::places::Places;
 use crate::poll::Poll;
 use crate::snapshot::Superseded;
 use crate::task::Task;
+use crate::wanted::Wanted;
 
 /// How long a list waits for a lost contact to return, before it fails.
 const BREAK: Duration = Duration::from_secs(1);
@@ -66,8 +68,9 @@ struct State {
     places: Mutex<Places>,
     /// The watch of a driver that has none.
     poll: Poll,
-    /// Notified of every change of the log, too.
     contact: watch::Sender<Contact>,
+    /// Notified of every change of the log.
+    news: Arc<News>,
     since: Mutex<Since>,
 }
 
@@ -94,6 +97,7 @@ impl Feed {
             places: Mutex::default(),
             poll: Poll::new(),
             contact: watch::Sender::new(Contact::Unknown),
+            news: Arc::default(),
             since: Mutex::new(Since { at: Instant::now(), losses: 0 }),
         };
         Self {
@@ -172,9 +176,14 @@ impl Feed {
         if self.state.poll.is_used() {
             return;
         }
+        let mut changes = self.changes(&Wanted::all());
         let is_seen = async {
             while *contact.borrow_and_update() == Contact::Made && !self.log().shows(id, json) {
-                if contact.changed().await.is_err() {
+                let is_over = tokio::select! {
+                    changed = contact.changed() => changed.is_err(),
+                    changed = changes.changed() => !changed,
+                };
+                if is_over {
                     return;
                 }
             }
@@ -183,7 +192,12 @@ impl Feed {
         let _ = timeout(ECHO, is_seen).await;
     }
 
-    /// Notifies of changes and of contact with the backend. Begins to watch, unless that has begun.
+    /// Notifies of the changes of the log that concern a watcher.
+    pub(crate) fn changes(&self, wanted: &Wanted) -> Subscription {
+        self.state.news.subscribe(wanted)
+    }
+
+    /// Notifies of contact with the backend. Begins to watch, unless that has begun.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Contact> {
         self.task.get_or_init(|| {
             Task::spawn(watch_backend(Arc::clone(&self.driver), Arc::clone(&self.state)))
@@ -242,32 +256,29 @@ impl State {
     fn hear(&self, driver: &str, event: Event, is_in_part: bool) {
         let mut log = self.log();
         self.places().give_back(&event);
-        let has_changed = log.apply(event);
+        let concern = log.apply(event);
         drop(log);
-        if is_in_part {
-            let contact = *self.contact.borrow();
-            self.turn_to(contact, has_changed);
-        } else if self.turn_to(Contact::Made, has_changed) == Contact::Lost {
+        if !is_in_part && self.turn_to(Contact::Made) == Contact::Lost {
             info!(driver, "the backend is back");
         }
+        self.news.tell(&concern);
     }
 
     /// Records that the watch has failed.
     fn lose(&self, driver: &str, error: &Error) {
-        if self.turn_to(Contact::Lost, false) == Contact::Lost {
+        if self.turn_to(Contact::Lost) == Contact::Lost {
             debug!(driver, %error, "watch");
         } else {
             warn!(driver, %error, "the backend is not in contact");
         }
     }
 
-    /// Sets the contact, and notifies the subscribers if it has changed or if `is_news`. Returns the former
-    /// contact.
-    fn turn_to(&self, contact: Contact, is_news: bool) -> Contact {
+    /// Sets the contact, and notifies the subscribers if it has changed. Returns the former contact.
+    fn turn_to(&self, contact: Contact) -> Contact {
         let mut before = contact;
         self.contact.send_if_modified(|current| {
             before = std::mem::replace(current, contact);
-            before != contact || is_news
+            before != contact
         });
         if before != contact {
             let mut since = self.since();

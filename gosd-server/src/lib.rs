@@ -108,6 +108,7 @@ mod listing;
 mod log;
 mod metrics;
 mod namespaces;
+mod news;
 #[cfg(feature = "page")]
 mod page;
 mod peer;

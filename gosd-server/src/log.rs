@@ -8,6 +8,7 @@ use gosd_core::{Event, Instance, InstanceId};
 
 use crate::change::{Change, Position};
 use crate::grouped::Grouped;
+use crate::news::Concern;
 use crate::snapshot::{Reader, Superseded};
 use crate::wanted::Wanted;
 
@@ -102,29 +103,31 @@ impl Log {
         self.view.contains_key(id)
     }
 
-    /// Applies an event, and returns whether it changed anything.
-    pub(crate) fn apply(&mut self, event: Event) -> bool {
+    /// Applies an event, and returns what its change concerns.
+    pub(crate) fn apply(&mut self, event: Event) -> Concern {
         match event {
             Event::Put(instance) => {
                 let known = Known::new(&instance);
                 let before = self.view.get(instance.id());
                 if before == Some(&known) {
-                    return false;
+                    return Concern::Nothing;
                 }
                 let before = before.map(|before| Arc::clone(&before.service));
                 let left = before.filter(|service| *service != known.service);
                 self.count("put");
                 self.at.n += 1;
                 let mut change = Change::put(self.at, &known.service, &known.json);
-                if let Some(service) = left {
-                    let removed = Change::gone("remove", self.at, &service, instance.id());
+                if let Some(service) = &left {
+                    let removed = Change::gone("remove", self.at, service, instance.id());
                     change = change.leaving(removed);
                 }
                 self.push(change);
+                let service = Arc::clone(&known.service);
                 self.view.insert(instance.id().clone(), known);
+                Concern::Services(service, left)
             }
-            Event::Remove(id) => return self.remove("remove", &id),
-            Event::Expire(id) => return self.remove("expire", &id),
+            Event::Remove(id) => self.remove("remove", &id),
+            Event::Expire(id) => self.remove("expire", &id),
             Event::Reset(all) => {
                 self.begun = true;
                 let known = |i: Instance| (i.id().clone(), Known::new(&i));
@@ -132,25 +135,25 @@ impl Log {
                 // A `Reset` with the same view changes nothing for watchers, and follows each lost
                 // connection.
                 if view == self.view {
-                    return false;
+                    return Concern::Nothing;
                 }
                 self.view = view;
                 self.at = Self::begin();
                 self.changes.clear();
                 self.size = 0;
                 self.count("reset");
+                Concern::Everything
             }
-            _ => return false,
+            _ => Concern::Nothing,
         }
-        true
     }
 
-    fn remove(&mut self, name: &str, id: &InstanceId) -> bool {
-        let Some(known) = self.view.remove(id) else { return false };
+    fn remove(&mut self, name: &str, id: &InstanceId) -> Concern {
+        let Some(known) = self.view.remove(id) else { return Concern::Nothing };
         self.count(name);
         self.at.n += 1;
         self.push(Change::gone(name, self.at, &known.service, id));
-        true
+        Concern::Services(known.service, None)
     }
 
     fn push(&mut self, change: Change) {
@@ -260,16 +263,17 @@ mod tests {
     fn a_new_watcher_gets_a_snapshot_and_then_the_changes() {
         let mut log = Log::new(Arc::default());
         let (a, b) = (instance("a"), instance("b"));
-        assert!(log.apply(Event::Reset(vec![a.clone()])));
+        assert_eq!(log.apply(Event::Reset(vec![a.clone()])), Concern::Everything);
         let (reset, at) = text(log.after(None, &Wanted::all()));
         let json = a.to_json();
         assert_eq!(reset, format!("event: reset\nid: {at}\ndata: {{\"instances\":[{json}]}}\n\n"));
         assert!(matches!(log.after(Some(at), &Wanted::all()), Next::Nothing));
 
-        assert!(log.apply(Event::Put(b.clone())));
-        assert!(!log.apply(Event::Put(b.clone())));
-        assert!(log.apply(Event::Expire(a.id().clone())));
-        assert!(!log.apply(Event::Remove(a.id().clone())));
+        assert_eq!(log.apply(Event::Put(b.clone())), Concern::Services("b".into(), None));
+        assert_eq!(log.apply(Event::Put(b.clone())), Concern::Nothing);
+        let expired = log.apply(Event::Expire(a.id().clone()));
+        assert_eq!(expired, Concern::Services("a".into(), None));
+        assert_eq!(log.apply(Event::Remove(a.id().clone())), Concern::Nothing);
         let (changes, later) = text(log.after(Some(at), &Wanted::all()));
         let (put, expire) = changes.split_once("\n\n").unwrap();
         assert!(put.starts_with("event: put\nid: ") && put.ends_with(&b.to_json()), "{put}");
@@ -293,7 +297,7 @@ mod tests {
                     .collect(),
             )
         };
-        assert!(!log.apply(same(&log)) && log.reaches(at));
+        assert!(log.apply(same(&log)) == Concern::Nothing && log.reaches(at));
         assert!(!log.reaches(Position { n: at.n + 1, ..at }));
         let one = instance("a");
         for n in 0..2 * KEPT / 8_000 {
@@ -356,7 +360,9 @@ mod tests {
         let a = instance("a");
         log.apply(Event::Reset(vec![a.clone()]));
         let (_, at) = text(log.after(None, &Wanted::all()));
-        log.apply(Event::Put(Instance::from_parts(a.id().clone(), "b", "http://h", [].into())));
+        let moved = Instance::from_parts(a.id().clone(), "b", "http://h", [].into());
+        let concern = log.apply(Event::Put(moved));
+        assert_eq!(concern, Concern::Services("b".into(), Some("a".into())));
         let mut begins = |wanted: &Wanted, event: &str| {
             let (text, _) = text(log.after(Some(at), wanted));
             assert!(text.starts_with(&format!("event: {event}\n")), "{text}");
