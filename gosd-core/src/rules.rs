@@ -7,6 +7,8 @@
 pub(crate) enum Rule {
     /// An expiry is believed only after half a lease of good contact.
     ExpiryNeedsGoodContact,
+    /// An expiry that is believed counts once the owner has had the time to register again.
+    OwnersMayObject,
     /// An instance that is merely absent is kept for half a lease.
     HoldTheMissing,
     /// The time for which an instance was missing is added up over breaks.

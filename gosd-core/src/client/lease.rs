@@ -16,6 +16,7 @@ use super::start::Starting;
 use super::state::State;
 use crate::follow::call;
 use crate::pace::{Backoff, jittered, up_to};
+use crate::registry::grace;
 use crate::rules::Rule;
 use crate::{Driver, Error, ErrorKind, Instance, InstanceId, Result};
 
@@ -232,7 +233,9 @@ impl Lease<'_> {
     /// The longest wait of a client before it repairs its registration, so that not all clients do so at
     /// once.
     fn repair(&self) -> Duration {
-        let most = REPAIR.min(self.state.settings.lease_ttl / 10);
+        let ttl = self.state.settings.lease_ttl;
+        // Others drop an instance that expired soon.
+        let most = if self.state.own_has_expired() { grace(ttl) / 3 } else { REPAIR.min(ttl / 10) };
         // Only two processes share an id, so there is no herd to spread.
         if self.state.own_is_taken() { most / 10 } else { most }
     }

@@ -73,6 +73,11 @@ impl State {
         core.registry.own_is_gone() || core.own_is_taken()
     }
 
+    /// Whether the own registration is gone because its lease is.
+    pub(crate) fn own_has_expired(&self) -> bool {
+        self.lock().registry.own_has_expired()
+    }
+
     /// Whether the backend holds another process's record under the own id.
     pub(crate) fn own_is_taken(&self) -> bool {
         self.lock().own_is_taken()

@@ -1,4 +1,4 @@
-//! Reports of requests, and the return of ejected instances.
+//! Reports of requests, and what the view does by itself later: ejected instances return, expired ones go.
 
 use std::sync::atomic::Ordering;
 
@@ -16,13 +16,17 @@ impl State {
         }
     }
 
-    /// When the next ejected instance is due to come back into rotation.
-    pub(crate) fn next_readmission(&self) -> Option<Instant> {
-        self.lock().registry.next_readmission()
+    /// When the view next has something to do by itself.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let core = self.lock();
+        let times = [core.registry.next_readmission(), core.registry.next_expiry()];
+        times.into_iter().flatten().min()
     }
 
-    /// Returns the instances to the rotation whose time is over.
-    pub(crate) fn readmit_due(&self) {
+    /// Returns the instances to the rotation whose time out of it is over, and drops the expired instances whose
+    /// owners did not object in time.
+    pub(crate) fn do_what_is_due(&self) {
         self.step_if_open(|registry, now| ((), registry.readmit_due(now)));
+        self.step_if_open(|registry, now| ((), registry.drop_expired(now)));
     }
 }

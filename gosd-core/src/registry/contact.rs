@@ -178,13 +178,16 @@ impl Contact {
         GoodTime(self.banked + self.run)
     }
 
-    /// The point at which the present stretch of good contact began, or the present one without it.
-    pub(super) fn good_time_of_the_stretch(&self) -> GoodTime {
+    /// The point from which an instance counts as missing whose lease is gone now: the beginning of the present
+    /// stretch of good contact, for a live instance is back half a lease after that. But its owner has at least
+    /// this time left.
+    pub(super) fn missing_since(&self, least: Duration) -> GoodTime {
         let stretch = match (self.good_since, self.proven_at) {
             (Some(since), Some(now)) => now.saturating_duration_since(since),
             _ => Duration::ZERO,
         };
-        GoodTime(self.banked + self.run.saturating_sub(stretch))
+        let used_up = stretch.min(self.hold() - least);
+        GoodTime(self.banked + self.run.saturating_sub(used_up))
     }
 
     /// The point that it has reached now, if the next answer shows that contact holds.

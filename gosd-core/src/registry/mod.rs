@@ -7,6 +7,7 @@ mod budget;
 mod contact;
 mod directory;
 mod ejection;
+mod expiry;
 mod known;
 mod picker;
 mod reading;
@@ -28,6 +29,8 @@ use self::contact::{Contact, GoodTime, Proof};
 pub(crate) use self::directory::{Directory, NO_VERSION, Services};
 use self::ejection::Ejection;
 pub use self::ejection::Outcome;
+use self::expiry::Expiries;
+pub(crate) use self::expiry::grace;
 use self::known::Known;
 pub(crate) use self::picker::Picker;
 use self::reading::Reading;
@@ -45,7 +48,9 @@ pub(crate) struct Registry {
     locals_at: HashMap<(String, String), InstanceId>,
     /// Instances that vanished and are kept, each with the good time at which it was first missed.
     missing: HashMap<InstanceId, GoodTime>,
+    expiries: Expiries,
     contact: Contact,
+    lease: Duration,
     /// The targets of all drains, whether or not they are registered.
     drained: HashSet<InstanceId>,
     ejection: Ejection,
@@ -55,6 +60,8 @@ pub(crate) struct Registry {
     reading: Option<Reading>,
     /// This client's own registration, from when it has succeeded until the client leaves.
     own: Option<InstanceId>,
+    /// Whether the own registration is gone because its lease is.
+    own_expired: bool,
 }
 
 /// The effects of a step, for those that have to learn of them.
@@ -72,12 +79,15 @@ impl Registry {
             locals: HashSet::new(),
             locals_at: HashMap::new(),
             missing: HashMap::new(),
+            expiries: Expiries::default(),
             contact: Contact::new(settings.lease_ttl),
+            lease: settings.lease_ttl,
             drained: HashSet::new(),
             ejection: Ejection::new(settings.eject_after, settings.eject_for),
             expired: 0,
             reading: None,
             own: None,
+            own_expired: false,
         }
     }
 
@@ -127,22 +137,7 @@ impl Registry {
                 }
                 self.own.as_ref() == Some(&id)
             }
-            Event::Expire(id) => {
-                let is_own = self.own.as_ref() == Some(&id);
-                if is_own {
-                    // This process is alive, so its lease ran out because the backend refused heartbeats.
-                    self.contact.note_writes(false, now);
-                }
-                if !is_own && (self.contact.believes_expiry(now) || self.is_drain(&id)) {
-                    self.count_expired(&id);
-                    self.remove(&id);
-                } else {
-                    // A live instance is back half a lease after contact became good, not after this event.
-                    self.touch(&id);
-                    self.miss_since(id, self.contact.good_time_of_the_stretch());
-                }
-                is_own
-            }
+            Event::Expire(id) => self.expire(id, now),
             Event::Resumed => false,
         }
     }
@@ -184,7 +179,7 @@ impl Registry {
 
     /// The URL under which the backend holds this id, as far as known.
     pub(crate) fn url_of(&self, id: &InstanceId) -> Option<&str> {
-        let instance = self.known.get(id).filter(|_| !self.missing.contains_key(id));
+        let instance = self.known.get(id).filter(|_| !self.has_vanished(id));
         instance.map(|instance| instance.url())
     }
 
@@ -204,6 +199,7 @@ impl Registry {
     pub(crate) fn registered(&mut self, instance: &Instance, now: Instant) -> Effects {
         self.contact.note_writes(true, now);
         self.own = Some(instance.id().clone());
+        self.own_expired = false;
         self.put(instance.clone());
         self.publish(false)
     }
@@ -216,6 +212,7 @@ impl Registry {
     /// Records that the own registration is no longer renewed.
     pub(crate) fn disown(&mut self, now: Instant) {
         self.own = None;
+        self.own_expired = false;
         self.contact.note_writes(true, now);
     }
 
@@ -281,7 +278,7 @@ impl Registry {
             .filter(|instance| !limits::is_reserved(instance.service()))
             .filter(|instance| limits::is_same_address(instance.url(), url))
             .map(|instance| instance.id())
-            .filter(|id| !self.locals.contains(*id) && !self.missing.contains_key(*id))
+            .filter(|id| !self.locals.contains(*id) && !self.has_vanished(id))
             .cloned()
             .collect()
     }
@@ -309,6 +306,7 @@ impl Registry {
         self.touch(instance.id());
         if !self.locals.contains(instance.id()) {
             self.missing.remove(instance.id());
+            self.expiries.settle(instance.id());
             self.known.put(instance);
         }
     }
@@ -316,8 +314,7 @@ impl Registry {
     fn remove(&mut self, id: &InstanceId) {
         self.touch(id);
         if !self.locals.contains(id) {
-            self.missing.remove(id);
-            self.known.take(id);
+            self.drop_missing(id);
         }
     }
 
@@ -345,8 +342,14 @@ impl Registry {
         }
     }
 
+    /// Whether the backend no longer holds an instance that may be shown still.
+    fn has_vanished(&self, id: &InstanceId) -> bool {
+        self.missing.contains_key(id) || self.expiries.contains(id)
+    }
+
     fn drop_missing(&mut self, id: &InstanceId) {
         self.missing.remove(id);
+        self.expiries.settle(id);
         self.known.take(id);
     }
 }

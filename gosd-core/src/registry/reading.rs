@@ -95,6 +95,7 @@ impl Registry {
                 if is_any_missing {
                     self.missing.remove(id);
                 }
+                self.expiries.settle(id);
                 self.known.put(instance);
             }
         }

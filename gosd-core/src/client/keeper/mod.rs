@@ -35,8 +35,8 @@ pub(super) async fn run(
     let mut awake = Awake::new(state.settings.lease_ttl);
     while !starting.has_failed() {
         let overdue_at = follow.as_ref().and_then(|_| starting.overdue_at());
-        let readmission = state.next_readmission();
-        let reasons = [Some(awake.due_at()), overdue_at, reader.due_at(), readmission];
+        let view_due_at = state.next_due();
+        let reasons = [Some(awake.due_at()), overdue_at, reader.due_at(), view_due_at];
         let wake_at = reasons.into_iter().flatten().min();
         let is_polled = follow.is_none();
         tokio::select! {
@@ -78,8 +78,8 @@ pub(super) async fn run(
             let error = Error::new(ErrorKind::Timeout, "no snapshot came in time");
             starting.failed(error.at(driver.name(), "watch"));
         }
-        if readmission.is_some_and(|at| at <= Instant::now()) {
-            state.readmit_due();
+        if view_due_at.is_some_and(|at| at <= Instant::now()) {
+            state.do_what_is_due();
         }
         reader.begin_if_due();
     }

@@ -89,6 +89,14 @@ impl Database {
         }
     }
 
+    /// Ends a lease that has not run out, as a leader of etcd does that was paused.
+    pub(super) fn take_lease(&mut self, number: Number, now: Instant) {
+        if let Some(record) = self.records.remove(&number) {
+            self.gone_at.insert(number, record.expires_at.min(now));
+            self.log.push((now, Event::Expire(record.instance.id().clone())));
+        }
+    }
+
     pub(super) fn list(&self, now: Instant) -> Vec<Instance> {
         let listed = |record: &&Record| self.lists_lapsed || record.expires_at > now;
         self.records.values().filter(listed).map(|record| record.instance.clone()).collect()

@@ -192,6 +192,10 @@ impl Scenario {
                 }
                 (4..6, Some(number)) => self.world.leave(number),
                 (6, Some(number)) => self.world.delete(number),
+                (7, Some(number)) => {
+                    let numbers = if chance(0.5) { found } else { vec![number] };
+                    self.world.take_leases(&numbers);
+                }
                 _ => self.start_another(),
             }
             self.pause(0.1, 3.0).await;

@@ -10,6 +10,7 @@
 mod database;
 mod faults;
 mod flapping;
+mod life;
 mod link;
 mod oracle;
 mod process;

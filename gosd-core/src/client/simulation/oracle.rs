@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::database::Database;
+use super::life::{Life, Period, Trouble};
 use super::{Number, trace};
 use crate::Settings;
+use crate::registry::grace;
 
 /// The longest time from the end of a trouble until contact is good again: the time to notice a dead
 /// connection, and the pauses between attempts.
@@ -30,57 +32,6 @@ pub(super) struct Oracle {
     pub(super) failure: Option<String>,
 }
 
-/// How many troubles there are now, or since when there are none.
-#[derive(Clone, Copy)]
-struct Trouble {
-    depth: u32,
-    quiet_since: Instant,
-}
-
-struct Life {
-    is_pushed: bool,
-    refresh: Duration,
-    /// Whether the process was killed or has left.
-    is_over: bool,
-    trouble: Trouble,
-    /// How many heartbeats in a row were lost.
-    losses: u32,
-    /// When the process was perhaps not registered, through its own fault.
-    excuses: Vec<Period>,
-    /// When its record was absent because somebody deleted it.
-    deletions: Vec<Period>,
-    freezes: Vec<Period>,
-    /// When its record was absent from the database through the process's own fault.
-    absences: Vec<Period>,
-    renewals: Vec<Instant>,
-    /// When the process asked for the whole list.
-    questions: Vec<Instant>,
-    /// Answers that were late: the time of arrival, and how long the answer took.
-    late: Vec<(Instant, Duration)>,
-    seen: BTreeSet<Number>,
-    /// The times at which the database said what this process has received since the last check.
-    heard: Vec<Instant>,
-    /// The times at which the database said anything that this process ever received.
-    ever_heard: Vec<Instant>,
-}
-
-#[derive(Clone, Copy)]
-struct Period {
-    from: Instant,
-    until: Option<Instant>,
-}
-
-impl Period {
-    fn has(self, at: Instant) -> bool {
-        self.meets(at, at)
-    }
-
-    /// Whether the period and the time between these two instants overlap.
-    fn meets(self, from: Instant, to: Instant) -> bool {
-        self.from <= to && self.until.is_none_or(|until| from <= until)
-    }
-}
-
 impl Oracle {
     pub(super) fn new(settings: &Settings, flap_bound: Option<Duration>, now: Instant) -> Self {
         Self {
@@ -97,23 +48,7 @@ impl Oracle {
     }
 
     pub(super) fn add(&mut self, is_pushed: bool, refresh: Duration, now: Instant) {
-        self.lives.push(Life {
-            is_pushed,
-            refresh,
-            is_over: false,
-            trouble: Trouble { depth: 0, quiet_since: now },
-            losses: 0,
-            excuses: Vec::new(),
-            deletions: Vec::new(),
-            freezes: Vec::new(),
-            absences: Vec::new(),
-            renewals: Vec::new(),
-            questions: Vec::new(),
-            late: Vec::new(),
-            seen: BTreeSet::new(),
-            heard: Vec::new(),
-            ever_heard: Vec::new(),
-        });
+        self.lives.push(Life::new(is_pushed, refresh, now));
     }
 
     pub(super) fn end(&mut self, number: Number) {
@@ -196,6 +131,14 @@ impl Oracle {
         self.disturb(number, now);
     }
 
+    /// Records that the database took the lease of a process by mistake. Nobody may conclude anything from that
+    /// before the process had its time to register again.
+    pub(super) fn take_lease(&mut self, number: Number, now: Instant) {
+        trace(self.origin, || format!("the lease of {number} is taken"));
+        self.lives[number].takings.push(Period { from: now, until: None });
+        self.disturb(number, now);
+    }
+
     pub(super) fn lose_heartbeat(&mut self, number: Number, now: Instant) {
         trace(self.origin, || format!("{number} loses a heartbeat"));
         self.lives[number].losses += 1;
@@ -218,8 +161,8 @@ impl Oracle {
         {
             life.absences.push(Period { from, until: Some(now) });
         }
-        for deletion in &mut life.deletions {
-            deletion.until.get_or_insert(now);
+        for absence in life.deletions.iter_mut().chain(&mut life.takings) {
+            absence.until.get_or_insert(now);
         }
         if life.trouble.depth == 0
             && let Some(excuse) = life.excuses.last_mut()
@@ -232,7 +175,8 @@ impl Oracle {
         trace(self.origin, || {
             format!("{number} hears what was said at {:?}", said_at - self.origin)
         });
-        self.lives[number].heard.push(said_at);
+        let now = Instant::now();
+        self.lives[number].heard.push((said_at, now));
         self.lives[number].ever_heard.push(said_at);
     }
 
@@ -267,7 +211,7 @@ impl Oracle {
         }
         let gone: Vec<_> = self.lives[number].seen.difference(&view).copied().collect();
         for other in gone {
-            if !self.may_drop(number, other) {
+            if !self.may_drop(number, other, now) {
                 self.fail(format!("{at:?}: {number} drops {other}, which lives"));
             }
         }
@@ -281,7 +225,9 @@ impl Oracle {
         }
         let life = &mut self.lives[number];
         life.seen = view;
-        life.heard.clear();
+        // Of an expiry, the client concludes something only after the owner's time.
+        let recent = grace(self.lease);
+        life.heard.retain(|(_, at)| now <= *at + recent);
     }
 
     /// Checks what all processes show when there has been no trouble for long.
@@ -295,15 +241,16 @@ impl Oracle {
         }
     }
 
-    /// Whether an answer that the process has just received may prove that the other is gone.
-    fn may_drop(&self, number: Number, other: Number) -> bool {
+    /// Whether an answer that the process has lately received may prove that the other is gone.
+    fn may_drop(&self, number: Number, other: Number, now: Instant) -> bool {
         let (viewer, other) = (&self.lives[number], &self.lives[other]);
         other.is_over
-            || viewer.heard.iter().any(|said_at| {
+            || viewer.heard.iter().any(|(said_at, _)| {
                 let within = |periods: &[Period]| periods.iter().any(|it| it.has(*said_at));
                 // A process that knows it stood still has to read again before it concludes anything.
                 let knows = !viewer.slept_at(*said_at, self.lease / 3);
                 within(&other.deletions)
+                    || other.was_slow_to_object(*said_at, grace(self.lease), now)
                     || knows && within(&other.excuses)
                     || self.could_not_know_of_the_return(viewer, other)
                     || self.missed_the_relapse(viewer, other, *said_at)
@@ -327,7 +274,8 @@ impl Oracle {
     /// or through the other's own fault, and received nothing from after its return. If the database now
     /// loses the other's record again, the process takes that for the same absence.
     fn could_not_know_of_the_return(&self, viewer: &Life, other: &Life) -> bool {
-        other.absences.iter().chain(&other.deletions).any(|absence| {
+        let absences = other.absences.iter().chain(&other.deletions).chain(&other.takings);
+        absences.into_iter().any(|absence| {
             let Some(until) = absence.until else { return false };
             viewer.ever_heard.iter().any(|at| absence.has(*at))
                 && !viewer.ever_heard.iter().any(|at| *at >= until && self.was_there(other, *at))
@@ -338,7 +286,8 @@ impl Oracle {
     fn was_there(&self, life: &Life, at: Instant) -> bool {
         life.renewals.iter().any(|renewed_at| {
             let holds = *renewed_at <= at && at < *renewed_at + self.lease;
-            holds && !self.outages.iter().any(|outage| outage.meets(*renewed_at, at))
+            let mut losses = self.outages.iter().chain(&life.takings);
+            holds && !losses.any(|loss| loss.meets(*renewed_at, at))
         })
     }
 
@@ -373,14 +322,5 @@ impl Oracle {
         // Each late answer costs the good time since the answer before, and what a broken stretch loses.
         let lost: Duration = late.map(|(_, age)| *age + look + self.lease / 6).sum();
         Some(from + EXPIRY_SEEN + look + self.lease * 3 / 4 + self.timeout * 3 + lost)
-    }
-}
-
-impl Life {
-    /// Whether the process stood still at that time, long enough to notice it.
-    fn slept_at(&self, at: Instant, least: Duration) -> bool {
-        self.freezes.iter().any(|freeze| {
-            freeze.has(at) && freeze.until.is_some_and(|until| until - freeze.from > least)
-        })
     }
 }

@@ -77,8 +77,9 @@ const KEEPS: &str = "too long";
 ///
 /// A change of the clients or of the world changes the meaning of the seeds. The test then searches another
 /// seed of the same theme, which takes a while, and prints its number: put that number here.
-const MUTANTS: [(Rule, &str, u64); 16] = [
+const MUTANTS: [(Rule, &str, u64); 17] = [
     (Rule::ExpiryNeedsGoodContact, DROPS, 13),
+    (Rule::OwnersMayObject, DROPS, 0),
     (Rule::HoldTheMissing, DROPS, 13),
     (Rule::HoldAddsUp, KEEPS, 6),
     (Rule::BrokenStretchesLose, DROPS, 30307),

@@ -232,6 +232,14 @@ impl World {
         self.database(|database, now| database.deregister(number, now));
     }
 
+    /// Makes the database take the leases of living processes by mistake.
+    pub(super) fn take_leases(&self, numbers: &[Number]) {
+        for number in numbers {
+            self.lock().oracle.take_lease(*number, Instant::now());
+            self.database(|database, now| database.take_lease(*number, now));
+        }
+    }
+
     pub(super) fn freeze(&self, number: Number) {
         let mut inner = self.lock();
         inner.processes[number].is_frozen = true;

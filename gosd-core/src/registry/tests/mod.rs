@@ -1,6 +1,7 @@
 //! The registry against the promises of its design.
 
 mod aside;
+mod expiries;
 mod model;
 mod outages;
 mod properties;
@@ -76,13 +77,14 @@ impl Bench {
 
     fn pass(&mut self, time: Duration) {
         self.now += time;
+        self.registry.drop_expired(self.now);
     }
 
     /// Lets time pass in which the backend is looked at twice a second, and always says this.
     fn look(&mut self, time: Duration, ids: &[&str]) {
         let until = self.now + time;
         while self.now < until {
-            self.now = until.min(self.now + Duration::from_millis(500));
+            self.pass(until.duration_since(self.now).min(Duration::from_millis(500)));
             self.read(ids);
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::contract::DRAIN;
+use crate::registry::grace;
 use crate::{Event, Instance, InstanceId};
 
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Model {
     pub(super) locals: BTreeSet<InstanceId>,
     /// What is kept though it vanished, and the good time at which it did.
     kept: BTreeMap<InstanceId, Duration>,
+    /// What has expired, and until when its owner may object.
+    expired: BTreeMap<InstanceId, Instant>,
     pub(super) contact: Contact,
     history: Vec<(Instant, Mark)>,
     is_pushed: bool,
@@ -58,6 +61,7 @@ impl Model {
             view: BTreeMap::new(),
             locals: BTreeSet::new(),
             kept: BTreeMap::new(),
+            expired: BTreeMap::new(),
             contact: Contact::Never,
             history: Vec::new(),
             is_pushed: false,
@@ -87,12 +91,14 @@ impl Model {
                 true
             }
             Event::Expire(id) => {
-                if self.good_for(now) >= self.lease / 2 && self.writes_taken || self.is_drain(&id) {
+                self.touch(&id);
+                let is_shared = self.view.contains_key(&id) && !self.locals.contains(&id);
+                if self.is_drain(&id) {
                     self.drop(&id);
+                } else if self.believes(now) && is_shared {
+                    self.expired.entry(id).or_insert(now + grace(self.lease));
                 } else {
-                    self.touch(&id);
-                    let last_run = self.runs(&self.history).pop().unwrap();
-                    self.keep_since(&id, self.good_time() - self.good_for(now).min(last_run));
+                    self.keep_for_the_stretch(&id, now);
                 }
                 false
             }
@@ -109,6 +115,30 @@ impl Model {
             }
             Event::Resumed => false,
         }
+    }
+
+    /// Drops the expired whose owners did not object.
+    pub(super) fn drop_expired(&mut self, now: Instant) {
+        let due: Vec<_> = self.expired.iter().filter(|(_, at)| **at <= now).collect();
+        for id in due.into_iter().map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.expired.remove(&id);
+            if self.believes(now) {
+                self.kept.remove(&id);
+                self.view.remove(&id);
+            } else {
+                self.keep_for_the_stretch(&id, now);
+            }
+        }
+    }
+
+    fn believes(&self, now: Instant) -> bool {
+        self.good_for(now) >= self.lease / 2 && self.writes_taken
+    }
+
+    fn keep_for_the_stretch(&mut self, id: &InstanceId, now: Instant) {
+        let last_run = self.runs(&self.history).pop().unwrap();
+        let used_up = self.good_for(now).min(self.lease / 2 - grace(self.lease));
+        self.keep_since(id, self.good_time() - used_up.min(last_run));
     }
 
     pub(super) fn begin_read(&mut self, now: Instant) {
@@ -289,6 +319,7 @@ impl Model {
         self.touch(instance.id());
         if !self.locals.contains(instance.id()) {
             self.kept.remove(instance.id());
+            self.expired.remove(instance.id());
             self.view.insert(instance.id().clone(), instance);
         }
     }
@@ -297,6 +328,7 @@ impl Model {
         self.touch(id);
         if !self.locals.contains(id) {
             self.kept.remove(id);
+            self.expired.remove(id);
             self.view.remove(id);
         }
     }

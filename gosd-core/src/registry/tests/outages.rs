@@ -126,53 +126,6 @@ fn a_goodbye_counts_at_once_whatever_else_goes_on() {
 }
 
 #[test]
-fn an_expiry_counts_at_once_in_contact_that_has_been_good_for_half_a_lease() {
-    let mut bench = Bench::new();
-    bench.reset(&["a-1", "a-2"]);
-    bench.pass(HOLD);
-    bench.expire("a-1");
-    assert_eq!(bench.view(), ["a-2"]);
-}
-
-#[test]
-fn an_expiry_after_a_break_is_no_more_than_an_absence() {
-    let breaks: [fn(&mut Bench); 7] = [
-        |bench| bench.lose_contact(),
-        |bench| drop(bench.reset(&["a-own", "a-1", "a-2"])),
-        |bench| bench.registry.registration_failed(bench.now),
-        |bench| assert!(bench.registry.wake(bench.now, LEASE)),
-        |bench| assert!(bench.expire("a-own").own_gone),
-        |bench| assert!(bench.read(&["a-1", "a-2"]).own_gone),
-        |bench| {
-            bench.registry.begin_read(bench.now);
-            bench.registry.abandon_read();
-        },
-    ];
-    for (nth, broken) in breaks.into_iter().enumerate() {
-        let mut bench = Bench::registered("a-own", &["a-1", "a-2"]);
-        broken(&mut bench);
-        bench.pass(HOLD - TICK);
-        bench.registered_again("a-own");
-        bench.expire("a-1");
-        assert_eq!(bench.view(), ["a-1", "a-2", "a-own"], "{nth}");
-        bench.look(LEASE, &["a-2", "a-own"]);
-        assert_eq!(bench.view(), ["a-2", "a-own"], "{nth}");
-    }
-}
-
-#[test]
-fn an_expiry_a_moment_too_early_counts_when_contact_has_been_good_for_half_a_lease() {
-    let mut bench = Bench::settled(&["a-1", "a-2"]);
-    bench.lose_contact();
-    bench.reset(&["a-1", "a-2"]);
-    bench.pass(HOLD - TICK);
-    bench.expire("a-1");
-    assert_eq!(bench.view(), ["a-1", "a-2"]);
-    bench.look(TICK, &["a-2"]);
-    assert_eq!(bench.view(), ["a-2"]);
-}
-
-#[test]
 fn while_the_own_heartbeats_fail_nobody_is_taken_for_dead() {
     let mut bench = Bench::registered("a-own", &["a-1"]);
     bench.registry.registration_failed(bench.now);

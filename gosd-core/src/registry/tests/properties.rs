@@ -72,7 +72,8 @@ fn events() -> impl Strategy<Value = Event> {
 fn steps() -> impl Strategy<Value = Step> {
     let lists = || vec(instances(), 0..8);
     let local = || (select(&SERVICES[..]), select(&URLS[..]));
-    let times = [TICK, LEASE / 6, LEASE / 4, LEASE / 2 - TICK, LEASE / 2, LEASE / 2 + TICK];
+    let times =
+        [TICK, LEASE / 40, LEASE / 6, LEASE / 4, LEASE / 2 - TICK, LEASE / 2, LEASE / 2 + TICK];
     prop_oneof![
         12 => prop_oneof![vec(events(), 1), vec(events(), 1..6)].prop_map(Step::Watch),
         4 => Just(Step::BeginRead),
@@ -172,8 +173,10 @@ impl Pair {
                 return;
             }
             Step::Pass(time) => {
+                own_gone = false;
                 self.now += time;
-                return;
+                self.model.drop_expired(self.now);
+                self.registry.drop_expired(self.now)
             }
             Step::Registered(own) => {
                 own_gone = false;

@@ -22,6 +22,7 @@ fn what_left_during_the_read_does_not_come_back() {
     bench.expire("a-3");
     bench.registry.deregistered(&id("a-4"));
     bench.finish_read(&["a-1", "a-2", "a-3", "a-4"]);
+    bench.pass(LEASE);
     assert_eq!(bench.view(), ["a-1"]);
 }
 
