@@ -116,15 +116,15 @@ async fn records(cluster: &Cluster, client: &Client, keys: &Keys) -> Result<Vec<
     let mut leases: Vec<(InstanceId, i64)> = Vec::new();
     for record in read.map_err(Fault::into_error)?.kvs() {
         let id = keys.id(record.key());
-        let read = id.and_then(|id| Ok((layout::read(&id, record.value())?, id)));
+        let read = id.and_then(|id| Ok((layout::read(id, record.value())?, id)));
         match read {
             Err(problem) => {
                 let key = String::from_utf8_lossy(record.key());
                 let what = format!("{problem} (etcdctl del {key:?} removes it)");
                 facts.push(Fact::Unreadable { what });
             }
-            Ok((Some(_), id)) if record.lease() == 0 => facts.push(Fact::NoLease { id }),
-            Ok((Some(_), id)) if leases.len() < LEASES => leases.push((id, record.lease())),
+            Ok((Some(_), id)) if record.lease() == 0 => facts.push(Fact::NoLease { id: id.into() }),
+            Ok((Some(_), id)) if leases.len() < LEASES => leases.push((id.into(), record.lease())),
             // The record is a goodbye, or enough leases have been read.
             Ok(_) => {}
         }

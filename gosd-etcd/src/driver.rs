@@ -39,7 +39,7 @@ impl Etcd {
         let mut instances = Vec::with_capacity(records.len());
         for record in records {
             let id = self.keys.id(record.key());
-            match id.and_then(|id| layout::read(&id, record.value())) {
+            match id.and_then(|id| layout::read(id, record.value())) {
                 Ok(instance) => instances.extend(instance),
                 Err(problem) => self.skip_unreadable(&problem),
             }

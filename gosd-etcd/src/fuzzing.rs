@@ -7,7 +7,7 @@ use crate::layout::{self, Keys};
 /// The instance of a key and its value; `None` for a goodbye.
 pub fn read(key: &[u8], value: &[u8]) -> Result<Option<Instance>> {
     let id = keys().id(key)?;
-    layout::read(&id, value)
+    layout::read(id, value)
 }
 
 /// The key and the value of an instance.

@@ -27,10 +27,11 @@ impl Keys {
         format!("{}{id}", self.prefix)
     }
 
-    pub(crate) fn id(&self, key: &[u8]) -> Result<InstanceId> {
+    /// The id that a key holds, as text: a large snapshot has many, which are only compared.
+    pub(crate) fn id<'a>(&self, key: &'a [u8]) -> Result<&'a str> {
         let id = key.strip_prefix(self.prefix.as_bytes());
         match id.map(str::from_utf8) {
-            Some(Ok(id)) if !id.is_empty() => Ok(id.into()),
+            Some(Ok(id)) if !id.is_empty() => Ok(id),
             _ => {
                 let key = String::from_utf8_lossy(key);
                 Err(Error::new(ErrorKind::Data, format!("the key {key:?} holds no id")))
@@ -40,7 +41,7 @@ impl Keys {
 }
 
 /// Parses the value of an id's key; `None` for a goodbye.
-pub(crate) fn read(id: &InstanceId, value: &[u8]) -> Result<Option<Instance>> {
+pub(crate) fn read(id: &str, value: &[u8]) -> Result<Option<Instance>> {
     let unreadable = |problem: &dyn fmt::Display| {
         Error::new(ErrorKind::Data, format!("the value of {id:?} cannot be read: {problem}"))
     };
@@ -49,7 +50,7 @@ pub(crate) fn read(id: &InstanceId, value: &[u8]) -> Result<Option<Instance>> {
     }
     let text = str::from_utf8(value).map_err(|error| unreadable(&error))?;
     let instance = Instance::from_json(text).map_err(|error| unreadable(&error))?;
-    if instance.id() != id {
+    if instance.id().as_str() != id {
         return Err(unreadable(&format_args!("it is that of {:?}", instance.id())));
     }
     Ok(Some(instance))
@@ -64,7 +65,7 @@ mod tests {
         let keys = Keys::new("gosd");
         for id in ["mail-1", "a/b", "schlüssel \u{1f980}", "/"] {
             let id = InstanceId::from(id);
-            assert_eq!(keys.id(keys.key(&id).as_bytes()).unwrap(), id);
+            assert_eq!(keys.id(keys.key(&id).as_bytes()).unwrap(), id.as_str());
         }
         let bad: [&[u8]; 5] =
             [b"", b"/gosd/instances/", b"/gosd/instances/\xff", b"/gosd2/instances/a", b"a"];
@@ -82,7 +83,7 @@ mod tests {
     #[test]
     fn values() {
         let instance = Instance::new("mail", "http://h").unwrap().with_metadata("zone", "b");
-        let id = instance.id();
+        let id = instance.id().as_str();
         assert_eq!(read(id, instance.to_json().as_bytes()).unwrap(), Some(instance.clone()));
         assert_eq!(read(id, GONE.as_bytes()).unwrap(), None);
         let of_another = Instance::new("mail", "http://h").unwrap().to_json();

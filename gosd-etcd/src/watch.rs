@@ -146,15 +146,15 @@ impl Follow {
             };
             queue.push_back(match change.event_type() {
                 // This includes the removal of a goodbye's key, which has no effect.
-                EventType::Delete => Event::Expire(id),
-                EventType::Put => match layout::read(&id, record.value()) {
+                EventType::Delete => Event::Expire(id.into()),
+                EventType::Put => match layout::read(id, record.value()) {
                     Ok(Some(instance)) => Event::Put(instance),
-                    Ok(None) => Event::Remove(id),
+                    Ok(None) => Event::Remove(id.into()),
                     Err(problem) => {
                         driver.skip_unreadable(&problem);
                         // A record that can no longer be read is no longer listed either, so it counts as
                         // expired.
-                        Event::Expire(id)
+                        Event::Expire(id.into())
                     }
                 },
             });

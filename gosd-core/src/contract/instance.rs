@@ -1,5 +1,6 @@
 //! One running copy of a service, as it is registered, stored and found.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -150,7 +151,7 @@ impl Instance {
             id: self.id.as_str().into(),
             service: self.service().into(),
             url: self.url().into(),
-            metadata: self.metadata().clone(),
+            metadata: Cow::Borrowed(self.metadata()),
         };
         serde_json::to_string(&json).expect("strings and a map of strings always serialize")
     }
@@ -161,10 +162,11 @@ impl Instance {
     ///
     /// [`ErrorKind::Data`] if the text is not JSON, or a field is missing or of another type.
     pub fn from_json(json: &str) -> Result<Self> {
-        let json: Json = serde_json::from_str(json).map_err(|error| {
+        let json: Json<'_> = serde_json::from_str(json).map_err(|error| {
             Error::new(ErrorKind::Data, format!("not the JSON of an instance: {error}"))
         })?;
-        Ok(Self::from_parts(json.id.into(), &json.service, &json.url, json.metadata))
+        let metadata = json.metadata.into_owned();
+        Ok(Self::from_parts((*json.id).into(), &json.service, &json.url, metadata))
     }
 }
 
@@ -202,13 +204,17 @@ impl fmt::Debug for Instance {
     }
 }
 
+/// The JSON of an instance. It borrows what it can, because a snapshot of a registry is parsed from many of them.
 #[derive(Serialize, Deserialize)]
-struct Json {
-    id: String,
-    service: String,
-    url: String,
+struct Json<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    service: Cow<'a, str>,
+    #[serde(borrow)]
+    url: Cow<'a, str>,
     #[serde(default)]
-    metadata: BTreeMap<String, String>,
+    metadata: Cow<'a, BTreeMap<String, String>>,
 }
 
 #[cfg(test)]
