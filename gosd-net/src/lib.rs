@@ -13,6 +13,7 @@
 //!   after one that broke it. A call may be repeated once on the new one.
 //! - [`race`]: several ways to one end, such as the addresses of a host or servers that stand in for each
 //!   other, of which the first to succeed counts.
+//! - [`Rest`]: the rest of a watcher after changes, so that those of a rollout are taken together.
 //! - [`WarnOnce`]: what can be said for each record is said loudly for the first.
 //!
 //! ```no_run
@@ -61,12 +62,14 @@
 
 mod lazy;
 mod race;
+mod rest;
 mod tcp;
 pub mod tls;
 mod warn_once;
 
 pub use lazy::{Fault, Lazy};
 pub use race::race;
+pub use rest::Rest;
 pub use tcp::{connect, connection_error};
 pub use tls::{ServerTls, Tls};
 pub use warn_once::WarnOnce;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant as StdInstant};
 
 use futures_util::stream;
 use gosd_core::{BoxStream, Error, ErrorKind, Event, Result};
+use gosd_net::Rest;
 use redis::RedisError;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::connection::Connection;
 use crate::cursor::{Cursor, Entry};
@@ -25,9 +26,6 @@ use crate::{error, snapshot};
 const LOOK: Duration = Duration::from_secs(5);
 /// How much later than that an answer may come. With it, a dead connection is noticed within 8 s.
 const SLACK: Duration = Duration::from_secs(3);
-/// How long to wait after changes before those that came meanwhile are read together: a watcher of a rollout
-/// wakes the server twenty times a second at most, and one change alone is read at once.
-const REST: Duration = Duration::from_millis(50);
 /// How soon to look again at what another process may be about to do.
 const SOON: Duration = Duration::from_millis(100);
 /// The range of the random delay of a purge, so that usually only one process finds something to purge.
@@ -45,7 +43,7 @@ pub(crate) fn watch(driver: &Redis) -> BoxStream<'_, Result<Event>> {
         queue: VecDeque::new(),
         is_lost: false,
         look_at: Instant::now(),
-        rests_until: Instant::now(),
+        rest: Rest::over(),
         steps: Steps::default(),
     };
     Box::pin(stream::unfold(watch, async |mut watch| Some((watch.next().await, watch))))
@@ -64,8 +62,8 @@ struct Watch<'a> {
     is_lost: bool,
     /// When to look next.
     look_at: Instant,
-    /// When the next changes are read at the earliest.
-    rests_until: Instant,
+    /// After changes, until the next ones are read.
+    rest: Rest,
     /// The settings of the server's clock that this watch has reported.
     steps: Steps,
 }
@@ -336,7 +334,7 @@ impl Watch<'_> {
 
     /// Waits for changes, no longer than this.
     async fn read(&mut self, wait: Duration) -> Result<(), Failure> {
-        sleep_until(self.rests_until).await;
+        self.rest.wait().await;
         let (Some(connection), Some(place)) = (&self.connection, &mut self.place) else {
             return Ok(());
         };
@@ -363,7 +361,7 @@ impl Watch<'_> {
         let steps = self.driver.evidence.read_clock(now, sent, StdInstant::now());
         self.tell_of_steps(steps);
         if let Some(streams) = streams {
-            self.rests_until = Instant::now() + REST;
+            self.rest.begin();
             self.follow(streams.into_iter().flat_map(|(_, entries)| entries).collect());
         }
         Ok(())

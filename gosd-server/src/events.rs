@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
+use gosd_net::Rest;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -20,9 +21,6 @@ use crate::wanted::Wanted;
 
 /// The longest time between two messages to a watcher; a comment counts as one.
 const HEARTBEAT: Duration = Duration::from_secs(3);
-/// How long after changes those that come next are kept, to be sent together: a watcher of a rollout is sent
-/// twenty pieces a second at most, and one change alone at once.
-const REST: Duration = Duration::from_millis(50);
 /// When its server ends, a watcher is asked to reconnect after a random time in this range, in ms.
 const RECONNECT: std::ops::Range<u32> = 200..2_000;
 
@@ -44,8 +42,8 @@ pub(crate) struct Watcher {
     /// When the watcher is sent a comment, unless an event is sent before. Changes of services that the
     /// watcher did not ask for do not delay the comment.
     comment_at: Instant,
-    /// When the next changes are sent at the earliest.
-    rests_until: Instant,
+    /// After changes, until the next ones are sent.
+    rest: Rest,
     _slot: Slot,
 }
 
@@ -81,7 +79,7 @@ impl Watcher {
             snapshot: None,
             has_ended: false,
             comment_at: Instant::now() + HEARTBEAT,
-            rests_until: Instant::now(),
+            rest: Rest::over(),
             _slot: slot,
         }
     }
@@ -113,7 +111,7 @@ impl Watcher {
                     format!("event: resumed\nid: {position}{}\ndata: {{}}\n\n", self.wanted.mark());
                 return Some(text.into());
             }
-            sleep_until(self.rests_until).await;
+            self.rest.wait().await;
             // The order matters: whatever comes after this look, at the contact or at the log, wakes the
             // wait below.
             if *self.contact.borrow_and_update() != Contact::Made {
@@ -131,7 +129,7 @@ impl Watcher {
                 Next::Changes(piece, position) => {
                     self.position = Some(position);
                     if !piece.is_empty() {
-                        self.rests_until = Instant::now() + REST;
+                        self.rest.begin();
                         return Some(piece);
                     }
                 }
