@@ -69,11 +69,12 @@
 //! # Watching
 //!
 //! A watch has its own connection, and all other calls of a driver share another. The watch begins before the
-//! snapshot is read, and yields the changes after the snapshot's revision. Contact is lost, and the next item is
-//! a new snapshot, if the watch is canceled, if the history was compacted under a slow reader, if the member
-//! lost the leader, or if there was no answer for nine seconds, on the watch or to a read that needs a
-//! majority. A watch never resumes: a data directory that was wiped or restored continues with any revision, in
-//! a cluster of the same id, so nothing would prove that the history is the same.
+//! snapshot is read, and yields the changes after the snapshot's revision. A change alone is yielded at once; those
+//! that come within 50 ms after it are yielded together, so that a rollout wakes each watcher at most twenty times
+//! a second. Contact is lost, and the next item is a new snapshot, if the watch is canceled, if the history was
+//! compacted under a slow reader, if the member lost the leader, or if there was no answer for nine seconds, on the
+//! watch or to a read that needs a majority. A watch never resumes: a data directory that was wiped or restored
+//! continues with any revision, in a cluster of the same id, so nothing would prove that the history is the same.
 //!
 //! # The server
 //!
@@ -113,6 +114,7 @@ mod error;
 pub mod fuzzing;
 mod layout;
 mod lease;
+mod messages;
 mod options;
 mod session;
 mod watch;

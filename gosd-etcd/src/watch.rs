@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use crate::driver::Etcd;
+use crate::messages::Messages;
 use crate::{connection, error, layout};
 
 /// How long it may take to connect and to begin a watch; the read of the snapshot may then take as long
@@ -62,7 +63,7 @@ impl Watch<'_> {
 
 /// A watch of etcd, and the revision of the snapshot that it continues from.
 struct Follow {
-    stream: WatchStream,
+    messages: Messages<WatchStream>,
     snapshot: i64,
     client: Client,
     /// When the server has to be asked whether it is alive, or has to have answered.
@@ -107,7 +108,8 @@ impl Follow {
         let snapshot = reply.header().map_or(0, ResponseHeader::revision);
         debug!(revision = snapshot, instances = reply.kvs().len(), "watching");
         let due_at = Instant::now() + ASK;
-        let follow = Self { stream, snapshot, client, due_at, question: None };
+        let messages = Messages::new(stream);
+        let follow = Self { messages, snapshot, client, due_at, question: None };
         Ok((follow, driver.decode(reply.kvs())))
     }
 
@@ -116,7 +118,7 @@ impl Follow {
         let fail = |error| error::from_etcd(&error, &driver.cluster.options);
         let read = self.question.as_mut().and_then(|question| question.read.as_mut());
         let message = tokio::select! {
-            message = self.stream.message() => message.map_err(fail)?,
+            message = self.messages.next() => message.transpose().map_err(fail)?,
             read = async {
                 match read {
                     Some(read) => read.await,
@@ -132,6 +134,8 @@ impl Follow {
         let response = intact(message, driver)?;
         if response.events().is_empty() {
             self.heard(|question| question.is_progress_due = false);
+        } else {
+            self.messages.note_changes();
         }
         for change in response.events() {
             let Some(record) = change.kv().filter(|kv| kv.mod_revision() > self.snapshot) else {
@@ -177,7 +181,7 @@ impl Follow {
         if self.question.is_some() {
             return Err(silent(ANSWER));
         }
-        let asked = self.stream.request_progress().await;
+        let asked = self.messages.stream().request_progress().await;
         asked.map_err(|error| error::from_etcd(&error, &driver.cluster.options))?;
         let (client, prefix) = (self.client.clone(), driver.keys.prefix().to_owned());
         let read = Box::pin(async move { majority(&client, &prefix).await });

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use gosd_core::{BoxStream, Driver, Event, Instance, Result};
 use tokio::time::{sleep, timeout};
 
@@ -41,6 +41,15 @@ impl<'a> Watch<'a> {
     /// The next event; there must be no error.
     pub async fn event(&mut self) -> Event {
         self.next().await.expect("contact is not lost")
+    }
+
+    /// The next events: those that are ready together, as core takes them. There must be no error.
+    pub async fn events(&mut self) -> Vec<Event> {
+        let mut events = vec![self.event().await];
+        while let Some(item) = self.0.next().now_or_never() {
+            events.push(item.expect("the watch does not end").expect("contact is not lost"));
+        }
+        events
     }
 
     /// The first event, after errors if there are any. The watch is polled again after an error, as core
