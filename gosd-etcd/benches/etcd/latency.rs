@@ -7,11 +7,14 @@ use futures_util::{Stream, StreamExt};
 use gosd_core::{Change, Client, Instance};
 use gosd_testservers::EtcdServer;
 use tokio::join;
+use tokio::time::sleep;
 
 use crate::{open, plain};
 use gosd_testservers::figures::{ROUNDS, compare, micros, percentile};
 
-const CHANGES: usize = 200;
+const CHANGES: usize = 50;
+/// The pause before each change, since a watcher takes together what comes within 50 ms.
+const APART: Duration = Duration::from_millis(60);
 const LEASE: Duration = Duration::from_secs(600);
 
 /// A change until it is in another client's cache, against a put until it wakes another
@@ -35,6 +38,7 @@ pub(crate) async fn measure(etcd: &EtcdServer) {
             let instance = Instance::new("mail", "http://10.0.0.7:8885").expect("a good one");
             let (key, json) = (format!("/plain/{}", instance.id()), instance.to_json());
 
+            sleep(APART).await;
             let start = Instant::now();
             let (done, seen) = join!(writer.put(key.as_str(), json.as_str(), None), async {
                 watch.message().await.map(|_| start.elapsed())
@@ -42,6 +46,7 @@ pub(crate) async fn measure(etcd: &EtcdServer) {
             done.expect("the server is up");
             puts.push(micros(seen.expect("the server is up")));
 
+            sleep(APART).await;
             let start = Instant::now();
             let with_lease = async {
                 let lease = writer.lease_grant(600, None).await?.id();
@@ -53,6 +58,7 @@ pub(crate) async fn measure(etcd: &EtcdServer) {
             done.expect("the server is up");
             grants.push(micros(seen.expect("the server is up")));
 
+            sleep(APART).await;
             let start = Instant::now();
             let at_once = at_once(&writer, &key, &json);
             let (done, seen) =
@@ -60,11 +66,13 @@ pub(crate) async fn measure(etcd: &EtcdServer) {
             overtaken += usize::from(done.expect("the server is up"));
             togethers.push(micros(seen.expect("the server is up")));
 
+            sleep(APART).await;
             let start = Instant::now();
             let (done, seen) = join!(driver.register(&instance, LEASE), next(&mut changes, start));
             done.expect("the server is up");
             comes.push(seen);
 
+            sleep(APART).await;
             let start = Instant::now();
             let (done, seen) = join!(driver.deregister(instance.id()), next(&mut changes, start));
             done.expect("the server is up");
