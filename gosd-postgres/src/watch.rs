@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use gosd_core::{BoxStream, Error, ErrorKind, Event, Result};
-use gosd_net::Fault;
+use gosd_net::{Fault, Rest};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::Error as PgError;
 use tracing::warn;
@@ -38,6 +38,7 @@ pub(crate) fn watch(driver: &Postgres) -> BoxStream<'_, Result<Event>> {
         is_lost: false,
         look_at: Instant::now(),
         silent: 0,
+        rest: Rest::over(),
     };
     Box::pin(stream::unfold(watch, async |mut watch| Some((watch.next().await, watch))))
 }
@@ -57,6 +58,8 @@ struct Watch<'a> {
     look_at: Instant,
     /// How many successive changes came without a notification.
     silent: u32,
+    /// After changes, until the next ones are read.
+    rest: Rest,
 }
 
 /// Why the watch cannot continue.
@@ -122,8 +125,13 @@ impl Watch<'_> {
             return Ok(());
         };
         if Instant::now() < self.look_at {
+            let (rest, bell) = (&self.rest, &mut connection.bell);
+            let rung = async {
+                rest.wait().await;
+                bell.changed().await
+            };
             tokio::select! {
-                rung = connection.bell.changed() => {
+                rung = rung => {
                     if rung.is_err() {
                         let error = Error::new(ErrorKind::Unavailable, "the connection has ended");
                         return Err(Failure { is_closed: true, ..error.into() });
@@ -209,6 +217,9 @@ impl Watch<'_> {
         };
         self.note_silence(&changes);
         let is_partial = changes.is_partial;
+        if !changes.events.is_empty() {
+            self.rest.begin();
+        }
         self.position = Some(changes.end);
         self.queue.extend(self.driver.readable(changes.events).into_iter().map(Ok));
         if is_partial {

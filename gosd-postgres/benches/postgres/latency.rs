@@ -7,13 +7,16 @@ use gosd_core::{Change, Client, Instance};
 use gosd_testservers::PostgresServer;
 use gosd_testservers::figures::{ROUNDS, compare, micros, percentile};
 use tokio::join;
+use tokio::time::sleep;
 use tokio_postgres::AsyncMessage;
 use tokio_postgres::types::Type;
 
 use crate::{connect, open, plain};
 
 /// How many changes a round has.
-const CHANGES: usize = 300;
+const CHANGES: usize = 100;
+/// The pause before each change, since a watcher takes together what comes within 50 ms.
+const APART: Duration = Duration::from_millis(60);
 const LEASE: Duration = Duration::from_secs(600);
 /// Rings from within the statement, so that it takes one round trip.
 const BARE: &str = "WITH it AS (
@@ -54,6 +57,7 @@ pub(crate) async fn measure(server: &PostgresServer) {
             let instance = Instance::new("mail", "http://10.0.0.7:8885").expect("a good one");
             let parameters = [instance.id().as_str(), instance.service(), instance.url()];
 
+            sleep(APART).await;
             let start = Instant::now();
             let typed = parameters.each_ref().map(|it| (it as _, Type::TEXT));
             let (done, ring) = join!(writer.query_typed(BARE, &typed), rings.next());
@@ -81,6 +85,7 @@ async fn until_seen(
     call: impl Future<Output = gosd_core::Result<()>>,
     changes: &mut (impl Stream<Item = Change> + Unpin),
 ) -> f64 {
+    sleep(APART).await;
     let start = Instant::now();
     let seen = async {
         changes.next().await.expect("the client lives");
