@@ -17,10 +17,10 @@ use rusqlite::Connection;
 use tokio::runtime::Runtime;
 
 const ROUNDS: usize = 5;
-const CHANGES: usize = 1000;
+const CHANGES: usize = 200;
 const IDLE: Duration = Duration::from_secs(20);
-/// The pause between two changes, in which the watcher falls asleep.
-const PAUSE: Duration = Duration::from_millis(2);
+/// The pause between two changes, in which the watcher falls asleep; it takes together what comes within 50 ms.
+const PAUSE: Duration = Duration::from_millis(60);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::stream;
 use gosd_core::{BoxStream, Error, ErrorKind, Event, Result};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::driver::Sqlite;
 use crate::store::{Mark, News};
@@ -15,12 +15,17 @@ use crate::store::{Mark, News};
 /// and for a file that was removed.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long after changes the next ones are read, those of the meantime together: a rollout wakes each process
+/// twenty times a second at most, and one change alone is read at once.
+const REST: Duration = Duration::from_millis(50);
+
 pub(crate) fn watch(driver: &Sqlite) -> BoxStream<'_, Result<Event>> {
     let follower = Follower {
         driver,
         heard: driver.heard.subscribe(),
         mark: None,
         ahead: VecDeque::new(),
+        rests_until: Instant::now(),
         has_lost: false,
     };
     Box::pin(stream::unfold(follower, async |mut follower| {
@@ -35,6 +40,8 @@ struct Follower<'a> {
     heard: watch::Receiver<()>,
     mark: Option<Mark>,
     ahead: VecDeque<Event>,
+    /// When the log is read again at the earliest.
+    rests_until: Instant,
     has_lost: bool,
 }
 
@@ -44,6 +51,7 @@ impl Follower<'_> {
             if let Some(event) = self.ahead.pop_front() {
                 return Ok(event);
             }
+            sleep_until(self.rests_until).await;
             self.heard.borrow_and_update();
             let had_lost = self.has_lost;
             let is_partial = self.read().await?;
@@ -73,6 +81,10 @@ impl Follower<'_> {
             return Err(Error::new(ErrorKind::Unavailable, message));
         };
         self.mark = Some(mark);
+        let has_changes = !matches!(events.first(), None | Some(Event::Reset(_)));
+        if has_changes && !is_partial {
+            self.rests_until = Instant::now() + REST;
+        }
         self.ahead = events.into();
         Ok(is_partial)
     }
