@@ -256,6 +256,9 @@ pub(crate) struct ServeArgs {
     #[cfg(unix)]
     #[arg(long, value_name = "PATH", conflicts_with_all = ["address", "cert", "key"])]
     pub(crate) unix: Option<PathBuf>,
+    /// How many clients may share an address, as those behind a NAT or a proxy do; 1,024 by default
+    #[arg(long, value_name = "CLIENTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) clients_per_address: Option<u32>,
     /// A file of tokens, one a line, with which clients may read and write
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,

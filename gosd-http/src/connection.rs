@@ -26,6 +26,8 @@ pub(crate) const LARGEST: usize = 128 * 1_024 * 1_024;
 const IDLE: Duration = Duration::from_secs(8);
 /// How many bytes of the body of an error are read.
 const PROBLEM: usize = 16 * 1_024;
+/// How many bytes of the metrics are read.
+const METRICS: usize = 1_024 * 1_024;
 
 /// The connections to one server: opened when they are needed, and kept for the next call.
 pub(crate) struct Connection {
@@ -92,6 +94,15 @@ impl Connection {
         self.judge(response, accept).await
     }
 
+    /// The metrics of the server, if it shows them: a proxy may keep them back.
+    pub(crate) async fn metrics(&self) -> Option<String> {
+        let uri = format!("{}/metrics", self.address().base);
+        let response = self.exchange_at(Method::GET, uri, None, "*/*", None).await.ok()?;
+        let is_there = response.status() == StatusCode::OK;
+        let body = read(response, METRICS).await.ok().filter(|_| is_there)?;
+        String::from_utf8(body).ok()
+    }
+
     /// Checks that requests arrive at the server: any answer shows that.
     pub(crate) async fn is_heard(&self) -> Result<()> {
         let response = self.exchange(Method::OPTIONS, "events", None, JSON, None).await?;
@@ -109,6 +120,17 @@ impl Connection {
         body: Option<String>,
     ) -> Result<Response<Incoming>> {
         let uri = format!("{}/v1/{}/{path}", self.address().base, self.options.namespace);
+        self.exchange_at(method, uri, header, accept, body).await
+    }
+
+    async fn exchange_at(
+        &self,
+        method: Method,
+        uri: String,
+        header: Option<(HeaderName, HeaderValue)>,
+        accept: &'static str,
+        body: Option<String>,
+    ) -> Result<Response<Incoming>> {
         let mut request = Request::new(body.map(Bytes::from));
         *request.method_mut() = method;
         *request.uri_mut() = uri.parse().map_err(|problem| {

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use gosd_core::{BoxFuture, Error, ErrorKind, Fact, Result};
 use http::Method;
 use http::header::{DATE, HeaderMap};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::connection::{Connection, JSON, LARGEST, read};
 use crate::options::Options;
@@ -15,6 +15,16 @@ use crate::wire;
 
 /// How long one of several servers may take to answer.
 const CALL: Duration = Duration::from_secs(4);
+
+/// How long to look whether a server goes on refusing: longer than a client pauses after a refusal.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// The metrics of a server that count what it refuses for its limits.
+const REFUSALS: [&str; 3] = [
+    r#"gosd_server_refusals_total{reason="too_many_requests"}"#,
+    r#"gosd_server_refusals_total{reason="too_many_watchers"}"#,
+    "gosd_server_connections_refused_total",
+];
 
 /// Finds problems of the servers of a URL and of what they hold, as far as the API shows them. Only the
 /// servers know the leases, so `lease` is ignored.
@@ -63,7 +73,42 @@ async fn of(connection: &Connection) -> Result<Vec<Fact>> {
     let text = str::from_utf8(&body)
         .map_err(|error| Error::new(ErrorKind::Data, "the answer is not UTF-8").caused_by(error))?;
     wire::list(text, |error| facts.push(Fact::Unreadable { what: error.to_string() }))?;
+    facts.extend(refusals(connection).await);
     Ok(facts)
+}
+
+/// What the server refuses at present because too much comes from one address.
+async fn refusals(connection: &Connection) -> Option<Fact> {
+    let before = refused(&timeout(CALL, connection.metrics()).await.ok()??);
+    if before == 0 {
+        return None;
+    }
+    // It may be long ago.
+    sleep(LOOK).await;
+    let now = refused(&timeout(CALL, connection.metrics()).await.ok()??);
+    let since = now.checked_sub(before).filter(|since| *since > 0)?;
+    Some(Fact::Trouble {
+        name: "limits",
+        what: format!(
+            "{} refused {since} requests, watchers or connections in {LOOK:?}, because too many came \
+             from one address",
+            connection.name()
+        ),
+        advice:
+            "if many clients share that address, as behind a NAT or a proxy, start the server with \
+                 --clients-per-address"
+                .to_owned(),
+    })
+}
+
+/// How often the server has refused something for its limits, by its metrics.
+fn refused(metrics: &str) -> u64 {
+    let values = metrics.lines().filter_map(|line| {
+        let (name, value) = line.rsplit_once(' ')?;
+        REFUSALS.contains(&name).then_some(value)?.parse::<f64>().ok()
+    });
+    // These are counters.
+    values.sum::<f64>() as u64
 }
 
 /// The server's clock by the date of its answer, or that of a proxy that has set the date.

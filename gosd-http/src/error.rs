@@ -58,7 +58,10 @@ pub(crate) fn from_status(status: StatusCode, detail: Option<&str>) -> Error {
         }
         408 | 504 => (ErrorKind::Timeout, "the server timed out; see its log"),
         409 => (ErrorKind::Data, "the server holds something else there"),
-        429 => (ErrorKind::Unavailable, "raise the server's limit, or ask less often"),
+        429 => (
+            ErrorKind::Unavailable,
+            "raise the server's limits (gosd serve --clients-per-address), or ask less often",
+        ),
         500..=599 => (ErrorKind::Unavailable, "see the server's log"),
         _ => (ErrorKind::Data, "is the API of gosd there?"),
     };

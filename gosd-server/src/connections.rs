@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
-use crate::limits::Limits;
+use crate::limits::{Limits, REMEDY};
+use crate::notice::Notice;
 use crate::peer::Peer;
 
 /// How many of the process's open files are reserved for the database and everything else, at most.
@@ -36,6 +37,7 @@ struct Table {
     next: u64,
     refused: u64,
     evicted: u64,
+    of_refusals: Notice,
 }
 
 /// How many connections are open, may be open, and were closed or refused.
@@ -119,7 +121,12 @@ impl Connections {
                 Err(Full::ForAll) => {}
                 Ok(place) => return Some(place),
                 Err(Full::ForClient) => {
-                    self.table().refused += 1;
+                    let mut table = self.table();
+                    table.refused += 1;
+                    if table.of_refusals.is_due() {
+                        let of_client = self.0.most_per_client;
+                        warn!(?peer, of_client, "too many connections are refused; {REMEDY}");
+                    }
                     return None;
                 }
             }

@@ -109,6 +109,7 @@ mod log;
 mod metrics;
 mod namespaces;
 mod news;
+mod notice;
 #[cfg(feature = "page")]
 mod page;
 mod peer;

@@ -5,26 +5,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
+use crate::notice::Notice;
 use crate::peer::Peer;
 use crate::problem::{Problem, Refusal};
 
+/// What to do about refusals that are no attack.
+pub(crate) const REMEDY: &str = "if many clients share an address, as behind a NAT or a proxy, raise the limits: \
+    gosd serve --clients-per-address, or Limits::for_clients_of_one_address";
+
 /// How many clients' counts are kept before those that equal a new client's are dropped, at least.
 const CLIENTS: usize = 4_096;
+/// How many clients one address may have.
+const OF_ONE_ADDRESS: u32 = 1_024;
+
 /// The rate and the burst of requests from a client without a valid token.
 const WITHOUT_TOKEN: (f64, f64) = (20.0, 200.0);
 
 /// The limits of what a server takes from its clients.
 ///
 /// A client is an IP address (of IPv6, the first 64 bits), or a user on a Unix socket. Behind a proxy all
-/// clients are one, so raise the limits per client there. Requests that are refused for lack of a token are
-/// counted separately, and limited to 20 a second from one client.
+/// clients are one, and behind a NAT many are: see
+/// [`for_clients_of_one_address`](Self::for_clients_of_one_address). Requests that are refused for lack of a token
+/// are counted separately, and limited to 20 a second from one client.
 ///
 /// ```
 /// use gosd_server::Limits;
 ///
-/// let mut limits = Limits::default();
-/// limits.instances = 1_000;
+/// let mut limits = Limits::default().for_clients_of_one_address(5_000);
+/// limits.instances = 6_000;
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -45,9 +55,9 @@ pub struct Limits {
     pub watchers: usize,
     /// See [`watchers`](Self::watchers).
     pub watchers_per_client: usize,
-    /// Requests per second from one client, on average (500).
+    /// Requests per second from one client, on average (1,024).
     pub requests_per_second: u32,
-    /// Requests that one client may send at once (2,000).
+    /// Requests that one client may send at once (4,096).
     pub burst: u32,
     /// Connections in all (8,192), and of one client (4,096), for [`serve`](crate::serve).
     ///
@@ -67,20 +77,40 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        let per_client = 4 * OF_ONE_ADDRESS as usize;
         Self {
             namespaces: 64,
             instances: 20_000,
             lease: Duration::from_secs(86_400),
             body: 64 * 1_024,
-            watchers: 4_096,
-            watchers_per_client: 1_024,
-            requests_per_second: 500,
-            burst: 2_000,
-            connections: 8_192,
-            connections_per_client: 4_096,
+            watchers: per_client,
+            watchers_per_client: OF_ONE_ADDRESS as usize,
+            requests_per_second: OF_ONE_ADDRESS,
+            burst: 4 * OF_ONE_ADDRESS,
+            connections: 2 * per_client,
+            connections_per_client: per_client,
             first_request: Duration::from_secs(10),
             patience: Duration::from_secs(30),
         }
+    }
+}
+
+impl Limits {
+    /// Sets the limits of one address to what so many of gosd's clients need that share it, as behind a NAT or a
+    /// proxy (1,024), and raises those of all clients if they are less.
+    ///
+    /// With the default lease, such a client has a watcher, makes a request every two seconds, and for a start
+    /// four at once, on up to four connections. Of several servers that stand in for each other, each one has to
+    /// be able to serve the clients of one that is away.
+    #[must_use]
+    pub fn for_clients_of_one_address(mut self, clients: u32) -> Self {
+        self.watchers_per_client = clients as usize;
+        self.requests_per_second = clients;
+        self.burst = clients.saturating_mul(4);
+        self.connections_per_client = 4 * clients as usize;
+        self.watchers = self.watchers.max(self.watchers_per_client);
+        self.connections = self.connections.max((4 * self.connections_per_client).div_ceil(3));
+        self
     }
 }
 
@@ -105,6 +135,8 @@ struct Counts {
     /// When the map has this many entries, those that equal a new client's are dropped.
     crowd: usize,
     watchers: usize,
+    of_requests: Notice,
+    of_watchers: Notice,
 }
 
 #[derive(Default)]
@@ -138,7 +170,14 @@ impl Bucket {
 
 impl Clients {
     pub(crate) fn new(limits: Limits) -> Self {
-        let counts = Counts { limits, clients: HashMap::new(), crowd: CLIENTS, watchers: 0 };
+        let counts = Counts {
+            limits,
+            clients: HashMap::new(),
+            crowd: CLIENTS,
+            watchers: 0,
+            of_requests: Notice::default(),
+            of_watchers: Notice::default(),
+        };
         Self(Arc::new(Mutex::new(counts)))
     }
 
@@ -151,9 +190,14 @@ impl Clients {
         let mut counts = self.lock();
         let (per_second, burst) = counts.rate(kind);
         match counts.client(peer).buckets[kind as usize].take(per_second, burst) {
-            true => Ok(()),
-            false => Err(too_many(Refusal::Requests, "requests")),
+            true => return Ok(()),
+            // Those without a token are refused for less, and nobody raises that.
+            false if kind == Kind::Served && counts.of_requests.is_due() => {
+                warn!(?peer, per_second, burst, "too many requests are refused; {REMEDY}");
+            }
+            false => {}
         }
+        Err(too_many(Refusal::Requests, "requests"))
     }
 
     /// Counts a watcher, until the slot is dropped.
@@ -162,6 +206,10 @@ impl Clients {
         let (limits, watchers) = (counts.limits.clone(), counts.watchers);
         let client = counts.client(peer);
         if watchers >= limits.watchers || client.watchers >= limits.watchers_per_client {
+            let (of_client, of_all) = (limits.watchers_per_client, limits.watchers);
+            if counts.of_watchers.is_due() {
+                warn!(?peer, of_client, of_all, "too many watchers are refused; {REMEDY}");
+            }
             return Err(too_many(Refusal::Watchers, "watchers"));
         }
         client.watchers += 1;
@@ -243,6 +291,35 @@ mod tests {
         assert_eq!(allowed(one), 2);
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(allowed(one), 3);
+    }
+
+    /// What so many clients of gosd behind one address do for some minutes after a start of all: every five seconds
+    /// a heartbeat, and twice as often as not a look whether it is heard.
+    fn refused_of(clients: u32, limits: Limits) -> impl Future<Output = (usize, usize)> {
+        let (counts, address) = (Clients::new(limits), Peer::Address([10, 0, 0, 1].into()));
+        async move {
+            let watching = (0..clients).map(|_| counts.watcher(address)).collect::<Vec<_>>();
+            let mut requests = 0;
+            for second in 0..300 {
+                let asked = if second == 0 { 4 * clients } else { clients / 2 };
+                let refused = (0..asked).filter(|_| counts.request(address, Kind::Served).is_err());
+                requests += refused.count();
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+            (requests, watching.iter().filter(|slot| slot.is_err()).count())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_clients_of_one_address_as_promised_are_refused_nothing() {
+        assert_eq!(refused_of(OF_ONE_ADDRESS, Limits::default()).await, (0, 0));
+        let (requests, watchers) = refused_of(5_000, Limits::default()).await;
+        assert!(requests > 0 && watchers > 0);
+        let raised = Limits::default().for_clients_of_one_address(5_000);
+        assert_eq!(refused_of(5_000, raised.clone()).await, (0, 0));
+        assert!(raised.connections * 3 / 4 >= raised.connections_per_client);
+        let lowered = Limits::default().for_clients_of_one_address(10);
+        assert_eq!((lowered.watchers, lowered.watchers_per_client), (4_096, 10));
     }
 
     #[tokio::test(start_paused = true)]

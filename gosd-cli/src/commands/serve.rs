@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use gosd::{Drivers, Environment};
-use gosd_server::{Server, Settings};
+use gosd_server::{Limits, Server, Settings};
 
 use crate::cli::ServeArgs;
 use crate::context::Context;
@@ -20,6 +20,9 @@ pub(crate) async fn run(context: &Context, args: &ServeArgs) -> Outcome {
     let mut settings = Settings::new()
         .namespace(&namespace, own)?
         .namespaces(namespaces(context.environment.clone()));
+    if let Some(clients) = args.clients_per_address {
+        settings = settings.limits(Limits::default().for_clients_of_one_address(clients));
+    }
     for token in tokens(args.token_file.as_deref())? {
         settings = settings.token(&token)?;
     }

@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
-use super::support::{LATE, LEASE, instance, open, read_until, start};
+use super::support::{LATE, LEASE, instance, memory, open, read_until, start};
 
 /// Three servers of one registry, each behind a proxy.
 struct Tier {
@@ -151,6 +151,36 @@ async fn the_doctor_names_the_server_that_fails() {
     tier.proxies.iter().for_each(|proxy| proxy.set(Mode::Refuse));
     let error = gosd_http::diagnose(&tier.url(), LEASE).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+}
+
+#[tokio::test]
+async fn the_doctor_says_that_a_server_refuses_what_comes_from_one_address() {
+    let mut limits = Limits::default();
+    limits.watchers_per_client = 1;
+    let server = memory(Settings::new().limits(limits)).await;
+    let url = format!("http://{}", server.address());
+    let drivers = join_all((0..2).map(|_| open(&url))).await;
+    let mut served = drivers[0].watch().unwrap();
+    served.next().await.unwrap().unwrap();
+    let of_limits = async || {
+        let facts = gosd_http::diagnose(&url, LEASE).await.unwrap();
+        let told = |fact: &&Fact| matches!(fact, Fact::Trouble { name: "limits", advice, .. } if advice.contains("--clients-per-address"));
+        facts.iter().filter(told).count()
+    };
+    let mut refused = drivers[1].watch().unwrap();
+    let error = refused.next().await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("--clients-per-address"), "{error}");
+    assert_eq!(of_limits().await, 0, "that was before");
+    let asking = async {
+        loop {
+            refused.next().await.unwrap().unwrap_err();
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = asking => {}
+        found = of_limits() => assert_eq!(found, 1),
+    }
 }
 
 /// Serves one event stream, whose ids count from 1 like those of its neighbour, and ends with it.
