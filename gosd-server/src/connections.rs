@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,7 +53,18 @@ pub(crate) struct Counts {
 pub(crate) struct Status {
     has_asked: AtomicBool,
     is_proven: AtomicBool,
+    /// How many look at present whether the other side has closed the connection.
+    probes: AtomicUsize,
     evicted: Notify,
+}
+
+/// While this is held, the connection is read whether or not the runtime says that there is something to read.
+pub(crate) struct Probe<'a>(&'a Status);
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        self.0.probes.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Status {
@@ -65,6 +76,16 @@ impl Status {
     /// Records that a request was let in.
     pub(crate) fn proved(&self) {
         self.is_proven.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes the next reads look at the socket itself.
+    pub(crate) fn probe(&self) -> Probe<'_> {
+        self.probes.fetch_add(1, Ordering::Relaxed);
+        Probe(self)
+    }
+
+    pub(crate) fn is_probed(&self) -> bool {
+        self.probes.load(Ordering::Relaxed) > 0
     }
 
     fn is_proven(&self) -> bool {

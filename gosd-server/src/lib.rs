@@ -115,6 +115,7 @@ mod page;
 mod peer;
 mod places;
 mod poll;
+mod probed;
 mod problem;
 mod registration;
 mod routes;

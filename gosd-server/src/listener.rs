@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(unix)]
@@ -12,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
+use crate::connections::Status;
 use crate::peer::Peer;
+use crate::probed::Probed;
 
 pub(crate) enum Listener {
     Tcp(TcpListener),
@@ -60,16 +63,16 @@ impl Stream {
     }
 
     /// The byte stream of a connection, which breaks when the other side disappears without closing it.
-    pub(crate) fn bytes(self, patience: Duration) -> Box<dyn Bytes> {
+    pub(crate) fn bytes(self, patience: Duration, status: &Arc<Status>) -> Box<dyn Bytes> {
         match self {
             Self::Tcp(stream, _) => {
                 if let Err(error) = configure(&stream, patience) {
                     debug!(%error, "connection");
                 }
-                Box::new(stream)
+                Box::new(Probed::new(stream, Arc::clone(status)))
             }
             #[cfg(unix)]
-            Self::Unix(stream, _) => Box::new(stream),
+            Self::Unix(stream, _) => Box::new(Probed::new(stream, Arc::clone(status))),
         }
     }
 }

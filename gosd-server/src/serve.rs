@@ -254,7 +254,7 @@ impl Connection {
     }
 
     async fn encrypt(&self, stream: Stream, place: &Place, watcher: Watcher) {
-        let stream = stream.bytes(self.limits.patience);
+        let stream = stream.bytes(self.limits.patience, &place.status);
         match &self.tls {
             None => self.speak(stream, place, watcher).await,
             Some(tls) => match tls.accept(stream).await {
