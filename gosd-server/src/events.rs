@@ -174,6 +174,9 @@ impl Watcher {
 }
 
 #[cfg(test)]
+mod farewell_tests;
+
+#[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Wake, Waker};
