@@ -221,7 +221,8 @@ const OBJECTION: Duration = Duration::from_millis(501);
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_was_killed_is_gone_when_its_lease_is_over() {
-    for (backend, late) in [(Backend::new(), OBJECTION), (Backend::polled(), LEASE + 2 * INTERVAL)] {
+    for (backend, late) in [(Backend::new(), OBJECTION), (Backend::polled(), LEASE + 2 * INTERVAL)]
+    {
         let user = backend.discover().await;
         let mail = backend.register("mail", "http://10.0.0.1").await;
         until_seen(&user, "mail", 1).await;
