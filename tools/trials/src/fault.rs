@@ -10,6 +10,14 @@ pub enum Fault {
     Kill,
     /// `SIGSTOP` and `SIGCONT`: connections stay open, and nobody answers.
     Pause,
+    /// One of several registry servers is killed, and restarts.
+    KillOne,
+    /// One of several registry servers is stopped, and goes on.
+    PauseOne,
+    /// All registry servers are stopped, and go on.
+    PauseAll,
+    /// All registry servers restart, one after another.
+    RestartAll,
     /// The server restarts without its data.
     Wipe,
     /// The server restarts with data from some time before the fault.
@@ -68,6 +76,11 @@ impl Fault {
         Self::Cut,
         Self::Flap,
     ];
+    /// The faults of a network between registry servers and their database.
+    pub const BACKBONE: [Self; 4] =
+        [Self::Refuse, Self::LoseRequests, Self::LoseReplies, Self::Flap];
+    /// The faults of registry servers that stand in for each other.
+    pub const TIER: [Self; 4] = [Self::KillOne, Self::PauseOne, Self::PauseAll, Self::RestartAll];
     /// The faults of a server that keeps no data, apart from those of its network.
     pub const FORGETFUL: [Self; 2] = [Self::Kill, Self::Pause];
     /// The faults that only Redis has.
@@ -79,9 +92,13 @@ impl Fault {
     /// The faults of a file.
     pub const FILE: [Self; 4] = [Self::Wipe, Self::Rewind, Self::Lock, Self::Fill];
 
-    const NAMES: [(Self, &'static str); 23] = [
+    const NAMES: [(Self, &'static str); 27] = [
         (Self::Kill, "kill"),
         (Self::Pause, "pause"),
+        (Self::KillOne, "kill-one"),
+        (Self::PauseOne, "pause-one"),
+        (Self::PauseAll, "pause-all"),
+        (Self::RestartAll, "restart-all"),
         (Self::Wipe, "wipe"),
         (Self::Rewind, "rewind"),
         (Self::Failover, "failover"),

@@ -36,7 +36,8 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         ["table", ref options @ ..] => {
             let [only, file] = parse(options, ["--only", "--markdown"])?;
             let only = only.map(str::parse).transpose()?;
-            let (rows, held) = table(&program, only, &mut out).await?;
+            let is_chosen = |kind, _| only.is_none_or(|only| only == kind);
+            let (rows, held) = table(&program, is_chosen, &mut out).await?;
             let (restarts, none_failed) = restarts(&program, only, DRAIN, &mut out).await?;
             if let Some(file) = file {
                 let before = fs::read_to_string(file).unwrap_or_default();

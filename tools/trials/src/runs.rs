@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use crate::backend::Kind;
+use crate::fault::Fault;
 use crate::outcome::Outcome;
 use crate::rolling::{Registry, Rolled, roll};
 use crate::soak::{soak_in, with_soak};
@@ -28,21 +29,20 @@ pub fn page(table: &str, rolling: &str, before: &str) -> String {
     soak_in(before).map_or_else(|| page.clone(), |soak| with_soak(&page, soak))
 }
 
-/// Runs each fault on each backend. Returns the rows with the results, and whether all promises held.
+/// Runs each fault that is chosen on each backend. Returns the rows with the results, and whether all promises held.
 ///
 /// # Errors
 ///
 /// If the output cannot be written.
 pub async fn table(
     program: &Path,
-    only: Option<Kind>,
+    is_chosen: impl Fn(Kind, Fault) -> bool,
     out: &mut dyn Write,
 ) -> io::Result<(String, bool)> {
-    let kinds = Kind::ALL.iter().map(|(kind, _)| *kind);
-    let kinds = kinds.filter(|kind| only.is_none_or(|only| only == *kind));
-    let plans = kinds.flat_map(|kind| {
-        let plan = move |fault| Plan { kind, faults: vec![fault], lasting: LASTING, seed: 1 };
-        kind.faults().into_iter().map(plan).enumerate()
+    let plans = Kind::ALL.iter().flat_map(|(kind, _)| {
+        let plan = |fault| Plan { kind: *kind, faults: vec![fault], lasting: LASTING, seed: 1 };
+        let chosen = kind.faults().into_iter().filter(|fault| is_chosen(*kind, *fault));
+        chosen.map(plan).enumerate().collect::<Vec<_>>()
     });
     let mut plans: Vec<(usize, (usize, Plan))> = plans.enumerate().collect();
     // All kinds take turns, because trials of one kind that run side by side are in trouble at the same

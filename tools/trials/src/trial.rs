@@ -95,6 +95,7 @@ impl Plan {
             polls: self.kind.polls(),
             rewound: self.faults.contains(&Fault::Rewind),
             frozen: self.faults.contains(&Fault::Freeze),
+            wanders: self.kind == Kind::Tier,
         }
     }
 

@@ -10,7 +10,15 @@ const CLIENTS: usize = 4;
 
 fn terms() -> Terms {
     let (lease, refresh) = (Duration::from_secs(3), Duration::from_secs(2));
-    Terms { clients: CLIENTS, lease, refresh, polls: false, rewound: false, frozen: false }
+    Terms {
+        clients: CLIENTS,
+        lease,
+        refresh,
+        polls: false,
+        rewound: false,
+        frozen: false,
+        wanders: false,
+    }
 }
 
 fn ids(names: &[&str]) -> Ids {

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use gosd_trials::backend::Kind;
+use gosd_trials::fault::Fault;
 use gosd_trials::outcome::Outcome;
 use gosd_trials::runs::table;
 use gosd_trials::soak::Soak;
@@ -38,7 +40,9 @@ async fn trials_that_once_broke_a_promise_hold() {
 #[tokio::test]
 async fn promises_hold() {
     let mut report = Vec::new();
-    let (_, held) = table(program(), None, &mut report).await.unwrap();
+    // What happens to the database behind a tier is in the table of docs/faults.md, and takes too long here.
+    let is_chosen = |kind, fault| kind != Kind::Tier || Fault::TIER.contains(&fault);
+    let (_, held) = table(program(), is_chosen, &mut report).await.unwrap();
     assert!(held, "{}", String::from_utf8_lossy(&report));
 
     let mut report = Vec::new();

@@ -1,7 +1,6 @@
 //! The registry server as a backend of trials.
 
 use std::fs;
-use std::future::pending;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use gosd_core::async_trait;
 use gosd_server::Settings;
 use gosd_testservers::{Process, free_port};
 
+use super::open;
 use super::server::Server;
 
 /// What a server says when it takes requests.
@@ -24,7 +24,7 @@ pub(super) struct HttpServer {
 impl HttpServer {
     pub(super) async fn start(folder: &Path) -> Self {
         let (data, port) = (folder.join("data"), free_port());
-        Self { process: launch(port, &data).await, data, port }
+        Self { process: launch(port, &of_file(&data)).await, data, port }
     }
 }
 
@@ -43,25 +43,29 @@ impl Server for HttpServer {
     }
 
     async fn restart(&mut self) {
-        self.process = launch(self.port, &self.data).await;
+        self.process = launch(self.port, &of_file(&self.data)).await;
     }
 }
 
-async fn launch(port: u16, data: &Path) -> Process {
+/// The URL of the database in a folder, which is made if it is not there.
+fn of_file(data: &Path) -> String {
+    fs::create_dir_all(data).expect("a folder can be made");
+    format!("sqlite:{}", data.join("gosd.db").display())
+}
+
+/// Starts a server over the database of a URL.
+pub(super) async fn launch(port: u16, url: &str) -> Process {
     let program = std::env::current_exe().expect("this program has a path");
     let program = program.to_str().expect("the path is UTF-8");
-    let data = data.to_str().expect("the path is UTF-8");
-    Process::start(program, "cargo", ["serve", &port.to_string(), data], READY).await
+    Process::start(program, "cargo", ["serve", &port.to_string(), url], READY).await
 }
 
 /// What the process of the server does.
-pub async fn serve(port: u16, data: &str) {
-    fs::create_dir_all(data).expect("a folder can be made");
-    let driver = gosd_sqlite::open(&format!("sqlite:{data}/gosd.db")).await;
-    let settings = Settings::new().namespace("gosd", driver.expect("the path is good"));
+pub async fn serve(port: u16, url: &str) {
+    let settings = Settings::new().namespace("gosd", open(url).await);
     let settings = settings.expect("the namespace is good");
     let server = gosd_server::serve(("127.0.0.1", port), settings).await;
-    let _server = server.expect("the port is free");
+    let server = server.expect("the port is free");
     writeln!(std::io::stdout(), "{READY}").expect("somebody listens");
-    pending::<()>().await;
+    server.shutdown_on_signal().await.expect("signals can be heard");
 }

@@ -8,6 +8,7 @@ mod redis;
 mod sentinel;
 mod server;
 mod sqlite;
+mod tier;
 
 use std::fmt;
 use std::path::Path;
@@ -56,13 +57,15 @@ pub enum Kind {
     Http,
     /// The same without event streams.
     Poll,
+    /// Three registry servers over one Redis.
+    Tier,
     /// The example of a driver of somebody else's, which polls.
     Memcached,
 }
 
 impl Kind {
     /// All of them, with their names in commands and tables.
-    pub const ALL: [(Self, &str); 9] = [
+    pub const ALL: [(Self, &str); 10] = [
         (Self::Sqlite, "sqlite"),
         (Self::Redis, "redis"),
         (Self::Sentinel, "redis+sentinel"),
@@ -71,6 +74,7 @@ impl Kind {
         (Self::Cluster, "etcd-cluster"),
         (Self::Http, "http"),
         (Self::Poll, "http-polled"),
+        (Self::Tier, "tier"),
         (Self::Memcached, "memcached"),
     ];
 
@@ -82,6 +86,8 @@ impl Kind {
             Self::Postgres => [&Fault::SERVER[..], &Fault::NETWORK, &Fault::POSTGRES].concat(),
             Self::Etcd => [&Fault::SERVER[..], &Fault::NETWORK, &[Fault::Quota]].concat(),
             Self::Http | Self::Poll => [&Fault::SERVER[..], &Fault::NETWORK].concat(),
+            // What happens between clients and servers is the same as with one server.
+            Self::Tier => [&Fault::SERVER[..], &Fault::BACKBONE, &Fault::TIER].concat(),
             Self::Memcached => [&Fault::FORGETFUL[..], &Fault::NETWORK].concat(),
             Self::Sentinel | Self::Cluster => vec![Fault::Failover],
         };
@@ -120,6 +126,7 @@ impl Kind {
                 let url = |port| format!("memcache://127.0.0.1:{port}");
                 Box::new(Wired::to(MemcachedServer::start().await, url, folder, recorder).await)
             }
+            Self::Tier => Box::new(tier::Tier::start(folder, recorder).await),
             Self::Cluster => Box::new(etcd::Cluster::start().await),
             Self::Http | Self::Poll => {
                 let url = if self == Self::Poll {

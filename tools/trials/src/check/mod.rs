@@ -63,6 +63,9 @@ pub struct Terms {
     pub rewound: bool,
     /// Whether all clients stood still and went on at the same moment. Then each may call at once.
     pub frozen: bool,
+    /// Whether clients go to other servers, and come back within a minute and a half, later than a trial ends. Until
+    /// then each may have one more connection.
+    pub wanders: bool,
 }
 
 impl Terms {
@@ -124,7 +127,7 @@ pub fn check(history: &History, terms: &Terms) -> Vec<Verdict> {
             Promise::Gone => membership::gone(history, &times, terms),
             Promise::Listed => membership::listed(history, &times),
             Promise::Bounded => load::bounded(history, &times, terms),
-            Promise::Returned => load::returned(history),
+            Promise::Returned => load::returned(history, terms),
         };
         let more = violations.len().saturating_sub(TOLD);
         violations.truncate(TOLD);
