@@ -9,6 +9,8 @@ use gosd_core::{Change, Client, Result, Settings};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::look::look;
+
 pub const LEASE: Duration = Duration::from_secs(15);
 /// The service whose instances the clients are.
 pub const FLEET: &str = "fleet";
@@ -43,11 +45,13 @@ pub async fn run(url: &str, first: usize, count: usize) {
                     sleep_until(begun + pause * n as u32).await;
                     let new = start(url, first + n, number(2), &arrivals).await.expect("it starts");
                     // The new one serves before the old one leaves.
-                    std::mem::replace(client, new).shutdown().await.expect("it leaves");
+                    // Whose goodbye does not arrive in time is gone with its lease.
+                    let _ = std::mem::replace(client, new).shutdown().await;
                 }
             }
             "look" => {
-                println!("{}", look(&clients, Duration::from_secs(number(1) as u64)).await);
+                let time = Duration::from_secs(number(1) as u64);
+                println!("{}", look(&clients, number(2), time).await);
                 continue;
             }
             "arrivals" => {
@@ -58,22 +62,6 @@ pub async fn run(url: &str, first: usize, count: usize) {
         }
         println!("done");
     }
-}
-
-/// Looks once a second at what each client shows, for a time. Says the fewest instances of the fleet that a client
-/// showed, how many picks there were, and how many of them found nobody.
-async fn look(clients: &[Client], time: Duration) -> String {
-    let end = Instant::now() + time;
-    let (mut fewest, mut picks, mut failed) = (usize::MAX, 0, 0);
-    while Instant::now() < end {
-        for client in clients {
-            fewest = fewest.min(client.instances(FLEET).len());
-            failed += usize::from(client.pick(FLEET).is_none());
-            picks += 1;
-        }
-        sleep(Duration::from_secs(1)).await;
-    }
-    format!("{fewest} {picks} {failed}")
 }
 
 /// What has arrived since the last time, as one line.

@@ -94,6 +94,31 @@ impl Backend {
         }
     }
 
+    /// The port of the Redis server behind a tier.
+    pub fn port_of_redis(&self) -> Option<u16> {
+        match self {
+            Self::Tier(server, ..) => Some(server.port()),
+            _ => None,
+        }
+    }
+
+    /// The ports of the registry servers.
+    pub fn ports(&self) -> Vec<u16> {
+        match self {
+            Self::Tier(_, _, tier) => tier.iter().map(|(_, port)| *port).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Asks the first of the registry servers to end, and starts it again.
+    pub async fn restart_first(&mut self) {
+        let Self::Tier(database, _, tier) = self else { return };
+        let Some((process, port)) = tier.first_mut() else { return };
+        process.signal("TERM").await;
+        process.ended().await;
+        *process = serve_at(*port, Some(database.url())).await;
+    }
+
     /// Kills each of the registry servers in turn for a time, and starts it again.
     pub async fn kill_each(&mut self, time: Duration) {
         let Self::Tier(database, _, tier) = self else { return };

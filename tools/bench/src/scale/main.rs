@@ -3,15 +3,19 @@
 //! `cargo run --release --manifest-path tools/bench/Cargo.toml --no-default-features --features scale
 //! --bin gosd-scale -- [--markdown FILE] DRIVER:CLIENTS...`, such as `redis:1000 tier:2000`. The drivers are
 //! `sqlite`, `redis`, `postgres`, `etcd`, `http` (a registry server over memory) and `tier` (three registry
-//! servers over one Redis). Each client has a driver, and so connections, of its own, as a service has.
+//! servers over one Redis). `gosd-scale kills CLIENTS` does nothing but kill each server of a tier in turn, and says
+//! why if a client misses an instance. Each client has a driver, and so connections, of its own, as a service has.
 
 mod agent;
 mod backend;
 mod bare;
 mod crew;
+mod look;
 mod page;
+mod reconnect;
 mod run;
 mod server;
+mod truth;
 mod usage;
 
 #[tokio::main]
@@ -22,6 +26,7 @@ async fn main() {
     match arguments.first().map(String::as_str) {
         Some("agent") => return agent::run(text(1), number(2), number(3)).await,
         Some("bare") => return bare::run(text(1), text(2), number(3)).await,
+        Some("kills") => return println!("{}", run::kills(number(1)).await),
         Some("serve") => return server::run(text(1), arguments.get(2).map(String::as_str)).await,
         _ => {}
     }
@@ -43,8 +48,9 @@ async fn main() {
         let row = run::simulate(driver, clients).await;
         println!("{row}");
         rows.push(row);
-    }
-    if let Some(file) = file {
-        std::fs::write(file, page::written(&rows, load)).expect("the page can be written");
+        // After each, so that a run that is broken off leaves the page of what it has measured.
+        if let Some(file) = &file {
+            std::fs::write(file, page::written(&rows, load)).expect("the page can be written");
+        }
     }
 }

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::look::Looks;
+use crate::reconnect::Reconnections;
+
 pub const HEADER: &str = "\
-| driver | clients | seen, ms | by all, ms | bare, ms | by all, ms | idle | a delivery, us | bytes | a rollout | seen after, s | all restart, s | client, KB | shown at least, picks that failed |
+| driver | clients | seen, ms | by all, ms | bare, ms | by all, ms | idle | a delivery, us | bytes | a rollout | seen after, s | all restart, s | client, KB | shown at least, picks that failed, least lease |
 | ------ | ------: | -------: | ---------: | -------: | ---------: | ---: | -------------: | ----: | --------: | ------------: | -------------: | ---------: | --- |";
 
 /// How long changes took to be seen, in ms.
@@ -33,30 +36,6 @@ impl Seen {
     }
 }
 
-/// What the clients showed while each of their registry servers was killed in turn.
-pub struct Looks {
-    /// The fewest instances of the fleet that a client showed.
-    pub fewest: usize,
-    pub picks: usize,
-    /// How many of the picks found nobody.
-    pub failed: usize,
-}
-
-impl Looks {
-    /// Adds up what the processes say, each in three numbers.
-    pub fn of(answers: &[String]) -> Self {
-        let mut sum = Self { fewest: usize::MAX, picks: 0, failed: 0 };
-        for answer in answers {
-            let numbers: Vec<usize> =
-                answer.split(' ').map(|it| it.parse().expect("a number")).collect();
-            sum.fewest = sum.fewest.min(numbers[0]);
-            sum.picks += numbers[1];
-            sum.failed += numbers[2];
-        }
-        sum
-    }
-}
-
 /// What a fleet took. Processor time is of one core, in s a second if it is not of a delivery.
 pub struct Row {
     pub driver: String,
@@ -75,6 +54,7 @@ pub struct Row {
     pub restart: Duration,
     /// Of a tier.
     pub looks: Option<Looks>,
+    pub reconnections: Option<Reconnections>,
     /// Of a client, in bytes.
     pub memory: f64,
 }
@@ -113,9 +93,7 @@ impl fmt::Display for Row {
         let (after, restart) = (self.seen_after.as_secs_f64(), self.restart.as_secs_f64());
         write!(f, "| {after:.1} | {restart:.1} | {:.0} |", self.memory / 1e3)?;
         match &self.looks {
-            Some(Looks { fewest, picks, failed }) => {
-                write!(f, " {fewest} of {clients}, {failed} of {picks} |")
-            }
+            Some(looks) => write!(f, " {looks} |"),
             None => write!(f, " - |"),
         }
     }
@@ -134,6 +112,22 @@ pub fn written(rows: &[Row], load: &str) -> String {
         .replace("{load}", load)
         .replace("{fleets}", &fleets.join(" "))
         .replace("{larger}", &larger(rows))
+        .replace("{restarts}", &restarts(rows))
+}
+
+/// How the clients of each tier went to other servers and came back.
+fn restarts(rows: &[Row]) -> String {
+    let mut lines = vec![
+        "| clients | went to another server | at most in 100 ms | came back | at most in 100 ms |"
+            .to_owned(),
+        "| ------: | ---------------------: | ----------------: | --------: | ----------------: |"
+            .to_owned(),
+    ];
+    for row in rows {
+        let counted = row.reconnections.as_ref().map(|it| format!("| {} | {it} |", row.clients));
+        lines.extend(counted);
+    }
+    lines.join("\n")
 }
 
 /// What larger fleets would take, in proportion to the largest that was measured of each driver.

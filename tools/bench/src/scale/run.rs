@@ -1,6 +1,6 @@
 //! A simulation: what is done to a fleet, and what is measured of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use gosd::Drivers;
@@ -11,8 +11,10 @@ use crate::agent::{GUEST, LEASE, now};
 use crate::backend::Backend;
 use crate::bare::Sender;
 use crate::crew::Crew;
-use crate::page::{Looks, Row, Seen};
+use crate::look::Looks;
+use crate::page::{Row, Seen};
 use crate::usage::Usage;
+use crate::{reconnect, truth};
 
 /// How long the idle fleet is watched: four heartbeats of each client.
 const IDLE: Duration = Duration::from_secs(20);
@@ -25,7 +27,7 @@ const ROLLOUT: Duration = Duration::from_secs(60);
 /// How long each registry server stays killed: longer than a lease.
 const KILLED: Duration = Duration::from_secs(20);
 /// How long anything may take.
-const LATE: Duration = Duration::from_secs(600);
+const LATE: Duration = Duration::from_secs(1_800);
 
 /// Runs a fleet over a database of its own.
 pub async fn simulate(driver: &str, clients: usize) -> Row {
@@ -81,15 +83,13 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
     let rollout = began.elapsed();
     let (after, tier_after) = (Usage::of(&database), Usage::of(&tier));
 
-    let looks = match backend.tier().len() {
-        0 => None,
-        servers => {
-            // Twice its time for each server, and some more until all have come home.
-            let looking = format!("look {}", (2 * servers + 1) as u64 * KILLED.as_secs());
-            let (looks, ()) = tokio::join!(crew.order(&looking), backend.kill_each(KILLED));
-            Some(Looks::of(&looks))
-        }
-    };
+    let (mut looks, mut reconnections) = (None, None);
+    if !backend.ports().is_empty() {
+        let ports = backend.ports();
+        let (counted, ()) = tokio::join!(reconnect::count(&ports), backend.restart_first());
+        reconnections = Some(counted);
+        looks = Some(kill_each(backend, &mut crew, clients).await);
+    }
 
     // All at once, as after a failure of the power: nobody says goodbye.
     drop(crew);
@@ -113,7 +113,55 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
         seen_after: rollout - rolled,
         restart,
         looks,
+        reconnections,
         memory,
+    }
+}
+
+/// Starts a tier and its clients, and does nothing but kill each of the servers in turn.
+pub async fn kills(clients: usize) -> Looks {
+    let mut backend = Backend::start("tier", clients).await;
+    let mut crew = Crew::start(&backend.url(), clients).await;
+    crew.order(&format!("see {clients} 0")).await;
+    kill_each(&mut backend, &mut crew, clients).await
+}
+
+/// Kills each registry server in turn, while the clients look at what they show.
+async fn kill_each(backend: &mut Backend, crew: &mut Crew, clients: usize) -> Looks {
+    // Twice its time for each server, and some more until all have come home.
+    let time = (2 * backend.tier().len() + 1) as u32 * KILLED;
+    let looking = format!("look {} {clients}", time.as_secs());
+    let port = backend.port_of_redis().expect("a tier has one");
+    let (looks, (), least_left) = tokio::join!(
+        crew.order(&looking),
+        backend.kill_each(KILLED),
+        truth::least_left(port, time)
+    );
+    let looks = Looks { least_left, ..Looks::of(&looks) };
+    if looks.fewest < clients {
+        explain(&looks, port).await;
+    }
+    looks
+}
+
+/// Says on the standard error what is known of the instances that clients did not show.
+async fn explain(looks: &Looks, port: u16) {
+    let changes = truth::changes(port).await;
+    let missed = looks.notes.iter().filter(|note| note.what.starts_with("process"));
+    let missing: BTreeSet<&str> = missed.map(|note| note.id.as_str()).collect();
+    for id in missing {
+        eprintln!("{id} was missing:");
+        for note in looks.notes.iter().filter(|note| note.id == id) {
+            eprintln!(
+                "  from {} to {} ms: {}",
+                note.from / 1_000_000,
+                note.until / 1_000_000,
+                note.what
+            );
+        }
+        for change in changes.iter().filter(|change| change.id == id) {
+            eprintln!("  at {} ms: the database says {}", change.at, change.op);
+        }
     }
 }
 

@@ -36,6 +36,10 @@ impl Usage {
                 sum.cpu += (fields[11] + fields[12]) / TICKS;
                 sum.memory += fields[21] * PAGE;
             }
+            if processes.contains(&id) {
+                // Of the children that have ended, as the one of PostgreSQL for each connection.
+                sum.cpu += (fields[13] + fields[14]) / TICKS;
+            }
         }
         sum
     }
