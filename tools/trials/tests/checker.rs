@@ -282,3 +282,20 @@ fn resources_that_are_not_released_break_returned() {
         assert_eq!(grown, [Promise::Returned]);
     }
 }
+
+#[test]
+fn clients_that_wander_may_have_a_connection_more() {
+    let broken_by = |more: usize, wanders| {
+        let mut history = clean();
+        for (_, event) in &mut history {
+            if let Event::Holds { when: When::Settled, resources } = event {
+                resources.tasks += 2 * more;
+                resources.sockets += more;
+            }
+        }
+        broken(&history, &Terms { wanders, ..terms() })
+    };
+    assert_eq!(broken_by(CLIENTS, true), []);
+    assert_eq!(broken_by(CLIENTS + 1, true), [Promise::Returned]);
+    assert_eq!(broken_by(1, false), [Promise::Returned]);
+}
