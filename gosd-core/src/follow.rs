@@ -126,6 +126,11 @@ impl<'a> Follow<'a> {
         self.failure.is_some()
     }
 
+    /// Gives the present stream up, so that the next one is opened anew.
+    pub(crate) fn open_anew(&mut self) {
+        self.stream = None;
+    }
+
     /// Waits for the next events or failure. Cancel-safe.
     pub async fn next(&mut self) -> Followed {
         if std::mem::take(&mut self.is_full) {

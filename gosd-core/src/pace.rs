@@ -29,7 +29,8 @@ impl Backoff {
         Self::between(FIRST.min(lease / 30), CAP.min(longest))
     }
 
-    fn between(first: Duration, cap: Duration) -> Self {
+    /// Starts with the first pause, and doubles it up to the cap.
+    pub(crate) fn between(first: Duration, cap: Duration) -> Self {
         let first = first.min(cap);
         Self { first, next: first, cap }
     }

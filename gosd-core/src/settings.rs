@@ -97,6 +97,45 @@ pub struct Settings {
     /// For how long a client that ends on a signal serves on after its goodbye, so that those who have
     /// not heard of it yet still reach it: at most an hour, by default 1 s; 0 is not at all.
     pub drain: Duration,
+    /// Whether the client watches only the services that it is asked for; by default it watches all.
+    ///
+    /// In a large fleet that saves the most of what a watch costs, where the driver can watch single
+    /// services, as that of the registry server (`http`) can. With any other driver nothing changes. A
+    /// service is asked for by [`pick`](crate::Client::pick), [`next`](crate::Client::next),
+    /// [`turn`](crate::Client::turn), [`service`](crate::Client::service),
+    /// [`service_where`](crate::Client::service_where), [`instances`](crate::Client::instances) or
+    /// [`add_local`](crate::Client::add_local), and stays so. What changes:
+    ///
+    /// - The first `pick` of a service yields `None`, and so do those that follow until the backend has
+    ///   answered, mostly within some 50 ms. [`Client::service`](crate::Client::service), called when the
+    ///   program starts, asks beforehand.
+    /// - `next` and `turn` wait for that answer, and longer than they otherwise may if it takes longer, up to
+    ///   [`timeout`](field@Self::timeout). Without it they fail with
+    ///   [`Unavailable`](crate::ErrorKind::Unavailable), and never with
+    ///   [`NotFound`](crate::ErrorKind::NotFound).
+    /// - [`services`](crate::Client::services), [`changes`](crate::Client::changes) and
+    ///   [`deregister_url`](crate::Client::deregister_url) have the client watch everything from then on,
+    ///   and so does the 257th service that is asked for.
+    /// - [`stats`](crate::Client::stats) counts, and the file of
+    ///   [`snapshot_path`](field@Self::snapshot_path) keeps, what is watched.
+    ///
+    /// The own service is always watched.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use gosd_core::{Client, Memory};
+    /// use gosd_core::Settings;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let driver = Arc::new(Memory::new());
+    /// # let mail = Client::builder(driver.clone()).register("mail", "http://10.0.0.7:25").start().await?;
+    /// let settings = Settings::default().watch_on_demand(true);
+    /// let client = Client::builder(driver).settings(settings).start().await?;
+    /// assert_eq!(client.next("mail").await?.url(), "http://10.0.0.7:25");
+    /// # Ok::<(), gosd_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub watch_on_demand: bool,
 }
 
 impl Default for Settings {
@@ -113,6 +152,7 @@ impl Default for Settings {
             eject_after: 3,
             eject_for: Duration::from_secs(5),
             drain: Duration::from_secs(1),
+            watch_on_demand: false,
         }
     }
 }
@@ -141,6 +181,7 @@ impl Settings {
         eject_after: u32,
         eject_for: Duration,
         drain: Duration,
+        watch_on_demand: bool,
     }
 
     /// Checks every value by its range, and the timeout by the lease.

@@ -68,5 +68,6 @@ impl Fixture for Registries {
 
 gosd_testkit::conformance!(
     Registries::default(),
+    with: [services],
     without: [write_unreadable = "the in-memory driver holds instances, not texts"],
 );

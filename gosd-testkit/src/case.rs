@@ -1,7 +1,7 @@
 //! Parts that all clauses share: drivers whose calls are bounded in time, and comparisons of views that
 //! explain the difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::thread;
@@ -172,6 +172,13 @@ impl Client {
     /// The list, by id. An instance that is listed twice is in the view once.
     pub(crate) async fn view(&self) -> Result<View> {
         Ok(view_of(self.list().await?))
+    }
+
+    /// The list of these services, without what it may have of others.
+    pub(crate) async fn view_of_services(&self, services: &BTreeSet<String>) -> Result<View> {
+        let all = self.call("list_services", self.driver.list_services(services)).await?;
+        let asked = all.into_iter().filter(|instance| services.contains(instance.service()));
+        Ok(view_of(asked))
     }
 
     pub(crate) async fn lists(&self, id: &InstanceId) -> Result<bool> {

@@ -19,6 +19,8 @@ const ENDINGS: u32 = 100;
 
 pub(crate) struct Follower<'a> {
     client: &'a Client,
+    /// The services that the watch is about; `None` for all.
+    services: Option<BTreeSet<String>>,
     stream: BoxStream<'a, gosd_core::Result<Event>>,
     /// The instances that the items so far add up to.
     pub(crate) view: View,
@@ -47,9 +49,14 @@ pub(crate) enum Item {
 
 impl<'a> Follower<'a> {
     pub(crate) fn open(client: &'a Client) -> Result<Self> {
+        Self::open_with(client, None)
+    }
+
+    fn open_with(client: &'a Client, services: Option<&BTreeSet<String>>) -> Result<Self> {
         Ok(Self {
             client,
-            stream: open(client)?,
+            services: services.cloned(),
+            stream: open(client, services)?,
             view: View::new(),
             must_stay: BTreeSet::new(),
             may_lose_contact: false,
@@ -72,7 +79,19 @@ impl<'a> Follower<'a> {
 
     /// Opens a watch and reads its snapshot.
     pub(crate) async fn start(client: &'a Client) -> Result<Self> {
-        let mut follower = Self::open(client)?;
+        Self::open(client)?.begun().await
+    }
+
+    /// Opens a watch of these services and reads its snapshot.
+    pub(crate) async fn start_with(
+        client: &'a Client,
+        services: &BTreeSet<String>,
+    ) -> Result<Self> {
+        Self::open_with(client, Some(services))?.begun().await
+    }
+
+    async fn begun(self) -> Result<Self> {
+        let mut follower = self;
         match follower.next(Instant::now() + SLACK * 2).await? {
             Some(_) => Ok(follower),
             None => follower.fail("a new `watch` to yield a `Reset`", "nothing"),
@@ -108,7 +127,7 @@ impl<'a> Follower<'a> {
                 }
                 None => {
                     self.endings += 1;
-                    self.stream = open(self.client)?;
+                    self.stream = open(self.client, self.services.as_ref())?;
                     (self.state, self.has_snapshot) = (State::Opened, false);
                 }
             }
@@ -128,14 +147,19 @@ impl<'a> Follower<'a> {
         self.state = State::Following;
         match event {
             Event::Reset(all) => {
-                let view = view_of(all.iter().cloned());
+                let mut view = view_of(all.iter().cloned());
                 if view.len() < all.len() {
                     return self.fail("each instance once in a `Reset`", shown(event));
                 }
+                view.retain(|_, instance| self.is_asked(instance));
                 self.view = view;
             }
-            Event::Put(instance) => {
+            Event::Put(instance) if self.is_asked(instance) => {
                 self.view.insert(instance.id().clone(), instance.clone());
+            }
+            // It belongs to another service now.
+            Event::Put(instance) => {
+                self.view.remove(instance.id());
             }
             Event::Remove(id) | Event::Expire(id) => {
                 self.view.remove(id);
@@ -188,12 +212,31 @@ impl<'a> Follower<'a> {
                     Some(Item::Lost(_)) => sleep(PACE).await,
                 }
             }
-            let Some(came) = difference(&other.view().await?, &self.view) else { return Ok(()) };
+            let mut expected = other.view().await?;
+            expected.retain(|_, instance| self.is_asked(instance));
+            let Some(came) = difference(&expected, &self.view) else { return Ok(()) };
             if asked_at > give_up {
                 let expected = "the items of `watch` to add up to what `list` says";
                 return self.fail(expected, format!("after {within:?}: {came}"));
             }
         }
+    }
+
+    /// Reads until an instance is in the view like this.
+    pub(crate) async fn until_put(&mut self, instance: &Instance) -> Result<()> {
+        let deadline = Instant::now() + SLACK;
+        while self.view.get(instance.id()) != Some(instance) {
+            if self.next(deadline).await?.is_none() {
+                let expected = format!("the `Put` of {instance:?}");
+                return self.fail(expected, format!("nothing within {SLACK:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the watch is about the service of an instance.
+    fn is_asked(&self, instance: &Instance) -> bool {
+        self.services.as_ref().is_none_or(|services| services.contains(instance.service()))
     }
 
     /// Reads until an instance has left the view, and returns the event that removed it.
@@ -270,6 +313,18 @@ pub(crate) fn shown(item: &impl Debug) -> String {
     }
 }
 
-fn open(client: &Client) -> Result<BoxStream<'_, gosd_core::Result<Event>>> {
-    client.driver.watch().ok_or_else(|| Violation::not_offered(client.clause, "watch"))
+fn open<'a>(
+    client: &'a Client,
+    services: Option<&BTreeSet<String>>,
+) -> Result<BoxStream<'a, gosd_core::Result<Event>>> {
+    match services {
+        None => {
+            let watch = client.driver.watch();
+            watch.ok_or_else(|| Violation::not_offered(client.clause, "watch"))
+        }
+        Some(services) => client.driver.watch_services(services).ok_or_else(|| {
+            let expected = "`watch_services` of a driver that is tested `with: [services]`";
+            Violation::new(client.clause, expected, "`None`")
+        }),
+    }
 }

@@ -39,14 +39,25 @@
 /// - `watch`: the driver has no watch, so core polls it;
 /// - `interrupt`, `wipe`, `refuse_writes`, `write_unreadable`: the fixture does not offer the hook;
 /// - `dots`: the namespaces `.` and `..` cannot be sent, as in the path of an HTTP URL;
-/// - `clause_01` to `clause_15`: the backend by its nature cannot keep the clause.
+/// - `clause_01` to `clause_16`: the backend by its nature cannot keep the clause.
 ///
 /// Another name does not compile, and a hook that is neither offered nor named here fails its
 /// tests.
+///
+/// # What a driver need not have
+///
+/// `with: [services]`, before `without`, runs the tests of clause 16, for a driver that has
+/// [`watch_services`](gosd_core::Driver::watch_services). For others they show as ignored.
 #[macro_export]
 macro_rules! conformance {
-    ($fixture:expr $(, without: [$($name:ident = $reason:literal),* $(,)?])? $(,)?) => {
+    (
+        $fixture:expr
+        $(, with: [$($more:ident),* $(,)?])?
+        $(, without: [$($name:ident = $reason:literal),* $(,)?])?
+        $(,)?
+    ) => {
         const _: () = {
+            $($(let () = $crate::__private::may_be_added::$more;)*)?
             $($(let () = $crate::__private::may_be_left_out::$name;)*)?
         };
 
@@ -68,6 +79,14 @@ macro_rules! conformance {
             )*)?
             ([$a:tt $b:tt $c:tt slow] $test:ident) => {
                 $crate::__test!($test, $fixture, #[ignore = "it takes more than a minute"]);
+            };
+            $($(
+                ([$a:tt $b:tt $c:tt $more] $test:ident) => {
+                    $crate::__test!($test, $fixture);
+                };
+            )*)?
+            ([$a:tt $b:tt $c:tt services] $test:ident) => {
+                $crate::__test!($test, $fixture, #[ignore = "the driver need not have this"]);
             };
             ($needs:tt $test:ident) => {
                 $crate::__test!($test, $fixture);
@@ -93,7 +112,7 @@ macro_rules! __test {
 }
 
 /// The one list of all tests, each with its needs: the clause, and up to three of the hooks. A test marked
-/// `slow` runs only when asked for. One marked `many` can be left out by whoever tests many drivers.
+/// `slow` runs only when asked for, and one marked `services` only `with: [services]`. One marked `many` can be left out by whoever tests many drivers.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __for_each_clause {
@@ -143,5 +162,9 @@ macro_rules! __for_each_clause {
         $test!([clause_14 watch write_unreadable _] clause_14_unreadable_stops_no_watch);
         $test!([clause_15 refuse_writes _ _] clause_15_refused_writes_are_no_deaths);
         $test!([clause_15 watch refuse_writes _] clause_15_watchers_outlast_refused_writes);
+        $test!([clause_16 watch _ services] clause_16_snapshot_of_services_comes_first);
+        $test!([clause_16 watch _ services] clause_16_changes_of_services_follow);
+        $test!([clause_16 watch _ services] clause_16_expiry_reaches_watchers_of_services);
+        $test!([clause_16 watch _ services] clause_16_no_gap_between_two_watches);
     };
 }

@@ -21,6 +21,12 @@ pub fn run(test: impl Future<Output = Result<(), Violation>>) -> Result<(), Viol
     result
 }
 
+/// The names that `with` takes.
+#[allow(non_upper_case_globals, missing_docs)]
+pub mod may_be_added {
+    pub const services: () = ();
+}
+
 /// The names that `without` takes.
 #[allow(non_upper_case_globals, missing_docs)]
 pub mod may_be_left_out {
@@ -31,6 +37,6 @@ pub mod may_be_left_out {
         watch interrupt wipe refuse_writes write_unreadable dots
         clause_01 clause_02 clause_03 clause_04 clause_05 clause_06 clause_07
         clause_08 clause_09 clause_10 clause_11 clause_12 clause_13 clause_14
-        clause_15
+        clause_15 clause_16
     }
 }

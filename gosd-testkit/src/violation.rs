@@ -28,7 +28,7 @@ impl Violation {
         )
     }
 
-    /// The number of the clause, 1 to 15.
+    /// The number of the clause, 1 to 16.
     pub fn clause(&self) -> u8 {
         self.clause
     }

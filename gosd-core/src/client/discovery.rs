@@ -22,7 +22,8 @@ impl Client {
     /// - [`NotFound`](crate::ErrorKind::NotFound) if none appeared in time; the message names a
     ///   service that differs in case only;
     /// - [`Config`](crate::ErrorKind::Config) at once, if there is none and the name cannot be one;
-    /// - [`Unavailable`](crate::ErrorKind::Unavailable) likewise, if the backend has never been read;
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) likewise, if the backend has never been read, or with
+    ///   [`watch_on_demand`](field@crate::Settings::watch_on_demand) not yet about this service;
     /// - [`Stale`](crate::ErrorKind::Stale) at once, if the view is older than
     ///   [`max_stale`](field@crate::Settings::max_stale) allows;
     /// - [`Closed`](crate::ErrorKind::Closed) if there is none and the client has been shut down.
@@ -37,16 +38,23 @@ impl Client {
     /// Picks the next instance of a service in turn, if there is one now.
     ///
     /// Never waits and never locks. `None` also if the view is older than
-    /// [`max_stale`](field@crate::Settings::max_stale) allows.
+    /// [`max_stale`](field@crate::Settings::max_stale) allows, and with
+    /// [`watch_on_demand`](field@crate::Settings::watch_on_demand) until the backend has answered about the
+    /// service, which the first call asks for.
     ///
     /// Each thread keeps some instances of the services alive that it picked from last, of whichever
     /// client, until it picks from them again or ends: at most 64 instances of at most 64 services. A
     /// [`Service`] avoids the lookup of the name and the counting of references.
     pub fn pick(&self, service: &str) -> Option<Arc<Instance>> {
-        if self.inner.state.is_too_stale() {
+        let state = &self.inner.state;
+        if state.is_too_stale() {
             return None;
         }
-        self.inner.state.directory.pick(service)
+        let picked = state.directory.pick(service);
+        if picked.is_none() {
+            state.asked.ask(service);
+        }
+        picked
     }
 
     /// A handle on one service, for the hot path.
@@ -129,11 +137,16 @@ impl Client {
     /// The instances of a service as last known: those in rotation in the order of their turns, and
     /// after them those that are out of it for a while.
     pub fn instances(&self, service: &str) -> Vec<Arc<Instance>> {
+        self.inner.state.asked.ask(service);
         self.inner.state.directory.instances(service)
     }
 
     /// The names of the services that have instances, sorted, as last known.
+    ///
+    /// With [`watch_on_demand`](field@crate::Settings::watch_on_demand) the client watches every service from
+    /// the first call on, and until then knows those that it was asked for.
     pub fn services(&self) -> Vec<String> {
+        self.inner.state.asked.ask_for_everything();
         self.inner.state.directory.names()
     }
 }

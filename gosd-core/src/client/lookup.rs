@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::state::State;
 use crate::{Error, ErrorKind, Result, limits};
@@ -16,7 +16,9 @@ pub(super) async fn wait<T>(
     service: &str,
     mut pick: impl FnMut() -> Option<T>,
 ) -> Result<T> {
+    state.asked.ask(service);
     let waiter = Waiter::new(state, service);
+    let mut is_over = false;
     let bound = {
         // A timer is made inside the runtime, and may be awaited anywhere.
         let _runtime = state.runtime.enter();
@@ -38,11 +40,22 @@ pub(super) async fn wait<T>(
         if state.is_closed() {
             return Err(Error::closed("next"));
         }
+        if is_over && state.covers(service) {
+            return Err(state.not_found(service));
+        }
         tokio::select! {
             // A shutdown wakes the lookup too, and its runtime's timer may be gone by then.
             biased;
             () = woken => {}
-            () = &mut bound => return pick().ok_or_else(|| state.not_found(service)),
+            () = &mut bound => {
+                // The answer about a service that has just been asked for is under way.
+                if is_over || state.covers(service) {
+                    return pick().ok_or_else(|| state.not_found(service));
+                }
+                is_over = true;
+                let longer = state.settings.timeout.saturating_sub(state.settings.find_timeout());
+                bound.as_mut().reset(Instant::now() + longer);
+            }
         }
     }
 }
@@ -55,6 +68,13 @@ impl State {
         }
         let core = self.lock();
         match core.registry.never_reached() {
+            None if !core.registry.covers(service) => {
+                let message = format!(
+                    "cannot tell where {service:?} is: it was not asked for before, and the backend has \
+                     not answered yet"
+                );
+                Error::new(ErrorKind::Unavailable, message)
+            }
             None => {
                 let hint = match self.directory.in_another_case(service) {
                     Some(name) => format!("there is {name:?}, and upper and lower case differ"),

@@ -1,6 +1,7 @@
 //! The client: the public API over the state and the background tasks.
 
 mod affinity;
+mod asked;
 mod attempts;
 mod builder;
 mod departure;
@@ -200,6 +201,7 @@ impl Client {
     /// A slash at the end of the URL makes no difference.
     /// For orphans: a live owner notices and comes back, and one's own instance is
     /// [`leave`](Client::leave)'s. Local entries stay.
+    /// With [`watch_on_demand`](field@Settings::watch_on_demand) the client watches every service from then on.
     ///
     /// # Errors
     ///
@@ -207,6 +209,7 @@ impl Client {
     /// the others are removed all the same.
     #[doc(alias = "DeleteServiceWithURL")]
     pub async fn deregister_url(&self, url: &str) -> Result<usize> {
+        self.inner.state.asked.ask_for_everything();
         self.refresh().await?;
         let state = Arc::clone(&self.inner.state);
         let driver = state.driver("deregister_url")?;
@@ -266,7 +269,10 @@ impl Client {
     /// The instances now, as a [`Change::Reset`], and every change after that; ends with the client.
     ///
     /// A reader that falls behind gets another `Reset`.
+    /// With [`watch_on_demand`](field@Settings::watch_on_demand) the client watches every service from the first
+    /// call on. The first `Reset` then has those that it was asked for before, and the others are added.
     pub fn changes(&self) -> impl Stream<Item = Change> + Send + Unpin + use<> {
+        self.inner.state.asked.ask_for_everything();
         streams::changes(Arc::clone(&self.inner.state))
     }
 }

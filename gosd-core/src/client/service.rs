@@ -53,6 +53,7 @@ struct Cached {
 impl Service {
     pub(super) fn new(state: Arc<State>, name: &str, selection: Option<Selection>) -> Self {
         let selection = selection.map(Arc::new);
+        state.asked.ask(name);
         Self { state, name: name.into(), selection, version: NO_VERSION, cached: None }
     }
 

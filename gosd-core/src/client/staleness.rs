@@ -1,9 +1,12 @@
-//! How long the view has been without contact, which every pick checks.
+//! How long the view has been without contact, which every pick checks, and the status that tells of it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::state::State;
+use crate::{Error, ErrorKind, Registration, Status, View};
 
 const IN_CONTACT: i64 = i64::MAX;
 
@@ -54,5 +57,30 @@ impl Staleness {
             Some(after) => after.as_millis() as i64,
             None => -(self.started.duration_since(at).as_millis() as i64),
         }
+    }
+}
+
+impl State {
+    /// How the client stands, as far as its background work is known to run.
+    pub(crate) fn status(&self) -> Status {
+        let core = self.lock();
+        let mut status = core.status.clone();
+        if let (View::Fresh, Some(since)) = (&status.view, core.registry.idle_since(Instant::now()))
+        {
+            let message = "the background work does not run; is the runtime driven, and does \
+                           nothing block it?";
+            let error = Error::new(ErrorKind::Timeout, message).at(self.driver_name(), "watch");
+            status.view = View::Stale { since: since.into_std(), error };
+        }
+        let ttl = self.settings.lease_ttl;
+        if let (Registration::Registered, Some(at)) = (&status.registration, core.renewed_at)
+            && at.elapsed() > ttl
+        {
+            let message = "no heartbeat was answered for a whole lease; is the runtime driven, and \
+                           does nothing block it?";
+            let error = Error::new(ErrorKind::Timeout, message).at(self.driver_name(), "register");
+            status.registration = Registration::Retrying { since: (at + ttl).into_std(), error };
+        }
+        status
     }
 }

@@ -10,16 +10,17 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::asked::Asked;
 use super::lookup::Lookups;
 use super::registration::Contest;
 use super::staleness::Staleness;
 use super::stats::Tally;
 use super::tell::{News, Outbox};
 use crate::follow::{self, BATCH};
-use crate::registry::{Directory, Effects, Registry};
+use crate::registry::{Directory, Effects, Registry, Scope};
 use crate::{
-    Change, Driver, Error, ErrorKind, Event, Instance, InstanceId, Registration, Result, Settings,
-    Status, View, limits,
+    Change, Driver, Error, Event, Instance, InstanceId, Registration, Result, Settings, Status,
+    View, limits,
 };
 
 /// How many changes a reader of `changes` may be behind before it gets a `Reset`.
@@ -45,6 +46,7 @@ pub(crate) struct State {
     driver: Mutex<Option<Arc<dyn Driver>>>,
     core: Mutex<Core>,
     pub(super) staleness: Staleness,
+    pub(super) asked: Asked,
     /// Whether any instance has failures, so that an answer may change something.
     pub(super) is_anybody_failing: AtomicBool,
 }
@@ -90,6 +92,7 @@ impl State {
         runtime: Handle,
     ) -> Self {
         let directory = Arc::new(Directory::default());
+        let asked = Asked::new(&settings, own.as_ref());
         let status = Status { registration, view: View::Unknown };
         let core = Core {
             registry: Registry::new(&settings, Arc::clone(&directory)),
@@ -119,6 +122,7 @@ impl State {
             driver: Mutex::new(Some(driver)),
             core: Mutex::new(core),
             staleness,
+            asked,
             is_anybody_failing: AtomicBool::new(false),
         }
     }
@@ -153,8 +157,9 @@ impl State {
         follow::call(driver, operation, self.settings.timeout, make)
     }
 
-    /// Applies the events of a watch. With `is_in_part` a failure follows them, so they are not everything.
-    pub(crate) fn apply(&self, events: Vec<Event>, is_in_part: bool) {
+    /// Applies the events of a watch of these services. With `is_in_part` a failure follows them, so they are
+    /// not everything.
+    pub(crate) fn apply(&self, events: Vec<Event>, scope: Arc<Scope>, is_in_part: bool) {
         for event in &events {
             let driver = self.driver_name();
             match event {
@@ -162,9 +167,13 @@ impl State {
                 event => debug!(driver, ?event, "watch"),
             }
         }
-        self.step_if_open(|registry, now| match is_in_part {
-            true => ((), registry.apply_in_part(events, now)),
-            false => ((), registry.apply(events, now)),
+        self.step_if_open(|registry, now| {
+            registry.listen_to(scope);
+            let effects = match is_in_part {
+                true => registry.apply_in_part(events, now),
+                false => registry.apply(events, now),
+            };
+            ((), effects)
         });
     }
 
@@ -172,12 +181,15 @@ impl State {
         self.lock().registry.begin_read(Instant::now());
     }
 
-    /// Applies a read; false if it was overtaken by a `Reset`.
-    pub(crate) fn finish_read(&self, all: Vec<Instance>) -> bool {
+    /// Applies a read of these services; false if it was overtaken by a `Reset`.
+    pub(crate) fn finish_read(&self, all: Vec<Instance>, scope: Arc<Scope>) -> bool {
         self.lock().tally.reads.count(true);
-        let applied = self.step_if_open(|registry, now| match registry.finish_read(all, now) {
-            Some(effects) => (true, effects),
-            None => (false, Effects::default()),
+        let applied = self.step_if_open(|registry, now| {
+            registry.listen_to(scope);
+            match registry.finish_read(all, now) {
+                Some(effects) => (true, effects),
+                None => (false, Effects::default()),
+            }
         });
         applied.unwrap_or(true)
     }
@@ -222,7 +234,7 @@ impl State {
         let ages = || std::iter::successors(Some(age), |age| Some(*age / 2));
         self.step_if_open(|registry, now| {
             let since = ages().find_map(|age| now.checked_sub(age)).unwrap_or(now);
-            ((), registry.seed(all, since))
+            ((), registry.seed(all, &self.asked.scope(), since))
         });
     }
 
@@ -246,7 +258,11 @@ impl State {
 
     pub(crate) fn add_local(&self, service: &str, url: &str) -> Result<InstanceId> {
         self.step(|core, _| match core.registry.add_local(service, url) {
-            Ok((id, effects)) => (Ok(id), effects),
+            Ok((id, effects)) => {
+                // A pick finds it, and so would not ask for the others of the service.
+                self.asked.ask(service);
+                (Ok(id), effects)
+            }
             Err(error) => (Err(error), Effects::default()),
         })
     }
@@ -277,29 +293,6 @@ impl State {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
-    }
-
-    /// How the client stands, as far as its background work is known to run.
-    pub(crate) fn status(&self) -> Status {
-        let core = self.lock();
-        let mut status = core.status.clone();
-        if let (View::Fresh, Some(since)) = (&status.view, core.registry.idle_since(Instant::now()))
-        {
-            let message = "the background work does not run; is the runtime driven, and does \
-                           nothing block it?";
-            let error = Error::new(ErrorKind::Timeout, message).at(self.driver_name(), "watch");
-            status.view = View::Stale { since: since.into_std(), error };
-        }
-        let ttl = self.settings.lease_ttl;
-        if let (Registration::Registered, Some(at)) = (&status.registration, core.renewed_at)
-            && at.elapsed() > ttl
-        {
-            let message = "no heartbeat was answered for a whole lease; is the runtime driven, and \
-                           does nothing block it?";
-            let error = Error::new(ErrorKind::Timeout, message).at(self.driver_name(), "register");
-            status.registration = Registration::Retrying { since: (at + ttl).into_std(), error };
-        }
-        status
     }
 
     pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
@@ -375,6 +368,9 @@ impl Core {
         }
         if effects.own_gone {
             self.outbox.push(News::OwnGone);
+        }
+        if effects.knows_more {
+            self.outbox.push(News::KnowsMore);
         }
         let view = self.registry.view();
         if !self.closed && self.set_status(|status| status.view = view.clone()) {

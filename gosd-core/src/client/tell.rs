@@ -34,6 +34,8 @@ pub(super) enum News {
     RegistrationFails(Error),
     /// The own registration has to be made again.
     OwnGone,
+    /// The view is about further services, which a lookup may wait to know.
+    KnowsMore,
     /// Another process has registered under the own id.
     Replaced,
     /// The client has been shut down, with this last status.
@@ -124,6 +126,7 @@ impl State {
                 debug!(driver, "the own registration is looked after");
                 self.own_gone.notify_one();
             }
+            News::KnowsMore => self.wake_lookups(Lookups::all),
             News::Replaced => {
                 warn!(driver, "another process has registered under this id: this one gives way");
             }

@@ -1,5 +1,6 @@
 //! The contract itself: the trait that a driver implements, and what a watch yields.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,6 +40,8 @@ use super::{Instance, InstanceId, Result};
 ///     again, the driver removes nothing that expired until half a lease has passed, in which the
 ///     living renew. A driver whose user may only read cannot find out: it reports an instance as
 ///     expired only when somebody else has removed the record, or is seen to renew others.
+/// 16. `watch_services`, if a driver has it, keeps clauses 7 to 9 for the services that it is asked for,
+///     and `list_services` has all that `list` has of them. Both may have more.
 ///
 /// The crate `gosd-testkit` tests each clause; DRIVERS.md explains each, with a driver to start
 /// from. [`Memory`](super::Memory) is the reference implementation.
@@ -76,6 +79,37 @@ pub trait Driver: Send + Sync + 'static {
     /// Streams a snapshot and then the changes; `None`, the default, has core poll `list`.
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
         None
+    }
+
+    /// Streams as [`watch`](Driver::watch) does, but only what concerns these services; `None`, the default,
+    /// has core watch everything.
+    ///
+    /// To be left out unless the backend itself can tell changes apart by service, for what it saves is that
+    /// changes of other services are sent. The first item is a [`Reset`](Event::Reset) with all instances of
+    /// these services, as clause 16 says. An instance that moves to another service is removed, or put as one
+    /// of that. What the stream yields of other services, core ignores.
+    ///
+    /// `services` is never empty, and a name may be any text. When a client is asked for further services,
+    /// core opens another stream, and drops the one before as soon as the new one has yielded its `Reset`: for
+    /// a moment there are two. A driver that has this method has `watch`, too, and one that has returned
+    /// `None` is not asked again.
+    fn watch_services(&self, services: &BTreeSet<String>) -> Option<BoxStream<'_, Result<Event>>> {
+        let _ = services;
+        None
+    }
+
+    /// Reads the live instances of these services, and perhaps others, which core ignores; by default all of
+    /// the namespace.
+    ///
+    /// Core calls it instead of [`list`](Driver::list) while it uses
+    /// [`watch_services`](Driver::watch_services).
+    ///
+    /// # Errors
+    ///
+    /// As for [`register`](Driver::register).
+    async fn list_services(&self, services: &BTreeSet<String>) -> Result<Vec<Instance>> {
+        let _ = services;
+        self.list().await
     }
 
     /// The name for errors and logs, such as `redis`.

@@ -1,6 +1,6 @@
 //! The in-process driver, the reference implementation of the contract.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,7 +47,7 @@ struct Shared {
 struct Store {
     records: BTreeMap<InstanceId, Record>,
     /// The latest changes; the last of them has the number `seq`.
-    log: VecDeque<Event>,
+    log: VecDeque<Change>,
     seq: u64,
     refuses_writes: bool,
 }
@@ -56,6 +56,12 @@ struct Record {
     instance: Instance,
     ttl: Duration,
     expires_at: Instant,
+}
+
+/// A change, and the services that it concerns: two, if an instance moved from one to another.
+struct Change {
+    event: Event,
+    services: [String; 2],
 }
 
 /// The position of one watcher.
@@ -118,32 +124,48 @@ impl Memory {
         store
     }
 
-    /// The next item after a position, or the latest time to look again.
+    /// The next item after a position for a watcher of these services, or of all, or the latest time to look
+    /// again.
     fn item_after(
         &self,
-        at: Position,
+        mut at: Position,
+        services: Option<&BTreeSet<String>>,
     ) -> std::result::Result<(Result<Event>, Position), Option<Instant>> {
         let store = match self.writable() {
             Ok(store) => store,
             Err(error) => return Ok((Err(error), Position { lost: true, ..at })),
         };
+        let is_asked = |service: &str| services.is_none_or(|services| services.contains(service));
         let oldest = store.seq - store.log.len() as u64;
+        if let Some(seq) = at.seq.as_mut().filter(|seq| **seq >= oldest) {
+            let missed = store.log.range((*seq - oldest) as usize..);
+            let others = missed.take_while(|it| !it.services.iter().any(|it| is_asked(it)));
+            *seq += others.count() as u64;
+        }
         let (event, seq) = match at.seq {
             Some(seq) if seq >= oldest && at.lost => (Event::Resumed, seq),
             Some(seq) if seq == store.seq => {
                 return Err(store.records.values().map(|record| record.expires_at).min());
             }
-            Some(seq) if seq >= oldest => (store.log[(seq - oldest) as usize].clone(), seq + 1),
-            _ => (Event::Reset(store.live()), store.seq),
+            Some(seq) if seq >= oldest => {
+                (store.log[(seq - oldest) as usize].event.clone(), seq + 1)
+            }
+            _ => {
+                let mut all = store.live();
+                all.retain(|instance| is_asked(instance.service()));
+                (Event::Reset(all), store.seq)
+            }
         };
         Ok((Ok(event), Position { seq: Some(seq), lost: false }))
     }
 }
 
 impl Store {
-    fn push(&mut self, event: Event) {
+    /// Appends a change of these instances, or of this one.
+    fn push(&mut self, event: Event, before: &Instance, now: &Instance) {
         self.seq += 1;
-        self.log.push_back(event);
+        let services = [before, now].map(|instance| instance.service().to_owned());
+        self.log.push_back(Change { event, services });
         if self.log.len() > LOG {
             self.log.pop_front();
         }
@@ -158,8 +180,9 @@ impl Store {
         let dead: Vec<InstanceId> = self.records.iter().filter_map(expired).collect();
         let any = !dead.is_empty();
         for id in dead {
-            self.records.remove(&id);
-            self.push(Event::Expire(id));
+            if let Some(Record { instance, .. }) = self.records.remove(&id) {
+                self.push(Event::Expire(id), &instance, &instance);
+            }
         }
         any
     }
@@ -175,8 +198,10 @@ impl Driver for Memory {
         let mut store = self.writable()?;
         let record = Record { instance: instance.clone(), ttl, expires_at: Instant::now() + ttl };
         let before = store.records.insert(instance.id().clone(), record);
-        if before.is_none_or(|before| before.instance != *instance) {
-            store.push(Event::Put(instance.clone()));
+        let before = before.map(|before| before.instance);
+        if before.as_ref() != Some(instance) {
+            let put = Event::Put(instance.clone());
+            store.push(put, before.as_ref().unwrap_or(instance), instance);
         }
         drop(store);
         // Even a renewal wakes the watchers, because they sleep until the earliest expiry.
@@ -186,8 +211,8 @@ impl Driver for Memory {
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
         let mut store = self.writable()?;
-        if store.records.remove(id).is_some() {
-            store.push(Event::Remove(id.clone()));
+        if let Some(Record { instance, .. }) = store.records.remove(id) {
+            store.push(Event::Remove(id.clone()), &instance, &instance);
             drop(store);
             self.shared.changed.send_replace(());
         }
@@ -199,12 +224,27 @@ impl Driver for Memory {
     }
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
-        let start = (Position::default(), self.shared.changed.subscribe());
-        Some(Box::pin(stream::unfold(start, async move |(at, mut changed)| {
+        Some(self.events(None))
+    }
+
+    fn watch_services(&self, services: &BTreeSet<String>) -> Option<BoxStream<'_, Result<Event>>> {
+        Some(self.events(Some(services.clone())))
+    }
+
+    fn name(&self) -> &str {
+        "memory"
+    }
+}
+
+impl Memory {
+    /// A watch of these services, or of all.
+    fn events(&self, services: Option<BTreeSet<String>>) -> BoxStream<'_, Result<Event>> {
+        let start = (Position::default(), self.shared.changed.subscribe(), services);
+        Box::pin(stream::unfold(start, async move |(at, mut changed, services)| {
             loop {
                 changed.borrow_and_update();
-                let wake_at = match self.item_after(at) {
-                    Ok((item, at)) => return Some((item, (at, changed))),
+                let wake_at = match self.item_after(at, services.as_ref()) {
+                    Ok((item, at)) => return Some((item, (at, changed, services))),
                     Err(wake_at) => wake_at,
                 };
                 // Neither can fail: `self` holds the sender, and the end of the time is the moment to look
@@ -214,11 +254,7 @@ impl Driver for Memory {
                     None => drop(changed.changed().await),
                 }
             }
-        })))
-    }
-
-    fn name(&self) -> &str {
-        "memory"
+        }))
     }
 }
 

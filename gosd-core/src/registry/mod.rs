@@ -9,16 +9,18 @@ mod directory;
 mod ejection;
 mod expiry;
 mod known;
+mod locals;
 mod picker;
 mod reading;
 mod recent;
 mod rotation;
+mod scope;
 mod selection;
 mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,10 +37,11 @@ use self::known::Known;
 pub(crate) use self::picker::Picker;
 use self::reading::Reading;
 pub(crate) use self::rotation::{Rotation, Standing};
+pub(crate) use self::scope::Scope;
 pub(crate) use self::selection::Selection;
 pub(crate) use self::slots::Slots;
 use crate::rules::Rule;
-use crate::{Change, Error, Event, Instance, InstanceId, Result, Settings, View, limits};
+use crate::{Change, Error, Event, Instance, InstanceId, Settings, View, limits};
 
 pub(crate) struct Registry {
     known: Known,
@@ -58,6 +61,12 @@ pub(crate) struct Registry {
     expired: u64,
     /// The read in flight.
     reading: Option<Reading>,
+    /// The services that the answer at hand is about. It says nothing of others.
+    scope: Arc<Scope>,
+    /// The services that answers so far were about.
+    covered: Scope,
+    /// What an older view has of services that nobody has asked for, until the backend is reached.
+    aside: Vec<Instance>,
     /// This client's own registration, from when it has succeeded until the client leaves.
     own: Option<InstanceId>,
     /// Whether the own registration is gone because its lease is.
@@ -70,6 +79,8 @@ pub(crate) struct Effects {
     pub(crate) changes: Vec<Change>,
     /// The own registration is gone from the backend, and has to be made again.
     pub(crate) own_gone: bool,
+    /// An answer was about further services.
+    pub(crate) knows_more: bool,
 }
 
 impl Registry {
@@ -86,22 +97,39 @@ impl Registry {
             ejection: Ejection::new(settings.eject_after, settings.eject_for),
             expired: 0,
             reading: None,
+            scope: Arc::new(Scope::Everything),
+            covered: match settings.watch_on_demand {
+                true => Scope::Only(BTreeSet::new()),
+                false => Scope::Everything,
+            },
+            aside: Vec::new(),
             own: None,
             own_expired: false,
         }
     }
 
+    /// Sets which services the next events or the next read are about.
+    pub(crate) fn listen_to(&mut self, scope: Arc<Scope>) {
+        self.scope = scope;
+    }
+
+    /// Whether any answer was about this service. Until then, that there is no instance means nothing.
+    pub(crate) fn covers(&self, service: &str) -> bool {
+        self.covered.includes(service)
+    }
+
     /// Applies the events of a watch in order. Readers see all of them at once.
     pub(crate) fn apply(&mut self, events: Vec<Event>, now: Instant) -> Effects {
-        let mut own_gone = false;
+        let (mut own_gone, mut knows_more) = (false, false);
         for event in events {
             self.contact.hear(Proof::Item, now);
             if let Event::Reset(_) = event {
                 self.contact.begin_anew(now);
+                knows_more |= self.cover();
             }
             own_gone |= self.step(event, now);
         }
-        self.publish(own_gone)
+        Effects { knows_more, ..self.publish(own_gone) }
     }
 
     /// Applies events of a watch that failed right behind them, as a watch over two databases does while one
@@ -126,8 +154,12 @@ impl Registry {
                 let told_at = self.contact.good_time();
                 self.replace(all, &HashSet::new(), own.as_ref(), told_at, now)
             }
-            Event::Put(instance) => {
+            Event::Put(instance) if self.scope.includes(instance.service()) => {
                 self.put(instance);
+                false
+            }
+            Event::Put(instance) => {
+                self.see_elsewhere(instance.id());
                 false
             }
             Event::Remove(id) => {
@@ -183,10 +215,23 @@ impl Registry {
         instance.map(|instance| instance.url())
     }
 
-    /// Takes over an older view, unless the backend has been read already.
-    pub(crate) fn seed(&mut self, all: Vec<Instance>, since: Instant) -> Effects {
+    /// Takes over an older view, unless the backend has been read already. What it has of services that
+    /// nobody asked for is kept for when somebody does.
+    pub(crate) fn seed(&mut self, all: Vec<Instance>, asked: &Scope, since: Instant) -> Effects {
         if self.contact.seed(since) {
-            for instance in all {
+            self.aside = all;
+        }
+        self.show_asked(asked)
+    }
+
+    /// Shows what an older view has of the services that are asked for by now.
+    pub(crate) fn show_asked(&mut self, asked: &Scope) -> Effects {
+        let old = std::mem::take(&mut self.aside);
+        if self.contact.never_reached().is_some() {
+            let is_asked = |it: &Instance| asked.includes(it.service());
+            let (shown, aside): (Vec<_>, Vec<_>) = old.into_iter().partition(is_asked);
+            self.aside = aside;
+            for instance in shown {
                 if !self.known.contains(instance.id()) {
                     self.known.put(instance);
                 }
@@ -233,30 +278,6 @@ impl Registry {
         })
     }
 
-    pub(crate) fn add_local(&mut self, service: &str, url: &str) -> Result<(InstanceId, Effects)> {
-        let instance = Instance::new(service, url)?;
-        let address = (service.to_owned(), url.to_owned());
-        if let Some(id) = self.locals_at.get(&address) {
-            return Ok((id.clone(), Effects::default()));
-        }
-        let id = instance.id().clone();
-        self.known.put(instance);
-        self.locals.insert(id.clone());
-        self.locals_at.insert(address, id.clone());
-        Ok((id, self.publish(false)))
-    }
-
-    pub(crate) fn remove_local(&mut self, id: &InstanceId) -> Option<Effects> {
-        self.locals.remove(id).then(|| {
-            if let Some(instance) = self.known.get(id) {
-                let address = (instance.service().to_owned(), instance.url().to_owned());
-                self.locals_at.remove(&address);
-            }
-            self.known.take(id);
-            self.publish(false)
-        })
-    }
-
     /// How many of the instances shown to readers have gone without a goodbye.
     pub(crate) fn expired(&self) -> u64 {
         self.expired
@@ -299,7 +320,7 @@ impl Registry {
 
     fn publish(&mut self, own_gone: bool) -> Effects {
         self.settle();
-        Effects { changes: self.known.publish(), own_gone }
+        Effects { changes: self.known.publish(), own_gone, knows_more: false }
     }
 
     fn put(&mut self, instance: Instance) {
@@ -315,6 +336,27 @@ impl Registry {
         self.touch(id);
         if !self.locals.contains(id) {
             self.drop_missing(id);
+        }
+    }
+
+    /// Records that an answer was about the services of its scope; returns whether there are new ones.
+    fn cover(&mut self) -> bool {
+        self.covered.add(&self.scope)
+    }
+
+    /// Whether the answer at hand is about an instance that is known.
+    fn is_about(&self, id: &InstanceId) -> bool {
+        match *self.scope {
+            Scope::Everything => true,
+            Scope::Only(_) => self.service_of(id).is_some_and(|it| self.scope.includes(it)),
+        }
+    }
+
+    /// An instance belongs to a service that the answer is not about. If it is known as one of a service that
+    /// the answer is about, it has left that one.
+    fn see_elsewhere(&mut self, id: &InstanceId) {
+        if self.is_about(id) {
+            self.remove(id);
         }
     }
 

@@ -58,7 +58,8 @@ impl Registry {
             false => self.contact.good_time(),
         };
         let own_gone = self.replace(all, &reading.touched, own.as_ref(), told_at, now);
-        Some(self.publish(own_gone))
+        let knows_more = self.cover();
+        Some(Effects { knows_more, ..self.publish(own_gone) })
     }
 
     /// Records that the read failed, which says nothing about the instances.
@@ -67,7 +68,7 @@ impl Registry {
         self.contact.interrupt();
     }
 
-    /// Replaces everything by a snapshot that is no newer than this good time. Returns whether the own
+    /// Replaces what is known of the services that a snapshot is about by the snapshot, which is no newer than this good time. Returns whether the own
     /// registration is gone because of it.
     pub(super) fn replace(
         &mut self,
@@ -89,6 +90,12 @@ impl Registry {
         let is_any_missing = !self.missing.is_empty();
         for instance in all {
             let id = instance.id();
+            if !self.scope.includes(instance.service()) {
+                if !touched.contains(id) {
+                    self.see_elsewhere(id);
+                }
+                continue;
+            }
             if touched.contains(id) || self.locals.contains(id) {
                 self.known.mark(id);
             } else {
@@ -100,7 +107,7 @@ impl Registry {
             }
         }
         for id in self.known.unmarked() {
-            if touched.contains(&id) || self.locals.contains(&id) {
+            if touched.contains(&id) || self.locals.contains(&id) || !self.is_about(&id) {
                 continue;
             }
             match self.missing.get(&id) {

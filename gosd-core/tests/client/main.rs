@@ -11,6 +11,7 @@ mod heartbeat;
 mod leaving;
 mod local;
 mod odd_drivers;
+mod on_demand;
 mod outages;
 mod reading;
 mod removing;

@@ -8,8 +8,8 @@ use gosd_testkit::Operation;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Backend, DOWN, INTERVAL, LEASE, MS, NO_TIME, SECOND, is_stale, is_well, item, until_seen,
-    until_status, urls,
+    Backend, DOWN, INTERVAL, LEASE, MS, NO_TIME, OBJECTION, SECOND, is_stale, is_well, item,
+    until_seen, until_status, urls,
 };
 
 /// Waits, and fails if anything leaves the client's view meanwhile.
@@ -216,12 +216,10 @@ async fn scaling_to_zero_is_seen_at_once() {
     assert!(user.services().is_empty() && user.pick("mail").is_none());
 }
 
-/// What the owner of an expired instance has to object, and a millisecond.
-const OBJECTION: Duration = Duration::from_millis(501);
-
 #[tokio::test(start_paused = true)]
 async fn a_client_that_was_killed_is_gone_when_its_lease_is_over() {
-    for (backend, late) in [(Backend::new(), OBJECTION), (Backend::polled(), LEASE + 2 * INTERVAL)]
+    for (backend, late) in
+        [(Backend::new(), OBJECTION + MS), (Backend::polled(), LEASE + 2 * INTERVAL)]
     {
         let user = backend.discover().await;
         let mail = backend.register("mail", "http://10.0.0.1").await;

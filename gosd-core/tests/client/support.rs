@@ -14,6 +14,8 @@ use tokio::time::{Instant, timeout};
 
 pub(crate) const DOWN: Fault = Fault::Fail(ErrorKind::Unavailable);
 pub(crate) const NO_TIME: Duration = Duration::ZERO;
+/// How long an instance is shown after its lease, for its owner may object.
+pub(crate) const OBJECTION: Duration = Duration::from_millis(500);
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// The default settings.

@@ -12,12 +12,10 @@ use gosd_testkit::{Fault, Operation};
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Backend, DOWN, INTERVAL, LEASE, MS, NO_TIME, SECOND, is_stale, is_well, settle, soon,
-    until_seen, until_status, urls,
+    Backend, DOWN, INTERVAL, LEASE, MS, NO_TIME, OBJECTION, SECOND, is_stale, is_well, settle,
+    soon, until_seen, until_status, urls,
 };
 
-/// How long an instance is shown after its lease, because its owner may object.
-const GRACE: Duration = Duration::from_millis(500);
 /// The shortest interval of reads while the watch is up.
 const INSURANCE: Duration = Duration::from_secs(60);
 
@@ -35,7 +33,7 @@ async fn changes_are_seen_at_once() {
     backend.put("mail", "http://10.0.0.7", lease).await;
     until_seen(&client, "mail", 1).await;
     until_seen(&client, "mail", 0).await;
-    assert!(begun.elapsed().abs_diff(lease + GRACE) <= MS);
+    assert!(begun.elapsed().abs_diff(lease + OBJECTION) <= MS);
     assert_eq!(backend.link.calls(Operation::List), 0);
 }
 

@@ -13,6 +13,7 @@ mod outages;
 mod records;
 mod refusals;
 mod renewals;
+mod services;
 mod values;
 mod watching;
 
@@ -24,5 +25,6 @@ pub use outages::*;
 pub use records::*;
 pub use refusals::*;
 pub use renewals::*;
+pub use services::*;
 pub use values::*;
 pub use watching::*;

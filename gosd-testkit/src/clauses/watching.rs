@@ -51,7 +51,7 @@ pub async fn clause_07_every_change_follows(fixture: &dyn Fixture) -> Result<(),
     for now in [&plain, &moved(&plain, "http://10.0.0.8:25"), &rich, &plain] {
         writer.register(now, LONG_LEASE).await?;
         for follower in &mut followers {
-            until_put(follower, now).await?;
+            follower.until_put(now).await?;
         }
     }
     writer.deregister(plain.id()).await?;
@@ -61,23 +61,12 @@ pub async fn clause_07_every_change_follows(fixture: &dyn Fixture) -> Result<(),
     }
     writer.register(&plain, LONG_LEASE).await?;
     for follower in &mut followers {
-        until_put(follower, &plain).await?;
+        follower.until_put(&plain).await?;
     }
     // The client that watches writes as well.
     watcher.deregister(plain.id()).await?;
     for follower in &mut followers {
         follower.until_gone(plain.id(), Instant::now() + SLACK).await?;
-    }
-    Ok(())
-}
-
-async fn until_put(follower: &mut Follower<'_>, instance: &Instance) -> Result<()> {
-    let deadline = Instant::now() + SLACK;
-    while follower.view.get(instance.id()) != Some(instance) {
-        if follower.next(deadline).await?.is_none() {
-            let expected = format!("the `Put` of {instance:?}");
-            return follower.fail(expected, format!("nothing within {SLACK:?}"));
-        }
     }
     Ok(())
 }

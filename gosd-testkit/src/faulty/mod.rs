@@ -3,6 +3,7 @@
 mod script;
 mod watching;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,9 +58,9 @@ pub enum Operation {
     Register,
     /// [`Driver::deregister`].
     Deregister,
-    /// [`Driver::list`].
+    /// [`Driver::list`], and [`Driver::list_services`].
     List,
-    /// [`Driver::watch`]. A fault breaks its items, and those of streams that are already open.
+    /// [`Driver::watch`], and [`Driver::watch_services`]. A fault breaks its items, and those of streams that are already open.
     Watch,
 }
 
@@ -102,7 +103,7 @@ impl Faulty {
         Self { driver, shared: Arc::default(), polled: false }
     }
 
-    /// Makes [`watch`](Driver::watch) return `None`, so that core polls the driver.
+    /// Makes [`watch`](Driver::watch) and [`watch_services`](Driver::watch_services) return `None`, so that core polls the driver.
     #[must_use]
     pub fn without_watch(mut self) -> Self {
         self.polled = true;
@@ -226,7 +227,16 @@ impl Driver for Faulty {
     }
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
-        if self.polled { None } else { watching::open(&*self.driver, &self.shared) }
+        if self.polled { None } else { watching::open(&*self.driver, &self.shared, None) }
+    }
+
+    fn watch_services(&self, services: &BTreeSet<String>) -> Option<BoxStream<'_, Result<Event>>> {
+        let services = Some(services).filter(|_| !self.polled)?;
+        watching::open(&*self.driver, &self.shared, Some(services))
+    }
+
+    async fn list_services(&self, services: &BTreeSet<String>) -> Result<Vec<Instance>> {
+        self.perform(Operation::List, self.driver.list_services(services)).await
     }
 
     fn name(&self) -> &str {

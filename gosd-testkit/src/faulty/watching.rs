@@ -1,5 +1,6 @@
 //! The watch of a `Faulty` driver, which fails, hangs and ends as its script says.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use super::{Fault, Operation, scripted};
 struct Watching<'a> {
     driver: &'a dyn Driver,
     shared: &'a Shared,
+    /// The services that the stream is about; `None` for all.
+    services: Option<BTreeSet<String>>,
     inner: BoxStream<'a, Result<Event>>,
     /// Whether the inner stream has yielded its snapshot.
     begun: bool,
@@ -31,11 +34,13 @@ struct Watching<'a> {
 pub(super) fn open<'a>(
     driver: &'a dyn Driver,
     shared: &'a Arc<Shared>,
+    services: Option<&BTreeSet<String>>,
 ) -> Option<BoxStream<'a, Result<Event>>> {
     let watching = Watching {
         driver,
         shared,
-        inner: driver.watch()?,
+        services: services.cloned(),
+        inner: opened(driver, services)?,
         begun: false,
         resumes: false,
         taken: None,
@@ -46,6 +51,16 @@ pub(super) fn open<'a>(
         let item = watching.next().await?;
         Some((item, watching))
     })))
+}
+
+fn opened<'a>(
+    driver: &'a dyn Driver,
+    services: Option<&BTreeSet<String>>,
+) -> Option<BoxStream<'a, Result<Event>>> {
+    match services {
+        None => driver.watch(),
+        Some(services) => driver.watch_services(services),
+    }
 }
 
 impl Watching<'_> {
@@ -70,7 +85,7 @@ impl Watching<'_> {
                 }
                 Some(Fault::FailAfter(kind)) => {
                     (self.taken, self.resumes, self.begun) = (None, false, false);
-                    self.inner = self.driver.watch()?;
+                    self.inner = opened(self.driver, self.services.as_ref())?;
                     return Some(Err(scripted(kind)));
                 }
                 Some(Fault::Hang | Fault::HangAfter) => {

@@ -8,7 +8,7 @@ use gosd_testkit::{Fixture, NotOffered};
 use crate::backend::Backend;
 
 mod every_hook {
-    gosd_testkit::conformance!(super::Backend::default());
+    gosd_testkit::conformance!(super::Backend::default(), with: [services]);
 }
 
 /// The same backend behind a driver without a watch, with a fixture that offers few hooks.

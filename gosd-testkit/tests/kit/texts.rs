@@ -1,6 +1,6 @@
 //! A driver whose records are JSON texts, so that one of them can be unreadable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -49,6 +49,19 @@ impl Driver for Texts {
                 Ok(Event::Put(record)) => read(&record).map(|instance| Ok(Event::Put(instance))),
                 other => Some(other),
             })
+        });
+        Some(events.boxed())
+    }
+
+    fn watch_services(&self, services: &BTreeSet<String>) -> Option<BoxStream<'_, Result<Event>>> {
+        let services = services.clone();
+        let events = self.watch()?.map(move |item| match item {
+            Ok(Event::Reset(mut all)) => {
+                all.retain(|instance| services.contains(instance.service()));
+                Ok(Event::Reset(all))
+            }
+            // What changes elsewhere may be there, too.
+            other => other,
         });
         Some(events.boxed())
     }

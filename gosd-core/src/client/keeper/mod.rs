@@ -2,20 +2,20 @@
 
 mod awake;
 mod reader;
+mod watches;
 
 use std::future::pending;
 use std::sync::Arc;
 
-use futures_util::future::OptionFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use self::awake::Awake;
 use self::reader::Reader;
+use self::watches::{Watched, Watches};
 use super::start::Starting;
 use super::state::State;
-use crate::follow::{Follow, Followed};
 use crate::{Driver, Error, ErrorKind, Result, View};
 
 /// The channel for the answer to a request to a background task.
@@ -27,18 +27,18 @@ pub(super) async fn run(
     mut requests: mpsc::UnboundedReceiver<Reply>,
     mut starting: Starting,
 ) {
-    let mut follow = Follow::new(&*driver, state.settings.lease_ttl);
-    if follow.is_none() {
+    let mut watches = Watches::new(&*driver, &state.asked, state.settings.lease_ttl);
+    let is_polled = watches.is_polled();
+    if is_polled {
         state.note_polled();
     }
-    let mut reader = Reader::new(&state, &*driver, follow.is_some());
+    let mut reader = Reader::new(&state, &*driver, !is_polled);
     let mut awake = Awake::new(state.settings.lease_ttl);
     while !starting.has_failed() {
-        let overdue_at = follow.as_ref().and_then(|_| starting.overdue_at());
+        let overdue_at = starting.overdue_at().filter(|_| !is_polled);
         let view_due_at = state.next_due();
         let reasons = [Some(awake.due_at()), overdue_at, reader.due_at(), view_due_at];
         let wake_at = reasons.into_iter().flatten().min();
-        let is_polled = follow.is_none();
         tokio::select! {
             // Always in this order, so that a seed of the simulation gives the same run again.
             biased;
@@ -46,19 +46,19 @@ pub(super) async fn run(
                 Some(request) => reader.ask(request),
                 None => return,
             },
-            Some(followed) = OptionFuture::from(follow.as_mut().map(Follow::next)) => {
+            watched = watches.next() => {
                 // A freeze has to be noticed before the events that arrived during it are applied.
                 look_up(&state, &mut awake, &mut reader);
-                match followed {
-                    Followed::Events(events) if follow.as_ref().is_some_and(Follow::has_failed) => {
-                        state.apply(events, true);
+                match watched {
+                    Watched::Events { events, scope, is_in_part } => {
+                        state.apply(events, scope, is_in_part);
+                        if !is_in_part {
+                            reader.watch_is_up();
+                            starting.succeeded();
+                        }
                     }
-                    Followed::Events(events) => {
-                        state.apply(events, false);
-                        reader.watch_is_up();
-                        starting.succeeded();
-                    }
-                    Followed::Lost(error) => {
+                    Watched::Asked => state.show_asked(),
+                    Watched::Lost(error) => {
                         on_loss(&state, &mut reader, &error);
                         starting.failed(error);
                     }

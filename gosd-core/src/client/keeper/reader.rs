@@ -12,6 +12,7 @@ use tracing::debug;
 use super::Reply;
 use crate::client::state::State;
 use crate::pace::{Backoff, jittered, up_to};
+use crate::registry::Scope;
 use crate::{Driver, Instance, Result};
 
 /// While the watch is up, everything is read all the same every this many refresh intervals.
@@ -23,7 +24,7 @@ const LEAST: Duration = Duration::from_millis(100);
 pub(super) struct Reader<'a> {
     state: &'a Arc<State>,
     driver: &'a dyn Driver,
-    in_flight: Option<BoxFuture<'a, Result<Vec<Instance>>>>,
+    in_flight: Option<InFlight<'a>>,
     next_at: Instant,
     backoff: Backoff,
     /// Whether the watch is up, so that reads are rarely needed.
@@ -31,6 +32,12 @@ pub(super) struct Reader<'a> {
     /// The last read was discarded because a `Reset` arrived while it ran.
     was_superseded: bool,
     asked: Asked,
+}
+
+/// A read, and the services that it is about.
+struct InFlight<'a> {
+    scope: Arc<Scope>,
+    read: BoxFuture<'a, Result<Vec<Instance>>>,
 }
 
 /// The callers that wait for a read.
@@ -100,17 +107,18 @@ impl<'a> Reader<'a> {
     /// Waits for the read in flight. Cancel-safe.
     pub(super) async fn done(&mut self) -> Result<Vec<Instance>> {
         match &mut self.in_flight {
-            Some(read) => read.await,
+            Some(InFlight { read, .. }) => read.await,
             None => pending().await,
         }
     }
 
     /// Applies the result of the read in flight; an error if it failed.
     pub(super) fn finish(&mut self, read: Result<Vec<Instance>>) -> Result<()> {
-        self.in_flight = None;
+        // Without a read in flight there is none to finish.
+        let Some(InFlight { scope, .. }) = self.in_flight.take() else { return Ok(()) };
         match read {
             Ok(all) => {
-                if self.state.finish_read(all) {
+                if self.state.finish_read(all, scope) {
                     self.backoff.reset();
                     self.was_superseded = false;
                     self.next_at = Instant::now() + self.period();
@@ -154,7 +162,15 @@ impl<'a> Reader<'a> {
     fn begin(&mut self) {
         self.state.begin_read();
         let (state, driver) = (self.state, self.driver);
-        self.in_flight = Some(state.call(driver, "list", || driver.list()).boxed());
+        // What was asked for since the watch began is read, too, so that a refresh finds it.
+        let scope = state.asked.scope();
+        let asked = Arc::clone(&scope);
+        let list = async move || match &*asked {
+            Scope::Everything => driver.list().await,
+            Scope::Only(services) => driver.list_services(services).await,
+        };
+        let read = state.call(driver, "list", list).boxed();
+        self.in_flight = Some(InFlight { scope, read });
     }
 
     fn answer(&mut self, result: &Result<()>) {

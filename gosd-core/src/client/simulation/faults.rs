@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::database::Serving;
 use super::link::Cut;
 use super::world::World;
-use super::{Number, between, chance, one_of};
+use super::{Number, Watching, between, chance, one_of};
 use crate::Settings;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +59,11 @@ pub(super) struct Scenario {
 }
 
 impl Scenario {
-    pub(super) fn new(theme: Theme) -> Self {
+    pub(super) fn new(theme: Theme, watching: Watching) -> Self {
         let lease = Duration::from_secs(one_of(&[2, 3, 5, 15, 15, 15, 30]));
         let timeout = one_of(&[Duration::from_secs(5), Duration::from_secs(5), lease / 3]);
         let settings = Settings::default().lease_ttl(lease).timeout(timeout);
+        let settings = settings.watch_on_demand(watching == Watching::OnDemand);
         let flaps = matches!(theme, Theme::FlappingLinks | Theme::FlappingReads);
         let world = World::new(settings, flaps.then(|| lease * FLAP_BOUND));
         let ends_at = Instant::now() + lease * LEASES;
@@ -89,6 +90,9 @@ impl Scenario {
             Theme::FlappingDatabase => scripts.push(self.flap_database().boxed()),
         }
         scripts.push(self.come_and_go().boxed());
+        if self.world.settings.watch_on_demand {
+            scripts.push(self.ask_for_more().boxed());
+        }
         let purge = self.purge();
         tokio::select! {
             biased;
@@ -199,6 +203,19 @@ impl Scenario {
                 _ => self.start_another(),
             }
             self.pause(0.1, 3.0).await;
+        }
+    }
+
+    /// Asks clients for further services, so that they go over to other watches.
+    async fn ask_for_more(&self) {
+        let mut asked = 0;
+        while !self.is_over() {
+            self.pause(0.2, 1.0).await;
+            let running = self.world.running(false);
+            if !running.is_empty() {
+                asked += 1;
+                self.world.ask(one_of(&running), &format!("x{asked}"));
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The driver of one process: calls and a watch that travel over its link to the database.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::database::Serving;
 use super::world::{Inner, World};
-use super::{Number, between, chance, number_of};
+use super::{Number, SERVICE, between, chance, number_of};
 use crate::{Driver, Error, ErrorKind, Event, Instance, InstanceId, Result};
 
 /// Within this time a watch notices a dead connection, by clause 9, and refused writes, by clause 15.
@@ -79,6 +80,8 @@ enum Travel {
 
 /// The connection of a watch, and how much of the log it has yielded.
 struct Watch {
+    /// Whether the watch is about the service of the simulation.
+    is_about: bool,
     is_connected: bool,
     /// The epoch, and how many of its changes the watch has yielded.
     position: Option<(u32, usize)>,
@@ -251,7 +254,7 @@ impl Watch {
     fn begin(&mut self, inner: &Inner, now: Instant) -> Event {
         self.position = Some((inner.database.epoch, inner.database.log.len()));
         self.arrives_at = None;
-        Event::Reset(inner.database.list(now))
+        Event::Reset(if self.is_about { inner.database.list(now) } else { Vec::new() })
     }
 
     fn look_at(&mut self, inner: &Inner, number: Number, now: Instant) -> Look {
@@ -277,6 +280,7 @@ impl Watch {
             until = Some(noticed_at);
         }
         let Some((epoch, next)) = self.position else { return Look::Nothing(None) };
+        let next = if self.is_about { next } else { usize::MAX };
         if epoch != database.epoch {
             let noticed_at = database.epoch_since + self.look;
             return match now >= noticed_at {
@@ -354,7 +358,22 @@ impl Driver for SimulatedDriver {
     }
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        self.is_pushed.then(|| self.items(true))
+    }
+
+    fn watch_services(&self, services: &BTreeSet<String>) -> Option<BoxStream<'_, Result<Event>>> {
+        self.is_pushed.then(|| self.items(services.contains(SERVICE)))
+    }
+
+    fn name(&self) -> &str {
+        "simulated"
+    }
+}
+
+impl SimulatedDriver {
+    fn items(&self, is_about: bool) -> BoxStream<'_, Result<Event>> {
         let watch = Watch {
+            is_about,
             is_connected: false,
             position: None,
             generation: (0, 0),
@@ -362,15 +381,9 @@ impl Driver for SimulatedDriver {
             look: LOOK,
             arrives_at: None,
         };
-        let items = stream::unfold(watch, async move |mut watch| {
-            let item = self.next_item(&mut watch).await;
-            Some((item, watch))
-        });
-        self.is_pushed.then(|| Box::pin(items) as BoxStream<'_, _>)
-    }
-
-    fn name(&self) -> &str {
-        "simulated"
+        Box::pin(stream::unfold(watch, async |mut watch| {
+            Some((self.next_item(&mut watch).await, watch))
+        }))
     }
 }
 

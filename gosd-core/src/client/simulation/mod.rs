@@ -43,15 +43,22 @@ fn trace(origin: Instant, what: impl FnOnce() -> String) {
     });
 }
 
+/// Which services the clients of a simulation watch: all, or those that they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watching {
+    Everything,
+    OnDemand,
+}
+
 /// Runs one seed, and logs every event.
-fn play_with_log(seed: u64) -> (Result<(), String>, Vec<String>) {
+fn play_with_log(seed: u64, watching: Watching) -> (Result<(), String>, Vec<String>) {
     LOG.set(Some(Vec::new()));
-    let outcome = play(seed);
+    let outcome = play(seed, watching);
     (outcome, LOG.take().unwrap_or_default())
 }
 
 /// Runs one seed; the error says which property did not hold.
-fn play(seed: u64) -> Result<(), String> {
+fn play(seed: u64, watching: Watching) -> Result<(), String> {
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -60,7 +67,7 @@ fn play(seed: u64) -> Result<(), String> {
         .expect("a runtime without I/O needs nothing");
     runtime.block_on(async {
         let theme = THEMES[usize::try_from(seed % THEMES.len() as u64).expect("it is small")];
-        Scenario::new(theme).run().await
+        Scenario::new(theme, watching).run().await
     })
 }
 

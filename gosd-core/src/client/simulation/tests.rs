@@ -12,30 +12,40 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::faults::THEMES;
-use super::{play, play_with_log};
+use super::{Watching, play, play_with_log};
 use crate::rules::Rule;
 
 /// The seeds of every run, in two halves that run in parallel.
 const SEEDS: u64 = 240;
 const HALF: u64 = SEEDS / 2;
+const BOTH: [Watching; 2] = [Watching::Everything, Watching::OnDemand];
 
 #[test]
 fn the_first_half_of_the_seeds_holds() {
-    judge_unless_asked(0..HALF);
+    judge_unless_asked(0..HALF, Watching::Everything);
 }
 
 #[test]
 fn the_second_half_of_the_seeds_holds() {
-    judge_unless_asked(HALF..SEEDS);
+    judge_unless_asked(HALF..SEEDS, Watching::Everything);
+}
+
+/// The same properties hold of the services that clients are asked for, if they watch no others.
+#[test]
+fn seeds_of_clients_that_watch_on_demand_hold() {
+    judge_unless_asked(0..HALF, Watching::OnDemand);
 }
 
 /// Does nothing unless the environment asks for a seed or for a number of minutes.
 #[test]
 fn the_seeds_that_were_asked_for_hold() {
     if let Some(seed) = variable("GOSD_SIMULATION_SEED") {
-        let (outcome, log) = play_with_log(seed);
-        log.iter().for_each(|line| println!("{line}"));
-        assert_eq!(outcome, Ok(()));
+        for watching in BOTH {
+            let (outcome, log) = play_with_log(seed, watching);
+            println!("{watching:?}");
+            log.iter().for_each(|line| println!("{line}"));
+            assert_eq!(outcome, Ok(()));
+        }
     }
     if let Some(minutes) = variable("GOSD_SIMULATION_MINUTES") {
         let ends_at = Instant::now() + Duration::from_secs(60 * minutes);
@@ -43,7 +53,9 @@ fn the_seeds_that_were_asked_for_hold() {
         let mut failures = 0;
         let mut seed = first;
         while Instant::now() < ends_at {
-            if let Err(failure) = judge(seed) {
+            for failure in
+                BOTH.map(|watching| judge(seed, watching)).into_iter().filter_map(Result::err)
+            {
                 println!("{failure}");
                 failures += 1;
             }
@@ -54,17 +66,17 @@ fn the_seeds_that_were_asked_for_hold() {
     }
 }
 
-fn judge_unless_asked(mut seeds: std::ops::Range<u64>) {
+fn judge_unless_asked(mut seeds: std::ops::Range<u64>, watching: Watching) {
     let is_asked = ["GOSD_SIMULATION_SEED", "GOSD_SIMULATION_MINUTES"].map(variable);
     if is_asked.iter().all(Option::is_none) {
-        assert_eq!(seeds.try_for_each(judge), Ok(()));
+        assert_eq!(seeds.try_for_each(|seed| judge(seed, watching)), Ok(()));
     }
 }
 
-fn judge(seed: u64) -> Result<(), String> {
-    play(seed).map_err(|failure| {
+fn judge(seed: u64, watching: Watching) -> Result<(), String> {
+    play(seed, watching).map_err(|failure| {
         format!(
-            "{failure}; play it again: GOSD_SIMULATION_SEED={seed} cargo test -p gosd-core simulation"
+            "{watching:?}: {failure}; play it again: GOSD_SIMULATION_SEED={seed} cargo test -p gosd-core simulation"
         )
     })
 }
@@ -105,10 +117,11 @@ fn without_any_one_rule_a_seed_fails() {
     for (rule, becomes, seed) in MUTANTS {
         let shows = |seed: &u64| {
             Rule::set_broken(Some(rule));
-            let failure = play(*seed);
+            let failure = play(*seed, Watching::Everything);
             Rule::set_broken(None);
             // With the rule, the same seed passes.
-            failure.is_err_and(|failure| failure.contains(becomes)) && play(*seed).is_ok()
+            failure.is_err_and(|failure| failure.contains(becomes))
+                && play(*seed, Watching::Everything).is_ok()
         };
         let same_theme = (seed % THEMES.len() as u64..).step_by(THEMES.len()).take(SEARCHED);
         let found = std::iter::once(seed).chain(same_theme).find(shows);
@@ -122,9 +135,10 @@ fn without_any_one_rule_a_seed_fails() {
 #[test]
 fn a_seed_always_gives_the_same_run() {
     for seed in 0..THEMES.len() as u64 {
-        let first = play_with_log(seed);
+        let watching = BOTH[(seed % 2) as usize];
+        let first = play_with_log(seed, watching);
         // On another thread, so that no state of a thread can influence the run.
-        let second = thread::spawn(move || play_with_log(seed)).join().expect("it plays");
+        let second = thread::spawn(move || play_with_log(seed, watching)).join().expect("it plays");
         for (number, (one, other)) in first.1.iter().zip(&second.1).enumerate() {
             assert_eq!(one, other, "seed {seed}, line {number}");
         }

@@ -171,7 +171,11 @@ impl World {
             let started = builder.start().await;
             let mut inner = world.lock();
             match started {
-                Ok(client) => inner.processes[number].client = Some(client),
+                Ok(client) => {
+                    // Who watches on demand knows nothing of a service before.
+                    client.pick(SERVICE);
+                    inner.processes[number].client = Some(client);
+                }
                 Err(error) => inner.oracle.fail(format!("{number} does not start: {error}")),
             }
         });
@@ -224,6 +228,17 @@ impl World {
             // The read may fail, as any call may.
             let _ = client.refresh().await;
         });
+    }
+
+    /// Asks a client for another service, so that it goes over to another watch.
+    pub(super) fn ask(&self, number: Number, service: &str) {
+        let mut inner = self.lock();
+        let Some(client) = inner.processes[number].client.clone() else { return };
+        trace(self.origin, || format!("{number} is asked for {service}"));
+        // The view is replaced as after a break, and so an expiry does not count at once.
+        inner.oracle.disturb(number, Instant::now() + Duration::from_secs(2));
+        drop(inner);
+        client.pick(service);
     }
 
     /// Deletes the record of a living process, as somebody else may.

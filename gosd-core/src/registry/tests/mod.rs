@@ -6,6 +6,7 @@ mod model;
 mod outages;
 mod properties;
 mod reads;
+mod scopes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

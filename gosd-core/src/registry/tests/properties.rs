@@ -10,7 +10,7 @@ use proptest::sample::select;
 use super::model::{Contact, Model};
 use super::{Directory, Effects, LEASE, Registry, TICK, instance, settings, unreachable};
 use crate::contract::DRAIN;
-use crate::registry::Standing;
+use crate::registry::{Scope, Standing};
 use crate::{Change, Event, Instance, InstanceId, Outcome, View};
 
 const IDS: [&str; 6] = ["own", "1", "2", "3", "4", "5"];
@@ -215,7 +215,7 @@ impl Pair {
             Step::Seed(all) => {
                 own_gone = false;
                 self.model.seed(all.clone());
-                self.registry.seed(all, self.now)
+                self.registry.seed(all, &Scope::Everything, self.now)
             }
             Step::Report(id, outcome) => {
                 own_gone = false;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Change;
+use crate::registry::Scope;
 
 #[test]
 fn what_came_during_the_read_stays() {
@@ -172,14 +173,14 @@ fn what_is_missing_is_not_in_the_backend_to_be_removed() {
 #[test]
 fn a_view_from_before_is_served_until_the_backend_is_read_and_then_has_its_time() {
     let mut bench = Bench::new();
-    bench.registry.seed(all_of(&["a-1", "a-2"]), bench.now);
+    bench.registry.seed(all_of(&["a-1", "a-2"]), &Scope::Everything, bench.now);
     assert_eq!(bench.view(), ["a-1", "a-2"]);
     bench.pass(10 * LEASE);
     bench.read(&["a-2", "a-3"]);
     assert_eq!(bench.view(), ["a-1", "a-2", "a-3"]);
     bench.look(LEASE, &["a-2", "a-3"]);
     assert_eq!(bench.view(), ["a-2", "a-3"]);
-    bench.registry.seed(all_of(&["a-1"]), bench.now);
+    bench.registry.seed(all_of(&["a-1"]), &Scope::Everything, bench.now);
     assert_eq!(bench.view(), ["a-2", "a-3"], "too late");
 }
 

@@ -6,9 +6,11 @@ mod leases;
 mod records;
 mod refusals;
 mod renewals;
+mod services;
 mod values;
 mod watches;
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +59,15 @@ pub(crate) trait Mutant: Send + Sync + 'static {
         items(sound)
     }
 
+    /// By default a watch of everything, which is more than it has to be.
+    fn watch_services<'a>(&'a self, sound: &'a Sound, _: &BTreeSet<String>) -> Items<'a> {
+        self.watch(sound)
+    }
+
+    async fn list_services(&self, sound: &Sound, _: &BTreeSet<String>) -> Result<Vec<Instance>> {
+        self.list(sound).await
+    }
+
     /// The namespace that the mutant uses instead of the one that it was asked for.
     fn namespace(&self, asked: &str) -> String {
         asked.to_owned()
@@ -85,6 +96,14 @@ impl Driver for Broken {
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
         Some(self.mutant.watch(&self.sound))
+    }
+
+    fn watch_services(&self, services: &BTreeSet<String>) -> Option<BoxStream<'_, Result<Event>>> {
+        Some(self.mutant.watch_services(&self.sound, services))
+    }
+
+    async fn list_services(&self, services: &BTreeSet<String>) -> Result<Vec<Instance>> {
+        self.mutant.list_services(&self.sound, services).await
     }
 }
 
@@ -141,6 +160,10 @@ pub(crate) fn mutants() -> Vec<(&'static str, Make)> {
             CutsUrls, TrimsMetadata, FoldsCase, WatchesWithoutMetadata, OneNamespace,
             NamespaceWithoutCase, CutsNamespaces, StripsDots, LowercasesHosts, UnreadableIsAnError,
             UnreadableEndsTheWatch, UnreadableStopsExpiry,
+        }
+        services::{
+            WatchesTheFirst, MatchesBeginnings, BeginsEmpty, KeepsThoseWhoMove,
+            TellsNoServiceOfAnId, ListsTheFirst, SubscribesToMoreLate,
         }
     }
 }
