@@ -52,10 +52,14 @@ impl Grouped {
         prefix: String,
         suffix: &'static str,
     ) -> Reader {
-        let parts = match services {
+        Reader::of_parts(&self.items, self.parts(services), prefix, suffix)
+    }
+
+    /// The ranges of the items of some services, or of all.
+    pub(crate) fn parts(&self, services: Option<&BTreeSet<String>>) -> Vec<Range<usize>> {
+        match services {
             None => vec![self.part(None)],
             Some(services) => services.iter().map(|service| self.part(Some(service))).collect(),
-        };
-        Reader::of_parts(&self.items, parts, prefix, suffix)
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The handlers of the API's paths.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -67,9 +68,9 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Answer {
     let feed = shared.namespaces.feed(&part(path)?, Access::Read)?;
-    let service = service(uri.query())?;
+    let services = services(uri.query())?;
     let listing = backend("list", feed.list().await)?;
-    let (list, tag) = listing.list(service.as_deref(), feed.tags());
+    let (list, tag) = listing.list(services.as_ref(), feed.tags());
     let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut known = known.flat_map(|value| value.split(',')).map(str::trim);
     if known.any(|known| known == "*" || known.trim_start_matches("W/") == tag) {
@@ -237,15 +238,21 @@ fn no_query(uri: &Uri) -> Result<(), Problem> {
     }
 }
 
-/// The one query key of a list.
+/// The one query key of the scrape targets.
 fn service(query: Option<&str>) -> Result<Option<String>, Problem> {
-    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
     let bad = || Problem::new(StatusCode::BAD_REQUEST, "the query is service=NAME, or none");
-    let name = query.strip_prefix("service=").filter(|name| !name.is_empty()).ok_or_else(bad)?;
-    if name.contains('&') {
-        return Err(bad());
-    }
-    let name = name.replace('+', " ");
-    let name = percent_decode_str(&name).decode_utf8().map_err(|_| bad())?;
-    Ok(Some(name.into_owned()))
+    let services = query.is_none_or(|query| !query.contains('&')).then(|| services(query));
+    Ok(services.ok_or_else(bad)??.and_then(|services| services.into_iter().next()))
+}
+
+/// The one query key of a list, as often as there are services.
+fn services(query: Option<&str>) -> Result<Option<BTreeSet<String>>, Problem> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
+    let message = "the query is service=NAME, with & between several, or none";
+    let bad = || Problem::new(StatusCode::BAD_REQUEST, message);
+    let name = |part: &str| {
+        let name = part.strip_prefix("service=").filter(|name| !name.is_empty())?.replace('+', " ");
+        Some(percent_decode_str(&name).decode_utf8().ok()?.into_owned())
+    };
+    query.split('&').map(name).collect::<Option<_>>().map(Some).ok_or_else(bad)
 }

@@ -1,7 +1,7 @@
 //! The list of a driver, read once for all clients that ask at the same time, and serialised once.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -43,12 +43,21 @@ impl Listing {
         self.ids.get(id).map(|part| self.all.items[part.clone()].to_vec())
     }
 
-    /// The list of one service, or of all, and its entity tag.
-    pub(crate) fn list(&self, service: Option<&str>, tags: &RandomState) -> (Reader, String) {
-        let (items, part) = (&self.all.items, self.all.part(service));
+    /// The list of some services, or of all, and its entity tag.
+    pub(crate) fn list(
+        &self,
+        services: Option<&BTreeSet<String>>,
+        tags: &RandomState,
+    ) -> (Reader, String) {
+        let parts = self.all.parts(services);
         // Without the keys nobody can construct two lists with the same tag.
-        let tag = format!("\"{:016x}{:x}\"", tags.hash_one(&items[part.clone()]), part.len());
-        (Reader::new(items, part, "{\"instances\":[".into(), "]}"), tag)
+        let mut hasher = tags.build_hasher();
+        for part in &parts {
+            self.all.items[part.clone()].hash(&mut hasher);
+        }
+        let length: usize = parts.iter().map(ExactSizeIterator::len).sum();
+        let tag = format!("\"{:016x}{length:x}\"", hasher.finish());
+        (Reader::of_parts(&self.all.items, parts, "{\"instances\":[".into(), "]}"), tag)
     }
 
     /// The scrape targets of one service, or of all.
@@ -191,26 +200,31 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_all_and_of_one_service() {
+    fn lists_of_all_and_of_some_services() {
         let part = |id: &str, service: &str| {
             Instance::from_parts(id.into(), service, "http://h", [].into())
         };
         let [a, b, c] = [part("x", "a"), part("b-1", "b"), part("b-2", "b")];
         let listing = Listing::new(vec![c.clone(), b.clone(), a.clone()]);
         let tags = RandomState::new();
-        let list = |service| listing.list(service, &tags);
+        let list = |services: Option<&[&str]>| {
+            let set = services.map(|it| it.iter().map(|&it| it.to_owned()).collect());
+            listing.list(set.as_ref(), &tags)
+        };
         let json = |all: &[&Instance]| {
             let all: Vec<String> = all.iter().map(|one| one.to_json()).collect();
             format!("{{\"instances\":[{}]}}", all.join(","))
         };
         assert_eq!(text(list(None).0), json(&[&a, &b, &c]));
-        assert_eq!(text(list(Some("b")).0), json(&[&b, &c]));
-        assert_eq!(text(list(Some("c")).0), json(&[]));
+        assert_eq!(text(list(Some(&["b"])).0), json(&[&b, &c]));
+        assert_eq!(text(list(Some(&["c"])).0), json(&[]));
+        assert_eq!(text(list(Some(&["c", "b", "a"])).0), json(&[&a, &b, &c]));
         assert_eq!(listing.one(a.id()).unwrap(), a.to_json().as_bytes());
         assert_eq!(listing.one(&"c-1".into()), None);
         let again = Listing::new(vec![a, b, c]);
-        assert_eq!(again.list(Some("b"), &tags).1, list(Some("b")).1);
-        assert_ne!(again.list(None, &tags).1, list(Some("b")).1);
+        let of_b = BTreeSet::from(["b".to_owned()]);
+        assert_eq!(again.list(Some(&of_b), &tags).1, list(Some(&["b"])).1);
+        assert_ne!(again.list(None, &tags).1, list(Some(&["b"])).1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,7 +30,7 @@ async fn an_instance_is_registered_shown_and_removed() {
 }
 
 #[tokio::test]
-async fn a_list_may_be_of_one_service() {
+async fn a_list_may_be_of_one_service_or_of_several() {
     let (server, registry) = memory(Settings::new()).await;
     let (mail, user) = (instance("mail"), instance("user"));
     registry.register(&mail, LEASE).await.unwrap();
@@ -42,6 +42,10 @@ async fn a_list_may_be_of_one_service() {
     assert_eq!(one["instances"][0]["id"], mail.id().as_str());
     let none = ask(http().get(url(&server, "/v1/gosd/instances?service=mai"))).await.body;
     assert_eq!(none, json!({"instances": []}));
+    for query in ["service=user&service=mail&service=mai", "service=us%65r&service=mail"] {
+        let both = ask(http().get(url(&server, &format!("/v1/gosd/instances?{query}")))).await.body;
+        assert_eq!(both, all, "{query}");
+    }
 }
 
 #[tokio::test]
