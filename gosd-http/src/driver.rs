@@ -1,5 +1,6 @@
 //! The driver: the methods of the contract as requests.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +10,8 @@ use gosd_core::{
 };
 use gosd_net::WarnOnce;
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
+use hyper::body::Incoming;
 
 use crate::connection::{Connection, JSON, LARGEST, read};
 use crate::given_up::GivenUp;
@@ -47,6 +49,18 @@ impl Http {
     /// Warns once about records of the server that cannot be read.
     pub(crate) fn skip_unreadable(&self, error: &Error) {
         self.unreadable.skipped("http", &self.servers.options().namespace, error);
+    }
+
+    async fn instances(&self, response: Response<Incoming>) -> Result<Vec<Instance>> {
+        if response.status() == StatusCode::NOT_MODIFIED {
+            let message = "the server answered 304 to a question without a tag";
+            return Err(Error::new(ErrorKind::Data, message));
+        }
+        let body = read(response, LARGEST).await?;
+        let text = str::from_utf8(&body).map_err(|error| {
+            Error::new(ErrorKind::Data, "the answer is not UTF-8").caused_by(error)
+        })?;
+        wire::list(text, |error| self.skip_unreadable(error))
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Last>> {
@@ -91,18 +105,13 @@ impl Driver for Http {
             self.servers.at(server).send(Method::GET, "instances", condition, JSON, None).await
         };
         let (server, response) = self.servers.ask(PATIENCE, list).await?;
-        if response.status() == StatusCode::NOT_MODIFIED {
-            let unchanged = last.filter(|last| last.server == server);
-            return unchanged.map(|last| last.instances).ok_or_else(|| {
-                Error::new(ErrorKind::Data, "the server answered 304 to a question without a tag")
-            });
+        if response.status() == StatusCode::NOT_MODIFIED
+            && let Some(last) = last.filter(|last| last.server == server)
+        {
+            return Ok(last.instances);
         }
         let tag = response.headers().get(ETAG).cloned();
-        let body = read(response, LARGEST).await?;
-        let text = str::from_utf8(&body).map_err(|error| {
-            Error::new(ErrorKind::Data, "the answer is not UTF-8").caused_by(error)
-        })?;
-        let instances = wire::list(text, |error| self.skip_unreadable(error))?;
+        let instances = self.instances(response).await?;
         if !self.servers.options().watch {
             *self.last() = tag.map(|tag| Last { server, tag, instances: instances.clone() });
         }
@@ -110,7 +119,23 @@ impl Driver for Http {
     }
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
-        self.servers.options().watch.then(|| watch::watch(self))
+        self.servers.options().watch.then(|| watch::watch(self, None))
+    }
+
+    fn watch_services(&self, services: &BTreeSet<String>) -> Option<BoxStream<'_, Result<Event>>> {
+        self.servers.options().watch.then(|| watch::watch(self, wire::events_path(services)))
+    }
+
+    async fn list_services(&self, services: &BTreeSet<String>) -> Result<Vec<Instance>> {
+        let Some(path) = wire::list_path(services) else { return self.list().await };
+        let list =
+            async |server| self.servers.at(server).send(Method::GET, &path, None, JSON, None).await;
+        match self.servers.ask(PATIENCE, list).await {
+            Ok((_, response)) => self.instances(response).await,
+            // An older server lists one service, or all.
+            Err(error) if error.kind() == ErrorKind::Config => self.list().await,
+            Err(error) => Err(error),
+        }
     }
 
     fn name(&self) -> &str {

@@ -55,13 +55,16 @@
 //! At least `GET /v1/{namespace}/instances`, and `PUT` and `DELETE` of
 //! `/v1/{namespace}/instances/{id}`, with leases that expire by the server's clock; its clients then use
 //! `watch=off`. With an `ETag` unchanged lists are not sent again. With `GET /v1/{namespace}/events`, changes
-//! arrive when they happen. To check whether a server keeps the contract, run the conformance kit,
+//! arrive when they happen. For clients that watch on demand (`Settings::watch_on_demand`) a server knows the
+//! query `service` of both as the specification has it. It may also ignore that query, or refuse it with 400:
+//! then these clients read everything. To check whether a server keeps the contract, run the conformance kit,
 //! `gosd-testkit`, over this driver.
 //!
 //! # What the driver does
 //!
 //! It keeps connections open between calls, and has another one for a watch. An event stream that is
 //! silent for 8 s counts as dead; the next one resumes after the last event, if the server still can.
+//! Services that do not fit into 4 KiB of a URL, or have a comma in their names, are watched with all others.
 //! Redirects are not followed, so that a token goes to no other server; proxies of the environment are not
 //! used. An answer of another type than announced, or longer than 128 MiB, is an error and never an
 //! empty list. If a host has several addresses, the driver uses the first that answers. An answer that is not

@@ -21,14 +21,16 @@ const SILENCE: Duration = Duration::from_secs(8);
 const ASK: Duration = Duration::from_secs(4);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Everything, and then the changes, on a separate connection.
-pub(crate) fn watch(driver: &Http) -> BoxStream<'_, Result<Event>> {
-    let watch = Watch { driver, stream: None, last_id: None };
+/// Everything, and then the changes, on a separate connection; with a path, of the services that it names.
+pub(crate) fn watch(driver: &Http, path: Option<String>) -> BoxStream<'_, Result<Event>> {
+    let watch = Watch { driver, path, stream: None, last_id: None };
     Box::pin(stream::unfold(watch, async |mut watch| Some((watch.next().await, watch))))
 }
 
 struct Watch<'a> {
     driver: &'a Http,
+    /// The path of the events of some services; `None` for all.
+    path: Option<String>,
     stream: Option<EventStream<'a>>,
     /// The id of the last event that was yielded. It outlives the connection.
     last_id: Option<LastId>,
@@ -50,7 +52,7 @@ struct EventStream<'a> {
     begun: bool,
 }
 
-impl Watch<'_> {
+impl<'a> Watch<'a> {
     async fn next(&mut self) -> Result<Event> {
         let result = self.advance().await;
         if let Err(error) = &result
@@ -67,7 +69,10 @@ impl Watch<'_> {
         loop {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
-                None => self.stream.insert(open(self.driver, self.last_id.as_ref()).await?),
+                None => {
+                    let opened = self.open().await?;
+                    self.stream.insert(opened)
+                }
             };
             let server = stream.server;
             let message = tokio::select! {
@@ -106,9 +111,24 @@ impl Watch<'_> {
         }
     }
 
+    /// Opens a stream of events, at the position of the last one if the server knows it.
+    async fn open(&mut self) -> Result<EventStream<'a>> {
+        let opened = open(self.driver, self.path.as_deref(), self.last_id.as_ref()).await;
+        match opened {
+            // A server of another version or make may know no events of single services, but those of all.
+            Err(error) if error.kind() == ErrorKind::Config && self.path.is_some() => {
+                let all = open(self.driver, None, None).await.map_err(|_| error)?;
+                (self.path, self.last_id) = (None, None);
+                Ok(all)
+            }
+            opened => opened,
+        }
+    }
+
     /// Goes on with the events of another server, which begin with all there is, unless it gives none.
     async fn go_home(&mut self, home: usize) {
-        match timeout(ASK, open_at(self.driver, home, None)).await {
+        let path = self.path.as_deref();
+        match timeout(ASK, open_at(self.driver, home, path, None)).await {
             Ok(Ok(response)) => self.stream = Some(EventStream::new(self.driver, home, response)),
             _ => self.driver.servers.leave(home),
         }
@@ -140,9 +160,13 @@ impl<'a> EventStream<'a> {
     }
 }
 
-async fn open<'a>(driver: &'a Http, last_id: Option<&LastId>) -> Result<EventStream<'a>> {
+async fn open<'a>(
+    driver: &'a Http,
+    path: Option<&str>,
+    last_id: Option<&LastId>,
+) -> Result<EventStream<'a>> {
     let servers = &driver.servers;
-    let opened = servers.ask(PATIENCE, async |server| open_at(driver, server, last_id).await);
+    let opened = servers.ask(PATIENCE, async |server| open_at(driver, server, path, last_id).await);
     let (server, response) = timeout(SILENCE, opened).await.map_err(|_| silence())??;
     Ok(EventStream::new(driver, server, response))
 }
@@ -150,12 +174,14 @@ async fn open<'a>(driver: &'a Http, last_id: Option<&LastId>) -> Result<EventStr
 async fn open_at(
     driver: &Http,
     server: usize,
+    path: Option<&str>,
     last_id: Option<&LastId>,
 ) -> Result<Response<Incoming>> {
     let known = last_id.filter(|last| last.server == server);
     let header = known.map(|last| (LAST_EVENT_ID, last.id.clone()));
     let connection = driver.servers.at(server);
-    let response = connection.send(Method::GET, "events", header, EVENTS, None).await?;
+    let response =
+        connection.send(Method::GET, path.unwrap_or("events"), header, EVENTS, None).await?;
     if response.status() != StatusCode::OK {
         let message =
             format!("the server answered {} to the request for events", response.status());

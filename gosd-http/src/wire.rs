@@ -1,5 +1,6 @@
 //! The bodies of the API, as the client writes and reads them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use serde_json::value::RawValue;
 /// All but the unreserved characters of a URL's path.
 pub(crate) const PATH: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// How long a query is at most. Servers and proxies take some 8,000 bytes before the body in all.
+const QUERY: usize = 4_096;
 
 #[derive(Deserialize)]
 struct List<'a> {
@@ -32,6 +36,25 @@ struct Problem {
 pub(crate) fn instance_path(id: &InstanceId) -> Option<String> {
     let fits = !matches!(id.as_str(), "" | "." | "..");
     fits.then(|| format!("instances/{}", utf8_percent_encode(id.as_str(), PATH)))
+}
+
+/// The path of the events of some services; `None` if no path can name them all.
+pub(crate) fn events_path(services: &BTreeSet<String>) -> Option<String> {
+    // The server takes a comma for the end of a name, also an encoded one.
+    let fits = services.iter().all(|service| !service.is_empty() && !service.contains(','));
+    fits.then(|| path("events?service=", services, ",")).filter(|path| path.len() <= QUERY)
+}
+
+/// The path of the list of some services; `None` if no path can name them all.
+pub(crate) fn list_path(services: &BTreeSet<String>) -> Option<String> {
+    let fits = services.iter().all(|service| !service.is_empty());
+    let path = fits.then(|| path("instances?service=", services, "&service="));
+    path.filter(|path| path.len() <= QUERY)
+}
+
+fn path(begin: &str, services: &BTreeSet<String>, between: &str) -> String {
+    let encoded = services.iter().map(|service| utf8_percent_encode(service, PATH).to_string());
+    format!("{begin}{}", encoded.collect::<Vec<_>>().join(between))
 }
 
 /// The body that registers.
@@ -116,6 +139,21 @@ mod tests {
             assert_eq!(list(json, |_| {}).unwrap_err().kind(), ErrorKind::Data, "{json}");
             assert!(event("reset", json, |_| {}).is_err(), "{json}");
         }
+    }
+
+    #[test]
+    fn paths_name_services_or_there_are_none() {
+        let services = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
+        let odd = services(&["mail", "shop two", "a&b=c"]);
+        let events = "events?service=a%26b%3Dc,mail,shop%20two";
+        let list = "instances?service=a%26b%3Dc&service=mail&service=shop%20two";
+        assert_eq!(events_path(&odd).as_deref(), Some(events));
+        assert_eq!(list_path(&odd).as_deref(), Some(list));
+        assert_eq!(events_path(&services(&["a,b", "c"])), None);
+        assert_eq!(events_path(&services(&[""])).or(list_path(&services(&[""]))), None);
+        let longest = |count: usize| (0..count).map(|n| format!("{n:0128}")).collect();
+        assert!(events_path(&longest(31)).is_some() && events_path(&longest(32)).is_none());
+        assert!(list_path(&longest(29)).is_some() && list_path(&longest(30)).is_none());
     }
 
     #[test]

@@ -14,9 +14,9 @@ use tokio::time::{sleep, timeout};
 use super::support::{LATE, LEASE, instance, open};
 
 /// A server that sends its lines, one for each connection, and records the requests.
-struct Actor {
-    url: String,
-    heard: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Actor {
+    pub(crate) url: String,
+    pub(crate) heard: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
 
@@ -27,7 +27,7 @@ impl Drop for Actor {
 }
 
 /// `None` stays silent, and so does a line that ends in a comment. After any other line the connection ends.
-async fn act(lines: Vec<Option<String>>) -> Actor {
+pub(crate) async fn act(lines: Vec<Option<String>>) -> Actor {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let heard = Arc::<Mutex<Vec<String>>>::default();
@@ -56,7 +56,7 @@ async fn act(lines: Vec<Option<String>>) -> Actor {
     Actor { url, heard, task }
 }
 
-fn answer(status: &str, media_type: &str, body: &str) -> Option<String> {
+pub(crate) fn answer(status: &str, media_type: &str, body: &str) -> Option<String> {
     let length = body.len();
     Some(format!(
         "HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\nconnection: close\r\n\
@@ -64,11 +64,11 @@ fn answer(status: &str, media_type: &str, body: &str) -> Option<String> {
     ))
 }
 
-fn events(text: &str) -> Option<String> {
+pub(crate) fn events(text: &str) -> Option<String> {
     Some(format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{text}"))
 }
 
-const RESET: &str = "event: reset\nid: e-1\ndata: {\"instances\":[]}\n\n";
+pub(crate) const RESET: &str = "event: reset\nid: e-1\ndata: {\"instances\":[]}\n\n";
 
 #[tokio::test]
 async fn a_failure_is_an_error_of_its_kind_and_never_an_empty_list() {

@@ -4,6 +4,7 @@ use super::fixture::Served;
 
 gosd_testkit::conformance!(
     Served::over_memory().await,
+    with: [services],
     without: [
         dots = "in the path of a URL they are no names",
         write_unreadable = "the in-memory driver holds instances, not texts",
@@ -15,6 +16,7 @@ mod polled {
 
     gosd_testkit::conformance!(
         Served::over_a_driver_without_watch().await,
+        with: [services],
         without: [
             dots = "in the path of a URL they are no names",
             write_unreadable = "the in-memory driver holds instances, not texts",
@@ -27,6 +29,7 @@ mod several {
 
     gosd_testkit::conformance!(
         Served::over_memory_by_three_servers().await,
+        with: [services],
         without: [
             dots = "in the path of a URL they are no names",
             write_unreadable = "the in-memory driver holds instances, not texts",
@@ -39,6 +42,7 @@ mod tls {
 
     gosd_testkit::conformance!(
         Served::over_memory_by_tls().await.silent(),
+        with: [services],
         without: [
             dots = "in the path of a URL they are no names",
             write_unreadable = "the in-memory driver holds instances, not texts",
@@ -51,6 +55,7 @@ mod sqlite {
 
     gosd_testkit::conformance!(
         Served::over_sqlite().await,
+        with: [services],
         without: [
             dots = "in the path of a URL they are no names",
             refuse_writes = "the fixture does not refuse writes yet",
@@ -63,6 +68,7 @@ mod redis {
 
     gosd_testkit::conformance!(
         Served::over_redis().await.silent(),
+        with: [services],
         without: [
             dots = "in the path of a URL they are no names",
             refuse_writes = "the fixture does not refuse writes yet",
@@ -75,6 +81,7 @@ mod redis_cut_off {
 
     gosd_testkit::conformance!(
         Served::over_redis_that_can_be_cut_off().await,
+        with: [services],
         without: [
             dots = "in the path of a URL they are no names",
             refuse_writes = "the fixture does not refuse writes yet",

@@ -6,6 +6,7 @@ mod connections;
 mod dead_peers;
 mod fixture;
 mod python;
+mod services;
 mod several;
 mod support;
 mod tls;
