@@ -14,6 +14,7 @@ pub(crate) const DRIVER: &str = "gosdDriver";
 pub(crate) const ALSO: &str = "gosdDriverAlso";
 pub(crate) const NAMESPACE: &str = "gosdNamespace";
 const SNAPSHOT_PATH: &str = "gosdSnapshotPath";
+const WATCH_ON_DEMAND: &str = "gosdWatchOnDemand";
 const ADVERTISE: &str = "gosdAdvertise";
 const REDIS_ADDR: &str = "gosdRedisAddr";
 const REDIS_DB: &str = "gosdRedisDB";
@@ -68,8 +69,17 @@ const NUMBERS: [Number; 9] = numbers! {
 };
 
 /// The variables that are not numbers.
-const OTHERS: [&str; 8] =
-    [DRIVER, ALSO, NAMESPACE, SNAPSHOT_PATH, ADVERTISE, REDIS_ADDR, REDIS_DB, REDIS_PASSWORD];
+const OTHERS: [&str; 9] = [
+    DRIVER,
+    ALSO,
+    NAMESPACE,
+    SNAPSHOT_PATH,
+    WATCH_ON_DEMAND,
+    ADVERTISE,
+    REDIS_ADDR,
+    REDIS_DB,
+    REDIS_PASSWORD,
+];
 
 /// Every variable that gosd reads.
 pub(crate) fn known() -> impl Iterator<Item = &'static str> + Clone {
@@ -98,6 +108,11 @@ pub(crate) fn settings(lookup: Lookup<'_>) -> Result<Settings> {
             return Err(bad(SNAPSHOT_PATH, &shown(&path), expected));
         }
         settings = settings.snapshot_path(path.into());
+    }
+    let expected = "true or false";
+    if let Some(value) = text(lookup, WATCH_ON_DEMAND, expected)? {
+        let yes = value.parse().map_err(|_| bad(WATCH_ON_DEMAND, &shown(&value), expected))?;
+        settings = settings.watch_on_demand(yes);
     }
     Ok(settings)
 }
@@ -161,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_number_reaches_its_setting() {
+    fn every_value_reaches_its_setting() {
         let env = [
             ("gosdTryRefreshAmount", "11"),
             ("gosdTryFindServiceAmount", "0"),
@@ -173,6 +188,7 @@ mod tests {
             ("gosdEjectFor", "18"),
             ("gosdDrain", "19"),
             ("gosdSnapshotPath", "/var/lib/a b"),
+            ("gosdWatchOnDemand", "true"),
         ];
         let expected = Settings::default()
             .try_refresh_amount(11)
@@ -184,8 +200,11 @@ mod tests {
             .eject_after(17)
             .eject_for(Duration::from_secs(18))
             .drain(Duration::from_secs(19))
-            .snapshot_path("/var/lib/a b".into());
+            .snapshot_path("/var/lib/a b".into())
+            .watch_on_demand(true);
         assert_eq!(settings_of(&env).unwrap(), expected);
+        let env = [("gosdWatchOnDemand", "false")];
+        assert_eq!(settings_of(&env).unwrap(), Settings::default());
     }
 
     #[test]
@@ -226,6 +245,7 @@ mod tests {
         let others = [
             ("gosdNamespace", &["", " ", "a b", "a/b", "ä", "a&b=c", "a%20b"] as &[&str]),
             ("gosdSnapshotPath", &["", " "]),
+            ("gosdWatchOnDemand", &["", " ", "1", "yes", "True", "true ", "on"]),
             (
                 "gosdRedisAddr",
                 &[
@@ -253,6 +273,7 @@ mod tests {
             "gosdDriverAlso",
             "gosdNamespace",
             "gosdSnapshotPath",
+            "gosdWatchOnDemand",
             "gosdRedisAddr",
             "gosdRedisPassword",
         ];

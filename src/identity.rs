@@ -1,6 +1,7 @@
 //! The identity of an opened driver's registry, so that no client loads the snapshot file of another
 //! registry.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::absolute;
 use std::sync::Arc;
@@ -36,6 +37,14 @@ impl Driver for Identified {
 
     fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
         self.driver.watch()
+    }
+
+    fn watch_services(&self, services: &BTreeSet<String>) -> Option<BoxStream<'_, Result<Event>>> {
+        self.driver.watch_services(services)
+    }
+
+    async fn list_services(&self, services: &BTreeSet<String>) -> Result<Vec<Instance>> {
+        self.driver.list_services(services).await
     }
 
     fn name(&self) -> &str {

@@ -50,6 +50,7 @@
 //! | `gosdRefreshInterval` | 5 (seconds) | [`refresh_interval`](field@Settings::refresh_interval) |
 //! | `gosdMaxStale` | none (seconds) | [`max_stale`](field@Settings::max_stale) |
 //! | `gosdSnapshotPath` | none | [`snapshot_path`](field@Settings::snapshot_path) |
+//! | `gosdWatchOnDemand` | `false` | [`watch_on_demand`](field@Settings::watch_on_demand) |
 //! | `gosdEjectAfter` | 3 | [`eject_after`](field@Settings::eject_after) |
 //! | `gosdEjectFor` | 5 (seconds) | [`eject_for`](field@Settings::eject_for) |
 //! | `gosdDrain` | 1 (seconds) | [`drain`](field@Settings::drain) |

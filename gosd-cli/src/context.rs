@@ -51,10 +51,12 @@ impl Context {
         Ok(Backend::new(driver, self.environment.settings()?))
     }
 
-    /// A client of the database, with the settings of the environment.
+    /// A client of the database, with the settings of the environment. It watches everything, for the commands
+    /// show whatever there is.
     pub(crate) async fn client(&self) -> Result<(ClientBuilder, Backend)> {
         let backend = self.backend().await?;
-        let builder = Client::builder(backend.driver()).settings(backend.settings().clone());
+        let settings = backend.settings().clone().watch_on_demand(false);
+        let builder = Client::builder(backend.driver()).settings(settings);
         Ok((builder, backend))
     }
 
