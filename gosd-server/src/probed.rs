@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -77,8 +77,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Probed<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 
@@ -92,11 +91,12 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn an_end_is_seen_before_the_runtime_has_heard_of_it() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (near, _) = listener.accept().await.unwrap();
+    /// Sends a request and closes the connection while the runtime is not looking.
+    async fn end_is_seen<S>(near: S, mut far: impl Write)
+    where
+        S: AsyncRead + Unpin,
+        for<'a> SockRef<'a>: From<&'a S>,
+    {
         let status = Arc::<Status>::default();
         let mut near = Probed::new(near, Arc::clone(&status));
         let mut buffer = [0; 16];
@@ -109,6 +109,22 @@ mod tests {
         assert_eq!(near.read(&mut buffer).now_or_never().unwrap().unwrap(), 0);
         drop(probe);
         assert!(near.read(&mut buffer).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_end_is_seen_before_the_runtime_has_heard_of_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, _) = listener.accept().await.unwrap();
+        end_is_seen(near, far).await;
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn an_end_on_a_unix_socket_is_seen_before_the_runtime_has_heard_of_it() {
+        let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        end_is_seen(tokio::net::UnixStream::from_std(near).unwrap(), far).await;
     }
 
     #[tokio::test]
