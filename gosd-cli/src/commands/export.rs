@@ -2,12 +2,16 @@
 
 use std::io::{Read, stdin};
 
+use futures_util::stream::{self, TryStreamExt};
 use gosd::{Error, Instance};
 
 use crate::cli::ImportArgs;
 use crate::context::Context;
 use crate::failure::{DONE, FAILED, Failure, Outcome};
 use crate::output::{age, print};
+
+/// How many instances are registered at once.
+const AT_ONCE: usize = 32;
 
 pub(crate) async fn run(context: &Context) -> Outcome {
     let backend = context.backend().await?;
@@ -31,9 +35,11 @@ pub(crate) async fn import(context: &Context, args: &ImportArgs) -> Outcome {
         .collect::<Result<_, _>>()?;
     let backend = context.backend().await?;
     let lease = args.lease.unwrap_or(backend.settings().lease_ttl);
-    for instance in &instances {
-        backend.register(instance, lease).await?;
-    }
+    // One after the other would take longer than a lease: a registry server answers when it has seen the change
+    // of its database, which may take 50 ms.
+    stream::iter(instances.iter().map(Ok))
+        .try_for_each_concurrent(AT_ONCE, |instance| backend.register(instance, lease))
+        .await?;
     context.note(format!(
         "{} registered in {} for {}; nobody renews them unless their services use that database",
         instances.len(),
