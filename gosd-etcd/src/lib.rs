@@ -46,7 +46,7 @@
 //! # Leases
 //!
 //! etcd counts leases in whole seconds, which are rounded up, and grants no less than one and a half
-//! election timeouts: 2 s by default. A new leader restarts every lease. Releases of etcd before 2024 have a
+//! election timeouts: 2 s by default. A new leader restarts every lease. Releases of etcd before March 2024 have a
 //! [fault](https://github.com/etcd-io/etcd/issues/15247): a leader that was paused for longer than a lease
 //! revokes leases that live when it wakes up. Their owners are back before any client has dropped them.
 //!
