@@ -68,8 +68,8 @@ impl Registry {
         self.contact.interrupt();
     }
 
-    /// Replaces what is known of the services that a snapshot is about by the snapshot, which is no newer than this good time. Returns whether the own
-    /// registration is gone because of it.
+    /// Replaces what is known of the services that a snapshot is about by the snapshot, which is no newer than
+    /// this good time. Returns whether the own registration is gone because of it.
     pub(super) fn replace(
         &mut self,
         all: Vec<Instance>,
