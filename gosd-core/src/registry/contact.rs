@@ -77,6 +77,10 @@ impl Contact {
         }
     }
 
+    pub(super) fn lease(&self) -> Duration {
+        self.lease
+    }
+
     /// Records evidence of contact with the backend.
     pub(super) fn hear(&mut self, proof: Proof, now: Instant) {
         self.state = State::Held;

@@ -57,9 +57,8 @@ impl Registry {
         if self.is_drain(&id) {
             self.remove(&id);
         } else if self.contact.believes_expiry(now) && self.is_shared(&id) {
-            let time =
-                if Rule::OwnersMayObject.holds() { grace(self.lease) } else { Duration::ZERO };
-            self.expiries.due_at.entry(id).or_insert(now + time);
+            let due_at = now + self.time_to_object();
+            self.expiries.due_at.entry(id).or_insert(due_at);
             self.drop_due(now);
         } else {
             self.miss_expired(id);
@@ -105,7 +104,7 @@ impl Registry {
     }
 
     fn time_to_object(&self) -> Duration {
-        if Rule::OwnersMayObject.holds() { grace(self.lease) } else { Duration::ZERO }
+        if Rule::OwnersMayObject.holds() { grace(self.contact.lease()) } else { Duration::ZERO }
     }
 
     /// Whether an instance is known from the backend.

@@ -53,7 +53,6 @@ pub(crate) struct Registry {
     missing: HashMap<InstanceId, GoodTime>,
     expiries: Expiries,
     contact: Contact,
-    lease: Duration,
     /// The targets of all drains, whether or not they are registered.
     drained: HashSet<InstanceId>,
     ejection: Ejection,
@@ -92,7 +91,6 @@ impl Registry {
             missing: HashMap::new(),
             expiries: Expiries::default(),
             contact: Contact::new(settings.lease_ttl),
-            lease: settings.lease_ttl,
             drained: HashSet::new(),
             ejection: Ejection::new(settings.eject_after, settings.eject_for),
             expired: 0,
