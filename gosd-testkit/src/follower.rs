@@ -251,6 +251,18 @@ impl<'a> Follower<'a> {
         self.fail(format!("an event that says that {id:?} has gone"), "nothing in time")
     }
 
+    /// Reads until the lease of an instance has ended, unless it is out of the view already.
+    pub(crate) async fn until_expired(&mut self, id: &InstanceId, by: Instant) -> Result<()> {
+        if !self.view.contains_key(id) {
+            return Ok(());
+        }
+        match self.until_gone(id, by).await? {
+            Event::Expire(_) | Event::Reset(_) => Ok(()),
+            event => self
+                .fail("the end of a lease as `Expire`, for `Remove` is a goodbye", shown(&event)),
+        }
+    }
+
     /// Reads until an `Err` comes.
     pub(crate) async fn until_lost(&mut self, within: Duration) -> Result<Error> {
         let deadline = Instant::now() + within;

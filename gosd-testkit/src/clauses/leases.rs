@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::{try_join, try_join_all};
-use gosd_core::{Event, Instance};
+use gosd_core::Instance;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::case::{Case, GRACE, LONG_LEASE, SLACK, instance, instances};
@@ -146,14 +146,7 @@ pub async fn clause_08_expiry_reaches_watchers(fixture: &dyn Fixture) -> Result<
     }
     // On a fast machine one instance was in the snapshot. The others came as events.
     for id in [&before].into_iter().chain(&after).map(Instance::id) {
-        if !follower.view.contains_key(id) {
-            continue;
-        }
-        let event = follower.until_gone(id, latest).await?;
-        if !matches!(event, Event::Expire(_) | Event::Reset(_)) {
-            return case
-                .fail("the end of a lease as `Expire`, for `Remove` is a goodbye", shown(&event));
-        }
+        follower.until_expired(id, latest).await?;
     }
     follower.settle(&owner, SLACK).await?;
     owner.register(&after[0], LONG_LEASE).await?;

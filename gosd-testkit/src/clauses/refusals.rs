@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use futures_util::future::join;
-use gosd_core::{Event, Instance};
+use gosd_core::Instance;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::case::{
     CALL, Case, Client, GRACE, LONG_LEASE, PACE, Result, SLACK, instance, is_outage, view_of,
 };
-use crate::follower::{Follower, shown};
+use crate::follower::Follower;
 use crate::{Fixture, Violation};
 
 /// Within this time watchers have to learn that writes are refused, or accepted again.
@@ -230,16 +230,10 @@ async fn until_dead(
             sleep(lease / 3).await;
         }
     };
-    if follower.has([dead]) {
-        let latest = Instant::now() + NOTICED + lease * 2 + GRACE + SLACK;
-        let gone = tokio::select! {
-            gone = follower.until_gone(dead.id(), latest) => gone?,
-            ended = renewals => return ended,
-        };
-        if !matches!(gone, Event::Expire(_) | Event::Reset(_)) {
-            let expected = "the end of a lease as `Expire`, for `Remove` is a goodbye";
-            return follower.fail(expected, shown(&gone));
-        }
+    let latest = Instant::now() + NOTICED + lease * 2 + GRACE + SLACK;
+    tokio::select! {
+        gone = follower.until_expired(dead.id(), latest) => gone?,
+        ended = renewals => return ended,
     }
     for instance in living {
         owner.register(instance, LONG_LEASE).await?;

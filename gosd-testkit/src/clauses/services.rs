@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::try_join;
-use gosd_core::{Event, Instance};
+use gosd_core::Instance;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -115,14 +115,7 @@ pub async fn clause_16_expiry_reaches_watchers_of_services(
     follower.until_put(&after).await?;
     let latest = Instant::now() + lease * 3 + GRACE + SLACK;
     for id in [before.id(), after.id()] {
-        if !follower.view.contains_key(id) {
-            continue;
-        }
-        let event = follower.until_gone(id, latest).await?;
-        if !matches!(event, Event::Expire(_) | Event::Reset(_)) {
-            return case
-                .fail("the end of a lease as `Expire`, for `Remove` is a goodbye", shown(&event));
-        }
+        follower.until_expired(id, latest).await?;
     }
     Ok(())
 }
