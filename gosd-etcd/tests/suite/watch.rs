@@ -4,7 +4,7 @@ use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 use gosd_core::{Event, Instance};
-use gosd_testservers::{EtcdCluster, EtcdServer, Mode, Proxy, Watch};
+use gosd_testservers::{EtcdCluster, EtcdServer, Mode, Proxy, Watch, changes_come_together};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::support::{LONG_LEASE, PATIENCE, instance, open_at};
@@ -212,26 +212,6 @@ async fn a_member_without_a_leader_is_an_error_and_then_a_new_snapshot() {
 
 #[tokio::test]
 async fn changes_that_come_together_are_taken_together() {
-    const CHANGES: usize = 200;
-    const TIMES_A_SECOND: f64 = 20.0;
     let server = EtcdServer::start(&[]).await;
-    let driver = open_at(server.port()).await;
-    let (mut watch, _) = Watch::start(&*driver).await;
-    let begun = Instant::now();
-    let changing = async {
-        for _ in 0..CHANGES {
-            driver.register(&instance("mail"), LONG_LEASE).await.unwrap();
-        }
-    };
-    let watching = async {
-        let (mut seen, mut times) = (0, 0);
-        while seen < CHANGES {
-            seen += watch.events().await.len();
-            times += 1;
-        }
-        times
-    };
-    let ((), times) = tokio::join!(changing, watching);
-    let most = TIMES_A_SECOND * (begun.elapsed().as_secs_f64() + 0.1);
-    assert!(f64::from(times) <= most, "{times} times in {:?}", begun.elapsed());
+    changes_come_together(&*open_at(server.port()).await).await;
 }

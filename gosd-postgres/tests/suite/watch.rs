@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gosd_core::Event;
-use gosd_testservers::{Mode, PostgresServer, Proxy, Watch};
+use gosd_testservers::{Mode, PostgresServer, Proxy, Watch, changes_come_together};
 
 use super::support::{LONG_LEASE, instance, open};
 
@@ -63,26 +63,6 @@ async fn two_hosts_are_tried_in_order() {
 
 #[tokio::test]
 async fn changes_that_come_together_are_taken_together() {
-    const CHANGES: usize = 200;
-    const TIMES_A_SECOND: f64 = 20.0;
     let server = PostgresServer::start(&[]).await;
-    let driver = open(&server.url()).await;
-    let (mut watch, _) = Watch::start(&*driver).await;
-    let begun = Instant::now();
-    let changing = async {
-        for _ in 0..CHANGES {
-            driver.register(&instance("mail"), LONG_LEASE).await.unwrap();
-        }
-    };
-    let watching = async {
-        let (mut seen, mut times) = (0, 0);
-        while seen < CHANGES {
-            seen += watch.events().await.len();
-            times += 1;
-        }
-        times
-    };
-    let ((), times) = tokio::join!(changing, watching);
-    let most = TIMES_A_SECOND * (begun.elapsed().as_secs_f64() + 0.1);
-    assert!(f64::from(times) <= most, "{times} times in {:?}", begun.elapsed());
+    changes_come_together(&*open(&server.url()).await).await;
 }

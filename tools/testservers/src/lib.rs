@@ -41,4 +41,4 @@ pub use tls_cases::{TlsCase, tls_cases};
 pub use tls_front::{TlsFront, strict_tls};
 pub use wall_clock::WallClock;
 pub use warnings::Warnings;
-pub use watch::Watch;
+pub use watch::{Watch, changes_come_together};

@@ -5,13 +5,39 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use gosd_core::{BoxStream, Driver, Event, Instance, Result};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long a test waits before it gives up, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the reader waits after an error before it polls again.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Registers many instances one after the other, and requires that a watch yields them together, twenty times
+/// a second at most.
+pub async fn changes_come_together(driver: &dyn Driver) {
+    const CHANGES: usize = 200;
+    const TIMES_A_SECOND: f64 = 20.0;
+    let (mut watch, _) = Watch::start(driver).await;
+    let begun = Instant::now();
+    let changing = async {
+        for _ in 0..CHANGES {
+            let instance = Instance::new("mail", "http://10.0.0.7:25").expect("it is good");
+            driver.register(&instance, 10 * PATIENCE).await.expect("it is registered");
+        }
+    };
+    let watching = async {
+        let (mut seen, mut times) = (0, 0);
+        while seen < CHANGES {
+            seen += watch.events().await.len();
+            times += 1;
+        }
+        times
+    };
+    let ((), times) = tokio::join!(changing, watching);
+    let most = TIMES_A_SECOND * (begun.elapsed().as_secs_f64() + 0.1);
+    assert!(f64::from(times) <= most, "{times} times in {:?}", begun.elapsed());
+}
 
 /// A watch that has yielded its first snapshot.
 pub struct Watch<'a>(BoxStream<'a, Result<Event>>);
