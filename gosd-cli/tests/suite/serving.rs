@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
+use std::thread;
 
 use gosd_testservers::Certificates;
 use rustix::process::Signal;
@@ -128,6 +129,26 @@ async fn exported_instances_are_imported_elsewhere() {
     let (code, said) = import(&to, &lines);
     assert!(code == Some(0) && said[0].contains("2 registered in redis://"), "{said:?}");
     assert_eq!(to.out(&["export"]), lines);
+}
+
+/// One after the other they could take longer than a lease: a registry server answers when it has seen the change of
+/// its database.
+#[test]
+fn instances_are_imported_at_the_same_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = Place::at(format!("http://{}", listener.local_addr().unwrap()));
+    // This server answers no registration before the other one has come.
+    let server = thread::spawn(move || {
+        let mut requests = [(); 2].map(|()| listener.accept().unwrap().0);
+        for request in &mut requests {
+            assert!(request.read(&mut [0; 4_096]).unwrap() > 0);
+            request.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+        }
+    });
+    let lines = [1, 2].map(|number| fixed("mail", number, "http://10.0.0.7:25").to_json());
+    let (code, said) = import(&place, &lines.join("\n"));
+    assert!(code == Some(0) && said[0].contains("2 registered"), "{said:?}");
+    server.join().unwrap();
 }
 
 #[test]
