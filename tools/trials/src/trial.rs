@@ -58,8 +58,8 @@ pub(crate) fn settings() -> Settings {
 impl Plan {
     /// The plan that a seed stands for, on any backend but the tier.
     ///
-    /// While the database behind a tier is away, its servers connect to it once for each call of a client. On a busy
-    /// machine that was more often in a second than a trial allows.
+    /// While the database behind a tier is away, a client's call fails at each of the servers, and each of them tries
+    /// to connect for it. On a busy machine that was more often in a second than a trial allows.
     pub fn random(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let kinds = Kind::ALL.iter().map(|(kind, _)| *kind).filter(|kind| *kind != Kind::Tier);
