@@ -234,7 +234,7 @@ impl Lease<'_> {
     /// once.
     fn repair(&self) -> Duration {
         let ttl = self.state.settings.lease_ttl;
-        // Others drop an instance that expired soon.
+        // Others drop an instance half a second after its lease has ended.
         let most = if self.state.own_has_expired() { grace(ttl) / 3 } else { REPAIR.min(ttl / 10) };
         // Only two processes share an id, so there is no herd to spread.
         if self.state.own_is_taken() { most / 10 } else { most }

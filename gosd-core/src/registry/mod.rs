@@ -65,7 +65,7 @@ pub(crate) struct Registry {
     /// The services that answers so far were about.
     covered: Scope,
     /// What an older view has of services that nobody has asked for, until the backend is reached.
-    aside: Vec<Instance>,
+    unasked: Vec<Instance>,
     /// This client's own registration, from when it has succeeded until the client leaves.
     own: Option<InstanceId>,
     /// Whether the own registration is gone because its lease is.
@@ -100,7 +100,7 @@ impl Registry {
                 true => Scope::Only(BTreeSet::new()),
                 false => Scope::Everything,
             },
-            aside: Vec::new(),
+            unasked: Vec::new(),
             own: None,
             own_expired: false,
         }
@@ -217,18 +217,18 @@ impl Registry {
     /// nobody asked for is kept for when somebody does.
     pub(crate) fn seed(&mut self, all: Vec<Instance>, asked: &Scope, since: Instant) -> Effects {
         if self.contact.seed(since) {
-            self.aside = all;
+            self.unasked = all;
         }
         self.show_asked(asked)
     }
 
     /// Shows what an older view has of the services that are asked for by now.
     pub(crate) fn show_asked(&mut self, asked: &Scope) -> Effects {
-        let old = std::mem::take(&mut self.aside);
+        let old = std::mem::take(&mut self.unasked);
         if self.contact.never_reached().is_some() {
             let is_asked = |it: &Instance| asked.includes(it.service());
-            let (shown, aside): (Vec<_>, Vec<_>) = old.into_iter().partition(is_asked);
-            self.aside = aside;
+            let (shown, unasked): (Vec<_>, Vec<_>) = old.into_iter().partition(is_asked);
+            self.unasked = unasked;
             for instance in shown {
                 if !self.known.contains(instance.id()) {
                     self.known.put(instance);

@@ -30,12 +30,7 @@ fn the_time_to_object_is_a_sixth_of_a_short_lease() {
 
 #[test]
 fn an_instance_whose_lease_was_taken_by_mistake_is_back_before_anybody_drops_it() {
-    let back: [fn(&mut Bench); 3] = [
-        |bench| drop(bench.put("a-1")),
-        |bench| drop(bench.read(&["a-1"])),
-        |bench| drop(bench.reset(&["a-1"])),
-    ];
-    for back in back {
+    for back in BACK {
         let mut bench = Bench::settled(&["a-1"]);
         bench.expire("a-1");
         bench.pass(GRACE - TICK);

@@ -45,6 +45,13 @@ fn id(id: &str) -> InstanceId {
     id.into()
 }
 
+/// How an instance that vanished is seen again.
+const BACK: [fn(&mut Bench); 3] = [
+    |bench| drop(bench.put("a-1")),
+    |bench| drop(bench.read(&["a-1"])),
+    |bench| drop(bench.reset(&["a-1"])),
+];
+
 /// A registry, its readers' side, and a clock.
 struct Bench {
     registry: Registry,

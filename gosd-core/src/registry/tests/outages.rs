@@ -174,12 +174,7 @@ fn stretches_too_short_for_a_retry_count_for_nothing() {
 
 #[test]
 fn what_is_back_in_any_way_is_missing_no_more() {
-    let back: [fn(&mut Bench); 3] = [
-        |bench| drop(bench.put("a-1")),
-        |bench| drop(bench.read(&["a-1"])),
-        |bench| drop(bench.reset(&["a-1"])),
-    ];
-    for back in back {
+    for back in BACK {
         let mut bench = Bench::settled(&["a-1"]);
         bench.read(&[]);
         bench.look(HOLD - TICK, &[]);
