@@ -38,14 +38,15 @@
 //!
 //! # What it promises
 //!
-//! A change is one statement, and so is a heartbeat, which writes nothing to the log. The same transaction
-//! that changes a row adds an entry to the log and sends its number by `NOTIFY gosd`. Watchers then read
-//! the log from their positions on: for a change alone at once, and for those that come within 50 ms after it
-//! together, so that a rollout is at most twenty reads a second. They also read once a second, so they miss nothing where notifications do
-//! not arrive (a pooler in transaction mode accepts `LISTEN` and forwards nothing), and warn of that once. The
-//! driver prepares no statements and needs no session state, so such a pooler may be in between: all clauses
-//! of the contract are tested behind PgBouncer, too. What is said often is a call of a function, for the server
-//! keeps the plans of functions, and would plan a statement each time anew.
+//! A change is one statement, and so is a heartbeat, which writes nothing to the log. The same
+//! transaction that changes a row adds an entry to the log and sends its number by `NOTIFY gosd`.
+//! Watchers then read the log from their positions on: for a change alone at once, and for those that
+//! come within 50 ms after it together, so that a rollout is at most twenty reads a second. They also
+//! read once a second, so they miss nothing where notifications do not arrive (a pooler in transaction
+//! mode accepts `LISTEN` and forwards nothing), and warn of that once. The driver prepares no
+//! statements and needs no session state, so such a pooler may be in between: all clauses of the
+//! contract are tested behind PgBouncer, too. What is said often is a call of a function, for the
+//! server keeps the plans of functions, and would plan a statement each time anew.
 //!
 //! Entries of the log are numbered in the order in which they become visible, because a transaction that writes
 //! one holds an advisory lock until it is committed. The lock costs little, because `NOTIFY` takes a lock of

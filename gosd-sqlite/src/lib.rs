@@ -18,12 +18,12 @@
 //!
 //! # What it promises
 //!
-//! Any number of processes of one host use one file on a local file system, which the first of them creates.
-//! Leases expire by the clock of the host. Calls wait up to 2.5 s for a locked database.
-//! A change wakes the watchers of other processes through the file system, by a one-byte file beside the
-//! database (`gosd.db-bell`): for a change alone at once, and for those that come within 50 ms after it together.
-//! Watchers also read once a second, so they notice within that time a program that
-//! writes without ringing. A file that was removed or replaced is noticed just as fast, and all instances
+//! Any number of processes of one host use one file on a local file system, which the first of them
+//! creates. Leases expire by the clock of the host. Calls wait up to 2.5 s for a locked database. A
+//! change wakes the watchers of other processes through the file system, by a one-byte file beside the
+//! database (`gosd.db-bell`): for a change alone at once, and for those that come within 50 ms after it
+//! together. Watchers also read once a second, so they notice within that time a program that writes
+//! without ringing. A file that was removed or replaced is noticed just as fast, and all instances
 //! register again in the new one.
 //!
 //! **Which file?** Choose one in a folder where only users can write who may register. Users of one group

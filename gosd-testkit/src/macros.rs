@@ -112,7 +112,8 @@ macro_rules! __test {
 }
 
 /// The one list of all tests, each with its needs: the clause, and up to three of the hooks. A test marked
-/// `slow` runs only when asked for, and one marked `services` only `with: [services]`. One marked `many` can be left out by whoever tests many drivers.
+/// `slow` runs only when asked for, and one marked `services` only `with: [services]`. One marked `many` can be
+/// left out by whoever tests many drivers.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __for_each_clause {

@@ -60,7 +60,8 @@ pub enum Operation {
     Deregister,
     /// [`Driver::list`], and [`Driver::list_services`].
     List,
-    /// [`Driver::watch`], and [`Driver::watch_services`]. A fault breaks its items, and those of streams that are already open.
+    /// [`Driver::watch`], and [`Driver::watch_services`]. A fault breaks its items, and those of streams that
+    /// are already open.
     Watch,
 }
 
@@ -103,7 +104,8 @@ impl Faulty {
         Self { driver, shared: Arc::default(), polled: false }
     }
 
-    /// Makes [`watch`](Driver::watch) and [`watch_services`](Driver::watch_services) return `None`, so that core polls the driver.
+    /// Makes [`watch`](Driver::watch) and [`watch_services`](Driver::watch_services) return `None`, so that core
+    /// polls the driver.
     #[must_use]
     pub fn without_watch(mut self) -> Self {
         self.polled = true;
