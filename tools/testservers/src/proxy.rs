@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -11,6 +12,8 @@ use tokio::task::{JoinHandle, JoinSet};
 pub struct Proxy {
     port: u16,
     mode: watch::Sender<Mode>,
+    /// How many connections are late.
+    late: watch::Sender<usize>,
     task: JoinHandle<()>,
 }
 
@@ -25,6 +28,9 @@ pub enum Mode {
     Silent,
     /// Passes on the traffic of new connections. Those that fell silent stay silent.
     Heal,
+    /// Passes on the traffic of new connections. What clients send on existing ones is kept until
+    /// [`Pass`](Self::Pass), and passed on once the client has closed the connection.
+    Late,
 }
 
 impl Proxy {
@@ -33,19 +39,21 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let port = listener.local_addr().expect("it is bound").port();
         let (mode, changes) = watch::channel(Mode::Pass);
+        let late = watch::Sender::new(0);
+        let delayed = late.clone();
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
                     accepted = listener.accept() => {
                         let (client, _) = accepted.expect("the listener works");
-                        connections.spawn(serve(client, ([127, 0, 0, 1], server).into(), changes.clone()));
+                        connections.spawn(serve(client, ([127, 0, 0, 1], server).into(), changes.clone(), delayed.clone()));
                     }
                     Some(_) = connections.join_next() => {}
                 }
             }
         });
-        Self { port, mode, task }
+        Self { port, mode, late, task }
     }
 
     /// The port to connect to instead of the server's.
@@ -57,6 +65,18 @@ impl Proxy {
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
+
+    /// Makes the existing connections [late](Mode::Late). There has to be one.
+    pub async fn delay(&self) {
+        self.set(Mode::Late);
+        self.late.subscribe().wait_for(|late| *late > 0).await.expect("this is here");
+    }
+
+    /// Delivers what came on late connections, and waits until the server has read it and closed them.
+    pub async fn deliver(&self) {
+        self.set(Mode::Pass);
+        self.late.subscribe().wait_for(|late| *late == 0).await.expect("this is here");
+    }
 }
 
 impl Drop for Proxy {
@@ -65,21 +85,55 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(mut client: TcpStream, server: SocketAddr, mut changes: watch::Receiver<Mode>) {
+async fn serve(
+    mut client: TcpStream,
+    server: SocketAddr,
+    mut changes: watch::Receiver<Mode>,
+    late: watch::Sender<usize>,
+) {
     let mode = *changes.borrow_and_update();
     let mut kept = None;
-    if matches!(mode, Mode::Pass | Mode::Heal) {
+    if matches!(mode, Mode::Pass | Mode::Heal | Mode::Late) {
         let Ok(mut server) = TcpStream::connect(server).await else { return };
         for socket in [&client, &server] {
             socket.set_nodelay(true).expect("it is connected");
         }
-        let changed = changes.wait_for(|mode| matches!(mode, Mode::Refuse | Mode::Silent));
-        tokio::select! {
+        let changed = changes.wait_for(|now| match now {
+            Mode::Refuse | Mode::Silent => true,
+            // What was made while others are late is not late itself.
+            Mode::Late => mode != Mode::Late,
+            Mode::Pass | Mode::Heal => false,
+        });
+        let now = tokio::select! {
             _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
-            _ = changed => kept = Some(server),
+            now = changed => now.map(|now| *now),
+        };
+        if let Ok(Mode::Late) = now {
+            late.send_modify(|late| *late += 1);
+            deliver_late(client, server, changes).await;
+            late.send_modify(|late| *late -= 1);
+            return;
         }
+        kept = Some(server);
     }
     // A dead connection: neither end learns that the other one is gone.
     let _ = changes.wait_for(|mode| matches!(mode, Mode::Pass | Mode::Refuse)).await;
     drop(kept);
+}
+
+async fn deliver_late(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    mut changes: watch::Receiver<Mode>,
+) {
+    let mut sent = Vec::new();
+    let passes = async { changes.wait_for(|mode| *mode == Mode::Pass).await.is_ok() };
+    // A connection that breaks has sent what it could.
+    let (_, passes) = tokio::join!(client.read_to_end(&mut sent), passes);
+    if passes {
+        // The server may have closed it.
+        let _ = server.write_all(&sent).await;
+        let _ = server.shutdown().await;
+        let _ = server.read_to_end(&mut Vec::new()).await;
+    }
 }
