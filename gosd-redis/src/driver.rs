@@ -87,9 +87,10 @@ impl Redis {
 impl Driver for Redis {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
         self.evidence.asked_for(ttl);
+        let number = self.scripts.number();
         self.call(async |connection| {
             let mut redis = connection.redis.clone();
-            let result = self.scripts.register(&mut redis, &self.keys, instance, ttl).await;
+            let result = self.scripts.register(&mut redis, &self.keys, instance, ttl, number).await;
             self.evidence.tried_to_write(&result);
             result.map_err(|error| error::fault(&error))
         })
@@ -97,9 +98,10 @@ impl Driver for Redis {
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
+        let number = self.scripts.number();
         self.call(async |connection| {
             let mut redis = connection.redis.clone();
-            let result = self.scripts.deregister(&mut redis, &self.keys, id).await;
+            let result = self.scripts.deregister(&mut redis, &self.keys, id, number).await;
             self.evidence.tried_to_write(&result);
             result.map_err(|error| error::fault(&error))
         })

@@ -14,6 +14,8 @@ pub(crate) struct Keys {
     pub(crate) meta: String,
     /// Stream: one entry for each change.
     pub(crate) events: String,
+    /// What the keys of single instances begin with: which driver changed the instance last, in which call.
+    said: String,
 }
 
 impl Keys {
@@ -24,7 +26,13 @@ impl Keys {
             leases: tagged("leases"),
             meta: tagged("meta"),
             events: tagged("events"),
+            said: tagged("said"),
         }
+    }
+
+    /// The key of one instance: the driver that last changed it or removed it, and the number of that call.
+    pub(crate) fn said(&self, id: &str) -> String {
+        format!("{}:{id}", self.said)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The scripts that change the registry, and the calls of them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::answers::Answers;
@@ -15,6 +16,8 @@ const ENTRIES: usize = 10_000;
 pub(crate) const BATCH: usize = 100;
 /// How long a lease has been over before the instance is purged, so that one process does it for all.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// How long the server remembers what a driver said of an instance, for registrations that come after it.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// Each change is one script, called by its hash, and loaded again if the server does not know the hash.
 pub(crate) struct Scripts {
@@ -23,7 +26,19 @@ pub(crate) struct Scripts {
     purge: Script,
     adopt: Script,
     cut: Script,
+    /// The name of this driver among all that ever write to the server.
+    driver: String,
+    /// How many calls were numbered.
+    numbered: AtomicU64,
 }
+
+/// The place of a call in the order in which this driver's calls were made.
+///
+/// A caller that stops waiting for a registration leaves it on its way, and the connection is given up with it. The
+/// server, or a proxy before it, may read that connection after the next one. So it remembers the number of a goodbye,
+/// and of a change, and refuses what was sent before it.
+#[derive(Clone, Copy)]
+pub(crate) struct Number(u64);
 
 impl Scripts {
     pub(crate) fn new() -> Self {
@@ -33,7 +48,14 @@ impl Scripts {
             purge: Script::new(include_str!("purge.lua")),
             adopt: Script::new(include_str!("adopt.lua")),
             cut: Script::new(include_str!("cut.lua")),
+            driver: format!("{:032x}", fastrand::u128(..)),
+            numbered: AtomicU64::new(0),
         }
+    }
+
+    /// The number of the next call. A call that is repeated keeps its own.
+    pub(crate) fn number(&self) -> Number {
+        Number(self.numbered.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) async fn register(
@@ -42,13 +64,16 @@ impl Scripts {
         keys: &Keys,
         instance: &Instance,
         lease: Duration,
+        number: Number,
     ) -> RedisResult<()> {
-        run(redis, keys, &self.register, |call| {
-            call.arg(instance.id().as_str())
+        let id = instance.id().as_str();
+        run(redis, keys, Some(&keys.said(id)), &self.register, |call| {
+            call.arg(id)
                 .arg(instance.url())
                 .arg(layout::meta_of(instance))
                 .arg(millis(lease))
                 .arg(ENTRIES);
+            self.sign(call, number);
         })
         .await
     }
@@ -58,11 +83,18 @@ impl Scripts {
         redis: &mut Answers,
         keys: &Keys,
         id: &InstanceId,
+        number: Number,
     ) -> RedisResult<()> {
-        run(redis, keys, &self.deregister, |call| {
-            call.arg(id.as_str()).arg(ENTRIES);
+        let id = id.as_str();
+        run(redis, keys, Some(&keys.said(id)), &self.deregister, |call| {
+            call.arg(id).arg(ENTRIES);
+            self.sign(call, number);
         })
         .await
+    }
+
+    fn sign(&self, call: &mut Cmd, number: Number) {
+        call.arg(&self.driver).arg(number.0).arg(millis(REMEMBERED));
     }
 
     /// Removes dead instances, unless a process has done so within the last [`GRACE`]. Returns how many.
@@ -75,7 +107,7 @@ impl Scripts {
         dead: Option<Span>,
     ) -> RedisResult<usize> {
         let dead = dead.unwrap_or(Span { after: 0, until: 0 });
-        run(redis, keys, &self.purge, |call| {
+        run(redis, keys, None, &self.purge, |call| {
             call.arg(millis(GRACE)).arg(BATCH).arg(ENTRIES).arg(dead.after).arg(dead.until);
         })
         .await
@@ -90,7 +122,7 @@ impl Scripts {
         longest: Duration,
         back: u64,
     ) -> RedisResult<usize> {
-        run(redis, keys, &self.cut, |call| {
+        run(redis, keys, None, &self.cut, |call| {
             call.arg(millis(longest)).arg(back).arg(BATCH);
         })
         .await
@@ -104,7 +136,7 @@ impl Scripts {
         ids: &[InstanceId],
         lease: Duration,
     ) -> RedisResult<i64> {
-        run(redis, keys, &self.adopt, |call| {
+        run(redis, keys, None, &self.adopt, |call| {
             call.arg(millis(lease));
             for id in ids {
                 call.arg(id.as_str());
@@ -118,12 +150,13 @@ impl Scripts {
 async fn run<T: FromRedisValue>(
     redis: &mut Answers,
     keys: &Keys,
+    said: Option<&str>,
     script: &Script,
     arguments: impl FnOnce(&mut Cmd),
 ) -> RedisResult<T> {
     let mut call = redis::cmd("EVALSHA");
-    call.arg(script.get_hash()).arg(4);
-    call.arg(&keys.registry).arg(&keys.leases).arg(&keys.meta).arg(&keys.events);
+    call.arg(script.get_hash()).arg(4 + usize::from(said.is_some()));
+    call.arg(&keys.registry).arg(&keys.leases).arg(&keys.meta).arg(&keys.events).arg(said);
     arguments(&mut call);
     match call.query_async(redis).await {
         Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {

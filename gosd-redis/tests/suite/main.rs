@@ -5,6 +5,7 @@ mod clock;
 mod conformance;
 mod fixture;
 mod go;
+mod late;
 mod layout;
 mod losses;
 mod sentinel;
