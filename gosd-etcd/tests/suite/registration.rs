@@ -4,7 +4,9 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 use gosd_core::Event;
-use gosd_testservers::{EtcdCluster, EtcdServer, Mode, Proxy, Watch, etcd_leader};
+use gosd_testservers::{
+    EtcdCluster, EtcdServer, Mode, Proxy, Watch, etcd_leader, late_registrations_undo_nothing,
+};
 
 use super::support::{LONG_LEASE, instance, key, lease, leases, open, open_at};
 
@@ -208,4 +210,15 @@ async fn a_call_given_up_on_a_dead_connection_does_not_doom_the_next() {
     proxy.set(Mode::Heal);
     let healed = tokio::time::timeout(Duration::from_secs(30), driver.list()).await;
     healed.expect("the next call has a connection of its own").unwrap();
+}
+
+#[tokio::test]
+async fn late_registrations() {
+    let etcd = EtcdServer::start(&[]).await;
+    late_registrations_undo_nothing(async || {
+        let proxy = Proxy::to(etcd.port()).await;
+        let driver = open_at(proxy.port()).await;
+        (proxy, driver)
+    })
+    .await;
 }

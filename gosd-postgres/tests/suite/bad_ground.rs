@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use gosd_core::{Client, ErrorKind, Event, Result, Settings};
-use gosd_testservers::{Certificates, PostgresServer, Watch, free_port, tls_cases};
+use gosd_testservers::{
+    Certificates, PostgresServer, Proxy, Watch, free_port, late_registrations_undo_nothing,
+    tls_cases,
+};
 
 use super::support::{GRANTS, LONG_LEASE, PATIENCE, instance, open};
 
@@ -220,6 +223,18 @@ async fn a_registration_that_was_given_up_takes_no_effect_later() {
     tokio::join!(holder, given_up);
     until(&server, "SELECT (count(*) = 0)::int FROM pg_stat_activity WHERE state = 'active' AND application_name LIKE 'gosd-%'").await;
     assert_eq!(driver.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn late_registrations() {
+    let server = PostgresServer::start(&[]).await;
+    late_registrations_undo_nothing(async || {
+        let proxy = Proxy::to(server.port()).await;
+        let [port, through] = [server.port(), proxy.port()].map(|port| format!(":{port}/"));
+        let driver = open(&server.url().replace(&port, &through)).await;
+        (proxy, driver)
+    })
+    .await;
 }
 
 /// The owner has ended, so nobody would say goodbye again.
