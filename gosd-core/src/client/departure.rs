@@ -119,6 +119,15 @@ impl Client {
         }
     }
 
+    /// How long after a goodbye requests may still come: [`drain`](field@crate::Settings::drain), and where changes
+    /// are polled a refresh interval and its jitter more.
+    ///
+    /// For a program that has its own signals: it says goodbye with [`leave`](Self::leave), serves on for so long,
+    /// and then ends. [`shutdown_on_signal`](Self::shutdown_on_signal) does the same.
+    pub fn drain_time(&self) -> Duration {
+        self.inner.state.drain()
+    }
+
     /// Says goodbye, and waits until nobody sends requests here any more.
     ///
     /// Meanwhile the process serves and discovers on. A client that was never registered does not wait, and
@@ -158,7 +167,7 @@ impl State {
     /// later, and the read takes a while.
     pub(super) fn drain(&self) -> Duration {
         let drain = self.settings.drain;
-        if drain.is_zero() || !self.is_polled() {
+        if drain.is_zero() || !self.has_late_hearers() {
             return drain;
         }
         let interval = self.settings.refresh_interval;

@@ -165,7 +165,7 @@ impl Lease<'_> {
         let result = match self.is_told || self.state.own_is_taken() {
             true => Ok(()),
             false => {
-                if self.state.is_polled() && self.state.was_registered() {
+                if self.state.has_late_hearers() && self.state.was_registered() {
                     self.announce().await;
                 }
                 self.deregister(deadline).await

@@ -117,6 +117,15 @@ pub trait Driver: Send + Sync + 'static {
         "driver"
     }
 
+    /// Whether some of those who use this registry hear of changes only when they read it, though this driver has a
+    /// watch; `false` by default.
+    ///
+    /// A client that leaves then serves on until their next read, as it does over a driver without a watch. For
+    /// drivers that are made of others, such as [`Both`](crate::Both).
+    fn is_polled_in_part(&self) -> bool {
+        false
+    }
+
     /// Which registry this is: the database and the namespace, without a secret; by default unknown.
     ///
     /// The snapshot file of one registry is not served as that of another, which this tells apart.

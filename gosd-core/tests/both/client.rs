@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gosd_core::{Client, Driver, ErrorKind, Registration, Settings, View};
+use gosd_core::{Both, Client, Driver, ErrorKind, Registration, Settings, View};
 use gosd_testkit::{Fault, Operation};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -171,4 +171,23 @@ async fn a_goodbye_to_a_database_that_is_gone_is_bounded_like_a_call() {
 
 fn settings_timeout() -> std::time::Duration {
     Settings::default().timeout
+}
+
+/// Those who still use the polled database alone hear of a goodbye at their next read.
+#[tokio::test(start_paused = true)]
+async fn where_one_is_polled_a_goodbye_is_announced_and_the_drain_is_longer() {
+    let (old, new) = places();
+    let polled = old.link.clone().without_watch();
+    let two = Both::new(Arc::new(polled.clone()), Arc::new(new.link.clone()));
+    let user = Client::builder(Arc::new(polled)).start().await.unwrap();
+    let builder = Client::builder(Arc::new(two));
+    let mail = builder.register("mail", "http://10.0.0.7:25").start().await.unwrap();
+    until_seen(&user, 1).await;
+    let begun = Instant::now();
+    mail.leave().await.unwrap();
+    until_seen(&user, 0).await;
+    assert!(begun.elapsed() <= mail.drain_time(), "{:?}", begun.elapsed());
+
+    let pushed = Client::builder(Arc::new(both(&old, &new))).start().await.unwrap();
+    assert_eq!(pushed.drain_time(), Settings::default().drain);
 }

@@ -133,6 +133,10 @@ impl Driver for Both {
         Some(Box::pin(Union::new(sides)))
     }
 
+    fn is_polled_in_part(&self) -> bool {
+        self.sides.iter().any(|side| side.is_polled_in_part() || side.watch().is_none())
+    }
+
     fn name(&self) -> &str {
         &self.name
     }
