@@ -45,18 +45,17 @@ impl Context {
         self.own.iter().map(|(variable, value)| (*variable, value.as_str()))
     }
 
-    /// The database, which is not connected yet.
+    /// The database, which is not connected yet, with the settings of the environment. Everything in it is
+    /// watched, for the commands show whatever there is.
     pub(crate) async fn backend(&self) -> Result<Backend> {
         let driver = self.environment.driver(&Drivers::compiled()).await?;
-        Ok(Backend::new(driver, self.environment.settings()?))
+        Ok(Backend::new(driver, self.environment.settings()?.watch_on_demand(false)))
     }
 
-    /// A client of the database, with the settings of the environment. It watches everything, for the commands
-    /// show whatever there is.
+    /// A client of the database.
     pub(crate) async fn client(&self) -> Result<(ClientBuilder, Backend)> {
         let backend = self.backend().await?;
-        let settings = backend.settings().clone().watch_on_demand(false);
-        let builder = Client::builder(backend.driver()).settings(settings);
+        let builder = Client::builder(backend.driver()).settings(backend.settings().clone());
         Ok((builder, backend))
     }
 

@@ -117,10 +117,10 @@ async fn the_command_runs_while_the_database_is_down() {
     let port = free_port();
     let url = format!("redis://127.0.0.1:{port}");
     let run = Process::start(place.command(&service(&[])).env("gosdDriver", &url));
-    run.wait_for("up ");
+    run.wait_for("and is not registered yet");
     let _server = RedisServer::start_at(port, &[]).await;
     run.wait_for("serving: mail-");
-    while place.run(&["get", "mail", "-d", &url]).code == 3 {}
+    assert_eq!(place.run(&["get", "mail", "-d", &url]).code, 0);
     run.signal(Signal::TERM);
     assert_eq!(run.end().0.code(), Some(7));
 }
@@ -148,4 +148,19 @@ fn a_url_without_a_port_or_check_is_a_usage_error() {
         let ran = place.run(args);
         assert!(ran.code == 2 && ran.err.contains(what), "{args:?}: {ran:?}");
     }
+}
+
+#[test]
+fn a_password_in_the_url_is_not_shown() {
+    let place = Place::sqlite();
+    let port = free_port().to_string();
+    let url = format!("http://svc:sesame@127.0.0.1:{port}");
+    let mut args = service(&["--url", &url]);
+    args[3] = &port;
+    let run = place.start(&args);
+    let said = run.wait_for("serving: mail-");
+    assert!(said.contains(&port) && !said.contains("sesame"), "{said}");
+    run.signal(Signal::TERM);
+    let (_, rest) = run.end();
+    assert!(rest.iter().all(|line| !line.contains("sesame")), "{rest:?}");
 }

@@ -17,6 +17,22 @@ fn with_drain(drain: &'static str) -> Vec<&'static str> {
     service(&[]).into_iter().map(|arg| if arg == "0s" { drain } else { arg }).collect()
 }
 
+/// Others hear of the goodbye only at their next read, so the service serves on until then.
+#[test]
+fn where_changes_are_polled_the_drain_is_longer() {
+    let server_s = Place::sqlite();
+    let server = server_s.start(&["serve", "127.0.0.1:0"]);
+    let polled = Place::at(format!("{}/?watch=off", server.wait_for("http://")));
+    let mut command = polled.command(&with_drain("500ms"));
+    let run = Process::start(command.env("gosdRefreshInterval", "2"));
+    run.wait_for("serving: mail-");
+    let asked = Instant::now();
+    run.signal(Signal::TERM);
+    run.wait_for("ending, 3,");
+    assert!(asked.elapsed() >= Duration::from_millis(2_500), "{:?}", asked.elapsed());
+    assert_eq!(run.end().0.code(), Some(7));
+}
+
 #[tokio::test]
 async fn the_goodbye_and_the_drain_come_before_the_signal() {
     for place in Place::of_each_kind().await {

@@ -1,8 +1,11 @@
 //! Keeps the registration in step with whether the command serves.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::time::Duration;
 
-use gosd::{Client, Instance};
+use futures_util::StreamExt;
+use gosd::{Client, Instance, Registration, Result, limits};
 use tokio::time::{Instant, sleep};
 
 use super::probe::Probe;
@@ -25,7 +28,7 @@ pub(super) struct Health<'a> {
     /// The interval of checks while the service is ready.
     pub(super) every: Duration,
     /// Whether to remove instances that a predecessor left at the same URL.
-    pub(super) succeeds: bool,
+    pub(super) takes_over: bool,
 }
 
 impl Health<'_> {
@@ -35,26 +38,42 @@ impl Health<'_> {
         let mut is_first = true;
         loop {
             self.until_it_serves().await;
-            if let Err(error) = client.set_ready(true).await
+            let registered = client.set_ready(true).await;
+            if let Err(error) = &registered
                 && is_first
                 && !error.is_retryable()
             {
-                return error.into();
+                return error.clone().into();
             }
             is_first = false;
-            // A registration that got no answer is tried again until it succeeds.
-            let (instance, name) = (self.instance, self.backend.name());
-            let (id, url) = (instance.id(), instance.url());
-            self.context.note(format!("serving: {id} is registered at {url} in {name}"));
-            if self.succeeds {
-                self.succeed().await;
+            tokio::select! {
+                () = self.until_it_stops() => {}
+                never = self.tell(client, registered) => match never {},
             }
-            self.until_it_stops().await;
             let asked = self.probe.describe();
             self.context.note(format!("withdrawn: {asked} does not answer"));
             // A failure has been logged, and then the lease ends the registration.
             let _ = client.set_ready(false).await;
         }
+    }
+
+    /// Says when the instance is registered, which may be some time after it serves; then waits for ever.
+    async fn tell(&self, client: &Client, registered: Result<()>) -> Infallible {
+        let (id, name) = (self.instance.id(), self.backend.name());
+        if let Err(error) = registered {
+            self.context.note(format!("{id} serves, and is not registered yet: {error}"));
+            // It is tried again until it succeeds.
+            let mut changes = client.status_changes();
+            while !matches!(client.status().registration, Registration::Registered) {
+                changes.next().await;
+            }
+        }
+        let url = limits::shown(self.instance.url());
+        self.context.note(format!("serving: {id} is registered at {url} in {name}"));
+        if self.takes_over {
+            self.take_over().await;
+        }
+        pending().await
     }
 
     async fn until_it_serves(&self) {
@@ -83,7 +102,7 @@ impl Health<'_> {
 
     /// Removes the instances of an earlier process at this URL that was killed and so sent no goodbye. Where
     /// this fails, the lease ends them.
-    async fn succeed(&self) {
+    async fn take_over(&self) {
         let Ok(listing) = self.backend.list().await else { return };
         let own = self.instance;
         let is_earlier = |it: &&Instance| it.url() == own.url() && it.id() < own.id();

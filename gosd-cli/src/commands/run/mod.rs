@@ -38,8 +38,8 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> Outcome {
         (None, port) => {
             let bound = (Ipv4Addr::UNSPECIFIED, port.unwrap_or_default()).into();
             let url = context.environment.advertise(bound)?;
-            let is_told = context.environment.is_set("gosdAdvertise");
-            (url.clone(), Probe::new(args.check.as_deref(), port, &url, is_told)?)
+            let is_advertised = context.environment.is_set("gosdAdvertise");
+            (url.clone(), Probe::new(args.check.as_deref(), port, &url, is_advertised)?)
         }
     };
     let mut instance = Instance::new(&args.service, &url)?;
@@ -49,7 +49,10 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> Outcome {
     instance.check()?;
     context.environment.check_reachable(&url)?;
     let (builder, backend) = context.client().await?;
-    let drain = args.drain.unwrap_or(backend.settings().drain);
+    let builder = match args.drain {
+        Some(drain) => builder.settings(backend.settings().clone().drain(drain)),
+        None => builder,
+    };
     let builder = builder.register_instance(instance.clone()).start_unready();
 
     // Before the command starts, so that no signal meant for it is lost.
@@ -62,17 +65,14 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> Outcome {
         probe,
         every: args.every,
         // Several instances may share a URL that the caller chose.
-        succeeds: args.url.is_none(),
+        takes_over: args.url.is_none(),
     };
-    Supervisor { context, health, drain, client: OnceCell::new() }
-        .run(builder, signals, child)
-        .await
+    Supervisor { context, health, client: OnceCell::new() }.run(builder, signals, child).await
 }
 
 struct Supervisor<'a> {
     context: &'a Context,
     health: Health<'a>,
-    drain: Duration,
     /// The client, once it has started, which takes a while if the database does not answer.
     client: OnceCell<Client>,
 }
@@ -138,8 +138,8 @@ impl Supervisor<'_> {
             Registration::Registered | Registration::Retrying { .. }
         );
         let said = timeout(GRACE, client.leave()).await;
-        if was_found && matches!(said, Ok(Ok(()))) && !self.drain.is_zero() {
-            let drain = self.drain;
+        let drain = client.drain_time();
+        if was_found && matches!(said, Ok(Ok(()))) && !drain.is_zero() {
             self.context.note(format!("said goodbye; the command is asked to end in {drain:?}"));
             sleep(drain).await;
         }

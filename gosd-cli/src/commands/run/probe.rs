@@ -33,7 +33,7 @@ impl Probe {
         check: Option<&str>,
         port: Option<u16>,
         url: &str,
-        is_told: bool,
+        is_advertised: bool,
     ) -> Result<Self, Failure> {
         if let Some(check) = check.filter(|check| !check.starts_with('/')) {
             let Some(Target { scheme: "http", host, port, path }) = target(check) else {
@@ -48,7 +48,7 @@ impl Probe {
         }
         let registered = target(url);
         let (hosts, port) = match (registered, port) {
-            (_, Some(port)) if is_told => (HERE.map(str::to_owned).into(), port),
+            (_, Some(port)) if is_advertised => (HERE.map(str::to_owned).into(), port),
             (Some(at), Some(port)) if at.port == port => (vec![at.host.to_owned()], port),
             (_, Some(port)) => (HERE.map(str::to_owned).into(), port),
             (Some(at), None) if at.port != 0 => (vec![at.host.to_owned()], at.port),
@@ -98,13 +98,18 @@ impl Probe {
 mod tests {
     use super::*;
 
-    fn asked(check: Option<&str>, port: Option<u16>, url: &str, is_told: bool) -> Option<String> {
-        Probe::new(check, port, url, is_told).ok().map(|probe| probe.describe())
+    fn asked(
+        check: Option<&str>,
+        port: Option<u16>,
+        url: &str,
+        is_advertised: bool,
+    ) -> Option<String> {
+        Probe::new(check, port, url, is_advertised).ok().map(|probe| probe.describe())
     }
 
     #[test]
     fn the_check_follows_from_the_flags_and_the_url() {
-        for (check, port, url, is_told, expected) in [
+        for (check, port, url, is_advertised, expected) in [
             (None, Some(80), "http://10.0.0.7:80", false, Some("10.0.0.7:80")),
             (None, Some(80), "http://[fd00::1]:80", false, Some("[fd00::1]:80")),
             (None, Some(80), "http://outside.example:80", true, Some("127.0.0.1:80")),
@@ -123,7 +128,7 @@ mod tests {
             (Some("http://h/a b"), Some(80), "http://h:80", false, None),
             (Some("up"), Some(80), "http://h:80", false, None),
         ] {
-            let asked = asked(check, port, url, is_told);
+            let asked = asked(check, port, url, is_advertised);
             assert_eq!(asked.as_deref(), expected, "{check:?} {port:?} {url}");
         }
     }
