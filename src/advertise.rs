@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
+use gosd_core::limits::shown;
 use gosd_core::{DriverUrl, Result};
 use tracing::info;
 
@@ -25,7 +26,7 @@ pub(crate) fn advertise(
     default: Option<&str>,
 ) -> Result<String> {
     let url = decide(bound, lookup, default, &facing)?;
-    info!(%bound, url, "the address that others are told");
+    info!(%bound, url = %shown(&url), "the address that others are told");
     Ok(url)
 }
 

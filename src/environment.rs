@@ -120,13 +120,27 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// As for [`driver`](Self::driver), and for the driver's methods.
+    /// As for [`driver`](Self::driver), and for the driver's methods. If there are two databases, a failure of one
+    /// is among the facts.
     pub async fn diagnose(&self) -> Result<Vec<Fact>> {
         let lookup = self.lookup();
         let lease = self.settings()?.lease_ttl;
         let mut facts = Vec::new();
-        for (_, url) in env::databases(&lookup, Drivers::compiled().default_scheme())? {
-            facts.extend(diagnose(&url, lease).await?);
+        let databases = env::databases(&lookup, Drivers::compiled().default_scheme())?;
+        let are_two = databases.len() > 1;
+        for (variable, url) in databases {
+            match diagnose(&url, lease).await {
+                Ok(found) => facts.extend(found),
+                // What is known of the other database helps all the same.
+                Err(error) if are_two => facts.push(Fact::Trouble {
+                    name: "not-checked",
+                    what: format!("the database of {variable} could not be checked: {error}"),
+                    advice:
+                        "see that it runs and can be reached; `gosd doctor` with it alone says more"
+                            .into(),
+                }),
+                Err(error) => return Err(error),
+            }
         }
         Ok(facts)
     }

@@ -253,3 +253,15 @@ async fn a_slow_database_is_a_finding() {
     // A list needs two answers at least, which take half a second, a tenth of the bound of a call.
     assert_eq!((found.ran.code, found.names()), (1, vec!["slow"]), "{found:?}");
 }
+
+/// One of two databases does not answer: the other one is examined all the same, and no file is made.
+#[test]
+fn one_of_two_is_away() {
+    let place = Place::sqlite();
+    let away = format!("redis://127.0.0.1:{}", free_port());
+    let new = place.directory.path().join("new.db");
+    let also = format!("sqlite:{}", new.display());
+    let found = examined(place.command(&[]).env("gosdDriver", &away).env("gosdDriverAlso", &also));
+    assert_eq!(found.names(), ["no-file"], "{found:?}");
+    assert!(!new.exists());
+}
