@@ -47,6 +47,10 @@ impl Driver for Identified {
         self.driver.list_services(services).await
     }
 
+    fn is_polled_in_part(&self) -> bool {
+        self.driver.is_polled_in_part()
+    }
+
     fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_else(|| self.driver.name())
     }

@@ -241,6 +241,10 @@ impl Driver for Faulty {
         self.perform(Operation::List, self.driver.list_services(services)).await
     }
 
+    fn is_polled_in_part(&self) -> bool {
+        self.driver.is_polled_in_part()
+    }
+
     fn name(&self) -> &str {
         self.driver.name()
     }
