@@ -13,6 +13,7 @@ use crate::connection::Connection;
 use crate::evidence::Evidence;
 use crate::layout::Keys;
 use crate::options::Options;
+use crate::order::Order;
 use crate::scripts::Scripts;
 use crate::{error, snapshot, watch};
 
@@ -22,6 +23,7 @@ pub(crate) struct Redis {
     pub(crate) keys: Keys,
     pub(crate) scripts: Scripts,
     pub(crate) evidence: Evidence,
+    order: Order,
     connection: Lazy<Arc<Connection>>,
     eviction: Once,
     unreadable: WarnOnce,
@@ -35,6 +37,7 @@ impl Redis {
             scripts: Scripts::new(),
             connection: Lazy::new(),
             evidence: Evidence::new(),
+            order: Order::new(),
             eviction: Once::new(),
             unreadable: WarnOnce::new(),
         }
@@ -87,10 +90,12 @@ impl Redis {
 impl Driver for Redis {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
         self.evidence.asked_for(ttl);
-        let number = self.scripts.number();
+        let number = self.order.number();
         self.call(async |connection| {
             let mut redis = connection.redis.clone();
-            let result = self.scripts.register(&mut redis, &self.keys, instance, ttl, number).await;
+            let sent = self.order.send(number);
+            let result = self.scripts.register(&mut redis, &self.keys, instance, ttl, &sent).await;
+            sent.ended(&result);
             self.evidence.tried_to_write(&result);
             result.map_err(|error| error::fault(&error))
         })
@@ -98,10 +103,12 @@ impl Driver for Redis {
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
-        let number = self.scripts.number();
+        let number = self.order.number();
         self.call(async |connection| {
             let mut redis = connection.redis.clone();
-            let result = self.scripts.deregister(&mut redis, &self.keys, id, number).await;
+            let sent = self.order.send(number);
+            let result = self.scripts.deregister(&mut redis, &self.keys, id, &sent).await;
+            sent.ended(&result);
             self.evidence.tried_to_write(&result);
             result.map_err(|error| error::fault(&error))
         })

@@ -23,7 +23,7 @@ const MEANINGS: &[(&str, ErrorKind, &str)] = &[
     (
         "can't run this command",
         ErrorKind::Denied,
-        "grant it hset, hdel, zadd, zrem, xadd and +@read with ACL SETUSER",
+        "grant it hset, hdel, zadd, zrem, xadd, set and +@read with ACL SETUSER",
     ),
     ("ACL failure", ErrorKind::Denied, "grant it with ACL SETUSER"),
     ("index is out of range", ErrorKind::Config, "correct the database in the URL"),

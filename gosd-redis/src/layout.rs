@@ -14,8 +14,8 @@ pub(crate) struct Keys {
     pub(crate) meta: String,
     /// Stream: one entry for each change.
     pub(crate) events: String,
-    /// What the keys of single instances begin with: which driver changed the instance last, in which call.
-    said: String,
+    /// What the keys of the fences begin with.
+    fence: String,
 }
 
 impl Keys {
@@ -26,13 +26,18 @@ impl Keys {
             leases: tagged("leases"),
             meta: tagged("meta"),
             events: tagged("events"),
-            said: tagged("said"),
+            fence: tagged("fence"),
         }
     }
 
-    /// The key of one instance: the driver that last changed it or removed it, and the number of that call.
-    pub(crate) fn said(&self, id: &str) -> String {
-        format!("{}:{id}", self.said)
+    /// String: the latest call of a driver for an instance, where an older one may still arrive.
+    pub(crate) fn fence(&self, id: &str) -> String {
+        format!("{}:{id}", self.fence)
+    }
+
+    /// A fence that never exists.
+    pub(crate) fn no_fence(&self) -> String {
+        self.fence("")
     }
 }
 

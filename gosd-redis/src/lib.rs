@@ -39,7 +39,7 @@
 //! | `{NS}:leases` | sorted set | id -> when its lease runs out, in ms by the server's clock |
 //! | `{NS}:meta` | hash | id -> the instance's JSON, where id and URL do not describe it completely |
 //! | `{NS}:events` | stream | one entry for each change, the last 10,000 or so: `op` (`put`, `remove`, `expire`), `id`; `url` and `meta` with `put` |
-//! | `{NS}:said:ID` | string | which driver said goodbye to an instance or changed it, in which of its calls; for a minute |
+//! | `{NS}:fence:ID` | string | the latest call of a driver for this instance: only after a call without an answer, for two minutes |
 //!
 //! All keys are in one slot of a cluster, so a namespace cannot be larger than one node. A change is one
 //! script, so nobody sees half of it. A heartbeat that changes nothing is one round trip and adds no entry. A
@@ -49,8 +49,11 @@
 //! another. A change alone is read at once; those that come within 50 ms after it are read together, so that a
 //! rollout wakes each watcher at most twenty times a second.
 //!
-//! A registration whose caller stopped waiting may still arrive, after the goodbye that followed it by another
-//! connection. Since it is the older call of the same driver, the server refuses it.
+//! A call that got no answer, because its caller stopped waiting or the connection broke, may still arrive: after the
+//! goodbye or the change that followed it by another connection. So for two minutes after such a call the server
+//! remembers the driver's later ones, in fences, and what is older than these changes nothing.
+//!
+//! While a cluster moves the slot of a namespace to another node, nothing can be registered, and so nothing expires.
 //!
 //! Every process that watches also removes expired instances, a hundred at a time, and only when the oldest
 //! lease has been over for a second. So this happens once a second at most, however many processes watch.
@@ -106,7 +109,7 @@
 //!   has become a replica; without them, the log says what is left out.
 //! - `maxmemory-policy` should evict nothing, or only `volatile` keys; the driver warns of others.
 //! - Persistence is not needed: the owners register again within a third of their lease.
-//! - A namespace that nobody uses any more keeps its data; `DEL` of the four keys removes it.
+//! - A namespace that nobody uses any more keeps its data; `DEL` of the first four keys removes it.
 //!   They have no time to live, because Redis might then evict them.
 //! - A failover of Redis can lose the latest changes. The next heartbeats restore them,
 //!   and watchers notice the loss and begin again.
@@ -141,6 +144,7 @@ pub mod fuzzing;
 mod layout;
 mod look;
 mod options;
+mod order;
 mod replies;
 mod scripts;
 mod snapshot;

@@ -1,6 +1,7 @@
 -- Removes instances whose lease ran out in a span of time, but only once the first is overdue by the
 -- grace, so that however many processes call this, it does so at most once a grace. Returns how many.
--- KEYS: registry, leases, meta, events.
+-- KEYS: registry, leases, meta, events, and a fence that never exists: while a cluster moves the namespace, its node
+-- refuses whatever names a key that is missing, as registrations do.
 -- ARGV: grace in ms, most to remove, entries to keep, and the span: after, until.
 
 -- Changes nothing, but is refused whenever a registration would be.

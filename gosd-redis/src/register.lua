@@ -1,14 +1,6 @@
--- Writes an instance and starts its lease anew, unless the same driver has made a later call that said otherwise.
--- KEYS: registry, leases, meta, events, said.
--- ARGV: id, URL, JSON or '', lease in ms, entries to keep, driver, number of its call, ms to remember it.
-local call, id, url, meta = redis.call, ARGV[1], ARGV[2], ARGV[3]
-
--- What a closed connection has brought is read in any order with what comes by the next one.
-local by, number = string.match(call('GET', KEYS[5]) or '', '^(%x+) (%d+)$')
-if by == ARGV[6] and tonumber(number) > tonumber(ARGV[7]) then
-    return 0
-end
-
+-- Writes an instance and starts its lease anew. Comes after `fence.lua`.
+-- More ARGV: id, URL, JSON or '', lease in ms, entries to keep.
+local call, id, url, meta = redis.call, ARGV[4], ARGV[5], ARGV[6]
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local old_url = call('HGET', KEYS[1], id)
@@ -19,15 +11,12 @@ local old_meta = call('HGET', KEYS[3], id) or ''
 local live = lease and tonumber(lease) > now
 if not (live and old_url == url and old_meta == meta) then
     -- First, so that a key of the wrong type stops the script before anything is written.
-    call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*', 'op', 'put', 'id', id, 'url', url, 'meta', meta)
+    call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[8], '*', 'op', 'put', 'id', id, 'url', url, 'meta', meta)
     call('HSET', KEYS[1], id, url)
     if meta ~= '' then
         call('HSET', KEYS[3], id, meta)
     elseif old_meta ~= '' then
         call('HDEL', KEYS[3], id)
     end
-    if live then
-        call('SET', KEYS[5], ARGV[6] .. ' ' .. ARGV[7], 'PX', ARGV[8])
-    end
 end
-return call('ZADD', KEYS[2], now + ARGV[4], id)
+return call('ZADD', KEYS[2], now + ARGV[7], id)

@@ -1,6 +1,5 @@
 //! The scripts that change the registry, and the calls of them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::answers::Answers;
@@ -9,6 +8,7 @@ use redis::{Cmd, FromRedisValue, RedisResult, Script, ServerErrorKind};
 
 use crate::evidence::Span;
 use crate::layout::{self, Keys};
+use crate::order::Sent;
 
 /// About how many changes a watcher may be behind before it starts again with a snapshot.
 const ENTRIES: usize = 10_000;
@@ -16,8 +16,6 @@ const ENTRIES: usize = 10_000;
 pub(crate) const BATCH: usize = 100;
 /// How long a lease has been over before the instance is purged, so that one process does it for all.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
-/// How long the server remembers what a driver said of an instance, for registrations that come after it.
-const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// Each change is one script, called by its hash, and loaded again if the server does not know the hash.
 pub(crate) struct Scripts {
@@ -26,36 +24,20 @@ pub(crate) struct Scripts {
     purge: Script,
     adopt: Script,
     cut: Script,
-    /// The name of this driver among all that ever write to the server.
-    driver: String,
-    /// How many calls were numbered.
-    numbered: AtomicU64,
 }
-
-/// The place of a call in the order in which this driver's calls were made.
-///
-/// A caller that stops waiting for a registration leaves it on its way, and the connection is given up with it. The
-/// server, or a proxy before it, may read that connection after the next one. So it remembers the number of a goodbye,
-/// and of a change, and refuses what was sent before it.
-#[derive(Clone, Copy)]
-pub(crate) struct Number(u64);
 
 impl Scripts {
     pub(crate) fn new() -> Self {
         Self {
-            register: Script::new(include_str!("register.lua")),
-            deregister: Script::new(include_str!("deregister.lua")),
+            register: Script::new(concat!(include_str!("fence.lua"), include_str!("register.lua"))),
+            deregister: Script::new(concat!(
+                include_str!("fence.lua"),
+                include_str!("deregister.lua")
+            )),
             purge: Script::new(include_str!("purge.lua")),
             adopt: Script::new(include_str!("adopt.lua")),
             cut: Script::new(include_str!("cut.lua")),
-            driver: format!("{:032x}", fastrand::u128(..)),
-            numbered: AtomicU64::new(0),
         }
-    }
-
-    /// The number of the next call. A call that is repeated keeps its own.
-    pub(crate) fn number(&self) -> Number {
-        Number(self.numbered.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) async fn register(
@@ -64,16 +46,16 @@ impl Scripts {
         keys: &Keys,
         instance: &Instance,
         lease: Duration,
-        number: Number,
+        sent: &Sent<'_>,
     ) -> RedisResult<()> {
         let id = instance.id().as_str();
-        run(redis, keys, Some(&keys.said(id)), &self.register, |call| {
+        run(redis, keys, &keys.fence(id), &self.register, |call| {
+            sent.sign(call);
             call.arg(id)
                 .arg(instance.url())
                 .arg(layout::meta_of(instance))
                 .arg(millis(lease))
                 .arg(ENTRIES);
-            self.sign(call, number);
         })
         .await
     }
@@ -83,18 +65,14 @@ impl Scripts {
         redis: &mut Answers,
         keys: &Keys,
         id: &InstanceId,
-        number: Number,
+        sent: &Sent<'_>,
     ) -> RedisResult<()> {
         let id = id.as_str();
-        run(redis, keys, Some(&keys.said(id)), &self.deregister, |call| {
+        run(redis, keys, &keys.fence(id), &self.deregister, |call| {
+            sent.sign(call);
             call.arg(id).arg(ENTRIES);
-            self.sign(call, number);
         })
         .await
-    }
-
-    fn sign(&self, call: &mut Cmd, number: Number) {
-        call.arg(&self.driver).arg(number.0).arg(millis(REMEMBERED));
     }
 
     /// Removes dead instances, unless a process has done so within the last [`GRACE`]. Returns how many.
@@ -107,7 +85,7 @@ impl Scripts {
         dead: Option<Span>,
     ) -> RedisResult<usize> {
         let dead = dead.unwrap_or(Span { after: 0, until: 0 });
-        run(redis, keys, None, &self.purge, |call| {
+        run(redis, keys, &keys.no_fence(), &self.purge, |call| {
             call.arg(millis(GRACE)).arg(BATCH).arg(ENTRIES).arg(dead.after).arg(dead.until);
         })
         .await
@@ -122,7 +100,7 @@ impl Scripts {
         longest: Duration,
         back: u64,
     ) -> RedisResult<usize> {
-        run(redis, keys, None, &self.cut, |call| {
+        run(redis, keys, &keys.no_fence(), &self.cut, |call| {
             call.arg(millis(longest)).arg(back).arg(BATCH);
         })
         .await
@@ -136,7 +114,7 @@ impl Scripts {
         ids: &[InstanceId],
         lease: Duration,
     ) -> RedisResult<i64> {
-        run(redis, keys, None, &self.adopt, |call| {
+        run(redis, keys, &keys.no_fence(), &self.adopt, |call| {
             call.arg(millis(lease));
             for id in ids {
                 call.arg(id.as_str());
@@ -150,13 +128,13 @@ impl Scripts {
 async fn run<T: FromRedisValue>(
     redis: &mut Answers,
     keys: &Keys,
-    said: Option<&str>,
+    fence: &str,
     script: &Script,
     arguments: impl FnOnce(&mut Cmd),
 ) -> RedisResult<T> {
     let mut call = redis::cmd("EVALSHA");
-    call.arg(script.get_hash()).arg(4 + usize::from(said.is_some()));
-    call.arg(&keys.registry).arg(&keys.leases).arg(&keys.meta).arg(&keys.events).arg(said);
+    call.arg(script.get_hash()).arg(5);
+    call.arg(&keys.registry).arg(&keys.leases).arg(&keys.meta).arg(&keys.events).arg(fence);
     arguments(&mut call);
     match call.query_async(redis).await {
         Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {

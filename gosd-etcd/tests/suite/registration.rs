@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gosd_core::Event;
 use gosd_testservers::{
-    EtcdCluster, EtcdServer, Mode, Proxy, Watch, etcd_leader, late_registrations_undo_nothing,
+    EtcdCluster, EtcdServer, Mode, Proxy, Watch, etcd_leader, late_calls_undo_nothing,
 };
 
 use super::support::{LONG_LEASE, instance, key, lease, leases, open, open_at};
@@ -213,9 +213,9 @@ async fn a_call_given_up_on_a_dead_connection_does_not_doom_the_next() {
 }
 
 #[tokio::test]
-async fn late_registrations() {
+async fn late_calls() {
     let etcd = EtcdServer::start(&[]).await;
-    late_registrations_undo_nothing(async || {
+    late_calls_undo_nothing(async || {
         let proxy = Proxy::to(etcd.port()).await;
         let driver = open_at(proxy.port()).await;
         (proxy, driver)

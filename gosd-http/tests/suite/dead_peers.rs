@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use gosd_core::{ErrorKind, Event};
 use gosd_server::Settings;
-use gosd_testservers::{Mode, Proxy, late_registrations_undo_nothing};
+use gosd_testservers::{Mode, Proxy, late_calls_undo_nothing};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -54,9 +54,9 @@ async fn a_driver_notices_that_nothing_it_says_arrives() {
 }
 
 #[tokio::test]
-async fn late_registrations() {
+async fn late_calls() {
     let server = memory(Settings::new()).await;
-    late_registrations_undo_nothing(async || {
+    late_calls_undo_nothing(async || {
         let proxy = Proxy::to(server.address().port()).await;
         let driver = open(&format!("http://127.0.0.1:{}", proxy.port())).await;
         (proxy, driver)

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use gosd_core::{Client, ErrorKind, Event, Result, Settings};
 use gosd_testservers::{
-    Certificates, PostgresServer, Proxy, Watch, free_port, late_registrations_undo_nothing,
-    tls_cases,
+    Certificates, PostgresServer, Proxy, Watch, free_port, late_calls_undo_nothing, tls_cases,
 };
 
 use super::support::{GRANTS, LONG_LEASE, PATIENCE, instance, open};
@@ -226,9 +225,9 @@ async fn a_registration_that_was_given_up_takes_no_effect_later() {
 }
 
 #[tokio::test]
-async fn late_registrations() {
+async fn late_calls() {
     let server = PostgresServer::start(&[]).await;
-    late_registrations_undo_nothing(async || {
+    late_calls_undo_nothing(async || {
         let proxy = Proxy::to(server.port()).await;
         let [port, through] = [server.port(), proxy.port()].map(|port| format!(":{port}/"));
         let driver = open(&server.url().replace(&port, &through)).await;

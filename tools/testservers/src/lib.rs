@@ -28,7 +28,7 @@ mod watch;
 pub use certificates::Certificates;
 pub use etcd_cluster::{EtcdCluster, etcd_leader};
 pub use etcd_server::EtcdServer;
-pub use late::late_registrations_undo_nothing;
+pub use late::late_calls_undo_nothing;
 pub use memcached_server::MemcachedServer;
 pub use pgbouncer::PgBouncer;
 pub use port::free_port;
