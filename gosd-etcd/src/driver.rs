@@ -1,6 +1,7 @@
 //! The driver: each of its methods as calls on a connection to the cluster.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use gosd_core::{BoxStream, Driver, Error, Event, Instance, InstanceId, Result, a
 use gosd_net::{Lazy, WarnOnce};
 
 use crate::connection::{self, Cluster};
+use crate::error;
 use crate::layout::{self, Keys};
 use crate::lease::{self, Leases};
 use crate::options::Options;
@@ -76,11 +78,13 @@ impl Etcd {
 impl Driver for Etcd {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
         let (id, key, json) = (instance.id(), &self.keys.key(instance.id()), &instance.to_json());
-        let lease = self.leases().choose(id, ttl);
-        // Renewed before anything is written: with etcd out of space, or without the right to write, existing
-        // registrations can still be kept alive.
+        let lease = &self.leases().choose(id, ttl);
+        // The record may hang on one of these until it is written anew, which may be refused for want of space.
+        for before in &lease.before {
+            self.call(async |mut client| lease::keep_alive(&mut client, *before).await).await?;
+        }
         let is_alive = !lease.is_new
-            && self.call(async |mut client| lease::keep_alive(&mut client, lease).await).await?;
+            && self.call(async |mut client| lease::keep_alive(&mut client, lease.id).await).await?;
         if is_alive {
             let is_there = async |client: Client| lease::is_intact(&client, key, json, lease).await;
             if self.call(is_there).await? {
@@ -91,8 +95,21 @@ impl Driver for Etcd {
             self.leases().asked_for(id);
             self.call(async |mut client| lease::grant(&mut client, lease).await).await?;
         }
-        let write = async |mut client: Client| lease::write(&mut client, key, json, lease).await;
-        self.call(write).await?;
+        let lost = AtomicBool::new(false);
+        let write = async |mut client: Client| {
+            self.leases().sent(id);
+            let written = lease::write(&mut client, key, json, lease).await;
+            lost.fetch_or(
+                written.as_ref().is_err_and(|error| !error::is_refusal(error)),
+                Ordering::Relaxed,
+            );
+            written
+        };
+        let written = self.call(write).await;
+        if !lost.into_inner() {
+            self.leases().answered(id);
+        }
+        written?;
         self.leases().written(id);
         Ok(())
     }
@@ -100,6 +117,7 @@ impl Driver for Etcd {
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
         let key = &self.keys.key(id);
         let known = self.leases().known(id);
+        self.leases().sent(id);
         let remove = async |mut client: Client| lease::remove(&mut client, key, &known).await;
         self.call(remove).await?;
         self.leases().remove(id);

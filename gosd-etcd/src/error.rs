@@ -47,7 +47,13 @@ pub(crate) fn from_etcd(error: &etcd_client::Error, options: &Options) -> Error 
 /// The error of a call, and whether a new connection may help: not if the server is well enough to refuse
 /// something.
 pub(crate) fn fault(error: &etcd_client::Error, options: &Options) -> Fault {
-    let is_refusal = of_server(error).is_some_and(|status| {
+    let meaning = from_etcd(error, options);
+    if is_refusal(error) { Fault::Server(meaning) } else { Fault::Connection(meaning) }
+}
+
+/// Whether the server has refused the call, which thus has no effect, now or later.
+pub(crate) fn is_refusal(error: &etcd_client::Error) -> bool {
+    of_server(error).is_some_and(|status| {
         // The client library also uses this code for a connection that has ended, as if the server had sent
         // it.
         let code = status.code();
@@ -55,9 +61,7 @@ pub(crate) fn fault(error: &etcd_client::Error, options: &Options) -> Fault {
             code,
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
         )
-    });
-    let error = from_etcd(error, options);
-    if is_refusal { Fault::Server(error) } else { Fault::Connection(error) }
+    })
 }
 
 /// The status that the server itself sent, if there is one.

@@ -21,15 +21,20 @@ type Result<T> = std::result::Result<T, Error>;
 ///
 /// Its id is chosen here, once for a registration, and not by etcd. So no lease is left over unnoticed when
 /// the answer to a grant is lost, or when the record cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// A call that got no answer may still arrive, after later ones that came by another connection. So after such a
+/// call the next registration has another lease: what hangs on the old one is refused once that is revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
-    id: i64,
+    pub(crate) id: i64,
     /// The length that was asked for, in seconds.
     ttl: i64,
-    /// A lease of another length that the record may still be attached to.
-    before: Option<i64>,
+    /// Earlier leases that the record may still be attached to.
+    pub(crate) before: Vec<i64>,
     /// Whether the lease has never been asked for.
     pub(crate) is_new: bool,
+    /// Whether a write or a goodbye with this lease was begun, and its answer has not come.
+    is_in_doubt: bool,
 }
 
 /// The leases of instances that were registered here and not deregistered.
@@ -46,6 +51,15 @@ pub(crate) struct Leases {
 
 /// How many leases are kept, at the least, before any is forgotten.
 const CROWD: usize = 1_024;
+/// How many earlier leases of an instance are kept. Those before run out by themselves.
+const EARLIER: usize = 8;
+
+impl Lease {
+    /// The leases that the record may be attached to, the present one last.
+    fn all(&self) -> Vec<i64> {
+        self.before.iter().copied().chain([self.id]).collect()
+    }
+}
 
 impl Default for Leases {
     fn default() -> Self {
@@ -54,21 +68,23 @@ impl Default for Leases {
 }
 
 impl Leases {
-    /// The lease to register an instance with: its present one, unless that has another length.
+    /// The lease to register an instance with: its present one, unless that has another length or is in doubt.
     pub(crate) fn choose(&mut self, id: &InstanceId, ttl: Duration) -> Lease {
         let ttl = seconds(ttl);
-        let before = match self.known.get_mut(id) {
-            Some((lease, since)) if lease.ttl == ttl => {
+        let mut before = match self.known.get_mut(id) {
+            Some((lease, since)) if lease.ttl == ttl && !lease.is_in_doubt => {
                 *since = Instant::now();
-                return *lease;
+                return lease.clone();
             }
-            Some((lease, _)) => Some(lease.id),
-            None => None,
+            Some((lease, _)) => lease.all(),
+            None => Vec::new(),
         };
+        before.drain(..before.len().saturating_sub(EARLIER));
         self.forget_some();
         // Not zero, which means no lease.
-        let lease = Lease { id: fastrand::i64(1..=i64::MAX), ttl, before, is_new: true };
-        self.known.insert(id.clone(), (lease, Instant::now()));
+        let new = fastrand::i64(1..=i64::MAX);
+        let lease = Lease { id: new, ttl, before, is_new: true, is_in_doubt: false };
+        self.known.insert(id.clone(), (lease.clone(), Instant::now()));
         lease
     }
 
@@ -79,17 +95,30 @@ impl Leases {
         }
     }
 
+    /// Records that a write or a goodbye is about to be sent.
+    pub(crate) fn sent(&mut self, id: &InstanceId) {
+        if let Some((lease, _)) = self.known.get_mut(id) {
+            lease.is_in_doubt = true;
+        }
+    }
+
+    /// Records that all that was sent has been answered.
+    pub(crate) fn answered(&mut self, id: &InstanceId) {
+        if let Some((lease, _)) = self.known.get_mut(id) {
+            lease.is_in_doubt = false;
+        }
+    }
+
     /// Records that the record is attached to its lease, and to no other.
     pub(crate) fn written(&mut self, id: &InstanceId) {
         if let Some((lease, _)) = self.known.get_mut(id) {
-            lease.before = None;
+            lease.before.clear();
         }
     }
 
     /// The leases that an instance may have because of calls made here.
     pub(crate) fn known(&self, id: &InstanceId) -> Vec<i64> {
-        let lease = self.known.get(id).map(|(lease, _)| *lease);
-        lease.into_iter().flat_map(|lease| lease.before.into_iter().chain([lease.id])).collect()
+        self.known.get(id).map(|(lease, _)| lease.all()).unwrap_or_default()
     }
 
     pub(crate) fn remove(&mut self, id: &InstanceId) {
@@ -116,8 +145,8 @@ fn seconds(ttl: Duration) -> i64 {
 }
 
 /// Restarts a lease, if it still exists.
-pub(crate) async fn keep_alive(client: &mut Client, lease: Lease) -> Result<bool> {
-    match client.lease_keep_alive(lease.id).await {
+pub(crate) async fn keep_alive(client: &mut Client, lease: i64) -> Result<bool> {
+    match client.lease_keep_alive(lease).await {
         Ok(_) => Ok(true),
         // The client library returns this error for a lease that the server does not know.
         Err(Error::LeaseKeepAliveError(_)) => Ok(false),
@@ -132,7 +161,7 @@ pub(crate) async fn is_intact(
     client: &Client,
     key: &str,
     json: &str,
-    lease: Lease,
+    lease: &Lease,
 ) -> Result<bool> {
     let found = client.kv_client().get(key, None).await?;
     Ok(found
@@ -142,7 +171,7 @@ pub(crate) async fn is_intact(
 }
 
 /// Grants a lease, unless an earlier attempt has done so.
-pub(crate) async fn grant(client: &mut Client, lease: Lease) -> Result<()> {
+pub(crate) async fn grant(client: &mut Client, lease: &Lease) -> Result<()> {
     let options = LeaseGrantOptions::new().with_id(lease.id);
     match client.lease_grant(lease.ttl, Some(options)).await {
         Err(Error::GRpcStatus(status)) if status.message().contains("lease already exists") => {
@@ -153,12 +182,12 @@ pub(crate) async fn grant(client: &mut Client, lease: Lease) -> Result<()> {
 }
 
 /// Writes a record with its lease, whatever was there before, and ends the leases that it had.
-pub(crate) async fn write(client: &mut Client, key: &str, json: &str, lease: Lease) -> Result<()> {
+pub(crate) async fn write(client: &mut Client, key: &str, json: &str, lease: &Lease) -> Result<()> {
     let options = PutOptions::new().with_lease(lease.id).with_prev_key();
     let overwritten = client.put(key, json, Some(options)).await?.take_prev_key();
     let overwritten = overwritten.map_or(0, |record| record.lease());
-    let before = lease.before.filter(|before| *before != overwritten);
-    for old in before.into_iter().chain([overwritten]) {
+    let before = lease.before.iter().copied().filter(|before| *before != overwritten);
+    for old in before.chain([overwritten]) {
         if old == 0 || old == lease.id {
             continue;
         }
@@ -177,21 +206,7 @@ pub(crate) async fn write(client: &mut Client, key: &str, json: &str, lease: Lea
 /// late heartbeat. If the goodbye cannot be written for lack of space, the lease is revoked all the same,
 /// which watchers see as an expiry.
 pub(crate) async fn remove(client: &mut Client, key: &str, known: &[i64]) -> Result<()> {
-    let say_goodbye = Txn::new().when([Compare::version(key, CompareOp::Greater, 0)]).and_then([
-        TxnOp::put(key, GONE, Some(PutOptions::new().with_ignore_lease())),
-        TxnOp::get(key, None),
-    ]);
-    let record = match client.txn(say_goodbye).await {
-        Ok(said) => match said.op_responses().pop() {
-            Some(TxnOpResponse::Get(said)) => said.kvs().first().cloned(),
-            _ => None,
-        },
-        Err(error) if has_no_space(&error) => {
-            debug!(key, %error, "the goodbye is not written; revoking the lease");
-            client.get(key, None).await?.kvs().first().cloned()
-        }
-        Err(error) => return Err(error),
-    };
+    let record = say_goodbye(client, key).await?;
     let lease = record.as_ref().map_or(0, KeyValue::lease);
     for known in known.iter().filter(|known| **known != lease) {
         revoke(client, *known).await?;
@@ -205,6 +220,35 @@ pub(crate) async fn remove(client: &mut Client, key: &str, known: &[i64]) -> Res
         .when([Compare::mod_revision(key, CompareOp::Equal, record.mod_revision())])
         .and_then([TxnOp::delete(key, None)]);
     client.txn(delete).await.map(drop)
+}
+
+/// Writes a goodbye into a record, and returns what is there now.
+///
+/// It is written only over the record that was read, so that it hits nothing else if it arrives late.
+async fn say_goodbye(client: &mut Client, key: &str) -> Result<Option<KeyValue>> {
+    let mut found = client.get(key, None).await?.kvs().first().cloned();
+    while let Some(record) = found {
+        let unchanged = Compare::mod_revision(key, CompareOp::Equal, record.mod_revision());
+        let gone = TxnOp::put(key, GONE, Some(PutOptions::new().with_ignore_lease()));
+        let read = TxnOp::get(key, None);
+        let goodbye = Txn::new().when([unchanged]).and_then([gone, read.clone()]).or_else([read]);
+        let said = match client.txn(goodbye).await {
+            Ok(said) => said,
+            Err(error) if has_no_space(&error) => {
+                debug!(key, %error, "the goodbye is not written; revoking the lease");
+                return Ok(Some(record));
+            }
+            Err(error) => return Err(error),
+        };
+        found = match said.op_responses().pop() {
+            Some(TxnOpResponse::Get(read)) => read.kvs().first().cloned(),
+            _ => None,
+        };
+        if said.succeeded() {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 fn has_no_space(error: &Error) -> bool {
@@ -256,15 +300,33 @@ mod tests {
     async fn one_lease_for_a_registration_until_its_length_changes() {
         let (mut leases, id) = (Leases::default(), InstanceId::from("a"));
         let first = leases.choose(&id, Duration::from_secs(15));
-        assert!(first.is_new && first.id > 0 && first.before.is_none());
+        assert!(first.is_new && first.id > 0 && first.before.is_empty());
         leases.asked_for(&id);
         let again = leases.choose(&id, Duration::from_secs(15));
-        assert_eq!(again, Lease { is_new: false, ..first });
+        assert_eq!(again, Lease { is_new: false, ..first.clone() });
         let longer = leases.choose(&id, Duration::from_secs(30));
-        assert!(longer.is_new && longer.id != first.id && longer.before == Some(first.id));
+        assert!(longer.is_new && longer.id != first.id && longer.before == [first.id]);
         assert_eq!(leases.known(&id), [first.id, longer.id]);
         leases.written(&id);
         assert_eq!(leases.known(&id), [longer.id]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_lease_after_a_call_without_an_answer() {
+        let (mut leases, id) = (Leases::default(), InstanceId::from("a"));
+        let choose = |leases: &mut Leases| leases.choose(&id, Duration::from_secs(15));
+        let mut ids = vec![choose(&mut leases).id];
+        for _ in 0..2 * EARLIER {
+            leases.sent(&id);
+            let next = choose(&mut leases);
+            assert!(next.is_new && !ids.contains(&next.id));
+            let earlier = ids.len().saturating_sub(EARLIER);
+            assert_eq!(next.before, ids[earlier..]);
+            ids.push(next.id);
+        }
+        leases.sent(&id);
+        leases.answered(&id);
+        assert_eq!(Some(&choose(&mut leases).id), ids.last());
     }
 
     #[test]
