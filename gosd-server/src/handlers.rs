@@ -29,7 +29,7 @@ use crate::problem::{Problem, Refusal};
 use crate::registration;
 use crate::shared::Shared;
 use crate::snapshot::Reader;
-use crate::wanted::Wanted;
+use crate::wanted::{MOST, Wanted};
 
 const JSON: (HeaderName, &str) = (CONTENT_TYPE, "application/json");
 
@@ -159,7 +159,9 @@ pub(crate) async fn events(
 ) -> Answer {
     let feed = shared.namespaces.feed(&part(path)?, Access::Read)?;
     let wanted = Wanted::by_query(request.uri().query(), feed.tags()).ok_or_else(|| {
-        Problem::new(StatusCode::BAD_REQUEST, "the query is service=NAME,NAME,..., or none")
+        let detail =
+            format!("the query is service=NAME,NAME,... with {MOST} names at most, or none");
+        Problem::new(StatusCode::BAD_REQUEST, detail)
     })?;
     let closing = shared.closing();
     if *closing.borrow() != Closing::No {

@@ -51,7 +51,7 @@ pub struct Limits {
     pub lease: Duration,
     /// Bytes of a request's body (64 KiB, which is more than the largest valid body has).
     pub body: usize,
-    /// Watchers in all (4,096), and of one client (1,024).
+    /// Watchers in all (4,096), and of one client (1,024). Each may name up to 512 services.
     pub watchers: usize,
     /// See [`watchers`](Self::watchers).
     pub watchers_per_client: usize,

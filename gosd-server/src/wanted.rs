@@ -7,6 +7,10 @@ use percent_encoding::percent_decode_str;
 
 use crate::change::Position;
 
+/// How many services a watcher may name: twice as many as a client of gosd ever does. The server keeps the names
+/// for as long as the stream of events lasts.
+pub(crate) const MOST: usize = 512;
+
 /// The services whose events a watcher asks for: all, or those that it names.
 pub(crate) struct Wanted {
     services: Option<BTreeSet<String>>,
@@ -21,7 +25,7 @@ impl Wanted {
     }
 
     /// What a query asks for: `service=` and names with commas between them, or everything if there is no
-    /// query. `None` for any other query.
+    /// query. `None` for any other query, also for one with more than [`MOST`] names.
     ///
     /// `keys` are those with which this server marks positions.
     pub(crate) fn by_query(query: Option<&str>, keys: &RandomState) -> Option<Self> {
@@ -29,6 +33,9 @@ impl Wanted {
         let names = query.strip_prefix("service=").filter(|names| !names.contains('&'))?;
         let names = names.replace('+', " ");
         let names = percent_decode_str(&names).decode_utf8().ok()?;
+        if names.split(',').count() > MOST {
+            return None;
+        }
         let names: BTreeSet<String> = names.split(',').map(str::to_owned).collect();
         if names.contains("") {
             return None;
@@ -81,6 +88,16 @@ mod tests {
         {
             assert!(wanted(Some(query)).is_none(), "{query}");
         }
+    }
+
+    #[test]
+    fn a_watcher_names_so_many_services_and_no_more() {
+        let keys = RandomState::new();
+        let query = |count| (0..count).map(|n: usize| n.to_string()).collect::<Vec<_>>().join(",");
+        let wanted = |names: String| Wanted::by_query(Some(&format!("service={names}")), &keys);
+        assert_eq!(wanted(query(MOST)).unwrap().services().map(BTreeSet::len), Some(MOST));
+        assert!(wanted(query(MOST + 1)).is_none());
+        assert!(wanted(vec!["same"; MOST + 1].join(",")).is_none());
     }
 
     #[test]
