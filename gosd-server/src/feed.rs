@@ -104,7 +104,7 @@ impl Feed {
             driver,
             common: common.clone(),
             state: Arc::new(state),
-            lists: Lists::new(),
+            lists: Lists::new(common.tags.clone()),
             task: OnceLock::new(),
             opened_at: Instant::now(),
         }

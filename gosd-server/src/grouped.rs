@@ -45,6 +45,11 @@ impl Grouped {
         }
     }
 
+    /// The ranges of the items of each service.
+    pub(crate) fn services(&self) -> impl Iterator<Item = Range<usize>> {
+        self.services.values().cloned()
+    }
+
     /// A reader of the items of some services, or of all.
     pub(crate) fn reader(
         &self,

@@ -26,16 +26,24 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Listing {
     all: Grouped,
     ids: HashMap<InstanceId, Range<usize>>,
+    /// A hash of the instances of each service, by where in the items they begin.
+    hashes: HashMap<usize, u64>,
+    hash_of_all: u64,
     /// Made for the first client that asks for it.
     targets: OnceLock<Grouped>,
 }
 
 impl Listing {
-    fn new(mut instances: Vec<Instance>) -> Self {
+    /// `keys` are those of the entity tags. Without them nobody can construct two lists with the same tag.
+    fn new(mut instances: Vec<Instance>, keys: &impl BuildHasher) -> Self {
         instances.sort_unstable_by(|a, b| (a.service(), a.id()).cmp(&(b.service(), b.id())));
         let (all, parts) = Grouped::new(instances.iter().map(|one| (one.service(), one.to_json())));
         let ids = instances.iter().map(|one| one.id().clone()).zip(parts).collect();
-        Self { all, ids, targets: OnceLock::new() }
+        let hash = |part: Range<usize>| (part.start, keys.hash_one(&all.items[part]));
+        let hashes: Vec<_> = all.services().map(hash).collect();
+        let hash_of_all = keys.hash_one(&hashes);
+        let hashes = hashes.into_iter().collect();
+        Self { all, ids, hashes, hash_of_all, targets: OnceLock::new() }
     }
 
     /// The JSON of one instance.
@@ -44,16 +52,23 @@ impl Listing {
     }
 
     /// The list of some services, or of all, and its entity tag.
+    ///
+    /// The tag is made from the services' hashes, so that a request does not cost a look at the whole list. `keys`
+    /// are those with which the listing was made.
     pub(crate) fn list(
         &self,
         services: Option<&BTreeSet<String>>,
-        tags: &RandomState,
+        keys: &impl BuildHasher,
     ) -> (Reader, String) {
         let parts = self.all.parts(services);
-        // Without the keys nobody can construct two lists with the same tag.
-        let mut hasher = tags.build_hasher();
-        for part in &parts {
-            self.all.items[part.clone()].hash(&mut hasher);
+        let mut hasher = keys.build_hasher();
+        match services {
+            None => self.hash_of_all.hash(&mut hasher),
+            // A service without instances has no part of the items, and no hash.
+            Some(_) => {
+                let hashes = parts.iter().filter(|part| !part.is_empty());
+                hashes.for_each(|part| self.hashes.get(&part.start).hash(&mut hasher));
+            }
         }
         let length: usize = parts.iter().map(ExactSizeIterator::len).sum();
         let tag = format!("\"{:016x}{length:x}\"", hasher.finish());
@@ -105,14 +120,17 @@ pub(crate) struct Lists {
     asked: watch::Sender<u64>,
     /// The number of the last client that was served, and the result.
     served: Arc<watch::Sender<(u64, Result<Arc<Listing>>)>>,
+    /// The keys of the entity tags.
+    keys: RandomState,
     task: OnceLock<Task>,
 }
 
 impl Lists {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(keys: RandomState) -> Self {
         Self {
             asked: watch::Sender::new(0),
             served: Arc::new(watch::Sender::new((0, Ok(Arc::default())))),
+            keys,
             task: OnceLock::new(),
         }
     }
@@ -125,7 +143,8 @@ impl Lists {
     ) -> Result<Arc<Listing>> {
         self.task.get_or_init(|| {
             let (asked, served) = (self.asked.subscribe(), Arc::clone(&self.served));
-            Task::spawn(serve(Arc::clone(driver), Arc::clone(superseded), asked, served))
+            let (driver, superseded) = (Arc::clone(driver), Arc::clone(superseded));
+            Task::spawn(serve(driver, superseded, self.keys.clone(), asked, served))
         });
         let mut served = self.served.subscribe();
         let mut ticket = 0;
@@ -147,6 +166,7 @@ impl Lists {
 async fn serve(
     driver: Arc<dyn Driver>,
     superseded: Arc<Superseded>,
+    keys: RandomState,
     mut asked: watch::Receiver<u64>,
     served: Arc<watch::Sender<(u64, Result<Arc<Listing>>)>>,
 ) {
@@ -156,7 +176,7 @@ async fn serve(
         ticket = now;
         let started_at = Instant::now();
         let result = match bounded(&*driver, "list", || driver.list()).await {
-            Ok(instances) => listing(instances).await,
+            Ok(instances) => listing(instances, &keys).await,
             Err(error) => Err(error),
         };
         let result = result.map(|new| {
@@ -170,11 +190,12 @@ async fn serve(
     }
 }
 
-async fn listing(instances: Vec<Instance>) -> Result<Listing> {
+async fn listing(instances: Vec<Instance>, keys: &RandomState) -> Result<Listing> {
     if instances.len() < LARGE {
-        return Ok(Listing::new(instances));
+        return Ok(Listing::new(instances, keys));
     }
-    blocking(move || Listing::new(instances)).await
+    let keys = keys.clone();
+    blocking(move || Listing::new(instances, &keys)).await
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
@@ -185,6 +206,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 #[cfg(test)]
 mod tests {
+    use std::hash::DefaultHasher;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use futures_util::future::join_all;
     use gosd_core::Memory;
     use gosd_testkit::{Fault, Faulty, Operation};
@@ -205,11 +229,11 @@ mod tests {
             Instance::from_parts(id.into(), service, "http://h", [].into())
         };
         let [a, b, c] = [part("x", "a"), part("b-1", "b"), part("b-2", "b")];
-        let listing = Listing::new(vec![c.clone(), b.clone(), a.clone()]);
-        let tags = RandomState::new();
+        let keys = RandomState::new();
+        let listing = Listing::new(vec![c.clone(), b.clone(), a.clone()], &keys);
         let list = |services: Option<&[&str]>| {
             let set = services.map(|it| it.iter().map(|&it| it.to_owned()).collect());
-            listing.list(set.as_ref(), &tags)
+            listing.list(set.as_ref(), &keys)
         };
         let json = |all: &[&Instance]| {
             let all: Vec<String> = all.iter().map(|one| one.to_json()).collect();
@@ -221,10 +245,56 @@ mod tests {
         assert_eq!(text(list(Some(&["c", "b", "a"])).0), json(&[&a, &b, &c]));
         assert_eq!(listing.one(a.id()).unwrap(), a.to_json().as_bytes());
         assert_eq!(listing.one(&"c-1".into()), None);
-        let again = Listing::new(vec![a, b, c]);
+        let again = Listing::new(vec![a.clone(), b.clone(), c], &keys);
         let of_b = BTreeSet::from(["b".to_owned()]);
-        assert_eq!(again.list(Some(&of_b), &tags).1, list(Some(&["b"])).1);
-        assert_ne!(again.list(None, &tags).1, list(Some(&["b"])).1);
+        assert_eq!(again.list(Some(&of_b), &keys).1, list(Some(&["b"])).1);
+        assert_ne!(again.list(None, &keys).1, list(Some(&["b"])).1);
+        let changed = part("b-2", "b").with_metadata("k", "v");
+        let changed = Listing::new(vec![a, b, changed], &keys);
+        assert_ne!(changed.list(Some(&of_b), &keys).1, list(Some(&["b"])).1);
+        assert_ne!(changed.list(None, &keys).1, list(None).1);
+    }
+
+    /// Hashes with fixed keys, and counts the bytes.
+    #[derive(Default)]
+    struct Counting(Arc<AtomicUsize>);
+
+    struct Counter(Arc<AtomicUsize>, DefaultHasher);
+
+    impl BuildHasher for Counting {
+        type Hasher = Counter;
+
+        fn build_hasher(&self) -> Counter {
+            Counter(Arc::clone(&self.0), DefaultHasher::new())
+        }
+    }
+
+    impl Hasher for Counter {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.fetch_add(bytes.len(), Ordering::Relaxed);
+            self.1.write(bytes);
+        }
+
+        fn finish(&self) -> u64 {
+            self.1.finish()
+        }
+    }
+
+    #[test]
+    fn a_request_costs_no_look_at_all_instances() {
+        let long = "x".repeat(1_000);
+        let one =
+            |n| Instance::new("mail", "http://h").unwrap().with_metadata(&format!("{n}"), &long);
+        let keys = Counting::default();
+        let listing = Listing::new((0..100).map(one).collect(), &keys);
+        let hashed = || keys.0.load(Ordering::Relaxed);
+        let before = hashed();
+        assert!(before > 100_000);
+        let mail = BTreeSet::from(["mail".to_owned()]);
+        for services in [None, Some(&mail)] {
+            listing.list(services, &keys);
+        }
+        assert!(hashed() - before < 1_000, "{} bytes", hashed() - before);
     }
 
     #[tokio::test(start_paused = true)]
@@ -233,7 +303,7 @@ mod tests {
         let faulty = Faulty::new(Arc::new(memory.clone()));
         let driver: Arc<dyn Driver> = Arc::new(faulty.clone());
         let superseded = Arc::default();
-        let lists = Lists::new();
+        let lists = Lists::new(RandomState::new());
         let read = async || lists.read(&driver, &superseded).await.map(|listing| listing.ids.len());
         assert_eq!(read().await.unwrap(), 0);
 
