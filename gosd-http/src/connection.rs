@@ -204,11 +204,8 @@ impl Connection {
         if is_problem {
             // Without a body there is only the status.
             let body = read(response, PROBLEM).await.unwrap_or_default();
-            detail = wire::problem_detail(&body);
+            detail = wire::problem_detail(&body, self.options.token.as_deref());
         }
-        // A server may repeat in its error what it was sent, and so a secret.
-        let token = self.options.token.as_deref();
-        let detail = detail.filter(|text| token.is_none_or(|token| !text.contains(token)));
         Err(error::from_status(status, detail.as_deref()))
     }
 }

@@ -20,7 +20,7 @@ pub fn event(name: &str, data: &str) -> Result<Option<Event>> {
 
 /// The description in a problem document.
 pub fn problem_detail(json: &[u8]) -> Option<String> {
-    wire::problem_detail(json)
+    wire::problem_detail(json, None)
 }
 
 /// The body that registers.

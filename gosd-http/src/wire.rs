@@ -101,11 +101,19 @@ fn gone(json: &str) -> Result<InstanceId> {
     Ok(gone.id.into())
 }
 
-/// The description in a problem document (RFC 9457), cut to a readable length.
-pub(crate) fn problem_detail(json: &[u8]) -> Option<String> {
+/// The description in a problem document (RFC 9457), cut to a readable length; `None` if the secret is in it.
+///
+/// A server may repeat in its error what it was sent.
+pub(crate) fn problem_detail(json: &[u8], secret: Option<&str>) -> Option<String> {
     const MAX: usize = 300;
     let problem: Problem = serde_json::from_slice(json).ok()?;
-    Some(problem.detail.chars().filter(|c| !c.is_control()).take(MAX).collect())
+    // The whole is searched, because the cut could leave a part of the secret.
+    let text: String = problem.detail.chars().filter(|c| !c.is_control()).collect();
+    let is_in = |secret| problem.detail.contains(secret) || text.contains(secret);
+    if secret.is_some_and(is_in) {
+        return None;
+    }
+    Some(text.chars().take(MAX).collect())
 }
 
 #[cfg(test)]
@@ -157,6 +165,23 @@ mod tests {
     }
 
     #[test]
+    fn no_part_of_a_secret_is_in_a_detail() {
+        let detail = |text: &str, secret| {
+            let json = serde_json::json!({ "detail": text }).to_string();
+            problem_detail(json.as_bytes(), Some(secret))
+        };
+        let long = "sesame".repeat(60);
+        for secret in ["sesame-sesame", &long] {
+            for before in [0, 280, 299, 300, 1_000] {
+                let text = format!("{}{secret} is unknown", "x".repeat(before));
+                assert_eq!(detail(&text, secret), None, "{before} characters before it");
+            }
+            assert_eq!(detail(&secret.replacen("sam", "s\u{1}am", 1), secret), None);
+        }
+        assert_eq!(detail(&"x".repeat(400), "sesame"), Some("x".repeat(300)));
+    }
+
+    #[test]
     fn events() {
         let read = |name, data| event(name, data, |_| {}).unwrap();
         assert_eq!(read("remove", r#"{"id":"a-1"}"#), Some(Event::Remove("a-1".into())));
@@ -179,7 +204,7 @@ mod tests {
         #[test]
         fn nothing_panics(name in "reset|put|remove|expire", data in "[\\[\\]{}\":,a-z0-9]*") {
             let _ = event(&name, &data, |_| {});
-            let _ = problem_detail(data.as_bytes());
+            let _ = problem_detail(data.as_bytes(), Some("a"));
         }
     }
 }
