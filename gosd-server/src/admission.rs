@@ -40,11 +40,17 @@ fn check(shared: &Shared, request: &Request) -> Result<(), Problem> {
     let peer = Peer::of(request);
     let verdict = authorize(shared, peer, request);
     let kind = verdict.as_ref().map_or(Kind::Refused, |kind| *kind);
-    shared.clients.request(peer, kind).map_err(|problem| match kind {
-        Kind::Refused => problem.closing(),
-        Kind::Served | Kind::Open => problem,
-    })?;
-    if verdict? == Kind::Served
+    match (verdict, shared.clients.request(peer, kind)) {
+        // A client with a bad token has to learn that at once, also behind an address with many such clients;
+        // "too many requests" would make it wait. Who guesses tokens learns no more from this answer, since a
+        // valid token is let in however many bad ones came before, and each further guess costs a connection.
+        (Err(refusal), Err(_)) => return Err(refusal.closing()),
+        (verdict, within_limits) => {
+            verdict?;
+            within_limits?;
+        }
+    }
+    if kind == Kind::Served
         && let Some(status) = request.extensions().get::<Arc<Status>>()
     {
         status.proved();

@@ -28,7 +28,7 @@ const WITHOUT_TOKEN: (f64, f64) = (20.0, 200.0);
 /// A client is an IP address (of IPv6, the first 64 bits), or a user on a Unix socket. Behind a proxy all
 /// clients are one, and behind a NAT many are: see
 /// [`for_clients_of_one_address`](Self::for_clients_of_one_address). Requests that are refused for lack of a token
-/// are counted separately, and limited to 20 a second from one client.
+/// are counted separately: beyond 20 a second from one client, each of them also ends its connection.
 ///
 /// ```
 /// use gosd_server::Limits;

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gosd_core::{Driver, Memory};
+use gosd_core::{Client, Driver, ErrorKind, Memory};
 use gosd_server::{Limits, Settings};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::support::{
-    LATE, LEASE, ask, http, instance, memory, raw, read_until, registration, start, url,
+    LATE, LEASE, ask, http, instance, memory, open, raw, read_until, registration, start, url,
 };
 
 const TOKEN: &str = "sesame-sesame-sesame";
@@ -30,16 +30,23 @@ async fn clients_without_a_token_use_up_nothing_of_clients_with_one() {
     });
     let (server, _) = memory(settings.token(TOKEN).unwrap()).await;
     let list = url(&server, "/v1/gosd/instances");
-    let mut refused = Vec::new();
     let client = http();
-    for _ in 0..5_000 {
-        refused.push(ask(client.get(&list)).await.status);
-        if refused.ends_with(&[429]) {
-            break;
-        }
+    let (mut refused, mut closes) = (0, false);
+    while !closes && refused < 5_000 {
+        let answer = ask(client.get(&list).bearer_auth("guess")).await;
+        assert_eq!(answer.status, 401, "a bad token is never called too many requests");
+        closes = answer.headers.get("connection").is_some_and(|value| value == "close");
+        refused += 1;
     }
-    assert!(refused.starts_with(&[401; 50]), "{refused:?}");
-    assert_eq!(refused.last(), Some(&429), "it has no end");
+    assert!(closes && refused > 50, "the connection is closed after {refused} requests: {closes}");
+    // From now on each guess costs a connection.
+    let guess = b"GET /v1/gosd/instances HTTP/1.1\r\nhost: h\r\nauthorization: Bearer g\r\n\r\n";
+    let two = [guess.as_slice(), guess].concat();
+    let ended = read_until(&mut raw(&server, &two).await, "never").await;
+    assert!(ended.contains("HTTP/1.1 401 ") && ended.matches("HTTP/1.1").count() == 1, "{ended}");
+    let wrong = open(&format!("http://:guess@{}", server.address())).await;
+    let denied = Client::builder(wrong).register("mail", "http://10.0.0.7:25").start().await;
+    assert_eq!(denied.err().map(|error| error.kind()), Some(ErrorKind::Denied));
     for _ in 0..40 {
         assert_eq!(ask(client.get(&list).bearer_auth(TOKEN)).await.status, 200);
     }
