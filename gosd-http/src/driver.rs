@@ -14,7 +14,7 @@ use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::connection::{Connection, JSON, LARGEST, read};
-use crate::given_up::GivenUp;
+use crate::given_up::{GivenUp, Registration};
 use crate::options::Options;
 use crate::servers::{PATIENCE, Servers};
 use crate::{watch, wire};
@@ -74,13 +74,15 @@ impl Driver for Http {
         let path =
             wire::instance_path(instance.id()).ok_or_else(|| unaddressable(instance.id()))?;
         let body = wire::registration(instance, ttl);
+        let registration = Registration { id: instance.id().clone(), body: body.as_str().into() };
+        self.given_up.others_settled(&registration, ttl).await;
         let register = |server| {
             let connection = Arc::clone(self.servers.at(server));
             let (path, body, asked) = (path.clone(), body.clone(), Arc::clone(&connection));
             let call =
                 Box::pin(async move { change(&asked, Method::PUT, &path, Some(body)).await });
             // A call whose caller has stopped waiting gives up the connections that it waited for.
-            self.given_up.finish(call, move || connection.forget())
+            self.given_up.finish(registration.clone(), call, move || connection.forget())
         };
         self.servers.ask(PATIENCE.min(ttl / 5), register).await.map(drop)
     }
@@ -91,7 +93,7 @@ impl Driver for Http {
             let is_there = self.list().await?.iter().any(|instance| instance.id() == id);
             return if is_there { Err(unaddressable(id)) } else { Ok(()) };
         };
-        self.given_up.settled().await;
+        self.given_up.settled(id).await;
         let deregister =
             async |server| change(self.servers.at(server), Method::DELETE, &path, None).await;
         self.servers.ask(PATIENCE, deregister).await.map(drop)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use gosd_core::{Client, Driver, ErrorKind, Event, Fact, Memory, Settings as ClientSettings, View};
 use gosd_server::{Limits, Server, Settings};
 use gosd_testservers::{Mode, Proxy};
@@ -124,6 +124,27 @@ async fn a_lease_outlives_a_server_that_hangs() {
     for client in &clients {
         assert_eq!(client.instances("mail").len(), clients.len());
     }
+}
+
+#[tokio::test]
+async fn a_registration_that_was_given_up_undoes_no_later_one_at_another_server() {
+    let tier = Tier::new().await;
+    let driver = tier.open().await;
+    let old = instance("mail");
+    let new = old.clone().with_metadata("zone", "b");
+    driver.register(&old, LEASE).await.unwrap();
+    // One server has a connection, and does not read it for a while.
+    tier.proxies.iter().for_each(|proxy| proxy.set(Mode::Held));
+    select_all(tier.proxies.iter().map(|proxy| Box::pin(proxy.hold()))).await;
+    let moment = Duration::from_millis(100);
+    timeout(moment, driver.register(&old, LEASE)).await.expect_err("it is not answered");
+    let mut register = driver.register(&new, LEASE);
+    let is_answered = timeout(3 * moment, &mut register).await.is_ok();
+    join_all(tier.proxies.iter().map(Proxy::deliver)).await;
+    if !is_answered {
+        register.await.unwrap();
+    }
+    assert_eq!(tier.memory.list().await.unwrap(), [new.clone()]);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 pub struct Proxy {
     port: u16,
     mode: watch::Sender<Mode>,
-    /// How many connections are late.
+    /// How many connections are late or held.
     late: watch::Sender<usize>,
     task: JoinHandle<()>,
 }
@@ -31,6 +31,9 @@ pub enum Mode {
     /// Passes on the traffic of new connections. What clients send on existing ones is kept until
     /// [`Pass`](Self::Pass), and passed on once the client has closed the connection.
     Late,
+    /// Passes on the traffic of new connections. What clients send on existing ones is kept until
+    /// [`Pass`](Self::Pass), and then these go on.
+    Held,
 }
 
 impl Proxy {
@@ -68,11 +71,20 @@ impl Proxy {
 
     /// Makes the existing connections [late](Mode::Late). There has to be one.
     pub async fn delay(&self) {
-        self.set(Mode::Late);
+        self.change_existing(Mode::Late).await;
+    }
+
+    /// Makes the existing connections [held](Mode::Held). There has to be one.
+    pub async fn hold(&self) {
+        self.change_existing(Mode::Held).await;
+    }
+
+    async fn change_existing(&self, mode: Mode) {
+        self.set(mode);
         self.late.subscribe().wait_for(|late| *late > 0).await.expect("this is here");
     }
 
-    /// Delivers what came on late connections, and waits until the server has read it and closed them.
+    /// Delivers what came on late or held connections, and waits until these are closed.
     pub async fn deliver(&self) {
         self.set(Mode::Pass);
         self.late.subscribe().wait_for(|late| *late == 0).await.expect("this is here");
@@ -93,7 +105,7 @@ async fn serve(
 ) {
     let mode = *changes.borrow_and_update();
     let mut kept = None;
-    if matches!(mode, Mode::Pass | Mode::Heal | Mode::Late) {
+    if matches!(mode, Mode::Pass | Mode::Heal | Mode::Late | Mode::Held) {
         let Ok(mut server) = TcpStream::connect(server).await else { return };
         for socket in [&client, &server] {
             socket.set_nodelay(true).expect("it is connected");
@@ -101,16 +113,19 @@ async fn serve(
         let changed = changes.wait_for(|now| match now {
             Mode::Refuse | Mode::Silent => true,
             // What was made while others are late is not late itself.
-            Mode::Late => mode != Mode::Late,
+            Mode::Late | Mode::Held => mode != *now,
             Mode::Pass | Mode::Heal => false,
         });
         let now = tokio::select! {
             _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
             now = changed => now.map(|now| *now),
         };
-        if let Ok(Mode::Late) = now {
+        if let Ok(now @ (Mode::Late | Mode::Held)) = now {
             late.send_modify(|late| *late += 1);
-            deliver_late(client, server, changes).await;
+            match now {
+                Mode::Late => deliver_late(client, server, changes).await,
+                _ => deliver_held(client, server, changes).await,
+            }
             late.send_modify(|late| *late -= 1);
             return;
         }
@@ -119,6 +134,17 @@ async fn serve(
     // A dead connection: neither end learns that the other one is gone.
     let _ = changes.wait_for(|mode| matches!(mode, Mode::Pass | Mode::Refuse)).await;
     drop(kept);
+}
+
+async fn deliver_held(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    mut changes: watch::Receiver<Mode>,
+) {
+    // The sockets keep what is sent meanwhile.
+    if changes.wait_for(|mode| *mode == Mode::Pass).await.is_ok() {
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    }
 }
 
 async fn deliver_late(
