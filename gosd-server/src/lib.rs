@@ -67,12 +67,13 @@
 //! # How it works
 //!
 //! Registrations and removals go straight to the driver, bounded by 5 s each. Lists are read from the
-//! driver one at a time and during half of the time at most; one read serves all clients that asked before
-//! it began. So reads never keep a database from writes for longer than one list takes. A list
+//! driver one at a time, with a pause after each that is as long as the read took, up to 250 ms; one read serves
+//! all clients that asked before it began. So reads never keep a database from writes for longer than one list takes. A list
 //! is serialised once and shared by all answers, which hold 16 KiB each. Superseded lists that slow
 //! clients still read are kept up to 64 MiB in all; beyond that the slowest clients are cut off.
 //!
-//! Each namespace has one watch of its driver (or one read a second, if the driver has none). The watch is
+//! Each namespace has one watch of its driver (or one read a second, if the driver has none, and more, with
+//! such pauses, while clients ask for the health or begin to watch). The watch is
 //! opened when it is first needed, and again whenever it fails, ends or panics. Its changes are kept,
 //! serialised, in a log of 8 MiB that all watchers read. A change alone is sent at once, and those that come
 //! within 50 ms after it are sent together. A watcher has no queue: a slow one falls behind in

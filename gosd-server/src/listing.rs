@@ -19,7 +19,7 @@ use crate::task::Task;
 /// A list of this many instances takes so long to serialise that other tasks would notice.
 const LARGE: usize = 500;
 /// The longest pause between two reads.
-const PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const PAUSE: Duration = Duration::from_millis(250);
 
 /// All instances of a namespace as a list shows them: by service, and then by id.
 #[derive(Default)]
@@ -114,7 +114,7 @@ impl Listing {
 /// Reads a driver's list for all clients.
 ///
 /// There is one read at a time, so that a database that serves one call after another is never kept from a
-/// write by more than one read. And reads take at most half of the time.
+/// write by more than one read. After each read there is a pause, as long as it took, up to [`PAUSE`].
 pub(crate) struct Lists {
     /// How many clients have asked.
     asked: watch::Sender<u64>,

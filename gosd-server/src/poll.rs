@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::stream;
 use gosd_core::{BoxStream, Driver, Event, Instance, InstanceId, Result};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::call::bounded;
+use crate::listing::PAUSE;
 
 /// How often the driver is polled.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -55,6 +56,7 @@ impl Poll {
             known: None,
             events: Vec::new(),
             serves: 0,
+            pause: Duration::ZERO,
         };
         Box::pin(stream::unfold(reader, async |mut reader| Some((reader.next().await, reader))))
     }
@@ -69,6 +71,9 @@ struct Reader<'a> {
     /// serve.
     events: Vec<Event>,
     serves: u64,
+    /// How long the next read waits at least, however often callers ask: as long as the last one took, up to
+    /// [`PAUSE`].
+    pause: Duration,
 }
 
 impl Reader<'_> {
@@ -79,13 +84,16 @@ impl Reader<'_> {
             }
             if self.known.is_some() {
                 self.poll.served.send_replace(self.serves);
+                sleep(self.pause).await;
                 // The next read begins after the interval, or when a caller asks.
                 let _ = timeout(INTERVAL, self.asked.wait_for(|asked| *asked > self.serves)).await;
             }
             self.serves = *self.asked.borrow_and_update();
             // After a failure, everything is yielded again.
             let known = self.known.take();
+            let started_at = Instant::now();
             let all = bounded(self.driver, "list", || self.driver.list()).await?;
+            self.pause = started_at.elapsed().min(PAUSE);
             (self.known, self.events) = changes(known, all);
         }
     }
@@ -139,5 +147,23 @@ mod tests {
         assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(vec![b]));
         memory.wipe();
         assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(Vec::new()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_often_it_is_asked_it_pauses_after_each_read() {
+        let faulty = Faulty::new(Arc::new(Memory::new()));
+        faulty.on(Operation::List, Fault::Delay(Duration::from_millis(100)));
+        let poll = Poll::new();
+        let mut watch = poll.watch(&faulty);
+        let asks = async {
+            loop {
+                poll.catch_up().await;
+            }
+        };
+        let (reads, asks) = (async { while watch.next().await.is_some() {} }, asks);
+        let both = async { tokio::join!(reads, asks) };
+        assert!(timeout(Duration::from_secs(10), both).await.is_err());
+        let calls = faulty.calls(Operation::List);
+        assert!((40..=51).contains(&calls), "{calls} reads of 100 ms in 10 s");
     }
 }
