@@ -2,6 +2,10 @@
 
 use gosd_core::{Error, ErrorKind, Result};
 
+/// How many bytes the buffer keeps when it is empty. A snapshot of all instances needs many times more than the
+/// changes after it, and a stream lasts for as long as its client.
+const KEPT: usize = 64 * 1_024;
+
 /// One complete event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Message {
@@ -45,6 +49,9 @@ impl Parser {
         self.buffer.drain(..self.read);
         self.searched -= self.read;
         self.read = 0;
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT {
+            self.buffer = Vec::new();
+        }
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -162,6 +169,16 @@ mod tests {
             };
             assert_eq!({ endless }().unwrap_err().kind(), ErrorKind::Data, "{line:?}");
         }
+    }
+
+    #[test]
+    fn the_memory_of_a_large_event_is_given_back() {
+        let mut parser = Parser::new(1_000_000);
+        parser.push(format!("data: {}\n\n", "x".repeat(4 * KEPT)).as_bytes());
+        assert_eq!(parser.next().unwrap().map(|it| it.data.len()), Some(4 * KEPT));
+        parser.push(b"data: a\n\n");
+        assert!(parser.buffer.capacity() <= KEPT, "{} bytes", parser.buffer.capacity());
+        assert_eq!(parser.next().unwrap().map(|it| it.data), Some("a".into()));
     }
 
     proptest! {
