@@ -293,8 +293,9 @@ mod tests {
         assert_eq!(allowed(one), 3);
     }
 
-    /// What so many clients of gosd behind one address do for some minutes after a start of all: every five seconds
-    /// a heartbeat, and twice as often as not a look whether it is heard.
+    /// What so many clients of gosd behind one address do in the five minutes after all of them start at once: four
+    /// requests each at the start, and then a heartbeat every 5 s and, because they watch, a check every 3.2 to 4 s
+    /// that the server still answers. That makes a request every two seconds.
     fn refused_of(clients: u32, limits: Limits) -> impl Future<Output = (usize, usize)> {
         let (counts, address) = (Clients::new(limits), Peer::Address([10, 0, 0, 1].into()));
         async move {
