@@ -166,7 +166,9 @@ impl State {
             }
             (core.renewed_at, core.registered_since) = (None, None);
             core.contest = Contest::None;
-            let gone = result.is_ok().then(|| core.registry.deregistered(id));
+            // What another process has registered under this id stays in the view.
+            let is_gone = result.is_ok() && !core.own_is_taken();
+            let gone = is_gone.then(|| core.registry.deregistered(id));
             ((), gone.unwrap_or_default())
         });
     }

@@ -241,6 +241,30 @@ async fn a_replaced_instance_is_back_when_its_replacement_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_replaced_client_is_told_neither_takes_the_id_back_nor_hides_the_new_instance() {
+    for call in ["ready", "unready", "metadata", "leave"] {
+        let backend = Backend::new();
+        let old = pod(&backend, "http://10.0.0.1").await;
+        sleep(2 * LEASE).await;
+        let new = pod(&backend, "http://10.0.0.2").await;
+        until_status(&old, is_replaced).await;
+        match call {
+            "ready" => old.set_ready(true).await.unwrap(),
+            "unready" => old.set_ready(false).await.unwrap(),
+            "metadata" => old.set_metadata(BTreeMap::new()).await.unwrap(),
+            _ => old.leave().await.unwrap(),
+        }
+        for _ in 0..2 {
+            assert_eq!(urls(&old, "mail"), ["http://10.0.0.2"], "{call}");
+            let listed = backend.memory.list().await.unwrap();
+            assert_eq!(listed[0].url(), "http://10.0.0.2", "{call}");
+            assert!(is_well(&new.status()), "{call}");
+            settle().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_heartbeat_under_way_does_not_replace_the_newcomer() {
     let backend = Backend::new();
     let far = backend.elsewhere();
