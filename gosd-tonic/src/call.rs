@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use gosd_core::{Attempts, Client, Failure, Resend};
+use gosd_core::{Attempts, Client, Failure, Instance, Resend};
+use http::request::Parts;
 use http::{Request, Response};
 use tonic::body::Body;
 use tonic::transport::Channel;
@@ -12,6 +13,7 @@ use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tower_service::Service;
 use tracing::{Instrument, Span, field, info_span};
 
+use crate::connection::NoConnection;
 use crate::lent::Home;
 use crate::senders::Senders;
 
@@ -28,53 +30,112 @@ pub(crate) async fn call(
     let mut attempts = Attempts::new(turn, Resend::IfUnsent);
     let (parts, mut body) = request.into_parts();
     loop {
-        let (status, back) = match senders.to(attempts.instance(), gosd) {
-            Err(error) => (Status::unavailable(error.to_string()), Some(body)),
+        let mut head = parts.clone();
+        let path = parts.uri.path_and_query().map_or("/", |it| it.as_str());
+        if let Ok(uri) = attempts.instance().url_with(path).parse() {
+            head.uri = uri;
+        }
+        let span = span(&parts.uri, &head.uri, &attempts);
+        let sent = deliver(gosd, senders, attempts.instance(), &head, body);
+        match sent.instrument(span.clone()).await {
+            Ok(response) => {
+                record(&span, Status::from_header_map(response.headers()).as_ref());
+                match refusal(&response) {
+                    // The answer goes to the caller, even if it is a refusal, because the call cannot
+                    // be repeated.
+                    Some(failure) => drop(attempts.failed(failure)),
+                    None => attempts.succeeded(),
+                }
+                return Ok(response);
+            }
+            Err(Undelivered { status, says, back }) => {
+                record(&span, Some(&status));
+                let next = match says {
+                    Some(failure) => attempts.failed(failure),
+                    None => None,
+                };
+                match (next, back) {
+                    (Some(next), Some(back)) => (attempts, body) = (next, back),
+                    _ => return Err(status),
+                }
+            }
+        }
+    }
+}
+
+/// A call that had no answer.
+struct Undelivered {
+    status: Status,
+    /// What that says about the instance.
+    says: Option<Failure>,
+    /// The body, if nothing of the call was sent.
+    back: Option<Body>,
+}
+
+/// Sends a call to an instance.
+///
+/// A connection that turns out to have broken before is replaced once, for an instance that was restarted or
+/// closes idle connections is not a failed one. If the new one breaks before the call is sent, the instance
+/// has failed.
+async fn deliver(
+    gosd: &Client,
+    senders: &Arc<Senders>,
+    instance: &Arc<Instance>,
+    head: &Parts,
+    mut body: Body,
+) -> Result<Response<Body>, Undelivered> {
+    let mut is_repeated = false;
+    loop {
+        let connection = match senders.to(instance, gosd) {
+            Ok(connection) => connection,
+            Err(error) => {
+                let status = Status::unavailable(error.to_string());
+                return Err(Undelivered { status, says: Some(Failure::Unsent), back: Some(body) });
+            }
+        };
+        let was_open = connection.is_open();
+        let (error, is_old, back) = match connection.channel().await {
+            Err(none) => {
+                let is_lost = matches!(none, NoConnection::Broken);
+                (none.into_error(), is_lost, Some(body))
+            }
             Ok(channel) => {
                 let home = Home::default();
-                let mut request = Request::from_parts(parts.clone(), Body::new(home.lend(body)));
-                let path = parts.uri.path_and_query().map_or("/", |it| it.as_str());
-                if let Ok(uri) = attempts.instance().url_with(path).parse() {
-                    *request.uri_mut() = uri;
-                }
-                let span = span(&parts.uri, request.uri(), &attempts);
-                match send(channel, request).instrument(span.clone()).await {
-                    Ok(response) => {
-                        record(&span, Status::from_header_map(response.headers()).as_ref());
-                        match refusal(&response) {
-                            // The answer goes to the caller, even if it is a refusal, because the call cannot
-                            // be repeated.
-                            Some(failure) => drop(attempts.failed(failure)),
-                            None => attempts.succeeded(),
-                        }
-                        return Ok(response);
-                    }
-                    Err(error) => {
-                        let says = failure_of(&*error);
-                        let status = Status::from_error(error);
-                        record(&span, Some(&status));
-                        let back = home.take().filter(|_| says == Some(Failure::Unsent));
-                        if back.is_none() {
-                            if says.is_some() {
-                                drop(attempts.failed(Failure::Unanswered));
-                            }
-                            return Err(status);
-                        }
-                        (status, back)
-                    }
+                let request = Request::from_parts(head.clone(), Body::new(home.lend(body)));
+                match send(channel, request).await {
+                    Ok(response) => return Ok(response),
+                    Err(error) => (error, was_open, home.take()),
                 }
             }
         };
-        match (attempts.failed(Failure::Unsent), back) {
-            (Some(next), Some(back)) => (attempts, body) = (next, back),
-            _ => return Err(status),
+        let (says, back) = match (failure_of(&*error), back) {
+            (Some(Failure::Unsent), Some(back)) => (Some(Failure::Unsent), Some(back)),
+            (says, _) => (says.map(|_| Failure::Unanswered), None),
+        };
+        let is_broken = is_broken(&*error);
+        if is_broken {
+            connection.give_up();
+        }
+        match back {
+            Some(back) if is_broken && is_old && !is_repeated => {
+                (is_repeated, body) = (true, back);
+            }
+            back => return Err(Undelivered { status: Status::from_error(error), says, back }),
         }
     }
 }
 
 async fn send(mut channel: Channel, request: Request<Body>) -> Result<Response<Body>, BoxError> {
-    poll_fn(|context| channel.poll_ready(context)).await?;
+    // This fails only if the channel's own task has ended, with the runtime that it was on.
+    let ready = poll_fn(|context| channel.poll_ready(context)).await;
+    ready.map_err(|_| NoConnection::Broken.into_error())?;
     Ok(channel.call(request).await?)
+}
+
+/// Whether an error says that the connection had broken before the call came to it.
+fn is_broken(error: &(dyn StdError + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.any(|error| matches!(error.downcast_ref(), Some(NoConnection::Broken)))
 }
 
 /// The failure of the instance that an error shows; `None` if the error is the caller's or a timeout.

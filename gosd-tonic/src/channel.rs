@@ -50,7 +50,9 @@ impl Channel {
     /// connections of its own.
     ///
     /// For a certificate that names the service, set `ClientTlsConfig::domain_name`. The scheme of the
-    /// instance's URL decides whether TLS is used.
+    /// instance's URL decides whether TLS is used. A `connect_timeout` takes the place of the three seconds, and
+    /// bounds TCP and TLS together. `Endpoint::local_address`, and endpoints of Unix sockets, have no effect,
+    /// because tonic does not let gosd, which connects by itself, read them.
     ///
     /// ```
     /// # fn make(gosd: gosd_core::Client) {

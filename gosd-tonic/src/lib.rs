@@ -3,6 +3,7 @@
 
 mod call;
 mod channel;
+mod connection;
 mod lent;
 mod senders;
 

@@ -2,19 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use gosd_core::{Change, Client, Error, ErrorKind, Instance, InstanceId, Result};
 use tokio::task::AbortHandle;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
-/// How long a call waits for a silent host before it goes on to another instance.
-const CONNECT: Duration = Duration::from_secs(3);
+use crate::connection::Connection;
 
 pub(crate) type Configure = dyn Fn(Endpoint) -> Endpoint + Send + Sync;
 
-/// tonic's channels, one for each instance.
+/// The connections, one for each instance.
 pub(crate) struct Senders {
     configure: Arc<Configure>,
     made: Mutex<Made>,
@@ -22,9 +20,18 @@ pub(crate) struct Senders {
 
 #[derive(Default)]
 struct Made {
-    channels: HashMap<InstanceId, (Arc<Instance>, Channel)>,
-    /// The task that drops the channels of instances that leave. It ends with this value.
+    senders: HashMap<InstanceId, Sender>,
+    /// The task that drops the connections of instances that leave. It ends with this value.
     follower: Option<AbortHandle>,
+    /// Whether the client has ended, so that no instance leaves any more.
+    is_final: bool,
+}
+
+/// What sends to one instance.
+struct Sender {
+    instance: Arc<Instance>,
+    endpoint: Endpoint,
+    connection: Connection,
 }
 
 impl Senders {
@@ -36,29 +43,47 @@ impl Senders {
         &self.configure
     }
 
-    /// The channel to an instance. It connects when it is first used, and again after its connection broke.
-    pub(crate) fn to(self: &Arc<Self>, instance: &Arc<Instance>, gosd: &Client) -> Result<Channel> {
+    /// The connection to an instance: the one that there is, or else a new one.
+    pub(crate) fn to(
+        self: &Arc<Self>,
+        instance: &Arc<Instance>,
+        gosd: &Client,
+    ) -> Result<Connection> {
         let mut made = self.made();
-        if let Some((known, channel)) = made.channels.get(instance.id())
-            && known.url() == instance.url()
+        if let Some(sender) = made.senders.get_mut(instance.id())
+            && sender.instance.url() == instance.url()
         {
-            return Ok(channel.clone());
+            if sender.connection.is_usable() {
+                return Ok(sender.connection.clone());
+            }
+            sender.connection = Connection::open(&sender.endpoint);
+            let connection = sender.connection.clone();
+            self.follow(&mut made, gosd);
+            return Ok(connection);
         }
         let endpoint = Endpoint::from_shared(instance.url().to_owned()).map_err(|error| {
             let message =
                 format!("{} is registered with a URL that is none: {error}", instance.id());
             Error::new(ErrorKind::Data, message)
         })?;
-        let channel = (self.configure)(endpoint.connect_timeout(CONNECT)).connect_lazy();
+        let endpoint = (self.configure)(endpoint);
+        let connection = Connection::open(&endpoint);
         // An instance that left while its call was on the way here would be removed by no later change.
         let all = gosd.instances(instance.service());
-        made.channels.retain(|id, _| all.iter().any(|it| it.id() == id));
-        made.channels.insert(instance.id().clone(), (Arc::clone(instance), channel.clone()));
-        if made.follower.is_none() {
+        made.senders.retain(|id, _| all.iter().any(|it| it.id() == id));
+        let sender =
+            Sender { instance: Arc::clone(instance), endpoint, connection: connection.clone() };
+        made.senders.insert(instance.id().clone(), sender);
+        self.follow(&mut made, gosd);
+        Ok(connection)
+    }
+
+    /// Starts the task that follows the instances, unless there is one. It may have ended with its runtime.
+    fn follow(self: &Arc<Self>, made: &mut Made, gosd: &Client) {
+        if !made.is_final && made.follower.as_ref().is_none_or(AbortHandle::is_finished) {
             let follower = tokio::spawn(follow(Arc::downgrade(self), gosd.changes()));
             made.follower = Some(follower.abort_handle());
         }
-        Ok(channel)
     }
 
     fn made(&self) -> MutexGuard<'_, Made> {
@@ -74,7 +99,7 @@ impl Drop for Senders {
     }
 }
 
-/// Drops the channels of instances that leave. Streams on them continue to their end.
+/// Drops the connections of instances that leave. Streams on them continue to their end.
 async fn follow(
     senders: Weak<Senders>,
     mut changes: impl futures_util::Stream<Item = Change> + Unpin,
@@ -84,16 +109,17 @@ async fn follow(
         let mut made = senders.made();
         match change {
             Change::Reset(all) => {
-                made.channels.retain(|id, _| all.iter().any(|it| it.id() == id));
+                made.senders.retain(|id, _| all.iter().any(|it| it.id() == id));
             }
             Change::Removed(it) => {
-                made.channels.remove(it.id());
+                made.senders.remove(it.id());
             }
             _ => {}
         }
     }
-    // The client has ended. A call that is still made starts a new task, which ends at once.
     if let Some(senders) = senders.upgrade() {
-        senders.made().channels.clear();
+        let mut made = senders.made();
+        made.senders.clear();
+        made.is_final = true;
     }
 }
