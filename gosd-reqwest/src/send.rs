@@ -8,6 +8,7 @@ use reqwest::{Method, Request, Response, Url};
 use tokio::time;
 use tracing::{Instrument, Span, field, info_span};
 
+use crate::credentials;
 use crate::target::Target;
 
 /// What sends a request to the instance's URL: a client, or the rest of a stack of middlewares.
@@ -51,6 +52,7 @@ pub(crate) async fn send<T: Transport>(
 ) -> Result<Response, T::Error> {
     let started = Instant::now();
     let timeout = request.timeout().copied();
+    credentials::move_to_header(&mut request);
     let mut attempts = Attempts::new(turn, resend(&request));
     // The last refusal is kept, because an answer is never swallowed, even if no other instance answers.
     let mut refusal = None;
@@ -59,8 +61,10 @@ pub(crate) async fn send<T: Transport>(
         let (failure, failed) = match target.at(attempts.instance()) {
             Err(error) => (Failure::Unsent, Err(T::unusable(error))),
             Ok(url) => {
-                let span = span(request.method(), &url, &attempts);
                 *request.url_mut() = url;
+                // Only after the copy was made, because these are for no other instance.
+                credentials::move_to_header(&mut request);
+                let span = span(request.method(), request.url(), &attempts);
                 let sent = transport.send(request).instrument(span.clone()).await;
                 record::<T>(&span, &sent);
                 let failure = match &sent {

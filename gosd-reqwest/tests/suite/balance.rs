@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use gosd::ErrorKind;
 use gosd_reqwest::Balance;
 use http::Extensions;
+use http::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Request, Response};
 use reqwest_middleware::{ClientBuilder, Error, Middleware, Next, Result};
 
@@ -94,4 +95,41 @@ async fn a_timeout_holds_for_all_attempts_together() {
     }
     let timeouts = each.1.lock().unwrap().clone();
     assert!(timeouts.len() == 2 && LATE > timeouts[0] && timeouts[0] > timeouts[1], "{timeouts:?}");
+}
+
+/// Records the headers `Authorization` that pass, and the URLs.
+#[derive(Clone, Default)]
+struct Recording(Arc<Mutex<Vec<Seen>>>);
+
+type Seen = (Option<HeaderValue>, String);
+
+#[async_trait]
+impl Middleware for Recording {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
+        let authorization = request.headers().get(AUTHORIZATION).cloned();
+        self.0.lock().unwrap().push((authorization, request.url().to_string()));
+        next.run(request, extensions).await
+    }
+}
+
+#[tokio::test]
+async fn a_password_of_an_instance_is_in_a_sensitive_header_and_nowhere_else() {
+    let (dead, live) = (nobody(), Server::start(Reply::Status(200)).await);
+    let settings = gosd::Settings::default().eject_after(0);
+    let urls = [dead.replace("http://", "http://svc:sesame@"), live.url()];
+    let gosd = with_settings(settings, urls).await;
+    let recording = Recording::default();
+    let http = ClientBuilder::new(http()).with(Balance::new(gosd)).with(recording.clone()).build();
+    for _ in 0..4 {
+        http.post("gosd://orders/").body("order").send().await.unwrap();
+    }
+    let mut seen = recording.0.lock().unwrap().clone();
+    assert!(!format!("{seen:?}").contains("sesame"), "{seen:?}");
+    seen.retain(|(header, _)| header.as_ref().is_some_and(HeaderValue::is_sensitive));
+    assert!(seen.len() == 2 && seen.iter().all(|(_, url)| url.starts_with(&dead)), "{seen:?}");
 }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "middleware")]
 mod balance;
+mod credentials;
 mod cut_off;
 mod examples;
 mod killed;
