@@ -64,7 +64,8 @@ pub(crate) async fn send<T: Transport>(
                 *request.url_mut() = url;
                 // Only after the copy was made, because these are for no other instance.
                 credentials::move_to_header(&mut request);
-                let span = span(request.method(), request.url(), &attempts);
+                let url = request.url().clone();
+                let span = span(request.method(), &url, &attempts);
                 let sent = transport.send(request).instrument(span.clone()).await;
                 record::<T>(&span, &sent);
                 let failure = match &sent {
@@ -75,7 +76,7 @@ pub(crate) async fn send<T: Transport>(
                             return sent;
                         }
                     },
-                    Err(error) => match T::error(error).and_then(failure_of) {
+                    Err(error) => match T::error(error).and_then(|error| failure_of(error, &url)) {
                         Some(failure) => failure,
                         None => return refusal.map_or(sent, Ok),
                     },
@@ -107,8 +108,11 @@ fn resend(request: &Request) -> Resend {
 }
 
 /// The failure of the instance that an error shows; `None` if the error is the caller's or a timeout.
-fn failure_of(error: &reqwest::Error) -> Option<Failure> {
-    if error.is_connect() {
+fn failure_of(error: &reqwest::Error, url: &Url) -> Option<Failure> {
+    // A builder's error about the URL itself: its host is none, or the client takes https alone. About another
+    // URL, to which an answer redirected, it comes after the request was sent.
+    let is_unusable = error.is_builder() && error.url() == Some(url);
+    if error.is_connect() || is_unusable {
         return Some(Failure::Unsent);
     }
     if error.is_timeout() || !error.is_request() {

@@ -20,7 +20,7 @@ pub(crate) fn is_of_service(url: &Url) -> bool {
 }
 
 impl Target {
-    /// Parses a URL. reqwest has already moved the user and the password from the URL to a header.
+    /// Parses a URL. A user and a password in it are for the [credentials](crate::credentials).
     pub(crate) fn of(url: &Url) -> Result<Self> {
         let config = |message: String| Err(Error::new(ErrorKind::Config, message));
         if url.scheme() != SCHEME {
@@ -48,13 +48,19 @@ impl Target {
         Ok(Self { service: service.to_owned(), path_and_query })
     }
 
-    /// The URL of an instance for this request.
+    /// The URL of an instance for this request, with the user and the password of the instance.
     pub(crate) fn at(&self, instance: &Instance) -> Result<Url> {
-        Url::parse(&instance.url_with(&self.path_and_query)).map_err(|error| {
-            let message =
-                format!("{} is registered with a URL that is none: {error}", instance.id());
+        let data = |what: &str| {
+            let message = format!("{} is registered with a URL that {what}", instance.id());
             Error::new(ErrorKind::Data, message)
-        })
+        };
+        let parse = |url: &str| Url::parse(url).map_err(|error| data(&format!("is none: {error}")));
+        // The instance's own URL is judged without the path, of which `http://` would make a host.
+        if !matches!(parse(instance.url())?.scheme(), "http" | "https") {
+            // Not even the scheme is shown, because in `user:password@host` it is the user.
+            return Err(data("begins with neither http:// nor https://; give the whole URL"));
+        }
+        parse(&instance.url_with(&self.path_and_query))
     }
 }
 

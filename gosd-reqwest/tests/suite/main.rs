@@ -11,3 +11,4 @@ mod resending;
 mod server;
 mod spans;
 mod support;
+mod unusable;

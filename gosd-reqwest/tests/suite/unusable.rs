@@ -1,0 +1,105 @@
+//! Instances to whose URL no request can be sent, which somebody else has registered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use gosd::{Client, Driver, ErrorKind, Instance, Memory, Settings};
+use gosd_reqwest::{Error, SendBy};
+use reqwest::StatusCode;
+use tokio::net::TcpListener;
+
+use crate::server::{Reply, Server};
+use crate::support::http;
+
+/// What the Go library registers unjudged: no scheme, another scheme, or an address that was not filled in.
+const URLS: [&str; 8] = [
+    "localhost:3333",
+    "tcp://127.0.0.1:3333",
+    "svc:sesame@127.0.0.1:3333",
+    "http://",
+    "http:/",
+    "http://{host}:3333",
+    "any text",
+    "",
+];
+
+/// A client that knows one instance with each of these URLs, which are not judged.
+async fn reading(settings: Settings, urls: &[&str]) -> Client {
+    let memory = Arc::new(Memory::new());
+    for (number, url) in urls.iter().enumerate() {
+        let id = format!("orders-{number}").as_str().into();
+        let instance = Instance::from_parts(id, "orders", url, BTreeMap::new());
+        memory.register(&instance, Duration::from_secs(600)).await.unwrap();
+    }
+    Client::builder(memory).settings(settings).start().await.unwrap()
+}
+
+#[tokio::test]
+async fn they_are_passed_over() {
+    let live = Server::start(Reply::Status(201)).await;
+    for unusable in URLS {
+        let before = live.received();
+        let settings = Settings::default().eject_after(0);
+        let gosd = reading(settings, &[unusable, &live.url()]).await;
+        for _ in 0..4 {
+            let answer = http().post("gosd://orders/7").body("order").send_by(&gosd).await;
+            assert_eq!(answer.unwrap().status(), StatusCode::CREATED, "{unusable}");
+        }
+        assert_eq!(live.received() - before, 4, "{unusable}");
+    }
+}
+
+#[tokio::test]
+async fn they_are_ejected() {
+    let live = Server::start(Reply::Status(200)).await;
+    for unusable in URLS {
+        let gosd = reading(Settings::default(), &[unusable, &live.url()]).await;
+        for _ in 0..6 {
+            http().get("gosd://orders/7").send_by(&gosd).await.unwrap();
+        }
+        let ejected = gosd.ejected();
+        assert_eq!(ejected.iter().map(|it| it.url()).collect::<Vec<_>>(), [unusable]);
+    }
+}
+
+#[tokio::test]
+async fn the_error_says_which_instance_it_is() {
+    for unusable in URLS {
+        let gosd = reading(Settings::default(), &[unusable]).await;
+        let error = http().get("gosd://orders/7").send_by(&gosd).await.unwrap_err();
+        let said = format!("{error} {error:?}");
+        match error {
+            Error::Lookup(error) => assert_eq!(error.kind(), ErrorKind::Data, "{unusable}"),
+            // reqwest finds fault with the host.
+            Error::Http(error) => assert!(error.is_builder() && unusable.contains('{'), "{error}"),
+            _ => panic!("{error}"),
+        }
+        assert!(said.contains("orders-0") || unusable.contains('{'), "{said}");
+        assert!(!said.contains("sesame"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_to_where_no_request_can_be_sent_is_no_such_instance() {
+    // Another scheme, and a URL that is none.
+    for location in ["ftp://elsewhere/", "http://127.0.0.1:99999/", "http://{host}/"] {
+        let received = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&received);
+        let app = Router::new().fallback(async move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            (StatusCode::TEMPORARY_REDIRECT, [("location", location)])
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move { axum::serve(listener, app).await });
+        let urls = ["/a", "/b"].map(|path| format!("http://127.0.0.1:{port}{path}"));
+        let gosd = reading(Settings::default(), &urls.each_ref().map(|url| &**url)).await;
+        let sent = http().post("gosd://orders/7").body("order").send_by(&gosd).await;
+        // The request was sent, so it must not be sent again, whatever reqwest makes of the answer.
+        assert_eq!(received.load(Ordering::SeqCst), 1, "{location}: {sent:?}");
+        server.abort();
+    }
+}
