@@ -1,12 +1,13 @@
 //! A resolver that looks services up by name, instead of DNS.
 
-use std::error::Error as StdError;
-use std::net::SocketAddr;
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use gosd_core::{Client, Error, ErrorKind, Instance};
-use reqwest::Url;
+use gosd_core::{Client, Error, Instance, InstanceId};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::net::lookup_host;
+
+use crate::addresses;
 
 /// A resolver for which the host of a URL is the name of a service, as in `https://orders/7`, without a port.
 /// It balances connections, and not requests.
@@ -14,8 +15,9 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 /// Use this for certificates that name the service, and for libraries that take a [`reqwest::Client`] and make
 /// requests themselves. Everywhere else use [`SendBy`](crate::SendBy): reqwest keeps connections and reuses
 /// them, so requests go where a connection exists, and with HTTP/2 all go over one. A new connection goes to
-/// the next instance in turn, or to others if it cannot be made. Failures are not
-/// [reported](Client::report), and nothing is sent again.
+/// the next instance in turn, or to others if it cannot be made, and never to a drained one. Failures are not
+/// [reported](Client::report), and nothing is sent again. The host names of the instances are looked up side
+/// by side; one that is not found 250 ms after the first address is left out of that connection.
 ///
 /// A client with this resolver can reach services and no other hosts. reqwest puts the host of a URL into lower
 /// case, so the name of the service has to be in lower case, too.
@@ -54,44 +56,36 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let gosd = self.gosd.clone();
         Box::pin(async move {
-            let mut addresses = Vec::new();
-            let mut failure = None;
-            for instance in in_turn(&gosd, name.as_str()).await? {
-                match addresses_of(&instance).await {
-                    Ok(found) => addresses.extend(found),
-                    Err(error) => failure = Some(error),
-                }
-            }
-            match failure {
-                Some(error) if addresses.is_empty() => Err(error),
-                _ => Ok(Box::new(addresses.into_iter()) as Addrs),
-            }
+            let instances = in_turn(&gosd, name.as_str()).await?;
+            let addresses = addresses::of(instances, async |host, port| {
+                Ok(lookup_host((host, port)).await?.collect())
+            });
+            Ok(Box::new(addresses.await?.into_iter()) as Addrs)
         })
     }
 }
 
 /// The instances of a service, from the next in turn on. Those that have failed lately come last.
+///
+/// Those that are drained are left out, even where all others fail: a turn passes them over, too, because
+/// somebody wants no requests there, while failures may be over.
 async fn in_turn(gosd: &Client, service: &str) -> Result<Vec<Arc<Instance>>, Error> {
     let next = gosd.next(service).await?;
-    let ejected = gosd.ejected();
-    let (out, mut all): (Vec<_>, Vec<_>) = gosd
-        .instances(service)
-        .into_iter()
-        .partition(|it| ejected.iter().any(|ejected| ejected.id() == it.id()));
+    let (ejected, drained) = (ids(&gosd.ejected()), ids(&gosd.drained()));
+    let mut all = gosd.instances(service);
+    all.retain(|it| !drained.contains(it.id()));
+    let (out, mut all): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|it| ejected.contains(it.id()));
     let first = all.iter().position(|it| it.id() == next.id());
     all.rotate_left(first.unwrap_or_default());
     all.extend(out);
+    if all.is_empty() {
+        // The last instance has left or was drained since its turn was taken.
+        all.push(next);
+    }
     Ok(all)
 }
 
-async fn addresses_of(
-    instance: &Instance,
-) -> Result<Vec<SocketAddr>, Box<dyn StdError + Send + Sync>> {
-    let url = Url::parse(instance.url())?;
-    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        let message = format!("{} is registered without a host or a port", instance.id());
-        return Err(Error::new(ErrorKind::Data, message).into());
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    Ok(tokio::net::lookup_host((host, port)).await?.collect())
+fn ids(instances: &[Arc<Instance>]) -> HashSet<InstanceId> {
+    instances.iter().map(|it| it.id().clone()).collect()
 }

@@ -3,7 +3,10 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use gosd::{Client, Driver, Instance, Memory, Settings};
 use gosd_reqwest::{Resolver, SendBy};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use reqwest::tls::Certificate;
@@ -15,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::server::{Reply, Server, serve};
-use crate::support::{http, knowing, nobody};
+use crate::support::{http, knowing, nobody, with_settings};
 
 /// A server with a certificate for one name.
 struct TlsServer {
@@ -109,10 +112,57 @@ async fn connections_by_the_resolver_go_in_turn_and_pass_dead_instances() {
 }
 
 #[tokio::test]
+async fn no_connection_by_the_resolver_goes_to_a_drained_instance() {
+    let [drained, live] =
+        [Server::start(Reply::Status(200)).await, Server::start(Reply::Status(200)).await];
+    let memory = Arc::new(Memory::new());
+    let gosd = Client::builder(Arc::clone(&memory) as _).start().await.unwrap();
+    let target = gosd.add_local("orders", &drained.url()).unwrap();
+    let dead = gosd.add_local("orders", &nobody()).unwrap();
+    let last = gosd.add_local("orders", &live.url()).unwrap();
+    let mut changes = gosd.changes();
+    memory.register(&Instance::drain_of(&target), Duration::from_secs(600)).await.unwrap();
+    while gosd.drained().is_empty() {
+        changes.next().await;
+    }
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .dns_resolver(Resolver::new(gosd.clone()))
+        .build()
+        .unwrap();
+    // While it is the turn of the dead instance, the live one is the next, and not the drained one.
+    for _ in 0..10 {
+        http.get("http://orders/7").send().await.unwrap();
+    }
+    assert_eq!((drained.received(), live.received()), (0, 10));
+
+    // Nor does a connection go there if there is no other way: whoever drains an instance wants none there.
+    assert!(gosd.remove_local(&last));
+    http.get("http://orders/7").send().await.unwrap_err();
+    assert!(gosd.remove_local(&dead));
+    assert_eq!(drained.received(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_https_alone_passes_other_instances_over() {
+    let (tls, plain) =
+        (TlsServer::start("localhost").await, Server::start(Reply::Status(200)).await);
+    let settings = Settings::default().eject_after(0);
+    let urls = [format!("https://localhost:{}", tls.port), plain.url()];
+    let gosd = with_settings(settings, urls).await;
+    let http = tls.client().https_only(true).build().unwrap();
+    for _ in 0..4 {
+        http.post("gosd://orders/7").send_by(&gosd).await.unwrap();
+    }
+    assert_eq!((tls.received.load(Ordering::SeqCst), plain.received()), (4, 0));
+}
+
+#[tokio::test]
 async fn the_resolver_resolves_services_only() {
     let gosd = knowing([nobody()]).await;
-    let settings = gosd::Settings::default().try_find_service_amount(0);
-    let nobody = crate::support::with_settings(settings, []).await;
+    let settings = Settings::default().try_find_service_amount(0);
+    let nobody = with_settings(settings, []).await;
     drop(gosd);
     let http =
         reqwest::Client::builder().no_proxy().dns_resolver(Resolver::new(nobody)).build().unwrap();
