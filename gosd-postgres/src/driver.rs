@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use gosd_core::{BoxStream, Driver, Event, Instance, InstanceId, Result, async_trait};
 use gosd_net::{Fault, Lazy, WarnOnce};
+use tokio_postgres::Error as PgError;
 
 use crate::connection::{Connection, GivenUp, fault};
-use crate::looks::Looks;
+use crate::looks::{Looks, Question};
 use crate::options::Options;
 use crate::statements::{self, Position, Read};
 use crate::{error, watch};
@@ -67,6 +68,21 @@ impl Postgres {
         self.connection.call_with_retry(open, call).await
     }
 
+    /// Looks after the leases, and records what the answer says.
+    pub(crate) async fn look(
+        &self,
+        connection: &Connection,
+        question: Question,
+    ) -> Result<(), PgError> {
+        let mut next = Some(question);
+        while let Some(question) = next {
+            let asked = statements::look(&connection.client, self.namespace(), &question);
+            let answer = connection.ask(asked).await?;
+            next = self.looks.answered(question, answer);
+        }
+        Ok(())
+    }
+
     /// Makes sure that expiry can be trusted, and reads everything.
     ///
     /// # Errors
@@ -77,16 +93,12 @@ impl Postgres {
         connection: &Connection,
     ) -> Result<(Vec<Instance>, Position), Fault> {
         if let Some(question) = self.looks.question() {
-            let client = &connection.client;
-            match connection.ask(statements::look(client, self.namespace(), &question)).await {
-                Ok(now) => self.looks.answered(now),
-                Err(error) => {
-                    let refused = self.looks.refused(error::from_postgres(&error));
-                    refused.map_err(|outage| match fault(&error) {
-                        Fault::Server(_) => Fault::Server(outage),
-                        Fault::Connection(_) => Fault::Connection(outage),
-                    })?;
-                }
+            if let Err(error) = self.look(connection, question).await {
+                let refused = self.looks.refused(error::from_postgres(&error));
+                refused.map_err(|outage| match fault(&error) {
+                    Fault::Server(_) => Fault::Server(outage),
+                    Fault::Connection(_) => Fault::Connection(outage),
+                })?;
             }
         }
         let snapshot = statements::snapshot(&connection.client, self.namespace());

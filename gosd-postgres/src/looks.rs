@@ -13,6 +13,8 @@ const BEGINS: Duration = Duration::from_millis(1_500);
 const APART: Duration = Duration::from_secs(3);
 /// How often a process that may only read tries whether it may write by now.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// How far the server's clock may deviate from what is expected before it counts as set, as in `gosd.look`.
+const TOLERANCE: Duration = Duration::from_millis(1_500);
 
 /// The results of one driver's looks, shared by `list` and by every watch.
 #[derive(Default)]
@@ -20,8 +22,8 @@ pub(crate) struct Looks(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// The server's time at the last look, in µs since 1970, and when the answer came.
-    last: Option<(i64, Instant)>,
+    /// The last reading of the server's clock.
+    last: Option<Reading>,
     /// Since when looks have been at most a few seconds apart.
     since: Option<Instant>,
     /// Whether a write has failed, or contact was lost, since the last look.
@@ -32,15 +34,49 @@ struct State {
     only_reads: Option<Instant>,
 }
 
+/// A time of the server's clock, in µs since 1970, and the instants between which the clock showed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reading {
+    server: i64,
+    sent: Instant,
+    received: Instant,
+}
+
+impl Reading {
+    /// The earliest time that the server's clock shows after an instant, if it is not set.
+    fn earliest(&self, sent: Instant) -> i64 {
+        self.server.saturating_add(micros(sent.saturating_duration_since(self.received)))
+    }
+
+    /// The latest time that the server's clock shows before an instant, if it is not set.
+    fn latest(&self, received: Instant) -> i64 {
+        self.server.saturating_add(micros(received.saturating_duration_since(self.sent)))
+    }
+}
+
 /// The parameters of a look.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Question {
-    /// What the server's clock should show, in µs since 1970, if it was not set.
-    pub(crate) expected: Option<i64>,
+    /// The earliest and the latest time, in µs since 1970, that the server's clock shows if it was not set.
+    pub(crate) expected: Option<(i64, i64)>,
+    /// After this time of the server the look does nothing, because either the clock was set or the question
+    /// was late. `None` if the clock was never read before, or is known to have been set.
+    pub(crate) not_after: Option<i64>,
     /// Whether living instances may have been unable to renew.
     pub(crate) troubled: bool,
     /// Whether this process knows enough to remove expired instances.
     pub(crate) may_purge: bool,
+    sent: Instant,
+    last: Option<Reading>,
+}
+
+/// What the server answers to a look.
+#[derive(Clone, Copy)]
+pub(crate) struct Answer {
+    /// The server's time, in µs since 1970.
+    pub(crate) now: i64,
+    /// Whether the server has looked, and not only read its clock.
+    pub(crate) has_looked: bool,
 }
 
 impl Looks {
@@ -55,29 +91,49 @@ impl Looks {
             return None;
         }
         let passed = |at: Instant| now.saturating_duration_since(at);
+        let expected = state.last.map(|last| (last.earliest(now), last.latest(now)));
         Some(Question {
-            expected: state.last.map(|(server, at)| server.saturating_add(micros(passed(at)))),
+            expected,
+            not_after: expected.map(|(_, latest)| latest.saturating_add(micros(TOLERANCE))),
             troubled: state.troubled,
             may_purge: state.since.is_some_and(|since| passed(since) >= BEGINS)
-                && state.last.is_some_and(|(_, at)| passed(at) <= APART),
+                && state.last.is_some_and(|last| passed(last.received) <= APART),
+            sent: now,
+            last: state.last,
         })
     }
 
     /// Records the answer to a look. Only a process with the right to write gets one.
-    pub(crate) fn answered(&self, server: i64) {
-        self.answered_at(server, Instant::now());
+    ///
+    /// Returns what to ask next, at once, if the server has not looked: it cannot tell a clock that was set
+    /// from a question that was late, and the time of the answer can.
+    pub(crate) fn answered(&self, question: Question, answer: Answer) -> Option<Question> {
+        self.answered_at(question, answer, Instant::now())
     }
 
-    fn answered_at(&self, server: i64, now: Instant) {
+    fn answered_at(&self, question: Question, answer: Answer, now: Instant) -> Option<Question> {
+        let reading = Reading { server: answer.now, sent: question.sent, received: now };
+        if let Some(last) = question.last.filter(|_| !answer.has_looked) {
+            let latest = last.latest(now);
+            if answer.now > latest.saturating_add(micros(TOLERANCE)) {
+                debug!("the server's clock was set forward");
+                let expected = Some((last.earliest(now), latest));
+                return Some(Question { expected, not_after: None, sent: now, ..question });
+            }
+            self.state().read(reading);
+            return self.question_at(now);
+        }
         let mut state = self.state();
-        let goes_on = state.last.is_some_and(|(_, at)| now.saturating_duration_since(at) <= APART);
+        let goes_on =
+            state.last.is_some_and(|last| now.saturating_duration_since(last.received) <= APART);
         if !goes_on || state.since.is_none() {
             state.since = Some(now);
         }
-        state.last = Some((server, now));
+        state.read(reading);
         state.troubled = false;
         state.wrote = true;
         state.only_reads = None;
+        None
     }
 
     /// Records that a look was refused, or that its connection broke.
@@ -117,6 +173,15 @@ impl Looks {
     }
 }
 
+impl State {
+    /// Records a reading of the clock, unless a later one is known.
+    fn read(&mut self, reading: Reading) {
+        if self.last.is_none_or(|last| last.sent <= reading.sent) {
+            self.last = Some(reading);
+        }
+    }
+}
+
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
@@ -131,29 +196,85 @@ mod tests {
         Error::new(ErrorKind::Denied, "no")
     }
 
+    /// Asks at an instant, gets an answer at another, and requires that no further question is necessary.
+    fn look_at(looks: &Looks, server: i64, sent: Instant, received: Instant) {
+        let question = looks.question_at(sent).expect("it may write");
+        let answer = Answer { now: server, has_looked: true };
+        assert_eq!(looks.answered_at(question, answer, received), None);
+    }
+
+    fn look(looks: &Looks) {
+        let now = Instant::now();
+        look_at(looks, 0, now, now);
+    }
+
     #[test]
     fn a_process_that_has_just_started_removes_nothing() {
         let (looks, begin) = (Looks::default(), Instant::now());
         let may_purge = |at| looks.question_at(begin + at).expect("it may write").may_purge;
         assert!(!may_purge(Duration::ZERO));
-        looks.answered_at(0, begin);
+        let look = |at| look_at(&looks, 0, begin + at, begin + at);
+        look(Duration::ZERO);
         assert!(!may_purge(SECOND));
-        looks.answered_at(0, begin + SECOND);
+        look(SECOND);
         assert!(may_purge(SECOND * 2));
         assert!(!may_purge(SECOND * 5), "it has not looked for long");
-        looks.answered_at(0, begin + SECOND * 5);
+        look(SECOND * 5);
         assert!(!may_purge(SECOND * 6), "it begins anew");
-        looks.answered_at(0, begin + SECOND * 7);
+        look(SECOND * 7);
         assert!(may_purge(SECOND * 8));
     }
 
+    /// The clock showed 10 s at some instant between the question and the answer, 2 s later.
     #[test]
-    fn a_look_has_the_expected_time_of_the_server() {
+    fn a_slow_answer_makes_the_expected_time_less_exact() {
         let (looks, begin) = (Looks::default(), Instant::now());
-        let expected = |at| looks.question_at(begin + at).expect("it may write").expected;
-        assert_eq!(expected(SECOND), None);
-        looks.answered_at(7, begin);
-        assert_eq!(expected(SECOND), Some(1_000_007));
+        let question = looks.question_at(begin).expect("it may write");
+        assert_eq!((question.expected, question.not_after), (None, None));
+        look_at(&looks, 10_000_000, begin, begin + SECOND * 2);
+        let question = looks.question_at(begin + SECOND * 3).expect("it may write");
+        assert_eq!(question.expected, Some((11_000_000, 13_000_000)));
+        assert_eq!(question.not_after, Some(14_500_000));
+    }
+
+    #[test]
+    fn a_question_that_was_late_is_asked_again() {
+        let (looks, begin) = (Looks::default(), Instant::now());
+        look_at(&looks, 10_000_000, begin, begin);
+        let late = looks.question_at(begin + SECOND).expect("it may write");
+        let answer = Answer { now: 13_000_000, has_looked: false };
+        let again = looks.answered_at(late, answer, begin + SECOND * 4).expect("it asks again");
+        assert_eq!(again.expected, Some((13_000_000, 16_000_000)));
+        assert_eq!(again.not_after, Some(17_500_000));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_forward_is_reported_with_what_it_should_show() {
+        let (looks, begin) = (Looks::default(), Instant::now());
+        look_at(&looks, 10_000_000, begin, begin);
+        let question = looks.question_at(begin + SECOND).expect("it may write");
+        let answer = Answer { now: 13_600_000, has_looked: false };
+        let received = begin + SECOND * 2;
+        let set = looks.answered_at(question, answer, received).expect("it asks again");
+        assert_eq!((set.expected, set.not_after), (Some((12_000_000, 12_000_000)), None));
+        // Until then the earlier reading counts for others who ask.
+        let other = looks.question_at(received).expect("it may write");
+        assert_eq!(other.expected, Some((12_000_000, 12_000_000)));
+        let answer = Answer { has_looked: true, ..answer };
+        assert_eq!(looks.answered_at(set, answer, received), None);
+        let next = looks.question_at(received).expect("it may write");
+        assert_eq!(next.expected, Some((13_600_000, 13_600_000)));
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_is_not_the_last_reading() {
+        let (looks, begin) = (Looks::default(), Instant::now());
+        let slow = looks.question_at(begin).expect("it may write");
+        look_at(&looks, 20_000_000, begin + SECOND, begin + SECOND);
+        let answer = Answer { now: 10_000_000, has_looked: true };
+        assert_eq!(looks.answered_at(slow, answer, begin + SECOND * 2), None);
+        let next = looks.question_at(begin + SECOND * 2).expect("it may write");
+        assert_eq!(next.expected, Some((21_000_000, 21_000_000)));
     }
 
     #[test]
@@ -165,7 +286,7 @@ mod tests {
         for note in notes {
             note(&looks);
             assert!(troubled());
-            looks.answered(0);
+            look(&looks);
             assert!(!troubled());
         }
     }
@@ -173,9 +294,10 @@ mod tests {
     #[test]
     fn a_denied_write_is_an_outage_only_for_a_process_that_could_write() {
         let looks = Looks::default();
+        let question = looks.question().expect("it may write");
         assert!(looks.refused(denied()).is_ok());
         assert_eq!(looks.question(), None);
-        looks.answered(0);
+        assert_eq!(looks.answered(question, Answer { now: 0, has_looked: true }), None);
         looks.tried_to_write(true);
         let error = looks.refused(denied()).expect_err("it could");
         assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -11,7 +11,7 @@ use gosd_core::{Event, Instance, InstanceId};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
-use crate::looks::Question;
+use crate::looks::{Answer, Question};
 
 /// How many changes one read returns at most.
 const BATCH: i64 = 500;
@@ -79,25 +79,37 @@ pub(crate) async fn deregister(
         .map(drop)
 }
 
-/// Corrects and ends leases as necessary, and returns the server's time, in µs since 1970.
+/// Corrects and ends leases as necessary, and reads the server's clock.
+///
+/// The function tolerates a difference from one time, and here the time is only known to be between two. So it
+/// gets the actual time if that is between them, and otherwise the nearer one.
 pub(crate) async fn look(
     client: &Client,
     namespace: &str,
     question: &Question,
-) -> Result<i64, Error> {
-    client
+) -> Result<Answer, Error> {
+    let (earliest, latest) = question.expected.unzip();
+    let row = client
         .query_typed_one(
-            "SELECT (extract(epoch FROM gosd.look($1,
-                 timestamptz 'epoch' + $2 * interval '1 microsecond', $3, $4)) * 1000000)::bigint",
+            "SELECT (extract(epoch FROM coalesce(looked, at)) * 1000000)::bigint, looked IS NOT NULL
+             FROM (SELECT at, CASE
+                 WHEN at > timestamptz 'epoch' + $4 * interval '1 microsecond' THEN NULL
+                 ELSE gosd.look($1, least(
+                     greatest(at, timestamptz 'epoch' + $2 * interval '1 microsecond'),
+                     timestamptz 'epoch' + $3 * interval '1 microsecond'), $5, $6)
+                 END AS looked
+                 FROM (SELECT clock_timestamp() AS at OFFSET 0) AS clock OFFSET 0) AS answer",
             &[
                 (&namespace, Type::TEXT),
-                (&question.expected, Type::INT8),
+                (&earliest, Type::INT8),
+                (&latest, Type::INT8),
+                (&question.not_after, Type::INT8),
                 (&question.troubled, Type::BOOL),
                 (&question.may_purge, Type::BOOL),
             ],
         )
-        .await?
-        .try_get(0)
+        .await?;
+    Ok(Answer { now: row.try_get(0)?, has_looked: row.try_get(1)? })
 }
 
 /// The instances whose leases count as valid, and the end of the log at that moment.

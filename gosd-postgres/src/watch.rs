@@ -163,12 +163,9 @@ impl Watch<'_> {
         let (driver, client) = (self.driver, &connection.client);
         let question = driver.looks.question();
         let looking = async {
-            match &question {
-                None => Ok(None),
-                Some(question) => connection
-                    .ask(statements::look(client, driver.namespace(), question))
-                    .await
-                    .map(Some),
+            match question {
+                None => Ok(()),
+                Some(question) => driver.look(connection, question).await,
             }
         };
         let reading = connection.ask(statements::changes(client, driver.namespace(), &position));
@@ -176,10 +173,7 @@ impl Watch<'_> {
         let (looked, read) = within(SLACK, Box::pin(answers)).await?;
         // Goodbyes are yielded even while the server refuses writes.
         let outage = match looked {
-            Ok(now) => {
-                now.into_iter().for_each(|now| driver.looks.answered(now));
-                None
-            }
+            Ok(()) => None,
             Err(error) => {
                 let refused = driver.looks.refused(error::from_postgres(&error));
                 refused.err().map(|outage| Failure {

@@ -7,7 +7,7 @@ use gosd_testservers::{
     Certificates, PostgresServer, Proxy, Watch, free_port, late_calls_undo_nothing, tls_cases,
 };
 
-use super::support::{GRANTS, LONG_LEASE, PATIENCE, instance, open};
+use super::support::{GRANTS, LONG_LEASE, PATIENCE, instance, open, signal};
 
 /// Starts a client that registers, with only one attempt.
 async fn start(url: &str) -> Result<Client> {
@@ -195,12 +195,6 @@ async fn a_paused_server_is_an_error_within_ten_seconds() {
     signal("CONT", &pids).await;
     driver.register(&mail, LONG_LEASE).await.unwrap();
     assert_eq!(driver.list().await.unwrap(), [mail]);
-}
-
-async fn signal(name: &str, pids: &str) {
-    let mut kill = tokio::process::Command::new("kill");
-    kill.args(["-s", name]).args(pids.split(' '));
-    assert!(kill.status().await.expect("kill is installed").success());
 }
 
 /// A registration that was given up takes no effect after the goodbye that follows it.

@@ -23,3 +23,10 @@ pub(crate) async fn open(url: &str) -> Arc<dyn Driver> {
 pub(crate) fn instance(service: &str) -> Instance {
     Instance::new(service, "http://10.0.0.7:8885").expect("a good instance")
 }
+
+/// Sends a signal to processes of a server, whose ids are separated by spaces.
+pub(crate) async fn signal(name: &str, pids: &str) {
+    let mut kill = tokio::process::Command::new("kill");
+    kill.args(["-s", name]).args(pids.split(' '));
+    assert!(kill.status().await.expect("kill is installed").success());
+}
