@@ -92,14 +92,14 @@ impl Postgres {
         &self,
         connection: &Connection,
     ) -> Result<(Vec<Instance>, Position), Fault> {
-        if let Some(question) = self.looks.question() {
-            if let Err(error) = self.look(connection, question).await {
-                let refused = self.looks.refused(error::from_postgres(&error));
-                refused.map_err(|outage| match fault(&error) {
-                    Fault::Server(_) => Fault::Server(outage),
-                    Fault::Connection(_) => Fault::Connection(outage),
-                })?;
-            }
+        if let Some(question) = self.looks.question()
+            && let Err(error) = self.look(connection, question).await
+        {
+            let refused = self.looks.refused(error::from_postgres(&error));
+            refused.map_err(|outage| match fault(&error) {
+                Fault::Server(_) => Fault::Server(outage),
+                Fault::Connection(_) => Fault::Connection(outage),
+            })?;
         }
         let snapshot = statements::snapshot(&connection.client, self.namespace());
         let (instances, end) = connection.ask(snapshot).await.map_err(|error| fault(&error))?;

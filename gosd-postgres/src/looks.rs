@@ -55,7 +55,7 @@ impl Reading {
 }
 
 /// The parameters of a look.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
     /// The earliest and the latest time, in µs since 1970, that the server's clock shows if it was not set.
     pub(crate) expected: Option<(i64, i64)>,
