@@ -59,7 +59,9 @@ impl Registry {
         } else if self.contact.believes_expiry(now) && self.is_shared(&id) {
             let due_at = now + self.time_to_object();
             self.expiries.due_at.entry(id).or_insert(due_at);
-            self.drop_due(now);
+            if due_at <= now {
+                self.drop_due(now);
+            }
         } else {
             self.miss_expired(id);
         }
