@@ -48,7 +48,12 @@ pub(super) async fn run(
             () = lease.due() => lease.beat_unless(requests.recv()).await,
         };
         match asked {
-            Some((Some(reply), asked_at)) => lease.answer(reply, asked_at).await,
+            Some((Some(reply), asked_at)) => {
+                // Whoever asked meanwhile gets the same answer, so that no caller waits for those before it.
+                let mut replies = vec![reply];
+                replies.extend(std::iter::from_fn(|| requests.try_recv().ok()));
+                lease.answer(replies, asked_at).await;
+            }
             // The last clone of the client was dropped.
             Some((None, _)) => return,
             None => {}
@@ -114,14 +119,16 @@ impl Lease<'_> {
     }
 
     /// Makes the backend agree with what the client wants.
-    async fn answer(&mut self, reply: Reply, asked_at: Instant) {
+    async fn answer(&mut self, replies: Vec<Reply>, asked_at: Instant) {
         let deadline = asked_at + self.state.settings.timeout;
         let result = match self.state.is_wanted() {
             true => self.beat().await,
             false => self.goodbye(deadline).await,
         };
-        // The caller may have stopped waiting.
-        let _ = reply.send(result);
+        for reply in replies {
+            // The caller may have stopped waiting.
+            let _ = reply.send(result.clone());
+        }
     }
 
     /// Sends one heartbeat, which leaves time for two more while a lease runs.

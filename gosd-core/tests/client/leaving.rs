@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use gosd_core::{Driver, Error, ErrorKind, Registration, View};
 use gosd_testkit::{Fault, Operation};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{Backend, DOWN, LEASE, MS, SECOND, TIMEOUT, settle, soon, tasks, until_seen};
 
@@ -38,7 +38,7 @@ async fn a_goodbye_waits_for_the_renewal_in_flight() {
         backend.link.once(Operation::Register, fault);
         backend.times(Operation::Register, 1).await;
         let mut leave = Box::pin(client.leave());
-        assert!(tokio::time::timeout(SECOND, &mut leave).await.is_err(), "it did not wait");
+        assert!(timeout(SECOND, &mut leave).await.is_err(), "it did not wait");
         assert!(matches!(client.status().registration, Registration::Left));
         assert_eq!(backend.link.under_way(Operation::Deregister), 0);
         backend.link.clear(Operation::Register);
@@ -99,6 +99,32 @@ async fn a_goodbye_is_bounded_with_the_backend_down() {
         client.leave().await.unwrap();
         assert!(!backend.holds(client.id().unwrap()).await);
     }
+}
+
+/// Those who ask at the same time are answered together, and those who stopped waiting cost nobody any time.
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_does_not_wait_for_those_that_others_asked_for() {
+    let backend = Backend::new();
+    let client = backend.register("mail", "http://10.0.0.1").await;
+    backend.link.on_all(DOWN);
+    let begun = Instant::now();
+    let [one, other] = [client.clone(), client.clone()];
+    let (a, b, c) = soon(async { tokio::join!(client.leave(), one.leave(), other.leave()) }).await;
+    assert!(a.is_err() && b.is_err() && c.is_err());
+    assert!(begun.elapsed() <= 2 * TIMEOUT + MS, "{:?}", begun.elapsed());
+
+    let client = {
+        backend.link.clear_all();
+        backend.register("mail", "http://10.0.0.2").await
+    };
+    backend.link.on_all(DOWN);
+    for _ in 0..60 {
+        // As a health check does that gives up after a second.
+        let _ = timeout(SECOND, client.set_ready(false)).await;
+    }
+    let begun = Instant::now();
+    client.shutdown().await.unwrap_err();
+    assert!(begun.elapsed() <= 2 * TIMEOUT + MS, "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
