@@ -144,7 +144,7 @@ async fn a_registration_that_was_given_up_undoes_no_later_one_at_another_server(
     if !is_answered {
         register.await.unwrap();
     }
-    assert_eq!(tier.memory.list().await.unwrap(), [new.clone()]);
+    assert_eq!(tier.memory.list().await.unwrap(), std::slice::from_ref(&new));
 }
 
 #[tokio::test]
