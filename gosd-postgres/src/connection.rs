@@ -1,10 +1,11 @@
 //! Finds the server that accepts writes, and connects to it.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use gosd_core::{Error, ErrorKind, Result};
+use gosd_core::{Error, ErrorKind, Instance, InstanceId, Result};
 use gosd_net::Fault;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -74,33 +75,30 @@ impl Connection {
         Err(Error::new(failure.kind(), format!("{}: {failure}", shown(host))))
     }
 
-    /// Waits for the answer to a statement on this connection.
+    /// Writes an instance or its goodbye (`None`), after ending the connections on which something else was given up
+    /// before.
     ///
     /// If the answer does not come, or the caller stops waiting, the server may still execute the statement
-    /// later. The connection counts as given up then, and the next write ends it first.
-    pub(crate) async fn ask<T>(
-        &self,
-        question: impl Future<Output = Result<T, PgError>>,
-    ) -> Result<T, PgError> {
-        let mut asking = Asking { connection: self, is_answered: false };
-        let answer = question.await;
-        asking.is_answered = answer.as_ref().err().is_none_or(error::is_of_server);
-        answer
-    }
-
-    /// Does the same for a write, after ending all connections that were given up.
+    /// later. It counts as given up then, and the next write of this instance ends its connection first, unless it
+    /// writes the same. Heartbeats, and the writes of other instances, do not wait for that: a process of the
+    /// server may be stuck in what it does.
     pub(crate) async fn write(
         &self,
+        id: &InstanceId,
+        instance: Option<&Instance>,
         statement: impl Future<Output = Result<(), PgError>>,
     ) -> Result<(), Fault> {
-        self.settle().await?;
-        self.ask(statement).await.map_err(|error| fault(&error))
+        self.settle(id, instance).await?;
+        let mut writing = Writing { connection: self, id, instance, is_answered: false };
+        let answer = statement.await;
+        writing.is_answered = answer.as_ref().err().is_none_or(error::is_of_server);
+        answer.map_err(|error| fault(&error))
     }
 
-    /// Ends the connections that were given up, so that the server executes none of their statements any
-    /// more.
-    async fn settle(&self) -> Result<(), Fault> {
-        let mut names = self.given_up.names().clone();
+    /// Ends the connections on which another write of an instance was given up, so that the server executes none
+    /// of these any more.
+    async fn settle(&self, id: &InstanceId, now: Option<&Instance>) -> Result<(), Fault> {
+        let mut names = self.given_up.others(id, now);
         // Statements on this connection are executed in order, so it need not be ended.
         names.retain(|name| *name != self.name);
         if names.is_empty() {
@@ -114,7 +112,7 @@ impl Connection {
                  WHERE application_name = ANY($1) AND usename = current_user",
                 &parameters,
             );
-            match self.ask(left).await.and_then(|row| row.try_get::<_, i64>(0)) {
+            match left.await.and_then(|row| row.try_get::<_, i64>(0)) {
                 Ok(0) => break,
                 Ok(_) if Instant::now() > give_up => {
                     let message = "a connection that was given up does not end";
@@ -124,36 +122,74 @@ impl Connection {
                 Err(error) => return Err(fault(&error)),
             }
         }
-        self.given_up.names().retain(|name| !names.contains(name));
+        self.given_up.forget(&names);
         Ok(())
     }
 }
 
-/// The connections that were given up while a statement was under way.
+/// The writes that were given up.
 ///
 /// Each connection is a separate process of the server, and the processes do not wait for each other. So a
 /// statement on an old connection could be executed after one on the next.
 #[derive(Default)]
-pub(crate) struct GivenUp(Mutex<Vec<String>>);
+pub(crate) struct GivenUp(Mutex<VecDeque<Write>>);
+
+/// A write that may still be executed.
+#[derive(PartialEq)]
+struct Write {
+    id: InstanceId,
+    /// What was written; `None` for a goodbye.
+    instance: Option<Instance>,
+    /// The name of the connection.
+    by: String,
+}
 
 impl GivenUp {
-    fn names(&self) -> MutexGuard<'_, Vec<String>> {
+    /// How many are remembered. Behind a registry server most instances are never written again.
+    const MOST: usize = 1_024;
+
+    fn add(&self, write: Write) {
+        let mut all = self.all();
+        if !all.contains(&write) {
+            all.push_back(write);
+        }
+        while all.len() > Self::MOST {
+            all.pop_front();
+        }
+    }
+
+    /// The connections by which an instance may still be written otherwise than now.
+    fn others(&self, id: &InstanceId, now: Option<&Instance>) -> Vec<String> {
+        let all = self.all();
+        let others = all.iter().filter(|it| it.id == *id && it.instance.as_ref() != now);
+        others.map(|it| it.by.clone()).collect()
+    }
+
+    /// Forgets connections that have ended.
+    fn forget(&self, names: &[String]) {
+        self.all().retain(|it| !names.contains(&it.by));
+    }
+
+    fn all(&self) -> MutexGuard<'_, VecDeque<Write>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Asking<'a> {
+struct Writing<'a> {
     connection: &'a Connection,
+    id: &'a InstanceId,
+    instance: Option<&'a Instance>,
     is_answered: bool,
 }
 
-impl Drop for Asking<'_> {
+impl Drop for Writing<'_> {
     fn drop(&mut self) {
         if !self.is_answered {
-            let mut names = self.connection.given_up.names();
-            if !names.contains(&self.connection.name) {
-                names.push(self.connection.name.clone());
-            }
+            self.connection.given_up.add(Write {
+                id: self.id.clone(),
+                instance: self.instance.cloned(),
+                by: self.connection.name.clone(),
+            });
         }
     }
 }

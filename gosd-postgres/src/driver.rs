@@ -77,7 +77,7 @@ impl Postgres {
         let mut next = Some(question);
         while let Some(question) = next {
             let asked = statements::look(&connection.client, self.namespace(), &question);
-            let answer = connection.ask(asked).await?;
+            let answer = asked.await?;
             next = self.looks.answered(question, answer);
         }
         Ok(())
@@ -102,7 +102,7 @@ impl Postgres {
             })?;
         }
         let snapshot = statements::snapshot(&connection.client, self.namespace());
-        let (instances, end) = connection.ask(snapshot).await.map_err(|error| fault(&error))?;
+        let (instances, end) = snapshot.await.map_err(|error| fault(&error))?;
         Ok((self.readable(instances), end))
     }
 }
@@ -113,7 +113,7 @@ impl Driver for Postgres {
         let written = self.call(async |connection: Arc<Connection>| {
             let statement =
                 statements::register(&connection.client, self.namespace(), instance, ttl);
-            connection.write(statement).await
+            connection.write(instance.id(), Some(instance), statement).await
         });
         let written = written.await;
         self.looks.tried_to_write(written.is_ok());
@@ -123,7 +123,7 @@ impl Driver for Postgres {
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
         let written = self.call(async |connection: Arc<Connection>| {
             let statement = statements::deregister(&connection.client, self.namespace(), id);
-            connection.write(statement).await
+            connection.write(id, None, statement).await
         });
         let written = written.await;
         self.looks.tried_to_write(written.is_ok());

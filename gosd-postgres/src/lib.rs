@@ -78,8 +78,10 @@
 //! - A process that may only read cannot prove this. It lists an instance until other processes have proved
 //!   that its lease is over, and reports as expired the instances that they removed.
 //!
-//! A registration whose connection was given up takes no effect after a later goodbye: before its next write
-//! the driver ends the server's process of that connection (`pg_terminate_backend`).
+//! A registration whose connection was given up takes no effect after a later goodbye: before the next write of the
+//! same instance the driver ends the server's process of that connection (`pg_terminate_backend`). Behind a pooler the
+//! registration may still wait in the pooler then, and with `SET role` the driver does not find the process; the
+//! instance is then back for a lease at most.
 //!
 //! # The server
 //!

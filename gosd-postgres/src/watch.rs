@@ -149,7 +149,7 @@ impl Watch<'_> {
 
     async fn connect(&mut self) -> Result<(), Failure> {
         let connection = within(CONNECT, self.driver.open()).await??;
-        let listen = connection.ask(connection.client.batch_execute("LISTEN gosd"));
+        let listen = connection.client.batch_execute("LISTEN gosd");
         within(SLACK, listen).await??;
         self.connection = Some(connection);
         self.worked = false;
@@ -168,7 +168,7 @@ impl Watch<'_> {
                 Some(question) => driver.look(connection, question).await,
             }
         };
-        let reading = connection.ask(statements::changes(client, driver.namespace(), &position));
+        let reading = statements::changes(client, driver.namespace(), &position);
         let answers = async { tokio::join!(looking, reading) };
         let (looked, read) = within(SLACK, Box::pin(answers)).await?;
         // Goodbyes are yielded even while the server refuses writes.
@@ -198,7 +198,7 @@ impl Watch<'_> {
     async fn read(&mut self, position: Position) -> Result<(), Failure> {
         let Some(connection) = &self.connection else { return Ok(()) };
         let reading = statements::changes(&connection.client, self.driver.namespace(), &position);
-        let read = within(SLACK, connection.ask(reading)).await?;
+        let read = within(SLACK, reading).await?;
         self.take_in(read)
     }
 

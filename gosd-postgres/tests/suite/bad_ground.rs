@@ -218,6 +218,29 @@ async fn a_registration_that_was_given_up_takes_no_effect_later() {
     assert_eq!(driver.list().await.unwrap(), []);
 }
 
+/// What one instance's write is stuck in on the server keeps no instance from being renewed.
+#[tokio::test]
+async fn a_write_that_does_not_end_holds_up_no_heartbeat() {
+    let server = PostgresServer::start(&[]).await;
+    let driver = open(&server.url()).await;
+    let [stuck, lives] = [instance("mail"), instance("mail")];
+    driver.register(&lives, LONG_LEASE).await.unwrap();
+    let ours = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'gosd-%'";
+    let pid = server.sql(ours).await;
+    // A stopped process ends no sooner than one that waits for its disk.
+    signal("STOP", &pid).await;
+    let call = driver.register(&stuck, LONG_LEASE);
+    assert!(tokio::time::timeout(Duration::from_millis(100), call).await.is_err());
+    for heartbeat in [&lives, &stuck] {
+        driver.register(heartbeat, LONG_LEASE).await.unwrap();
+    }
+    let changed = stuck.clone().with_metadata("zone", "b");
+    let error = driver.register(&changed, LONG_LEASE).await.unwrap_err();
+    assert!(error.to_string().contains("does not end"), "{error}");
+    signal("CONT", &pid).await;
+    driver.register(&changed, LONG_LEASE).await.unwrap();
+}
+
 #[tokio::test]
 async fn late_calls() {
     let server = PostgresServer::start(&[]).await;
