@@ -91,6 +91,35 @@ fn a_backend_that_hangs_is_not_waited_for_longer_than_three_seconds() {
     assert!(started.elapsed() >= Duration::from_millis(2_900), "{:?}", started.elapsed());
 }
 
+/// Changes are polled here, so others send requests for 6.5 s after the goodbye.
+#[test]
+fn a_backend_that_hangs_does_not_cut_the_drain_of_another_client_short() {
+    fn program() {
+        let runtime = Runtime::new().unwrap();
+        let _clients = runtime.block_on(async {
+            let start = async |backend| {
+                let driver = drivers().open(backend).await.unwrap();
+                let builder = Client::builder(driver).settings(patient()).handle_signals(true);
+                builder.register("mail", "http://127.0.0.1:1").start().await.unwrap()
+            };
+            [start("loud:hangs").await, start("loud:simple").await]
+        });
+        tell("ready");
+        hear();
+    }
+    let cast = Cast::new(
+        "a_backend_that_hangs_does_not_cut_the_drain_of_another_client_short",
+        &[("program", program)],
+    );
+    let process = ready(&cast, "program", &[]);
+    let started = Instant::now();
+    process.signal(Signal::TERM);
+    let (status, said) = process.end();
+    assert_eq!(said, ["leaving", "leaving", "left"]);
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
+    assert!(started.elapsed() >= Duration::from_millis(6_400), "{:?}", started.elapsed());
+}
+
 #[test]
 fn a_backend_that_hangs_does_not_keep_a_server_from_its_graceful_shutdown() {
     fn program() {

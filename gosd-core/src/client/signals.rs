@@ -2,7 +2,8 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -110,25 +111,29 @@ fn leave_all(signal: os::Signal, came: Instant) {
     let (leaving, all_left) = mpsc::channel::<()>();
     let (draining, all_drained) = mpsc::channel::<()>();
     let mut drain = Duration::ZERO;
+    let has_one_left = Arc::new(AtomicBool::new(false));
     for inner in members.iter().filter_map(Weak::upgrade) {
         let (leaving, draining) = (leaving.clone(), draining.clone());
         drain = drain.max(inner.state.drain());
         let runtime = inner.state.runtime.clone();
+        let has_left = Arc::clone(&has_one_left);
         runtime.spawn(async move {
             let _draining = draining;
             let client = Client { inner };
             // Its failure has been logged, and the process is about to end.
             let left = timeout(GRACE, client.leave()).await;
+            let is_told = matches!(left, Ok(Ok(())));
+            has_left.fetch_or(is_told, Ordering::Relaxed);
             drop(leaving);
-            if matches!(left, Ok(Ok(()))) {
+            if is_told {
                 client.depart().await;
             }
         });
     }
     drop((leaving, draining));
-    if all_left.recv_timeout(GRACE.saturating_sub(came.elapsed()))
-        == Err(RecvTimeoutError::Disconnected)
-    {
+    let _ = all_left.recv_timeout(GRACE.saturating_sub(came.elapsed()));
+    // Those that have said goodbye still get requests, though the backend of another one hangs.
+    if has_one_left.load(Ordering::Relaxed) {
         let _ = all_drained.recv_timeout(drain);
     }
     if !is_taken_over() && os::has_another_handler(signal) {
