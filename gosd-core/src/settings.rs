@@ -115,7 +115,7 @@ pub struct Settings {
     ///   [`NotFound`](crate::ErrorKind::NotFound).
     /// - [`services`](crate::Client::services), [`changes`](crate::Client::changes) and
     ///   [`deregister_url`](crate::Client::deregister_url) have the client watch everything from then on,
-    ///   and so does the 257th service that is asked for.
+    ///   and so do more than 256 services, the own one and `gosd.drain` among them.
     /// - [`stats`](crate::Client::stats) counts, and the file of
     ///   [`snapshot_path`](field@Self::snapshot_path) keeps, what is watched.
     ///

@@ -13,7 +13,7 @@ use super::{Effects, Registry};
 use crate::InstanceId;
 use crate::rules::Rule;
 
-/// No owner gets more time than this, so that the dead are gone two seconds after their lease.
+/// No owner gets more time than this, so that the dead are soon gone.
 const LONGEST: Duration = Duration::from_millis(500);
 
 /// How long an expired instance is shown at most, while its owner may register it again.

@@ -127,7 +127,7 @@ impl<'a> Watches<'a> {
     fn hear_second(&mut self, followed: Followed) -> Option<Watched> {
         let second = self.second.as_mut()?;
         match followed {
-            // The failure that is about to follow decides.
+            // A failure follows, after which the stream is opened anew and begins with a `Reset`.
             Followed::Events(_) if second.follow.has_failed() => None,
             Followed::Events(mut events) => {
                 let reset = events.iter().position(|event| matches!(event, Event::Reset(_)))?;
