@@ -121,7 +121,7 @@ pub trait Driver: Send + Sync + 'static {
     /// watch; `false` by default.
     ///
     /// A client that leaves then serves on until their next read, as it does over a driver without a watch. For
-    /// drivers that are made of others, such as [`Both`](crate::Both).
+    /// drivers that are made of others, such as [`Both`](super::Both).
     fn is_polled_in_part(&self) -> bool {
         false
     }
