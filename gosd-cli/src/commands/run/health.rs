@@ -65,7 +65,9 @@ impl Health<'_> {
             // It is tried again until it succeeds.
             let mut changes = client.status_changes();
             while !matches!(client.status().registration, Registration::Registered) {
-                changes.next().await;
+                if changes.next().await.is_none() {
+                    return pending().await;
+                }
             }
         }
         let url = limits::shown(self.instance.url());
