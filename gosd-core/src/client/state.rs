@@ -41,7 +41,7 @@ pub(crate) struct State {
     pub(super) changes: broadcast::Sender<Numbered>,
     /// Whether the driver has no watch.
     is_polled: AtomicBool,
-    has_late_hearers: AtomicBool,
+    is_polled_in_part: bool,
     driver_name: String,
     /// `None` once the client is shut down, so that the connections are closed.
     driver: Mutex<Option<Arc<dyn Driver>>>,
@@ -119,7 +119,7 @@ impl State {
             progress: watch::Sender::new(Progress { status, closed: false }),
             changes: broadcast::Sender::new(CHANGES),
             is_polled: AtomicBool::new(false),
-            has_late_hearers: AtomicBool::new(false),
+            is_polled_in_part: driver.is_polled_in_part(),
             driver_name: driver.name().to_owned(),
             driver: Mutex::new(Some(driver)),
             core: Mutex::new(core),
@@ -139,14 +139,9 @@ impl State {
         self.is_polled.load(Ordering::Relaxed)
     }
 
-    /// Notes that others hear of changes only when they poll.
-    pub(crate) fn note_late_hearers(&self) {
-        self.has_late_hearers.store(true, Ordering::Relaxed);
-    }
-
     /// Whether others hear of a goodbye only when they poll.
     pub(crate) fn has_late_hearers(&self) -> bool {
-        self.has_late_hearers.load(Ordering::Relaxed)
+        self.is_polled() || self.is_polled_in_part
     }
 
     pub(crate) fn driver_name(&self) -> &str {

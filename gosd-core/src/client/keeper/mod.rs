@@ -32,9 +32,6 @@ pub(super) async fn run(
     if is_polled {
         state.note_polled();
     }
-    if is_polled || driver.is_polled_in_part() {
-        state.note_late_hearers();
-    }
     let mut reader = Reader::new(&state, &*driver, !is_polled);
     let mut awake = Awake::new(state.settings.lease_ttl);
     while !starting.has_failed() {

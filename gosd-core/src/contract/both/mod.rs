@@ -6,7 +6,7 @@ mod table;
 mod union;
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,7 +134,10 @@ impl Driver for Both {
     }
 
     fn is_polled_in_part(&self) -> bool {
-        self.sides.iter().any(|side| side.is_polled_in_part() || side.watch().is_none())
+        let is_polled = |side: &dyn Driver| side.is_polled_in_part() || side.watch().is_none();
+        // A side that panics here does so in its watch, too, where that is an error.
+        let asked = |side| catch_unwind(AssertUnwindSafe(|| is_polled(side))).unwrap_or(false);
+        self.sides.iter().any(|side| asked(&**side))
     }
 
     fn name(&self) -> &str {
