@@ -53,6 +53,7 @@
 //! | `gosdWatchOnDemand` | `false` | [`watch_on_demand`](field@Settings::watch_on_demand) |
 //! | `gosdEjectAfter` | 3 | [`eject_after`](field@Settings::eject_after) |
 //! | `gosdEjectFor` | 5 (seconds) | [`eject_for`](field@Settings::eject_for) |
+//! | `gosdAdvertise` | none | what [`advertise`] gives: a host, or a URL with `{ip}`, `{port}`, `{hostname}` |
 //! | `gosdDrain` | 1 (seconds) | [`drain`](field@Settings::drain) |
 //!
 //! # Without the environment
@@ -89,9 +90,10 @@ pub use gosd_core::*;
 
 /// Registers a service at a URL, and discovers, with the driver that the environment chooses.
 ///
-/// SIGINT and SIGTERM (elsewhere Ctrl-C) make the client leave, within 3 s, before they end the
-/// process. What an earlier process registered for the service at this URL, and did not take back
-/// because it was killed, is removed. If the database cannot be reached, the client starts all the same, and registers as soon
+/// SIGINT and SIGTERM (elsewhere Ctrl-C) make the client say goodbye, within 3 s, and the process serve on for
+/// [`drain`](field@Settings::drain), before they end it. What earlier processes registered for the service at this
+/// URL is removed, as after a process that was killed. So where several instances share a URL, such as that of a load
+/// balancer, each start takes the others out for a moment: such services are built with [`Client::builder`]. If the database cannot be reached, the client starts all the same, and registers as soon
 /// as it can. A dropped future leaves nothing behind but, perhaps, a registration until its lease runs
 /// out.
 ///

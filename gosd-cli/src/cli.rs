@@ -13,8 +13,9 @@ use crate::spans::{lease, span};
 /// Service discovery on a database that you already have: shows what is registered, and what comes and goes.
 ///
 /// The database is the one that the variable gosdDriver names, as for every service: an SQLite file
-/// (sqlite:gosd.db, which is also the default), Redis (redis://host:6379), or a registry server
-/// (http://host:4673). gosdNamespace and the other variables count, too.
+/// (sqlite:gosd.db, which is also the default), Redis (redis://host:6379), PostgreSQL
+/// (postgres://user:password@host/db), or a registry server (http://host:4673). gosdNamespace and the other
+/// variables count, too.
 ///
 /// Exit codes: 0 done, 1 failed, 2 usage, 3 nothing found, 4 the database cannot be reached.
 #[derive(Parser)]

@@ -51,7 +51,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! `cargo test` then runs some forty-five tests, `clause_01_..` to `clause_15_..`. The tests that need
+//! `cargo test` then runs some fifty tests, `clause_01_..` to `clause_16_..`. The tests that need
 //! what was left out are shown as ignored, with the reason. A test that fails prints what it expected
 //! and what came; DRIVERS.md explains each clause.
 //!

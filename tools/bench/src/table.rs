@@ -11,14 +11,11 @@ one run, hold better. A ratio is given as its median over the rounds, with the l
 quartile in brackets.
 
 What a driver costs beside its database is measured by `cargo bench -p gosd-redis`, and likewise for
-`gosd-postgres`, `gosd-etcd` and `gosd-sqlite`; the figures are on the page of each crate.
+`gosd-postgres`, `gosd-etcd` and `gosd-sqlite`; figures of the first three are on the pages of these crates.
 
 ";
 
-pub const CLOSING: &str = "## What is measured elsewhere
-
-`cargo bench -p gosd-sqlite`, `-p gosd-redis` and `-p gosd-etcd` print what the drivers cost beside the bare
-calls of their databases.
+pub const CLOSING: &str = "## Two round trips of etcd
 
 An arrival in etcd takes two round trips, a grant of a lease and a put that names it, and so about twice as
 long as a bare put. etcd makes no lease in a transaction or in a put. Sent at once, in this order and on one

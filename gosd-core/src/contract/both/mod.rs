@@ -23,7 +23,7 @@ use super::{Driver, Error, Event, Instance, InstanceId, Result};
 
 /// A driver made of two: it registers with both, and sees what either has.
 ///
-/// It is for the migration from one database to another. The services are deployed three times, in any
+/// It is for the migration from one database to another. The services go through three steps, in any
 /// order and at any speed: with the old database alone, with both, and with the new one alone. Those of
 /// the first and of the last step do not see each other, so they never run together; everybody else sees
 /// everybody. The way back is the same, at any moment. The facade makes one of `gosdDriver` and
