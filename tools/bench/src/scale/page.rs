@@ -52,6 +52,8 @@ pub struct Row {
     /// From the end of the rollout until all see the new instances and no others.
     pub seen_after: Duration,
     pub restart: Duration,
+    /// Of all clients together, in s, from their start until all see all.
+    pub restart_cpu: f64,
     /// Of a tier.
     pub looks: Option<Looks>,
     pub reconnections: Option<Reconnections>,
@@ -91,7 +93,8 @@ impl fmt::Display for Row {
             self.rollout.as_secs_f64()
         )?;
         let (after, restart) = (self.seen_after.as_secs_f64(), self.restart.as_secs_f64());
-        write!(f, "| {after:.1} | {restart:.1} | {:.0} |", self.memory / 1e3)?;
+        let computed = self.restart_cpu;
+        write!(f, "| {after:.1} | {restart:.1} ({computed:.0}) | {:.0} |", self.memory / 1e3)?;
         match &self.looks {
             Some(looks) => write!(f, " {looks} |"),
             None => write!(f, " - |"),

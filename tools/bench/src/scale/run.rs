@@ -96,7 +96,7 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
     let began = Instant::now();
     let mut crew = Crew::start(&url, clients).await;
     crew.order(&see_all(0)).await;
-    let restart = began.elapsed();
+    let (restart, restart_cpu) = (began.elapsed(), Usage::of(&crew.processes()).cpu);
 
     Row {
         driver: driver.into(),
@@ -112,6 +112,7 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
         rollout: rolled,
         seen_after: rollout - rolled,
         restart,
+        restart_cpu,
         looks,
         reconnections,
         memory,
