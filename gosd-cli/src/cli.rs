@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::commands::completions;
-use crate::spans::{lease, span};
+use crate::spans::{lease, span, within};
 
 /// Service discovery on a database that you already have: shows what is registered, and what comes and goes.
 ///
@@ -125,8 +125,8 @@ impl Labels {
 #[derive(Args)]
 pub(crate) struct GetArgs {
     pub(crate) service: String,
-    /// Wait for an instance to appear, for this long at most, such as 30s
-    #[arg(long, value_name = "TIME", value_parser = span)]
+    /// Wait for an instance to appear, for this long at most, such as 30s; a day is the longest
+    #[arg(long, value_name = "TIME", value_parser = within("0s", "1d"))]
     pub(crate) wait: Option<Duration>,
     #[command(flatten)]
     pub(crate) labels: Labels,
@@ -183,11 +183,11 @@ pub(crate) struct RunArgs {
     /// and not as soon as its port accepts connections
     #[arg(short, long, value_name = "URL")]
     pub(crate) check: Option<String>,
-    /// How often to check that the service is ready
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = span)]
+    /// How often to check that the service is ready, 10ms to 1h
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = within("10ms", "1h"))]
     pub(crate) every: Duration,
-    /// How long the service runs on after its goodbye; gosdDrain by default
-    #[arg(long, value_name = "TIME", value_parser = span)]
+    /// How long the service runs on after its goodbye, 1h at most; gosdDrain by default
+    #[arg(long, value_name = "TIME", value_parser = within("0s", "1h"))]
     pub(crate) drain: Option<Duration>,
     /// Metadata of the instance
     #[arg(short, long = "metadata", value_name = "KEY=VALUE", value_parser = pair)]

@@ -20,13 +20,23 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
     span.filter(|span| *span <= 366 * DAY).ok_or_else(|| "longer than a year".into())
 }
 
+/// A parser of durations that are at least the one and at most the other.
+pub(crate) fn within(
+    least: &'static str,
+    most: &'static str,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let given = span(text)?;
+        match (span(least)?..=span(most)?).contains(&given) {
+            true => Ok(given),
+            false => Err(format!("expected {least} to {most}")),
+        }
+    }
+}
+
 /// Parses a lease within the range that every driver and the registry server accept.
 pub(crate) fn lease(text: &str) -> Result<Duration, String> {
-    let lease = span(text)?;
-    match (Duration::from_secs(2)..=DAY).contains(&lease) {
-        true => Ok(lease),
-        false => Err("a lease is 2s to 1d".into()),
-    }
+    within("2s", "1d")(text)
 }
 
 #[cfg(test)]
@@ -45,5 +55,16 @@ mod tests {
             assert!(span(text).is_err(), "{text}");
         }
         assert!(lease("1s").is_err() && lease("25h").is_err() && lease("1d").is_ok());
+    }
+
+    #[test]
+    fn a_range_includes_its_ends() {
+        let parse = within("10ms", "1h");
+        for (text, is_fine) in
+            [("9ms", false), ("10ms", true), ("60m", true), ("3601s", false), ("x", false)]
+        {
+            assert_eq!(parse(text).is_ok(), is_fine, "{text}");
+        }
+        assert_eq!(parse("0s"), Err("expected 10ms to 1h".into()));
     }
 }

@@ -16,6 +16,8 @@ fn usage_is_two() {
         (&["ls", "-d", "nats:x"], "compiled in are"),
         (&["ls", "-n", "blue", "-d", "sqlite:?namespace=green"], "leave one away"),
         (&["register", "mail", "http://127.0.0.1", "-d", "redis://192.0.2.1"], "gosdAdvertise"),
+        (&["get", "mail", "--wait", "2d"], "'--wait <TIME>': expected 0s to 1d"),
+        (&["run", "mail", "-p", "80", "--every", "0s", "--", "true"], "'--every <TIME>': expected"),
     ] {
         let ran = place.run(args);
         assert!(ran.code == 2 && ran.err.contains(what), "{args:?}: {ran:?}");

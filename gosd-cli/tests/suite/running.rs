@@ -151,6 +151,14 @@ fn a_url_without_a_port_or_check_is_a_usage_error() {
 }
 
 #[test]
+fn the_command_does_not_start_with_a_drain_that_no_client_accepts() {
+    let place = Place::sqlite();
+    let ran = place.run(&["run", "mail", "-p", "80", "--drain", "2h", "--", "touch", "started"]);
+    assert!(ran.code == 2 && ran.err.contains("'--drain <TIME>'"), "{ran:?}");
+    assert!(!place.directory.path().join("started").exists());
+}
+
+#[test]
 fn a_password_in_the_url_is_not_shown() {
     let place = Place::sqlite();
     let port = free_port().to_string();

@@ -49,10 +49,13 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> Outcome {
     instance.check()?;
     context.environment.check_reachable(&url)?;
     let (builder, backend) = context.client().await?;
-    let builder = match args.drain {
-        Some(drain) => builder.settings(backend.settings().clone().drain(drain)),
-        None => builder,
-    };
+    let mut settings = backend.settings().clone();
+    if let Some(drain) = args.drain {
+        settings = settings.drain(drain);
+    }
+    // The client would refuse them when the command has started already.
+    settings.check()?;
+    let builder = builder.settings(settings);
     let builder = builder.register_instance(instance.clone()).start_unready();
 
     // Before the command starts, so that no signal meant for it is lost.
