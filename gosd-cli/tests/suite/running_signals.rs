@@ -108,23 +108,43 @@ fn a_gosd_that_is_killed_takes_the_command_with_it() {
     assert!(rest.iter().any(|line| line.starts_with("ending, 0,")), "{rest:?}");
 }
 
+/// The program, started with a signal ignored, so that what it runs ignores it, too.
+fn ignoring(signal: &str, place: &Place, args: &[&str]) -> Command {
+    let command = place.command(args);
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("trap '' {signal}; exec \"$@\"")).arg("sh");
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.current_dir(place.directory.path());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+}
+
 #[test]
 fn ignored_signals_stay_ignored() {
     let place = Place::sqlite();
-    let args = service(&[]);
-    let mut command = place.command(&[]);
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(command.get_program()).args(&args);
-    shell.current_dir(place.directory.path());
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command = shell;
-    let run = Process::start(&mut command);
+    let run = Process::start(&mut ignoring("HUP", &place, &service(&[])));
     let up = run.wait_for("up ");
     run.wait_for("serving: mail-");
     run.signal(Signal::HUP);
     signal_to(up.trim_start_matches("up ").parse().unwrap(), Signal::HUP);
     run.signal(Signal::TERM);
     assert_eq!(run.end().0.code(), Some(7));
+}
+
+#[tokio::test]
+async fn why_the_database_refuses_is_told_before_the_command_ends() {
+    let server = RedisServer::start(&["--requirepass", "sesame"]).await;
+    let place = Place::at(server.url());
+    let gate = place.directory.path().join("gate");
+    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    // The command ends when the test allows it to, and not by the signal.
+    let args = ["run", "mail", "--port", "1", "--", "sh", "-c", "read -r _ < gate"];
+    let run = Process::start(&mut ignoring("TERM", &place, &args));
+    run.wait_for("assword");
+    run.wait_for("the command is asked to end");
+    fs::write(&gate, "go\n").unwrap();
+    let (status, rest) = run.end();
+    assert!(status.code() == Some(1) && rest.is_empty(), "{status:?} {rest:?}");
 }
 
 /// Runs gosd as the first process of a container.

@@ -22,7 +22,7 @@ use self::probe::Probe;
 use self::signals::{Signals, asks_to_end};
 use crate::cli::RunArgs;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, tell};
 
 /// How long the end of the service waits for a database that hangs: a supervisor soon kills a process that
 /// does not end.
@@ -88,13 +88,15 @@ impl Supervisor<'_> {
         // The signal that is passed on once other clients have heard of the goodbye.
         let mut waits = None;
         let mut is_leaving = false;
-        let mut failure = None;
+        let mut refused = None;
         let ended = loop {
             tokio::select! {
                 ended = child.ended() => break ended,
                 failed = &mut keeping, if !is_leaving => {
-                    // An error such as a refused password ends the command now rather than later.
-                    failure = Some(failed);
+                    // An error such as a refused password ends the command now rather than later. It is
+                    // told first, for the command may take long to end.
+                    refused = Some(tell(failed));
+                    self.context.note("this cannot succeed: the command is asked to end");
                     is_leaving = true;
                     child.signal(Signal::TERM);
                 }
@@ -122,7 +124,7 @@ impl Supervisor<'_> {
             // A failure has been logged, and then the lease ends the registration.
             let _ = timeout(GRACE, client.shutdown()).await;
         }
-        failure.map_or(Ok(ended), Err)
+        Ok(refused.unwrap_or(ended))
     }
 
     /// Keeps the registration in step with the command. Ends only if registering can never succeed.
