@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use gosd::{Drivers, Environment};
+use gosd::{Driver, Drivers, Environment, Error, ErrorKind};
 use gosd_server::{Limits, Server, Settings};
+use tracing::warn;
 
 use crate::cli::ServeArgs;
 use crate::context::Context;
@@ -17,9 +18,17 @@ use crate::output::print;
 pub(crate) async fn run(context: &Context, args: &ServeArgs) -> Outcome {
     let own = context.backend().await?.driver();
     let namespace = context.environment.namespace(&Drivers::compiled())?;
-    let mut settings = Settings::new()
-        .namespace(&namespace, own)?
-        .namespaces(namespaces(context.environment.clone()));
+    let mut settings = Settings::new().namespace(&namespace, own)?;
+    // Any other name tells.
+    let other = if namespace == "gosd" { "other" } else { "gosd" };
+    if open(&context.environment, other).is_ok() {
+        settings = settings.namespaces(namespaces(context.environment.clone()));
+    } else {
+        context.note(format!(
+            "only the namespace {namespace} is served, because the URL of the database has it; with \
+             gosdNamespace in place of namespace= in the URL, all are"
+        ));
+    }
     if let Some(clients) = args.clients_per_address {
         settings = settings.limits(Limits::default().for_clients_of_one_address(clients));
     }
@@ -44,14 +53,19 @@ pub(crate) async fn run(context: &Context, args: &ServeArgs) -> Outcome {
 }
 
 /// Opens the database for each other namespace that clients ask for.
-fn namespaces(
-    environment: Environment,
-) -> impl Fn(&str) -> Option<Arc<dyn gosd::Driver>> + Send + Sync {
+fn namespaces(environment: Environment) -> impl Fn(&str) -> Option<Arc<dyn Driver>> + Send + Sync {
     move |namespace| {
-        let environment = environment.clone().with("gosdNamespace", namespace).ok()?;
-        // An opener does no I/O, so the future is ready at once.
-        environment.driver(&Drivers::compiled()).now_or_never()?.ok()
+        open(&environment, namespace)
+            .inspect_err(|error| warn!(%error, "the namespace {namespace} cannot be served"))
+            .ok()
     }
+}
+
+fn open(environment: &Environment, namespace: &str) -> Result<Arc<dyn Driver>, Error> {
+    let environment = environment.clone().with("gosdNamespace", namespace)?;
+    // An opener does no I/O, so the future is ready at once.
+    let opened = environment.driver(&Drivers::compiled()).now_or_never();
+    opened.unwrap_or_else(|| Err(Error::new(ErrorKind::Config, "the driver does not open at once")))
 }
 
 async fn until_asked<A>(server: Server<A>, url: impl Display) -> Outcome {

@@ -34,6 +34,22 @@ fn a_database_is_served_with_all_its_namespaces() {
 }
 
 #[test]
+fn with_a_namespace_in_its_url_only_that_one_is_served() {
+    let place = Place::sqlite();
+    let of_one = format!("{}?namespace=shop", place.url);
+    let server = place.start(&["serve", "127.0.0.1:0", "-d", &of_one]);
+    server.wait_for("only the namespace shop is served");
+    let url = server.wait_for("http://");
+    let register = |namespace| {
+        place.run(&["register", "mail", "http://10.0.0.7", "-d", &url, "-n", namespace])
+    };
+    assert_eq!(register("shop").code, 0);
+    let refused = register("blue");
+    assert!(refused.code == 2 && refused.err.contains("no such namespace"), "{refused:?}");
+    assert_eq!(place.out(&["get", "mail", "-n", "shop"]), "http://10.0.0.7\n");
+}
+
+#[test]
 fn a_client_without_a_token_is_not_let_in() {
     let place = Place::sqlite();
     let file = |name: &str, text: &str| {
