@@ -3,11 +3,11 @@
 use std::io::{Read, stdin};
 
 use futures_util::stream::{self, TryStreamExt};
-use gosd::{Error, Instance};
+use gosd::{Instance, limits};
 
 use crate::cli::ImportArgs;
 use crate::context::Context;
-use crate::failure::{DONE, FAILED, Failure, Outcome};
+use crate::failure::{DONE, FAILED, Failure, Outcome, tell};
 use crate::output::{age, print};
 
 /// How many instances are registered at once.
@@ -24,15 +24,19 @@ pub(crate) async fn run(context: &Context) -> Outcome {
 pub(crate) async fn import(context: &Context, args: &ImportArgs) -> Outcome {
     let mut text = String::new();
     stdin().read_to_string(&mut text)?;
-    // All lines are checked before the first instance is registered.
-    let instances: Vec<Instance> = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(at, line)| {
-            read(line).map_err(|error| Failure::Said(FAILED, format!("line {}: {error}", at + 1)))
-        })
-        .collect::<Result<_, _>>()?;
+    // One that cannot be registered keeps no other out: the Go library's consumers are in every registry that is
+    // to be moved, with URLs that are none.
+    let mut outcome = DONE;
+    let mut instances = Vec::new();
+    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        match read(line) {
+            Ok(instance) => instances.push(instance),
+            Err(why) => {
+                outcome =
+                    tell(Failure::Said(FAILED, format!("line {} is left out: {why}", at + 1)));
+            }
+        }
+    }
     let backend = context.backend().await?;
     let lease = args.lease.unwrap_or(backend.settings().lease_ttl);
     // One after the other would take longer than a lease: a registry server answers when it has seen the change
@@ -46,13 +50,16 @@ pub(crate) async fn import(context: &Context, args: &ImportArgs) -> Outcome {
         backend.name(),
         age(lease)
     ));
-    Ok(DONE)
+    Ok(outcome)
 }
 
-fn read(line: &str) -> Result<Instance, Error> {
-    let instance = Instance::from_json(line)?;
-    instance.check()?;
-    // Checks the name like one to be registered, which refuses gosd's reserved names.
-    Instance::new(instance.service(), instance.url())?;
-    Ok(instance)
+/// The instance of a line, or why it cannot be registered.
+fn read(line: &str) -> Result<Instance, String> {
+    let instance = Instance::from_json(line).map_err(|error| error.to_string())?;
+    // Also checks the name like one to be registered, which refuses gosd's reserved names.
+    let fresh = || Instance::new(instance.service(), instance.url());
+    match instance.check().and_then(|()| fresh()) {
+        Ok(_) => Ok(instance),
+        Err(error) => Err(format!("{}: {error}", limits::shown(instance.id().as_str()))),
+    }
 }

@@ -168,14 +168,24 @@ fn instances_are_imported_at_the_same_time() {
 }
 
 #[test]
-fn with_one_bad_line_nothing_is_imported() {
+fn what_cannot_be_registered_is_told_and_the_rest_is_imported() {
     let place = Place::sqlite();
     let good = fixed("mail", 1, "http://10.0.0.7:25").to_json();
-    let reserved = good.replace(r#""service":"mail""#, r#""service":"gosd.drain""#);
-    let no_url = good.replace("http://", "");
-    for bad in ["{}", "no JSON", &reserved, &no_url] {
-        let (code, said) = import(&place, &format!("{good}\n\n{bad}\n"));
-        assert!(code == Some(1) && said[0].starts_with("gosd: line 3: "), "{bad}: {said:?}");
-        assert_eq!(place.run(&["ls"]).code, 3, "{bad}");
+    let reserved = fixed("gosd.drain", 1, "http://h").to_json();
+    // As the Go library registers consumers.
+    let [fake, empty] = ["http://localhost:fake", ""].map(|url| fixed("go", 1, url).to_json());
+    for (bad, why) in [
+        ("{}", "not the JSON of an instance"),
+        ("no JSON", "not the JSON of an instance"),
+        (&reserved, "gosd.drain-"),
+        (&fake, "localhost:fake"),
+        (&empty, "\"go-0199"),
+    ] {
+        let (code, said) = import(&place, &format!("{bad}\n\n{good}\n"));
+        assert_eq!((code, said.len()), (Some(1), 2), "{bad}: {said:?}");
+        let left_out = said[0].starts_with("gosd: line 1 is left out: ") && said[0].contains(why);
+        assert!(left_out && said[1].contains("1 registered"), "{bad}: {said:?}");
+        let id = place.out(&["ls", "-o", "id"]);
+        place.out(&["deregister", id.trim()]);
     }
 }
