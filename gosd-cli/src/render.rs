@@ -1,9 +1,10 @@
 //! The list of instances in the formats of other programs.
 //!
 //! Registered values must not change the configuration. An instance whose host, port or name contains other
-//! characters than those of plain ones is left out, and reported.
+//! characters than those of plain ones is left out, and reported. So are all but the first of those that
+//! would have the same name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use gosd::{Instance, limits};
@@ -28,28 +29,39 @@ pub(crate) fn render<'a>(
         let text = instances.iter().map(|it| line(&InstanceLine::new(it))).collect();
         return Rendered { text, left_out: Vec::new() };
     }
-    let mut services: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let name_of = |service: &str| match format {
+    // The services by what has to differ between them: the variable, or the name as nginx compares it.
+    let mut services: BTreeMap<String, (&str, Vec<String>)> = BTreeMap::new();
+    let key_of = |service: &str| match format {
         Format::Env => variable(service),
+        Format::Nginx => service.to_ascii_lowercase(),
         _ => service.to_owned(),
     };
     if let Some(service) = service.filter(|service| limits::check_service(service).is_ok()) {
-        services.entry(name_of(service)).or_default();
+        services.insert(key_of(service), (service, Vec::new()));
     }
+    let mut servers = BTreeSet::new();
     let mut left_out = Vec::new();
     for instance in instances {
+        let service = instance.service();
         let entry = match format {
             Format::Env => Some(instance.url()).filter(|url| is_one_word(url)).map(str::to_owned),
             Format::Nginx => address(instance).map(|at| format!("    server {at};\n")),
-            _ => address(instance).map(|at| haproxy_server(instance, &at)),
+            _ => address(instance)
+                .filter(|_| servers.insert((service, word(instance.id().as_str()))))
+                .map(|at| haproxy_server(instance, &at)),
         };
-        match entry.filter(|_| limits::check_service(instance.service()).is_ok()) {
-            Some(entry) => services.entry(name_of(instance.service())).or_default().push(entry),
-            None => left_out.push(instance),
+        let Some(entry) = entry.filter(|_| limits::check_service(service).is_ok()) else {
+            left_out.push(instance);
+            continue;
+        };
+        match services.entry(key_of(service)).or_insert((service, Vec::new())) {
+            (first, entries) if *first == service => entries.push(entry),
+            _ => left_out.push(instance),
         }
     }
     let mut text = String::new();
-    for (name, entries) in services {
+    for (key, (service, entries)) in services {
+        let name = if format == Format::Env { &*key } else { service };
         let _ = match format {
             Format::Env => writeln!(text, "{name}={}", quoted(&entries.join(" "))),
             // nginx refuses to start with an upstream that has no server.
@@ -154,6 +166,36 @@ mod tests {
                 5
             )
         );
+    }
+
+    /// What each format makes of names that differ only where it does not tell them apart.
+    #[test]
+    fn the_later_of_two_with_one_name_is_left_out() {
+        let of = |id: &str, service, url| {
+            Instance::from_parts(InstanceId::from(id), service, url, [].into())
+        };
+        let instances = [
+            of("Mail-out-1", "Mail-out", "http://a"),
+            of("mail-out-1", "mail-out", "http://b"),
+            of("mail.out-1", "mail.out", "http://c"),
+            of("mail.out-2;", "mail.out", "http://d"),
+            of("mail.out-2_", "mail.out", "http://e"),
+            of("other-2_", "other", "http://f"),
+        ];
+        for (format, all_that_stay, left_out) in [
+            (Format::Env, "a f", "b c d e"),
+            (Format::Nginx, "a c d e f", "b"),
+            (Format::Haproxy, "a b c d f", "e"),
+        ] {
+            let rendered = render(format, None, &instances);
+            for host in all_that_stay.split(' ') {
+                let is_there = [format!(" {host}:80"), format!("http://{host}'")];
+                assert!(is_there.iter().any(|it| rendered.text.contains(it)), "{}", rendered.text);
+            }
+            let urls: Vec<_> =
+                rendered.left_out.iter().map(|it| it.url().trim_start_matches("http://")).collect();
+            assert_eq!(urls.join(" "), left_out, "{}", rendered.text);
+        }
     }
 
     #[test]

@@ -104,8 +104,10 @@ async fn feed(
     let rendered = render(args.output, args.service.as_deref(), list);
     for instance in rendered.left_out {
         let (id, url) = (instance.id(), gosd::limits::shown(instance.url()));
-        context
-            .note(format!("left out: {id}, because its service or its URL ({url}) does not fit"));
+        context.note(format!(
+            "left out: {id}, because its service or its URL ({url}) does not fit, or because another one \
+             has the same name there"
+        ));
     }
     let mut child = shell(command).stdin(Stdio::piped()).spawn()?;
     let mut input = child.stdin.take();

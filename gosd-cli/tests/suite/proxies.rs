@@ -179,6 +179,12 @@ async fn odd_registered_values_leave_the_configuration_of_haproxy_valid() {
     ] {
         driver.register(&fixed("9.mail_x-y", number, url), LEASE).await.unwrap();
     }
+    // For haproxy these two have one name.
+    for id in ["9.mail_x-y-a;b", "9.mail_x-y-a_b"] {
+        let url = format!("http://10.0.0.{}:80", id.len());
+        let odd = Instance::from_parts(id.into(), "9.mail_x-y", &url, [].into());
+        driver.register(&odd, LEASE).await.unwrap();
+    }
     let main = "defaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n\
                 frontend all\n    bind 127.0.0.1:1\n    default_backend 9.mail_x-y\n";
     fs::write(place.directory.path().join("haproxy.cfg"), main).unwrap();
