@@ -66,7 +66,7 @@ fn perform(context: &Context, command: Command) -> Outcome {
     let outcome = runtime.block_on(async {
         match command {
             Command::Ls(args) => commands::ls::run(context, &args).await,
-            Command::Get(args) => commands::get::run(context, args).await,
+            Command::Get(args) => commands::get::run(context, &args).await,
             Command::Watch(args) => match &args.exec {
                 Some(command) => commands::exec::run(context, &args, command).await,
                 None => commands::watch::run(context, &args).await,

@@ -73,6 +73,14 @@ async fn a_wait_ends_with_the_first_instance() {
 }
 
 #[test]
+fn a_wait_too_short_for_a_read_finds_what_is_there() {
+    let place = Place::sqlite();
+    place.out(&["register", "mail", "http://10.0.0.7:25"]);
+    assert_eq!(place.out(&["get", "mail", "--wait", "0s"]), "http://10.0.0.7:25\n");
+    assert_eq!(place.run(&["get", "other", "--wait", "0s"]).code, 3);
+}
+
+#[test]
 fn the_flag_for_the_namespace_separates_registries() {
     let place = Place::sqlite();
     place.out(&["-n", "blue", "register", "mail", "http://10.0.0.7:25"]);
