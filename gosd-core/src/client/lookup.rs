@@ -1,6 +1,7 @@
 //! Lookups that wait until there is an instance to pick.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::pin::pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -121,17 +122,25 @@ impl State {
 /// The lookups that wait, by the service that they wait for.
 #[derive(Default)]
 pub(super) struct Lookups {
-    waiting: HashMap<Arc<str>, Arc<Notify>>,
+    waiting: HashMap<Arc<str>, Waiting>,
+}
+
+/// The lookups that wait for one service.
+#[derive(Default)]
+struct Waiting {
+    notify: Arc<Notify>,
+    /// Counted, because whoever wakes them shares the `notify` for a moment, too.
+    count: usize,
 }
 
 impl Lookups {
     /// The lookups for one service.
     pub(super) fn get(&self, service: &str) -> Option<&Arc<Notify>> {
-        self.waiting.get(service)
+        self.waiting.get(service).map(|waiting| &waiting.notify)
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Notify>> {
-        self.waiting.values().cloned().collect()
+        self.waiting.values().map(|waiting| Arc::clone(&waiting.notify)).collect()
     }
 }
 
@@ -145,21 +154,48 @@ struct Waiter<'a> {
 impl<'a> Waiter<'a> {
     fn new(state: &'a State, service: &str) -> Self {
         let service: Arc<str> = service.into();
-        let notify = lookups(state).waiting.entry(Arc::clone(&service)).or_default().clone();
-        Self { state, service, notify }
+        let mut lookups = lookups(state);
+        let waiting = lookups.waiting.entry(Arc::clone(&service)).or_default();
+        waiting.count += 1;
+        Self { state, service, notify: Arc::clone(&waiting.notify) }
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let mut lookups = lookups(self.state);
-        // Only this lookup and the map hold the entry, so this is the service's last lookup.
-        if Arc::strong_count(&self.notify) == 2 {
-            lookups.waiting.remove(&self.service);
+        if let Entry::Occupied(mut waiting) = lookups.waiting.entry(Arc::clone(&self.service)) {
+            waiting.get_mut().count -= 1;
+            if waiting.get().count == 0 {
+                waiting.remove();
+            }
         }
     }
 }
 
 fn lookups(state: &State) -> MutexGuard<'_, Lookups> {
     state.lookups.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::{Memory, Registration, Settings};
+
+    #[tokio::test]
+    async fn the_last_lookup_of_a_service_leaves_nothing_behind() {
+        let (driver, settings) = (Arc::new(Memory::new()), Settings::default());
+        let discovers = Registration::DiscoverOnly;
+        let state = State::new(driver, settings, None, discovers, Handle::current());
+        let [one, other] = [(); 2].map(|()| Waiter::new(&state, "mail"));
+        // As a thread does that wakes the two while they end.
+        let woken = lookups(&state).all();
+        drop(one);
+        assert!(lookups(&state).get("mail").is_some());
+        drop(other);
+        assert!(lookups(&state).get("mail").is_none());
+        drop(woken);
+    }
 }
