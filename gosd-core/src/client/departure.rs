@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::lease::Request;
 use super::state::State;
 use super::{Client, signals};
 use crate::{Error, Result};
@@ -63,11 +64,11 @@ impl Client {
         self.in_line("set_metadata").await
     }
 
-    /// Waits until the backend agrees with what this client wants.
+    /// Waits until the backend agrees with what this client wants, or has not done so for the bound of a call.
     async fn in_line(&self, operation: &str) -> Result<()> {
         let Some(lease) = &self.inner.lease else { return Ok(()) };
         let (reply, done) = oneshot::channel();
-        let answer = match lease.send(reply) {
+        let answer = match lease.send(Request { reply, asked_at: Instant::now() }) {
             Ok(()) => done.await.ok(),
             Err(_) => None,
         };

@@ -3,6 +3,7 @@
 //! The state says what the client wants. The task makes the backend agree with it, repeatedly while the
 //! client wants to be found, and once for each caller that asks.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
-use super::keeper::Reply;
+use super::keeper::{Reply, until};
 use super::start::Starting;
 use super::state::State;
 use crate::follow::call;
@@ -23,12 +24,18 @@ use crate::{Driver, Error, ErrorKind, Instance, InstanceId, Result};
 /// A client that finds its registration gone is back within this time.
 const REPAIR: Duration = Duration::from_secs(1);
 
+/// A caller that waits for the backend to agree with what the client wants.
+pub(super) struct Request {
+    pub(super) reply: Reply,
+    pub(super) asked_at: Instant,
+}
+
 /// Renews the registration while it is wanted, and says goodbye when it is not any more.
 pub(super) async fn run(
     state: Arc<State>,
     driver: Arc<dyn Driver>,
     id: InstanceId,
-    mut requests: mpsc::UnboundedReceiver<Reply>,
+    mut requests: mpsc::UnboundedReceiver<Request>,
     starting: Starting,
 ) {
     let mut lease = Lease {
@@ -44,20 +51,27 @@ pub(super) async fn run(
     while !lease.starting.has_failed() {
         let asked = tokio::select! {
             biased;
-            reply = requests.recv() => Some((reply, Instant::now())),
+            request = requests.recv() => Some(request),
             () = lease.due() => lease.beat_unless(requests.recv()).await,
         };
         match asked {
-            Some((Some(reply), asked_at)) => {
+            Some(Some(request)) => {
                 // Whoever asked meanwhile gets the same answer, so that no caller waits for those before it.
-                let mut replies = vec![reply];
-                replies.extend(std::iter::from_fn(|| requests.try_recv().ok()));
-                lease.answer(replies, asked_at).await;
+                let others = std::iter::from_fn(|| requests.try_recv().ok());
+                let waiting = std::iter::once(request).chain(others).collect();
+                lease.answer(waiting).await;
             }
             // The last clone of the client was dropped.
-            Some((None, _)) => return,
+            Some(None) => return,
             None => {}
         }
+    }
+}
+
+impl Request {
+    fn answer(self, result: Result<()>) {
+        // The caller may have stopped waiting.
+        let _ = self.reply.send(result);
     }
 }
 
@@ -99,8 +113,8 @@ impl Lease<'_> {
         }
     }
 
-    /// Sends a heartbeat; returns the request that arrived meanwhile, and when it arrived.
-    async fn beat_unless<T>(&mut self, request: impl Future<Output = T>) -> Option<(T, Instant)> {
+    /// Sends a heartbeat; returns the request that arrived meanwhile.
+    async fn beat_unless<T>(&mut self, request: impl Future<Output = T>) -> Option<T> {
         if !self.state.is_wanted() {
             return None;
         }
@@ -111,23 +125,41 @@ impl Lease<'_> {
             _ = &mut beat => None,
             request = request => {
                 // A renewal that arrived after the goodbye would undo it.
-                let asked_at = Instant::now();
                 let _ = timeout_at(latest, beat).await;
-                Some((request, asked_at))
+                Some(request)
             }
         }
     }
 
-    /// Makes the backend agree with what the client wants.
-    async fn answer(&mut self, replies: Vec<Reply>, asked_at: Instant) {
-        let deadline = asked_at + self.state.settings.timeout;
-        let result = match self.state.is_wanted() {
-            true => self.beat().await,
-            false => self.goodbye(deadline).await,
+    /// Makes the backend agree with what the client wants, and answers each caller within the bound of a call
+    /// after it has asked. Another call may have been under way when it asked.
+    async fn answer(&mut self, mut waiting: VecDeque<Request>) {
+        let (bound, driver) = (self.state.settings.timeout, self.driver.name());
+        let is_wanted = self.state.is_wanted();
+        // Nothing is given up before the last of them has had its time.
+        let asked_last = waiting.back().map_or_else(Instant::now, |request| request.asked_at);
+        let mut agreed = pin!(async {
+            match is_wanted {
+                true => self.beat().await,
+                false => self.goodbye(asked_last + bound).await,
+            }
+        });
+        let result = loop {
+            let overdue_at = waiting.front().map(|request| request.asked_at + bound);
+            tokio::select! {
+                biased;
+                result = &mut agreed => break result,
+                () = until(overdue_at) => {
+                    let operation = if is_wanted { "register" } else { "deregister" };
+                    let error = Error::new(ErrorKind::Timeout, format!("no answer within {bound:?}"));
+                    if let Some(request) = waiting.pop_front() {
+                        request.answer(Err(error.at(driver, operation)));
+                    }
+                }
+            }
         };
-        for reply in replies {
-            // The caller may have stopped waiting.
-            let _ = reply.send(result.clone());
+        for request in waiting {
+            request.answer(result.clone());
         }
     }
 

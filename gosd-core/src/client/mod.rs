@@ -40,6 +40,7 @@ use tracing::warn;
 pub use self::attempts::{Attempts, Failure, Resend};
 pub use self::builder::ClientBuilder;
 use self::keeper::Reply;
+use self::lease::Request;
 #[doc(hidden)]
 pub use self::runtime::panics_in_silence;
 pub use self::service::Service;
@@ -84,7 +85,7 @@ struct Inner {
     state: Arc<State>,
     id: Option<InstanceId>,
     /// Wakes the task that keeps the registration; `None` for a client that only discovers.
-    lease: Option<mpsc::UnboundedSender<Reply>>,
+    lease: Option<mpsc::UnboundedSender<Request>>,
     /// Requests for a read, to the task that keeps the view.
     reads: mpsc::UnboundedSender<Reply>,
     tasks: Vec<AbortHandle>,

@@ -102,7 +102,8 @@ fn on_loss(state: &State, reader: &mut Reader<'_>, error: &Error) {
     reader.watch_is_down();
 }
 
-async fn until(at: Option<Instant>) {
+/// Waits until a time; for ever, if there is none.
+pub(super) async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => pending().await,
