@@ -10,6 +10,7 @@ mod ejection;
 mod expiry;
 mod known;
 mod locals;
+mod older;
 mod picker;
 mod reading;
 mod recent;
@@ -34,6 +35,7 @@ pub use self::ejection::Outcome;
 use self::expiry::Expiries;
 pub(crate) use self::expiry::grace;
 use self::known::Known;
+use self::older::Older;
 pub(crate) use self::picker::Picker;
 use self::reading::Reading;
 pub(crate) use self::rotation::{Rotation, Standing};
@@ -64,8 +66,7 @@ pub(crate) struct Registry {
     scope: Arc<Scope>,
     /// The services that answers so far were about.
     covered: Scope,
-    /// What an older view has of services that nobody has asked for, until the backend is reached.
-    unasked: Vec<Instance>,
+    older: Older,
     /// This client's own registration, from when it has succeeded until the client leaves.
     own: Option<InstanceId>,
     /// Whether the own registration is gone because its lease is.
@@ -100,7 +101,7 @@ impl Registry {
                 true => Scope::Only(BTreeSet::new()),
                 false => Scope::Everything,
             },
-            unasked: Vec::new(),
+            older: Older::default(),
             own: None,
             own_expired: false,
         }
@@ -120,7 +121,7 @@ impl Registry {
     pub(crate) fn apply(&mut self, events: Vec<Event>, now: Instant) -> Effects {
         let (mut own_gone, mut knows_more) = (false, false);
         for event in events {
-            self.contact.hear(Proof::Item, now);
+            self.hear(Proof::Item, now);
             if let Event::Reset(_) = event {
                 self.contact.begin_anew(now);
                 knows_more |= self.cover();
@@ -172,6 +173,12 @@ impl Registry {
         }
     }
 
+    /// Records evidence of contact with the whole backend.
+    fn hear(&mut self, proof: Proof, now: Instant) {
+        self.contact.hear(proof, now);
+        self.older = Older::default();
+    }
+
     /// Records the loss of contact.
     pub(crate) fn lose_contact(&mut self, error: Error, now: Instant) {
         self.contact.lose(error, now);
@@ -182,7 +189,7 @@ impl Registry {
         self.known.free_old_views();
         let stood_still = self.contact.wake(now, drift);
         if !Rule::OnlyAnswersCount.holds() {
-            self.contact.hear(Proof::Read, now);
+            self.hear(Proof::Read, now);
         }
         if stood_still && self.own.is_some() {
             // The lease of the own registration may have run out meanwhile.
@@ -211,31 +218,6 @@ impl Registry {
     pub(crate) fn url_of(&self, id: &InstanceId) -> Option<&str> {
         let instance = self.known.get(id).filter(|_| !self.has_vanished(id));
         instance.map(|instance| instance.url())
-    }
-
-    /// Takes over an older view, unless the backend has been read already. What it has of services that
-    /// nobody asked for is kept for when somebody does.
-    pub(crate) fn seed(&mut self, all: Vec<Instance>, asked: &Scope, since: Instant) -> Effects {
-        if self.contact.seed(since) {
-            self.unasked = all;
-        }
-        self.show_asked(asked)
-    }
-
-    /// Shows what an older view has of the services that are asked for by now.
-    pub(crate) fn show_asked(&mut self, asked: &Scope) -> Effects {
-        let old = std::mem::take(&mut self.unasked);
-        if self.contact.never_reached().is_some() {
-            let is_asked = |it: &Instance| asked.includes(it.service());
-            let (shown, unasked): (Vec<_>, Vec<_>) = old.into_iter().partition(is_asked);
-            self.unasked = unasked;
-            for instance in shown {
-                if !self.known.contains(instance.id()) {
-                    self.known.put(instance);
-                }
-            }
-        }
-        self.publish(false)
     }
 
     /// Records that the own registration has succeeded, and shows it without waiting for the event.

@@ -46,7 +46,7 @@ impl Registry {
     /// Applies the result of the read; `None` if a newer `Reset` superseded it.
     pub(crate) fn finish_read(&mut self, all: Vec<Instance>, now: Instant) -> Option<Effects> {
         let reading = self.reading.take().unwrap_or_default();
-        self.contact.hear(Proof::Read, now);
+        self.hear(Proof::Read, now);
         if reading.superseded {
             return None;
         }

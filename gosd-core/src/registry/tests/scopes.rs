@@ -80,8 +80,10 @@ fn an_older_view_is_shown_of_what_is_asked_for_until_the_backend_answers() {
     assert_eq!(bench.view(), ["a-1"]);
     bench.registry.show_asked(&only(&["a", "b"]));
     assert_eq!(bench.view(), ["a-1", "b-1"]);
+    assert_eq!(bench.registry.older.unasked, [of("c-1")]);
     bench.registry.listen_to(only(&["a"]));
     bench.reset(&["a-1"]);
+    assert!(bench.registry.older.unasked.is_empty(), "its memory is freed");
     bench.registry.show_asked(&only(&["a", "b", "c"]));
     assert_eq!(bench.view(), ["a-1", "b-1"], "there is a backend to ask now");
 }
