@@ -80,7 +80,8 @@ pub struct Settings {
     /// Without contact for longer, lookups fail with [`Stale`](crate::ErrorKind::Stale): at most
     /// 366 days, by default never.
     pub max_stale: Option<Duration>,
-    /// A file that keeps the last good view, for starts while the backend is down; by default none.
+    /// A file that keeps the last good view, for starts while the backend is down, or one of the two of
+    /// [`Both`](crate::Both); by default none.
     ///
     /// One file for each registry. What a client of another registry wrote is not served, as far as
     /// the drivers can be told apart: by their name and their [identity](crate::Driver::identity).

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Client, runtime, signals, snapshot};
+use super::{Client, runtime, signals};
 use crate::{Driver, Error, Instance, Registration, Result, Settings, View, limits};
 
 /// What a [`Client`] is made from; see [`Client::builder`].
@@ -136,7 +136,7 @@ impl ClientBuilder {
         if self.succeeds {
             client.inner.state.succeed_at_the_address().await;
         }
-        snapshot::seed(&client.inner.state).await;
+        client.inner.state.serve_older_view().await;
         Ok(client)
     }
 

@@ -9,6 +9,7 @@ mod discovery;
 mod keeper;
 mod lease;
 mod lookup;
+mod older;
 mod registration;
 mod reports;
 mod runtime;

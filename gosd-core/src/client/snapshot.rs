@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::state::State;
 use crate::pace::jittered;
-use crate::{Error, ErrorKind, Instance, Result, View};
+use crate::{Error, ErrorKind, Instance, Result};
 
 /// How soon the first view is saved, and how often a later one is, or that it still holds is noted.
 const FIRST: Duration = Duration::from_secs(1);
@@ -43,9 +43,9 @@ struct Owner {
 }
 
 /// The content of a file, and its age.
-struct Snapshot {
-    instances: Vec<Instance>,
-    age: Duration,
+pub(super) struct Snapshot {
+    pub(super) instances: Vec<Instance>,
+    pub(super) age: Duration,
 }
 
 /// How a writer recognizes the file that it has written.
@@ -95,18 +95,8 @@ pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
     }
 }
 
-/// Serves the view that the file kept, if the backend has not been read yet.
-pub(super) async fn seed(state: &State) {
-    if let Some(path) = &state.settings.snapshot_path
-        && matches!(state.status().view, View::Unknown)
-        && let Some(snapshot) = load(state, path).await
-    {
-        state.seed(snapshot.instances, snapshot.age);
-    }
-}
-
 /// Reads the file, if there is one that a client of this registry wrote.
-async fn load(state: &State, path: &Path) -> Option<Snapshot> {
+pub(super) async fn load(state: &State, path: &Path) -> Option<Snapshot> {
     let (file, owner) = (path.to_owned(), Owner::of(state)?);
     let read = spawn_blocking(move || match read(&file) {
         Ok((text, age)) => parse(&text, &owner).map(|instances| Some(Snapshot { instances, age })),

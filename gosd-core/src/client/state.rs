@@ -235,16 +235,6 @@ impl State {
         self.lock().registry.rest_of_the_missing()
     }
 
-    /// Takes over an older view, of this age.
-    pub(crate) fn seed(&self, all: Vec<Instance>, age: Duration) {
-        // A monotonic clock may begin after that moment; then its beginning is used.
-        let ages = || std::iter::successors(Some(age), |age| Some(*age / 2));
-        self.step_if_open(|registry, now| {
-            let since = ages().find_map(|age| now.checked_sub(age)).unwrap_or(now);
-            ((), registry.seed(all, &self.asked.scope(), since))
-        });
-    }
-
     /// The version of a view that is fresh, and what is registered if it is not the one known.
     pub(crate) fn good_view(
         &self,

@@ -100,7 +100,8 @@ impl Contact {
         self.proven_at = Some(now);
     }
 
-    /// Records contact with a part of the backend, while there is none with another part.
+    /// Records contact with a part of the backend, while there is none with another part. An older view, if
+    /// there is one, is served beside that part, and says since when.
     pub(super) fn hear_in_part(&mut self, now: Instant) {
         if let State::Never { seeded, .. } = &mut self.state {
             seeded.get_or_insert(now);

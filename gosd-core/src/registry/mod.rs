@@ -101,7 +101,7 @@ impl Registry {
                 true => Scope::Only(BTreeSet::new()),
                 false => Scope::Everything,
             },
-            older: Older::default(),
+            older: Older::new(settings),
             own: None,
             own_expired: false,
         }
@@ -314,6 +314,7 @@ impl Registry {
 
     fn remove(&mut self, id: &InstanceId) {
         self.touch(id);
+        self.older.remove(id);
         if !self.locals.contains(id) {
             self.drop_missing(id);
         }

@@ -3,5 +3,6 @@
 mod calls;
 mod client;
 mod conformance;
+mod snapshot;
 mod support;
 mod watching;

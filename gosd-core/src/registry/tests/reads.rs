@@ -185,6 +185,36 @@ fn a_view_from_before_is_served_until_the_backend_is_read_and_then_has_its_time(
 }
 
 #[test]
+fn beside_a_part_that_is_heard_a_view_from_before_has_the_rest() {
+    type Step = fn(&mut Bench);
+    let seed: Step = |bench| {
+        let all = vec![instance("a-1", "a", "old"), of("a-2"), of("a-3"), of("b-1")];
+        bench.registry.seed(all, &Scope::Only(["a".into()].into()), bench.now);
+    };
+    let part: Step = |bench| {
+        let goodbyes = ["a-2", "b-1"].map(|gone| Event::Remove(id(gone)));
+        let events = [Event::Reset(all_of(&["a-1", "a-2", "a-4"]))].into_iter().chain(goodbyes);
+        bench.registry.apply_in_part(events.collect(), bench.now);
+        bench.lose_contact();
+    };
+    for steps in [[seed, part], [part, seed]] {
+        let mut bench = Bench::new();
+        let settings = settings().snapshot_path("view".into());
+        bench.registry = Registry::new(&settings, Arc::clone(&bench.directory));
+        steps.iter().for_each(|step| step(&mut bench));
+        bench.registry.show_asked(&Scope::Everything);
+        assert_eq!(bench.view(), ["a-1", "a-3", "a-4"], "whoever has said goodbye is gone");
+        assert_eq!(bench.registry.url_of(&id("a-1")), Some("a-1"), "what is heard is newer");
+        bench.pass(10 * LEASE);
+        bench.reset(&["a-1", "a-4"]);
+        bench.look(LEASE / 2 - TICK, &["a-1", "a-4"]);
+        assert_eq!(bench.view(), ["a-1", "a-3", "a-4"]);
+        bench.look(LEASE, &["a-1", "a-4"]);
+        assert_eq!(bench.view(), ["a-1", "a-4"]);
+    }
+}
+
+#[test]
 fn a_view_that_a_reader_lets_go_of_is_freed_by_the_writer() {
     let mut bench = Bench::settled(&["a-1"]);
     let seen = arc_swap::Guard::into_inner(bench.directory.services());
