@@ -44,8 +44,9 @@ pub enum Registration {
     /// shares a name with what it replaces. The client registers again when the other one is gone.
     ///
     /// Of two processes that have both just started the later one has the id within a second, where
-    /// changes are pushed. Where they are polled, both register for a lease, and a goodbye of one takes
-    /// the other out of the rotation until that one's next look or heartbeat.
+    /// changes are pushed. Where they are polled, both register for a lease or longer, mostly the later one
+    /// stays, and a goodbye of one takes the other out of the rotation until that one's next look or
+    /// heartbeat.
     Replaced,
     /// The client has left, and registers no more.
     Left,

@@ -202,7 +202,8 @@ impl Core {
     /// one is the first that would have to do so again, and gives way.
     ///
     /// Where changes are polled, neither process sees each time that the id changes hands. Both go on for a
-    /// lease, which ends earlier for the earlier one.
+    /// lease, which ends earlier for the earlier one. If that one never sees the other in this time, it is
+    /// chance who gives way.
     pub(super) fn note_replacement(&mut self, now: Instant, lease: Duration, is_polled: bool) {
         // A heartbeat can be under way for this long.
         let after = if is_polled { lease } else { lease / 5 };
@@ -226,7 +227,10 @@ impl Core {
                     if self.registered_since.is_some() {
                         self.contest = Contest::Lost;
                     }
-                    self.outbox.push(News::OwnGone);
+                    // Heartbeats that fail are tried again anyway, with pauses.
+                    if matches!(registration, Registration::Registered) {
+                        self.outbox.push(News::OwnGone);
+                    }
                 }
             }
             _ => {}

@@ -279,6 +279,22 @@ async fn a_heartbeat_under_way_does_not_replace_the_newcomer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn heartbeats_that_fail_are_tried_at_their_pace_while_another_process_has_the_id() {
+    let backend = Backend::new();
+    let _old = pod(&backend.elsewhere(), "http://10.0.0.1").await;
+    backend.link.on(Operation::Register, DOWN);
+    let new = pod(&backend, "http://10.0.0.2").await;
+    assert_eq!(urls(&new, "mail"), ["http://10.0.0.1"]);
+    let calls = backend.link.calls(Operation::Register);
+    sleep(4 * LEASE).await;
+    // The longest pause is a sixth of a lease, and at least half of that.
+    let calls = backend.link.calls(Operation::Register) - calls;
+    assert!(calls <= 4 * 12 + 5, "{calls} in 60 s");
+    backend.link.clear_all();
+    until_status(&new, is_well).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_starts_again_at_its_address_is_in_the_rotation_once() {
     for backend in [Backend::new(), Backend::polled()] {
         let killed = backend.register("mail", "http://10.0.0.1").await;
