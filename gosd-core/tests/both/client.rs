@@ -1,8 +1,12 @@
 //! `Both`: what a client shows while one of its two databases is away.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use gosd_core::{Both, Client, Driver, ErrorKind, Registration, Settings, View};
+use gosd_core::{
+    Both, BoxStream, Client, Driver, ErrorKind, Event, Instance, InstanceId, Memory, Registration,
+    Result, Settings, View, async_trait,
+};
 use gosd_testkit::{Fault, Operation};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -169,8 +173,50 @@ async fn a_goodbye_to_a_database_that_is_gone_is_bounded_like_a_call() {
     assert_eq!(up.link.under_way(Operation::Register), 0);
 }
 
-fn settings_timeout() -> std::time::Duration {
+fn settings_timeout() -> Duration {
     Settings::default().timeout
+}
+
+/// A driver whose watch panics.
+struct Panics(Memory);
+
+#[async_trait]
+impl Driver for Panics {
+    async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
+        self.0.register(instance, ttl).await
+    }
+
+    async fn deregister(&self, id: &InstanceId) -> Result<()> {
+        self.0.deregister(id).await
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>> {
+        self.0.list().await
+    }
+
+    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        panic!("a watch that panics")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_watch_panics_ends_nothing_of_the_other() {
+    for panics_first in [true, false] {
+        let (panics, other) = (Memory::new(), Memory::new());
+        let mut sides: [Arc<dyn Driver>; 2] =
+            [Arc::new(Panics(panics.clone())), Arc::new(other.clone())];
+        if !panics_first {
+            sides.reverse();
+        }
+        let [primary, also] = sides;
+        let both = Arc::new(Both::new(primary, also));
+        assert!(!both.is_polled_in_part(), "it has a watch");
+        let builder = Client::builder(both);
+        let client = builder.register("mail", "http://10.0.0.7:25").start().await.unwrap();
+        assert_eq!((panics.list().await.unwrap().len(), other.list().await.unwrap().len()), (1, 1));
+        other.register(&mail("mail-2"), LONG_LEASE).await.unwrap();
+        until_seen(&client, 2).await;
+    }
 }
 
 /// Those who still use the polled database alone hear of a goodbye at their next read.
