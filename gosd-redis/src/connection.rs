@@ -37,6 +37,8 @@ impl Drop for Connection {
 
 impl Connection {
     /// Finds the server and connects to it, asking each of the hosts once at most.
+    ///
+    /// Each question has its bound in time, because the calls of a driver wait for the same attempt.
     pub(crate) async fn open(options: &Options) -> Result<Self> {
         let mut hosts: Vec<&Host> = options.hosts.iter().collect();
         // In random order, so that a host that does not answer delays only some of the attempts.
@@ -75,8 +77,14 @@ async fn by_way_of(host: &Host, options: &Options) -> Result<Connection> {
             let (mut connection, answer) = dial(&master, options, &greeting(options)).await?;
             answer.map_err(|error| at(&master, &error))?;
             // A sentinel can be out of date: the master that it names may have become a replica.
-            let role = redis::cmd("ROLE").query_async::<Vec<Value>>(&mut connection.redis).await;
-            match role {
+            let question = redis::cmd("ROLE");
+            let role = question.query_async::<Vec<Value>>(&mut connection.redis);
+            // It may freeze after the greeting.
+            let silence = |_| {
+                let message = format!("{}: no further answer within {CONNECT:?}", shown(&master));
+                Error::new(ErrorKind::Timeout, message)
+            };
+            match timeout(CONNECT, role).await.map_err(silence)? {
                 Ok(role) if role.first() == Some(&Value::BulkString(b"master".into())) => {}
                 // Without the permission to ask, the sentinel's answer is used, until a write shows whether
                 // it is right.

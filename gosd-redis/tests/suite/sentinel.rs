@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use gosd_core::{ErrorKind, Event};
 use gosd_testservers::{RedisSentinels, RedisServer, Watch};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::support::{LONG_LEASE, instance, open};
 
@@ -55,6 +57,38 @@ async fn what_the_sentinels_do_not_know() {
     let error = open(&url).await.list().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     assert!(error.to_string().contains("no sentinel"), "{error}");
+}
+
+/// Later calls wait for the same attempt to connect, so it must not wait for this master for ever.
+#[tokio::test]
+async fn a_master_that_greets_and_then_freezes() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let address = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len());
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let address = address.clone();
+            tokio::spawn(async move {
+                let mut said = [0; 1024];
+                while let Ok(count @ 1..) = client.read(&mut said).await {
+                    let said = String::from_utf8_lossy(&said[..count]);
+                    let answer = match () {
+                        () if said.contains("SENTINEL") => &address,
+                        () if said.contains("EXISTS") => ":0\r\n",
+                        () => continue,
+                    };
+                    client.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    let driver = open(&format!("redis+sentinel://127.0.0.1:{port}/mymaster")).await;
+    let listed = tokio::time::timeout(Duration::from_secs(20), driver.list()).await;
+    let error = listed.expect("the attempt ends by itself").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
+    server.abort();
 }
 
 /// The watch yields this instance, and never the loss of another.
