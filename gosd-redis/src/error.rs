@@ -61,7 +61,7 @@ pub(crate) fn from_redis(error: &RedisError) -> Error {
     }
 }
 
-/// Whether the user lacks the permission for the command, or the server takes no writes.
+/// Whether the server refuses the command to this user, or wants a password first.
 pub(crate) fn is_denied(error: &RedisError) -> bool {
     from_redis(error).kind() == ErrorKind::Denied
 }
