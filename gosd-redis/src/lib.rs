@@ -93,10 +93,15 @@
 //! its URL may be any text. Its record has no lease and stays until somebody deletes it, so remove the orphan
 //! of a killed Go process with `deregister_url`.
 //!
-//! The Go library does not announce its changes. A watch notices them within five seconds, in a time
-//! that does not grow with the registry, by the number of fields and of leases, and by the
-//! values of the fields without a lease. If a field was added, the watch then searches for it, 500 fields at
-//! a time. Changes by Go processes to instances of this driver are noticed too: an instance that Go deletes
+//! The Go library does not announce its changes. A watch looks for them every five seconds, in a time
+//! that does not grow with the registry: at the number of fields and of leases, and at the
+//! values of 500 fields without a lease, the next 500 each time. So with up to 500 instances of Go each change is
+//! noticed within five seconds. With more, that is so where their number changes: the watch then searches for what
+//! was added or removed, 500 fields at a time. A new URL of the same instance, and one that was
+//! replaced by another between two looks, are noticed within five seconds for each 500 instances of Go. While Go
+//! removes instances all the time, many of them may wait as long.
+//!
+//! Changes by Go processes to instances of this driver are noticed too: an instance that Go deletes
 //! is missing until its owner's next heartbeat, and one whose lease was lost gets one lease in which to renew.
 //! (An id that does not have gosd's form and never had a lease is taken for one of Go's.)
 //!

@@ -1,6 +1,5 @@
 //! One look at everything that the stream does not announce, in one transaction of bounded size.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::answers::Answers;
@@ -24,6 +23,8 @@ pub(crate) struct Question<'a> {
     pub(crate) after: u64,
     /// The instances whose records are of interest.
     pub(crate) ids: Vec<InstanceId>,
+    /// Whether these may have leases.
+    pub(crate) with_leases: bool,
     /// The leases whose renewals are of interest, if this process has to rely on those of others.
     pub(crate) renewals: Option<&'a Sample>,
 }
@@ -54,7 +55,8 @@ pub(crate) struct Look {
     pub(crate) next_end: Option<u64>,
     /// When the last one of all ends.
     pub(crate) last_end: Option<u64>,
-    pub(crate) records: HashMap<InstanceId, Record>,
+    /// Those of the instances of interest, in their order.
+    pub(crate) records: Vec<(InstanceId, Record)>,
     /// The leases that end next, if asked for, and whether one of the sample before was renewed.
     pub(crate) renewals: Option<(Sample, bool)>,
 }
@@ -64,6 +66,7 @@ pub(crate) struct Look {
 pub(crate) struct Record {
     pub(crate) url: Option<String>,
     pub(crate) meta: Option<String>,
+    /// If that was asked.
     pub(crate) has_lease: bool,
 }
 
@@ -73,7 +76,7 @@ impl Look {
         keys: &Keys,
         question: Question<'_>,
     ) -> RedisResult<Self> {
-        let Question { position, after, ids, renewals } = question;
+        let Question { position, after, ids, with_leases, renewals } = question;
         let mut ask = redis::pipe();
         ask.atomic().cmd("TIME");
         ask.cmd("XRANGE").arg(&keys.events).arg(position).arg(position);
@@ -82,9 +85,13 @@ impl Look {
         ask.cmd("ZRANGEBYSCORE").arg(&keys.leases).arg(format!("({after}")).arg("+inf");
         ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(1);
         ask.cmd("ZREVRANGE").arg(&keys.leases).arg(0).arg(0).arg("WITHSCORES");
-        for id in &ids {
-            ask.cmd("HGET").arg(&keys.registry).arg(id.as_str());
-            ask.cmd("HGET").arg(&keys.meta).arg(id.as_str());
+        if !ids.is_empty() {
+            let fields: Vec<&str> = ids.iter().map(InstanceId::as_str).collect();
+            ask.cmd("HMGET").arg(&keys.registry).arg(&fields);
+            ask.cmd("HMGET").arg(&keys.meta).arg(&fields);
+        }
+        // Redis 5 cannot be asked for several at once.
+        for id in ids.iter().filter(|_| with_leases) {
             ask.cmd("ZSCORE").arg(&keys.leases).arg(id.as_str());
         }
         if let Some(sample) = renewals {
@@ -104,11 +111,13 @@ impl Look {
         let entries = streams.into_iter().flatten().flat_map(|(_, entries)| entries).collect();
         let (fields, leases) = (replies.next()?, replies.next()?);
         let (next_end, last_end) = (replies.next_end()?, replies.next_end()?);
-        let mut records = HashMap::with_capacity(ids.len());
-        for id in ids {
-            let (url, meta) = (text(replies.next()?), text(replies.next()?));
-            let has_lease = replies.next::<Value>()? != Value::Nil;
-            records.insert(id, Record { url, meta, has_lease });
+        let mut records = Vec::with_capacity(ids.len());
+        if !ids.is_empty() {
+            let (urls, metas): (Vec<Value>, Vec<Value>) = (replies.next()?, replies.next()?);
+            for ((id, url), meta) in ids.into_iter().zip(urls).zip(metas) {
+                let has_lease = with_leases && replies.next::<Value>()? != Value::Nil;
+                records.push((id, Record { url: text(url), meta: text(meta), has_lease }));
+            }
         }
         let renewals = match renewals {
             None => None,

@@ -2,11 +2,13 @@
 //! loses a key.
 //!
 //! The Go library changes the registry without an entry in the stream. Its changes show in the number of
-//! fields without a lease, and in the few records that do not have gosd's form. Leases without a field have
-//! lost it. So a look takes a time that does not grow with the registry. Only to find out *which* fields are
-//! new, the registry is read, a slice at a time.
+//! fields without a lease, and in the records of those that are known. Leases without a field have
+//! lost it. So a look takes a time that does not grow with the registry: it reads the numbers, and the
+//! records of a slice of Go's instances, each time of the next one. Only to find out *which* fields are
+//! new or gone, the rest is read, a slice at a time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
 
 use crate::answers::Answers;
 use gosd_core::{Event, Instance, InstanceId, Result};
@@ -22,10 +24,16 @@ const SLICE: usize = 500;
 
 /// What a watch has to remember in order to notice unannounced changes.
 pub(crate) struct Unannounced {
-    /// The instances that do not have gosd's form.
-    others: HashMap<InstanceId, Other>,
-    /// How many leases without a field are known.
-    orphans: Orphans,
+    /// The instances that do not have gosd's form, and have never been seen to have a lease.
+    others: BTreeMap<InstanceId, Other>,
+    /// Those that had one, so that gosd wrote them and announces their changes.
+    leased: HashSet<InstanceId>,
+    /// The instance up to which the others were read.
+    read: Option<InstanceId>,
+    /// The surplus of fields over leases and others: what cannot be read or cannot get a lease, less the
+    /// leases without a field.
+    surplus: i64,
+    doubt: Option<Doubt>,
     /// How many fields without a lease cannot be read, or cannot get a lease.
     unreadable: i64,
     search: Search,
@@ -35,18 +43,17 @@ pub(crate) struct Unannounced {
 
 struct Other {
     url: String,
-    /// Whether the instance was ever seen to have a lease, so that gosd wrote it.
-    leased: bool,
+    /// Whether it is known to have no lease. The snapshot does not tell.
+    is_known: bool,
 }
 
-/// The known leases without a field.
-#[derive(Clone, Copy)]
-enum Orphans {
-    Known(i64),
-    /// In the snapshot there were this many more fields than leases, other software's included.
-    NotLookedFor {
-        surplus: i64,
-    },
+/// A surplus that is too small: instances of Go are gone, of slices not read since, or fields are lost.
+struct Doubt {
+    surplus: i64,
+    /// How many looks in a row have found the same, and nothing gone.
+    same: usize,
+    /// How many have followed each other at once.
+    hurried: usize,
 }
 
 /// The progress of the search for fields without a lease.
@@ -68,43 +75,68 @@ pub(crate) struct Findings {
     pub(crate) leaseless: Vec<InstanceId>,
     /// Whether records are gone without a goodbye.
     pub(crate) lost: bool,
+    /// Whether the next look has to follow at once.
+    pub(crate) is_partial: bool,
 }
 
 impl Unannounced {
     /// Starts with a snapshot.
     pub(crate) fn beside(snapshot: &Snapshot) -> Self {
         let others = snapshot.instances.iter().filter(|instance| !instance.id().is_generated());
-        let other = |instance: &Instance| Other { url: instance.url().into(), leased: false };
+        let other = |instance: &Instance| Other { url: instance.url().into(), is_known: false };
+        let others: BTreeMap<_, _> =
+            others.map(|instance| (instance.id().clone(), other(instance))).collect();
         Self {
-            others: others.map(|instance| (instance.id().clone(), other(instance))).collect(),
-            orphans: Orphans::NotLookedFor { surplus: snapshot.surplus },
+            surplus: snapshot.surplus - others.len() as i64,
+            others,
+            leased: HashSet::new(),
+            read: None,
+            doubt: None,
             unreadable: 0,
             search: Search::Idle,
             gone: Vec::new(),
         }
     }
 
-    /// The instances whose records a look has to read.
-    pub(crate) fn ids(&self) -> Vec<InstanceId> {
-        self.others.keys().cloned().collect()
+    /// The instances whose records the next look has to read, a slice at most, and whether they may have leases.
+    pub(crate) fn next(&self) -> (Vec<InstanceId>, bool) {
+        let unknown = self.others.iter().filter(|(_, other)| !other.is_known);
+        let unknown: Vec<_> = unknown.map(|(id, _)| id.clone()).take(SLICE).collect();
+        if !unknown.is_empty() {
+            return (unknown, true);
+        }
+        let from = self.read.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.others.range::<InstanceId, _>((from, Bound::Unbounded));
+        let in_turn = rest.chain(&self.others).map(|(id, _)| id.clone());
+        (in_turn.take(SLICE.min(self.others.len())).collect(), false)
     }
 
     /// Records a change that the stream announces.
     pub(crate) fn note(&mut self, event: &Event) {
         match event {
             Event::Put(instance) if !instance.id().is_generated() => {
-                let other = Other { url: instance.url().to_owned(), leased: true };
-                self.others.insert(instance.id().clone(), other);
+                self.forget(instance.id());
+                self.leased.insert(instance.id().clone());
             }
-            Event::Remove(id) | Event::Expire(id) => drop(self.others.remove(id)),
+            Event::Remove(id) | Event::Expire(id) => {
+                self.forget(id);
+                self.leased.remove(id);
+            }
             _ => {}
+        }
+    }
+
+    fn forget(&mut self, id: &InstanceId) {
+        if self.others.remove(id).is_some_and(|other| !other.is_known) {
+            // It is taken to have had a lease.
+            self.surplus += 1;
         }
     }
 
     /// Compares the known state with a look, once all entries of the look have been recorded.
     pub(crate) fn compare(&mut self, look: &Look) -> Findings {
         let mut findings = Findings::default();
-        let (mut without_lease, mut gone) = (0, Vec::new());
+        let mut gone = Vec::new();
         for (id, record) in &look.records {
             let Some(other) = self.others.get_mut(id) else { continue };
             let Some(url) = &record.url else {
@@ -115,37 +147,52 @@ impl Unannounced {
                 other.url.clone_from(url);
                 findings.events.push(put(id, url, record.meta.as_deref()));
             }
+            other.is_known = true;
             if record.has_lease {
-                other.leased = true;
-                continue;
+                self.others.remove(id);
+                self.leased.insert(id.clone());
+                self.surplus += 1;
             }
-            without_lease += 1;
-            if other.leased {
-                findings.leaseless.push(id.clone());
-            }
+        }
+        if let Some((last, _)) = look.records.last() {
+            self.read = Some(last.clone());
         }
         // Nobody deletes the whole hash at once on purpose.
         findings.lost = look.fields == 0 && gone.len() > 1;
-        let mut gone_of_go = 0;
+        let is_none_gone = gone.is_empty();
         for (id, has_lease) in gone {
-            let leased = self.others.remove(id).is_some_and(|other| other.leased);
-            if leased || has_lease {
-                // The goodbye of a gosd instance would be in the stream.
-                findings.lost = true;
-            } else {
-                gone_of_go += 1;
-            }
+            // The goodbye of a gosd instance would be in the stream.
+            findings.lost |= has_lease;
+            self.others.remove(id);
             self.gone.push(id.clone());
         }
 
-        let surplus = look.fields - look.leases - without_lease;
-        let orphans = (-surplus).max(0);
-        let known = match self.orphans {
-            Orphans::Known(known) => known,
-            Orphans::NotLookedFor { surplus } => without_lease + gone_of_go - surplus,
-        };
-        findings.lost |= orphans > known.max(0);
-        self.orphans = Orphans::Known(orphans);
+        findings.is_partial = self.others.values().any(|other| !other.is_known);
+        if findings.is_partial {
+            return findings;
+        }
+        let surplus = look.fields - look.leases - self.others.len() as i64;
+        if surplus < self.surplus {
+            let hurried = self.doubt.as_ref().map_or(0, |doubt| doubt.hurried) + 1;
+            let is_same = |doubt: &&Doubt| doubt.surplus == surplus && is_none_gone;
+            let same = self.doubt.as_ref().filter(is_same).map_or(0, |doubt| doubt.same) + 1;
+            // Which of the two is certain once all slices have been read while nothing changed.
+            if same * SLICE < self.others.len() {
+                // While Go goes on changing much, what is found by now has to do until the next look is due.
+                findings.is_partial = hurried * SLICE < 2 * self.others.len();
+                let hurried = if findings.is_partial { hurried } else { 0 };
+                self.doubt = Some(Doubt { surplus, same, hurried });
+                if !findings.is_partial {
+                    self.tell_of_gone(&mut findings);
+                }
+                return findings;
+            }
+        }
+        self.doubt = None;
+        // A lease that another watch gave to one of the others looks the same, and reading all again is
+        // right then, too.
+        findings.lost |= surplus < self.surplus.min(0);
+        self.surplus = surplus;
         self.unreadable = self.unreadable.min(surplus.max(0));
         if surplus > self.unreadable && !self.is_searching() {
             self.search = Search::At { from: 0, missing: surplus };
@@ -184,11 +231,13 @@ impl Unannounced {
         let metas = of_each(redis, "HGET", &keys.meta, &unknown).await?;
         for ((id, url), meta) in unknown.into_iter().zip(metas) {
             findings.events.push(put(&id, &url, text(meta).as_deref()));
-            if id.is_generated() {
+            if id.is_generated() || self.leased.contains(&id) {
                 findings.leaseless.push(id);
             } else {
                 missing -= 1;
-                self.others.insert(id, Other { url, leased: false });
+                // More may be found than there were when the search began.
+                self.surplus = (self.surplus - 1).max(0);
+                self.others.insert(id, Other { url, is_known: true });
             }
         }
         if next == 0 {
@@ -225,110 +274,4 @@ fn put(id: &InstanceId, url: &str, meta: Option<&str>) -> Result<Event> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-    use crate::look::Record;
-
-    /// A watch that knows one instance of Go and two of gosd.
-    fn unannounced() -> Unannounced {
-        let go = Instance::from_parts("go-1".into(), "go", "http://a", [].into());
-        let instances = vec![go];
-        Unannounced::beside(&Snapshot { instances, surplus: 1, position: "1-1".into() })
-    }
-
-    /// A look with this many fields and leases, and with this record of Go.
-    fn look(fields: i64, leases: i64, url: Option<&str>) -> Look {
-        let record = Record { url: url.map(Into::into), ..Record::default() };
-        Look {
-            now: 0,
-            sent: Instant::now(),
-            received: Instant::now(),
-            at_position: None,
-            entries: Vec::new(),
-            fields,
-            leases,
-            next_end: None,
-            last_end: None,
-            records: HashMap::from([("go-1".into(), record)]),
-            renewals: None,
-        }
-    }
-
-    #[test]
-    fn nothing_is_found_where_nothing_happened() {
-        let mut unannounced = unannounced();
-        for _ in 0..2 {
-            let findings = unannounced.compare(&look(3, 2, Some("http://a")));
-            assert!(findings.events.is_empty() && !findings.lost && !unannounced.is_searching());
-        }
-    }
-
-    #[test]
-    fn changes_by_go_are_noticed() {
-        let mut moved = unannounced();
-        let findings = moved.compare(&look(3, 2, Some("http://b")));
-        let Ok(Event::Put(put)) = &findings.events[0] else { panic!("{findings:?}") };
-        assert_eq!(put.url(), "http://b");
-
-        let mut left = unannounced();
-        let findings = left.compare(&look(2, 2, None));
-        assert!(matches!(&findings.events[..], [Ok(Event::Remove(_))]) && !findings.lost);
-
-        let mut joined = unannounced();
-        assert!(joined.compare(&look(4, 2, Some("http://a"))).events.is_empty());
-        assert!(joined.is_searching());
-
-        let mut replaced = unannounced();
-        assert!(replaced.compare(&look(3, 2, None)).events.is_empty(), "the new one comes first");
-        assert!(replaced.is_searching());
-    }
-
-    #[test]
-    fn changes_by_gosd_are_not_noticed_again() {
-        let mut unannounced = unannounced();
-        unannounced.note(&Event::Put(Instance::new("mail", "http://h").unwrap()));
-        assert!(!unannounced.compare(&look(4, 3, Some("http://a"))).lost);
-        unannounced.note(&Event::Remove("go-1".into()));
-        assert!(unannounced.compare(&look(3, 3, None)).events.is_empty(), "it is known to be gone");
-    }
-
-    #[test]
-    fn a_field_that_is_gone_without_a_goodbye_is_lost_once() {
-        let mut unannounced = unannounced();
-        assert!(unannounced.compare(&look(2, 2, Some("http://a"))).lost);
-        assert!(!unannounced.compare(&look(2, 2, Some("http://a"))).lost);
-        let after = Snapshot { instances: Vec::new(), surplus: -2, position: "1-1".into() };
-        let mut after = Unannounced::beside(&after);
-        let mut lacking = look(0, 2, None);
-        lacking.records.clear();
-        assert!(!after.compare(&lacking).lost, "the snapshot did not have them");
-        lacking.fields = 1;
-        assert!(!after.compare(&lacking).lost, "one is back");
-        lacking.fields = 0;
-        assert!(after.compare(&lacking).lost, "and lost again");
-    }
-
-    #[test]
-    fn the_whole_hash_is_more_than_anybody_deletes() {
-        let go = |id: &str| Instance::from_parts(id.into(), "go", "http://a", [].into());
-        let instances = vec![go("go-1"), go("go-2")];
-        let snapshot = Snapshot { instances, surplus: 2, position: "1-1".into() };
-        let mut unannounced = Unannounced::beside(&snapshot);
-        let mut nothing = look(0, 0, None);
-        nothing.records.insert("go-2".into(), Record::default());
-        assert!(unannounced.compare(&nothing).lost);
-    }
-
-    #[test]
-    fn an_instance_that_had_a_lease_gets_another() {
-        let mut unannounced = unannounced();
-        let mut leased = look(3, 3, Some("http://a"));
-        leased.records.get_mut(&InstanceId::from("go-1")).unwrap().has_lease = true;
-        assert!(unannounced.compare(&leased).leaseless.is_empty());
-        let findings = unannounced.compare(&look(3, 0, Some("http://a")));
-        assert_eq!(findings.leaseless, [InstanceId::from("go-1")]);
-        assert!(unannounced.is_searching(), "for the leases of the two others");
-    }
-}
+mod tests;

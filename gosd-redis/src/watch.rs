@@ -187,10 +187,12 @@ impl Watch<'_> {
         let (driver, evidence, keys) = (self.driver, &self.driver.evidence, &self.driver.keys);
         let mut redis = connection.redis.clone();
         let after = evidence.dead(evidence.server_now()).map_or(0, |span| span.after);
+        let (ids, with_leases) = place.unannounced.next();
         let question = Question {
             position: place.cursor.position(),
             after: after.max(place.announced),
-            ids: place.unannounced.ids(),
+            ids,
+            with_leases,
             renewals: evidence.only_reads().then_some(&place.sample),
         };
         let mut look = match within(SLACK, Look::take(&mut redis, keys, question)).await? {
@@ -262,8 +264,11 @@ impl Watch<'_> {
         if findings.lost {
             return Err(self.lose().into());
         }
+        let is_partial = findings.is_partial;
         self.take_in(findings).await?;
-        self.look_at += self.quiet(&look);
+        if !is_partial {
+            self.look_at += self.quiet(&look);
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gosd_core::{Driver, Instance};
+use redis::aio::MultiplexedConnection;
 
 /// A lease longer than any test.
 pub(crate) const LONG_LEASE: Duration = Duration::from_secs(600);
@@ -14,4 +15,13 @@ pub(crate) async fn open(url: &str) -> Arc<dyn Driver> {
 
 pub(crate) fn instance(service: &str) -> Instance {
     Instance::new(service, "http://10.0.0.7:8885").expect("a good instance")
+}
+
+/// How often the server has executed a command, in transactions and scripts too.
+pub(crate) async fn calls(redis: &mut MultiplexedConnection, command: &str) -> u32 {
+    let mut info = redis::cmd("INFO");
+    let stats: String = info.arg("commandstats").query_async(redis).await.unwrap();
+    let of_it = format!("cmdstat_{command}:calls=");
+    let line = stats.lines().find_map(|line| line.strip_prefix(&of_it));
+    line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().unwrap())
 }

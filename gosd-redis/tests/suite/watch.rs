@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use gosd_core::Event;
 use gosd_testservers::{Mode, Proxy, RedisServer, Watch};
 
-use super::support::{LONG_LEASE, instance, open};
+use super::support::{LONG_LEASE, calls, instance, open};
 
 const EVENTS: &str = "{gosd}:events";
 
@@ -234,7 +234,8 @@ async fn changes_that_come_together_are_read_together() {
     let server = RedisServer::start(&[]).await;
     let driver = open(&server.url()).await;
     let (mut watch, _) = Watch::start(&*driver).await;
-    let before = reads(&server).await;
+    let mut redis = server.connect(None).await;
+    let before = calls(&mut redis, "xread").await;
     let begun = Instant::now();
     let changing = async {
         for _ in 0..CHANGES {
@@ -248,15 +249,6 @@ async fn changes_that_come_together_are_read_together() {
     };
     tokio::join!(changing, watching);
     let most = (begun.elapsed() + Duration::from_secs(1)) * READS_A_SECOND;
-    let reads = reads(&server).await - before;
+    let reads = calls(&mut redis, "xread").await - before;
     assert!(f64::from(reads) <= most.as_secs_f64(), "{reads} reads of {CHANGES} changes");
-}
-
-/// How often the stream was read.
-async fn reads(server: &RedisServer) -> u32 {
-    let mut redis = server.connect(None).await;
-    let stats: String =
-        redis::cmd("INFO").arg("commandstats").query_async(&mut redis).await.unwrap();
-    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_xread:calls="));
-    line.and_then(|line| line.split(',').next()).expect("it was read").parse().unwrap()
 }
