@@ -7,16 +7,25 @@ It needs nothing but the standard library. Stop it with Ctrl-C or SIGTERM.
 """
 
 import argparse
+import http.client
 import json
 import signal
 import sys
 import threading
-import urllib.error
+import time
 import urllib.parse
 import urllib.request
 import uuid
 
 LEASE = 15.0
+# No contact or the status of an error; an answer that is not HTTP; one that is not JSON.
+FAILURES = (OSError, http.client.HTTPException, ValueError)
+
+
+def new_id(service):
+    """With a UUIDv7 of now, so that gosd shows since when the service runs."""
+    random = uuid.uuid4().int & ((1 << 76) - 1)
+    return f"{service}-{int(time.time() * 1000) << 80 | 7 << 76 | random:032x}"
 
 
 class Registry:
@@ -46,6 +55,16 @@ class Registry:
         return self.request("GET", f"instances?service={urllib.parse.quote(service)}")["instances"]
 
 
+def leave(registry, id):
+    """Says goodbye, in three attempts. If all fail, the end of the lease has to do."""
+    for pause in (1, 1, 0):
+        try:
+            return registry.deregister(id)
+        except FAILURES as error:
+            print(f"no goodbye: {error}", file=sys.stderr)
+            time.sleep(pause)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Registers a service until it is stopped.")
     parser.add_argument("--token")
@@ -59,17 +78,17 @@ def main():
         signal.signal(number, lambda *_: stop.set())
 
     registry = Registry(args.base, token=args.token)
-    id = f"{args.service}-{uuid.uuid4().hex}"
+    id = new_id(args.service)
     instance = {"id": id, "service": args.service, "url": args.url, "metadata": {"by": "python"}}
     while not stop.is_set():
         try:
             registry.register(instance)
             print(*[other["url"] for other in registry.instances(args.service)], flush=True)
-        except OSError as error:
+        except FAILURES as error:
             # The server may be back by the next time, which is before the lease runs out.
             print(error, file=sys.stderr)
         stop.wait(LEASE / 3)
-    registry.deregister(id)
+    leave(registry, id)
 
 
 if __name__ == "__main__":
