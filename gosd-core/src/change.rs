@@ -7,11 +7,15 @@ use crate::Instance;
 /// A change of a client's view, or of its rotation; local entries included.
 ///
 /// An instance that is out of rotation is still in the view. When it leaves the view, no [`Change`] of its
-/// rotation follows; when it comes into the view, one follows only if it is out of rotation then.
+/// rotation follows; when it comes into the view, one follows only if it is out of rotation then. Its
+/// [`Updated`](Self::Updated) does not bring it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
     /// Everything in the view: the first item, and again where a slow reader has missed items.
+    ///
+    /// Right behind it comes an [`Ejected`](Self::Ejected) or a [`Drained`](Self::Drained) for each instance in
+    /// it that is out of rotation. All others are in rotation, whatever was told before.
     Reset(Vec<Arc<Instance>>),
     /// An instance came into the view.
     Added(Arc<Instance>),

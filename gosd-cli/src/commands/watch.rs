@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anstyle::Style;
 use futures_util::StreamExt;
 use futures_util::stream::select;
-use gosd::{Change, Client, Instance, Status, View};
+use gosd::{Change, Instance, Status, View};
 
 use crate::cli::WatchArgs;
 use crate::context::Context;
@@ -27,7 +27,6 @@ pub(crate) async fn run(context: &Context, args: &WatchArgs) -> Outcome {
     let mut news = pin!(select(changes, status));
     let mut watcher = Watcher {
         context,
-        client: &client,
         service: args.service.as_deref(),
         backend: backend.name(),
         is_lost: false,
@@ -43,7 +42,6 @@ pub(crate) async fn run(context: &Context, args: &WatchArgs) -> Outcome {
 
 struct Watcher<'a> {
     context: &'a Context,
-    client: &'a Client,
     service: Option<&'a str>,
     backend: &'a str,
     /// Whether the loss of contact was printed.
@@ -69,15 +67,10 @@ impl Watcher<'_> {
         if self.context.json {
             print(&line(&ChangeLine { change: "reset", instance: None, error: None }))?;
         }
-        // A reset does not say which instances are drained.
-        let drained = self.client.drained();
         let mut all: Vec<&Arc<Instance>> = all.iter().collect();
         all.sort_by_key(|it| (it.service(), it.id()));
         for instance in all {
             self.tell("present", Style::new(), instance)?;
-            if drained.iter().any(|it| it.id() == instance.id()) {
-                self.tell("drained", ASIDE, instance)?;
-            }
         }
         Ok(())
     }

@@ -16,6 +16,9 @@ async fn each_change_is_a_line() {
         watch.wait_for("added       orders");
         place.out(&["drain", mail.id().as_str()]);
         watch.wait_for("drained     mail");
+        let late = place.start(&["watch", "mail"]);
+        late.wait_for("present     mail");
+        late.wait_for("drained     mail");
         driver.deregister(mail.id()).await.unwrap();
         watch.wait_for("removed     mail");
     }

@@ -270,7 +270,8 @@ impl Client {
 
     /// The instances now, as a [`Change::Reset`], and every change after that; ends with the client.
     ///
-    /// A reader that falls behind gets another `Reset`.
+    /// Right behind the `Reset` comes a [`Change::Ejected`] or a [`Change::Drained`] for each of the instances that
+    /// is out of rotation. A reader that falls behind gets another `Reset`, and those behind it.
     /// With [`watch_on_demand`](field@Settings::watch_on_demand) the client watches every service from the first
     /// call on. The first `Reset` then has those that it was asked for before, and the others are added.
     pub fn changes(&self) -> impl Stream<Item = Change> + Send + Unpin + use<> {

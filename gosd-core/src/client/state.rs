@@ -20,7 +20,7 @@ use crate::follow::{self, BATCH};
 use crate::registry::{Directory, Effects, Registry, Scope};
 use crate::{
     Change, Driver, Error, Event, Instance, InstanceId, Registration, Result, Settings, Status,
-    View, limits,
+    View,
 };
 
 /// How many changes a reader of `changes` may be behind before it gets a `Reset`.
@@ -296,15 +296,12 @@ impl State {
         self.progress.subscribe()
     }
 
-    /// The whole view and its version, and the changes that follow; `None` for those once the client is shut
-    /// down.
-    pub(super) fn changes(&self) -> (Change, u64, Option<broadcast::Receiver<Numbered>>) {
+    /// What the whole view is told by, its version, and the changes that follow; `None` for those once the
+    /// client is shut down.
+    pub(super) fn changes(&self) -> (Vec<Change>, u64, Option<broadcast::Receiver<Numbered>>) {
         let core = self.lock();
-        let all = core.registry.instances();
-        let all = all.filter(|instance| !limits::is_reserved(instance.service())).cloned();
-        let all = all.collect();
         let receiver = (!core.closed).then(|| self.changes.subscribe());
-        (Change::Reset(all), core.version, receiver)
+        (core.registry.whole(), core.version, receiver)
     }
 
     /// The latest failure that the client lives with.

@@ -25,24 +25,25 @@ pub(super) fn status(state: &State) -> BoxStream<'static, Status> {
 }
 
 pub(super) fn changes(state: Arc<State>) -> BoxStream<'static, Change> {
-    let (reset, version, receiver) = state.changes();
-    let start = (Some(reset), version, receiver, state);
-    Box::pin(stream::unfold(start, async |(reset, version, receiver, state)| {
-        if let Some(reset) = reset {
-            return Some((reset, (None, version, receiver, state)));
+    let (whole, version, receiver) = state.changes();
+    let start = (whole.into_iter(), version, receiver, state);
+    Box::pin(stream::unfold(start, async |(mut whole, version, receiver, state)| {
+        if let Some(change) = whole.next() {
+            return Some((change, (whole, version, receiver, state)));
         }
         let mut receiver = receiver?;
         loop {
             match receiver.recv().await {
-                // The snapshot contains every change up to its version, though such a change may only be
+                // The whole view contains every change up to its version, though such a change may only be
                 // yielded now.
                 Ok(Some((number, _))) if number <= version => {}
                 Ok(Some((number, change))) => {
-                    return Some((change, (None, number, Some(receiver), state)));
+                    return Some((change, (whole, number, Some(receiver), state)));
                 }
                 Err(RecvError::Lagged(_)) => {
-                    let (reset, version, receiver) = state.changes();
-                    return Some((reset, (None, version, receiver, state)));
+                    let (again, version, receiver) = state.changes();
+                    whole = again.into_iter();
+                    return Some((whole.next()?, (whole, version, receiver, state)));
                 }
                 Ok(None) | Err(RecvError::Closed) => return None,
             }

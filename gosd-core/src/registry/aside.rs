@@ -9,7 +9,7 @@ use super::ejection::{Census, Outcome, Verdict};
 use super::rotation::Standing;
 use super::{Effects, Registry};
 use crate::contract::DRAIN;
-use crate::{Change, Instance, InstanceId};
+use crate::{Change, Instance, InstanceId, limits};
 
 impl Registry {
     /// Records how a request to an instance went.
@@ -74,6 +74,16 @@ impl Registry {
             self.place(&id);
         }
         self.publish(false)
+    }
+
+    /// What a reader who knows nothing has to be told: a `Reset`, and then who of it is out of rotation.
+    /// Reserved services are left out.
+    pub(crate) fn whole(&self) -> Vec<Change> {
+        let told = || self.known.standings().filter(|(it, _)| !limits::is_reserved(it.service()));
+        let all = told().map(|(it, _)| Arc::clone(it)).collect();
+        let out = told().filter(|(_, standing)| *standing != Standing::InRotation);
+        let out = out.map(|(it, standing)| change_of(standing, Arc::clone(it)));
+        std::iter::once(Change::Reset(all)).chain(out).collect()
     }
 
     /// Moves instances into and out of the rotation, as the changes since the last call require.
@@ -148,11 +158,16 @@ impl Registry {
             () => Standing::InRotation,
         };
         if let Some(instance) = self.known.set_standing(id, standing) {
-            self.known.tell(match standing {
-                Standing::InRotation => Change::Readmitted(instance),
-                Standing::Ejected => Change::Ejected(instance),
-                Standing::Drained => Change::Drained(instance),
-            });
+            self.known.tell(change_of(standing, instance));
         }
+    }
+}
+
+/// The change that tells where an instance now stands.
+fn change_of(standing: Standing, instance: Arc<Instance>) -> Change {
+    match standing {
+        Standing::InRotation => Change::Readmitted(instance),
+        Standing::Ejected => Change::Ejected(instance),
+        Standing::Drained => Change::Drained(instance),
     }
 }

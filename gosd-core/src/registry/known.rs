@@ -64,7 +64,12 @@ impl Known {
     }
 
     pub(super) fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
-        self.by_id.keys().map(|ById(instance)| instance)
+        self.standings().map(|(instance, _)| instance)
+    }
+
+    /// The instances, each with its standing.
+    pub(super) fn standings(&self) -> impl Iterator<Item = (&Arc<Instance>, Standing)> {
+        self.by_id.iter().map(|(ById(instance), place)| (instance, place.standing))
     }
 
     /// Adds an instance, or replaces the one with its id; marks it.

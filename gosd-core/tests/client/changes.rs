@@ -1,9 +1,9 @@
 //! `Client::changes`: the snapshot, what follows, and slow readers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{FutureExt, StreamExt};
-use gosd_core::{Change, Driver, Instance};
+use gosd_core::{Change, Driver, Instance, Outcome};
 use gosd_testkit::Operation;
 
 use crate::support::{Backend, DOWN, LEASE, SECOND, item, settle, soon, until_seen};
@@ -36,6 +36,35 @@ async fn changes_begin_with_the_whole_view_and_go_on_with_what_follows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_out_of_rotation_is_told_right_behind_the_whole_view() {
+    let backend = Backend::new();
+    let client = backend.discover().await;
+    let mut early = client.changes();
+    let [drained, ejected, _] =
+        [1, 2, 3].map(|n| client.add_local("mail", &format!("http://10.0.0.{n}")).unwrap());
+    let drain = Instance::drain_of(&drained);
+    backend.memory.register(&drain, 100 * LEASE).await.unwrap();
+    for _ in 0..3 {
+        client.report(&ejected, Outcome::Unreachable);
+    }
+    while client.drained().is_empty() {
+        item(&mut early).await.unwrap();
+    }
+    let mut late = client.changes();
+    let Some(Change::Reset(all)) = item(&mut late).await else { panic!("no reset") };
+    assert_eq!(all.len(), 3);
+    let mut out = [item(&mut late).await.unwrap(), item(&mut late).await.unwrap()];
+    out.sort_by_key(|change| matches!(change, Change::Ejected(_)));
+    let [Change::Drained(first), Change::Ejected(second)] = out else { panic!("{out:?}") };
+    assert_eq!((first.id(), second.id()), (&drained, &ejected));
+    assert!(late.next().now_or_never().is_none(), "nothing is told twice");
+    client.report(&ejected, Outcome::Answered);
+    assert_eq!(item(&mut late).await, Some(Change::Readmitted(second)));
+    backend.memory.deregister(drain.id()).await.unwrap();
+    assert_eq!(item(&mut late).await, Some(Change::Readmitted(first)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_reader_begins_again_and_ends_up_with_the_view() {
     let backend = Backend::new();
     let client = backend.discover().await;
@@ -47,18 +76,25 @@ async fn a_slow_reader_begins_again_and_ends_up_with_the_view() {
         if i % 100 == 0 {
             settle().await;
         }
+        if i == 1_200 {
+            // The reader misses that, too.
+            let drain = Instance::drain_of(&ids[1_100]);
+            backend.memory.register(&drain, 1_000 * LEASE).await.unwrap();
+        }
     }
     for id in &ids[..1_000] {
         backend.memory.deregister(id).await.unwrap();
     }
     until_seen(&client, "mail", 2_000).await;
-    let (mut view, mut resets) = (BTreeMap::new(), 0);
+    let (mut view, mut out, mut resets) = (BTreeMap::new(), BTreeSet::new(), 0);
     while let Some(change) = changes.next().now_or_never() {
         match change.unwrap() {
             Change::Reset(all) => {
                 resets += 1;
                 view = all.into_iter().map(|it| (it.id().clone(), it)).collect();
+                out.clear();
             }
+            Change::Drained(it) => drop(out.insert(it.id().clone())),
             Change::Added(it) | Change::Updated(it) => drop(view.insert(it.id().clone(), it)),
             Change::Removed(it) => drop(view.remove(it.id())),
             other => panic!("{other:?}"),
@@ -66,6 +102,7 @@ async fn a_slow_reader_begins_again_and_ends_up_with_the_view() {
     }
     assert!(resets > 0);
     assert!(view.keys().eq(&ids[1_000..]), "{} are there", view.len());
+    assert!(out.iter().eq(&ids[1_100..=1_100]), "{out:?} are drained");
 }
 
 #[tokio::test(start_paused = true)]

@@ -291,6 +291,16 @@ impl Pair {
         let mut open = model.view.clone();
         open.retain(|_, it| it.service() != DRAIN);
         assert_eq!(self.heard, open, "what was told");
+        let mut whole = registry.whole().into_iter();
+        let Some(Change::Reset(all)) = whole.next() else { panic!("no reset") };
+        let all: BTreeMap<_, _> = all.iter().map(|it| (it.id().clone(), (**it).clone())).collect();
+        assert_eq!(all, open, "what a late reader is told");
+        let out = whole.map(|change| match change {
+            Change::Ejected(it) => (it.id().clone(), Standing::Ejected),
+            Change::Drained(it) => (it.id().clone(), Standing::Drained),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(out.collect::<BTreeMap<_, _>>(), self.aside, "who is out, to a late reader");
         let names = self.directory.names();
         let seen = names.iter().flat_map(|name| self.directory.instances(name));
         let seen = seen.map(|it| (it.id().clone(), (*it).clone()));
