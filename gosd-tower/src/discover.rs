@@ -1,19 +1,20 @@
 //! A stream of a service's instances, as tower's balancers expect it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use futures_util::stream::{self, Stream, StreamExt};
 use gosd_core::{Change, Client, Instance, InstanceId};
 use tower::discover;
 
-/// The instances of a service and their changes: a `Discover`, for tower's own balancers.
+/// The instances of a service in rotation and their changes: a `Discover`, for tower's own balancers.
 ///
 /// `make` turns an instance into the service that sends requests to it. An instance whose URL or metadata
-/// changes is removed and inserted again. An instance that [reports](Client::report) eject is removed until
-/// it is back in rotation, and so is a drained one. At the start, and for a reader that falls behind, all
-/// instances are inserted. The stream ends with the client.
+/// changes is removed and inserted again. An instance that is drained, or that [reports](Client::report) eject, is
+/// removed until it is back in rotation. At the start, and for a reader that falls behind, all instances in
+/// rotation are inserted. The stream ends with the client.
 ///
 /// tower's balancers prefer instances that answer fast, and a dead instance fails fast. Without reports they
 /// send it more than its share until its lease has run out. [`BalanceLayer`](crate::BalanceLayer) does not
@@ -36,78 +37,99 @@ where
     F: FnMut(&Instance) -> S + Send + Unpin + 'static,
     S: Send + 'static,
 {
-    let known = Known { service: service.into(), make, there: HashMap::new() };
-    let start = (known, VecDeque::new(), gosd.changes());
-    let changes = stream::unfold(start, async |(mut known, mut due, mut changes)| {
+    let start = (Known::new(service, make), gosd.changes().fuse());
+    let changes = stream::unfold(start, async |(mut known, mut changes)| {
         loop {
-            if let Some(change) = due.pop_front() {
-                return Some((Ok(change), (known, due, changes)));
+            // Everything told so far is read first: that an instance is out of rotation is told right behind the
+            // instance, which is not inserted then.
+            while let Some(Some(change)) = changes.next().now_or_never() {
+                known.follow(change);
             }
-            known.follow(changes.next().await?, &mut due);
+            if let Some(change) = known.next_due() {
+                return Some((Ok(change), (known, changes)));
+            }
+            known.follow(changes.next().await?);
         }
     });
     Box::pin(changes)
 }
 
-/// The instances that the balancer knows.
+/// What is known of the service, and what the balancer knows of it.
 struct Known<F> {
     service: Box<str>,
     make: F,
-    there: HashMap<InstanceId, Arc<Instance>>,
+    all: HashMap<InstanceId, Arc<Instance>>,
+    /// Which instances are out of rotation. Of all services, because an instance may move to this one.
+    out: HashSet<InstanceId>,
+    /// The instances that the balancer has.
+    inserted: HashMap<InstanceId, Arc<Instance>>,
+    /// About which instances the balancer may have to be told something.
+    due: VecDeque<InstanceId>,
 }
 
 impl<F> Known<F> {
-    /// Queues what the balancer has to be told about a change.
-    fn follow<S>(&mut self, change: Change, due: &mut VecDeque<discover::Change<InstanceId, S>>)
-    where
-        F: FnMut(&Instance) -> S,
-    {
+    fn new(service: &str, make: F) -> Self {
+        Self {
+            service: service.into(),
+            make,
+            all: HashMap::new(),
+            out: HashSet::new(),
+            inserted: HashMap::new(),
+            due: VecDeque::new(),
+        }
+    }
+
+    fn follow(&mut self, change: Change) {
+        if let Some(instance) = change.instance() {
+            self.due.push_back(instance.id().clone());
+        }
         match change {
             Change::Reset(all) => {
+                self.out.clear();
+                self.all.clear();
                 let of_service = all.into_iter().filter(|it| *it.service() == *self.service);
-                let now: HashMap<_, _> = of_service.map(|it| (it.id().clone(), it)).collect();
-                let gone = self.there.keys().filter(|id| !now.contains_key(*id));
-                for id in gone.cloned().collect::<Vec<_>>() {
-                    self.remove(&id, due);
-                }
-                for instance in now.into_values() {
-                    self.insert(instance, due);
-                }
+                self.all.extend(of_service.map(|it| (it.id().clone(), it)));
+                self.due.extend(self.inserted.keys().chain(self.all.keys()).cloned());
             }
-            Change::Removed(it) | Change::Ejected(it) | Change::Drained(it) => {
-                self.remove(it.id(), due);
+            Change::Removed(it) => {
+                self.all.remove(it.id());
+                self.out.remove(it.id());
             }
-            Change::Added(it) | Change::Updated(it) | Change::Readmitted(it) => {
-                // The instance may have moved to this service, or away from it.
-                match *it.service() == *self.service {
-                    true => self.insert(it, due),
-                    false => self.remove(it.id(), due),
-                }
+            Change::Ejected(it) | Change::Drained(it) => {
+                self.out.insert(it.id().clone());
             }
+            Change::Readmitted(it) => {
+                self.out.remove(it.id());
+            }
+            // The instance may have moved to this service, or away from it.
+            Change::Added(it) | Change::Updated(it) => match *it.service() == *self.service {
+                true => drop(self.all.insert(it.id().clone(), it)),
+                false => drop(self.all.remove(it.id())),
+            },
             _ => {}
         }
     }
 
-    fn insert<S>(
-        &mut self,
-        instance: Arc<Instance>,
-        due: &mut VecDeque<discover::Change<InstanceId, S>>,
-    ) where
+    /// What the balancer has to be told next.
+    fn next_due<S>(&mut self) -> Option<discover::Change<InstanceId, S>>
+    where
         F: FnMut(&Instance) -> S,
     {
-        if self.there.get(instance.id()).is_some_and(|there| *there == instance) {
-            return;
+        while let Some(id) = self.due.pop_front() {
+            let wanted = self.all.get(&id).filter(|_| !self.out.contains(&id));
+            if self.inserted.get(&id) == wanted {
+                continue;
+            }
+            // The old one is removed first, because the balancer would otherwise keep it.
+            if self.inserted.remove(&id).is_some() {
+                self.due.push_front(id.clone());
+                return Some(discover::Change::Remove(id));
+            }
+            if let Some(wanted) = wanted {
+                self.inserted.insert(id.clone(), Arc::clone(wanted));
+                return Some(discover::Change::Insert(id, (self.make)(wanted)));
+            }
         }
-        // The instance is removed first, because the balancer would otherwise keep the old one.
-        self.remove(instance.id(), due);
-        let id = instance.id().clone();
-        due.push_back(discover::Change::Insert(id.clone(), (self.make)(&instance)));
-        self.there.insert(id, instance);
-    }
-
-    fn remove<S>(&mut self, id: &InstanceId, due: &mut VecDeque<discover::Change<InstanceId, S>>) {
-        if self.there.remove(id).is_some() {
-            due.push_back(discover::Change::Remove(id.clone()));
-        }
+        None
     }
 }

@@ -1,10 +1,13 @@
 //! The stream of instances for tower's balancers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{FutureExt, Stream, StreamExt};
-use gosd_core::{Client, InstanceId, Memory, Outcome};
+use gosd_core::{Client, Driver, Instance, InstanceId, Memory, Outcome};
 use tower::discover::Change;
+
+const LEASE: Duration = Duration::from_secs(600);
 
 /// The items that are ready now, as `+url` and `-url`.
 fn told(
@@ -49,4 +52,48 @@ async fn a_balancer_is_given_instances_that_come_go_and_fail() {
     assert_eq!(told(&mut orders, &gosd), ["-"]);
     gosd.shutdown().await.unwrap();
     assert!(orders.next().await.is_none(), "it ends with the client");
+}
+
+#[tokio::test]
+async fn an_instance_that_is_out_of_rotation_is_not_inserted() {
+    let memory = Arc::new(Memory::new());
+    let gosd = Client::builder(Arc::clone(&memory) as _).start().await.unwrap();
+    let drained = Instance::new("orders", "http://drained").unwrap();
+    let drain = Instance::drain_of(drained.id());
+    let mut changes = gosd.changes();
+    for record in [&drained, &drain] {
+        memory.register(record, LEASE).await.unwrap();
+    }
+    let ejected = gosd.add_local("orders", "http://ejected").unwrap();
+    gosd.add_local("orders", "http://in-rotation").unwrap();
+    while gosd.drained().is_empty() {
+        changes.next().await;
+    }
+    for _ in 0..3 {
+        gosd.report(&ejected, Outcome::Unreachable);
+    }
+    let mut orders = gosd_tower::discover(&gosd, "orders", |it| it.url().to_owned());
+    assert_eq!(told(&mut orders, &gosd), ["+http://in-rotation"]);
+
+    // Not when its record changes, either.
+    let changed = drained.clone().with_metadata("zone", "b");
+    memory.register(&changed, LEASE).await.unwrap();
+    while !gosd.instances("orders").iter().any(|it| **it == changed) {
+        changes.next().await;
+    }
+    assert!(told(&mut orders, &gosd).is_empty());
+
+    // Nor when more has happened than the stream can keep.
+    for port in 1..=3_000 {
+        gosd.add_local("mail", &format!("http://10.0.0.7:{port}")).unwrap();
+    }
+    assert!(told(&mut orders, &gosd).is_empty());
+
+    memory.deregister(drain.id()).await.unwrap();
+    while !gosd.drained().is_empty() {
+        changes.next().await;
+    }
+    assert_eq!(told(&mut orders, &gosd), ["+http://drained"]);
+    gosd.report(&ejected, Outcome::Answered);
+    assert_eq!(told(&mut orders, &gosd), ["+http://ejected"]);
 }
