@@ -62,13 +62,7 @@ impl Health<'_> {
         let (id, name) = (self.instance.id(), self.backend.name());
         if let Err(error) = registered {
             self.context.note(format!("{id} serves, and is not registered yet: {error}"));
-            // It is tried again until it succeeds.
-            let mut changes = client.status_changes();
-            while !matches!(client.status().registration, Registration::Registered) {
-                if changes.next().await.is_none() {
-                    return pending().await;
-                }
-            }
+            until_registered(client).await;
         }
         let url = limits::shown(self.instance.url());
         self.context.note(format!("serving: {id} is registered at {url} in {name}"));
@@ -111,5 +105,48 @@ impl Health<'_> {
         for earlier in listing.of(Some(own.service())).filter(is_earlier) {
             let _ = self.backend.deregister(earlier.id()).await;
         }
+    }
+}
+
+/// Waits for the registration, which the client tries again until it succeeds; for ever if the client ends
+/// before.
+async fn until_registered(client: &Client) {
+    let mut changes = client.status_changes();
+    while !matches!(client.status().registration, Registration::Registered) {
+        if changes.next().await.is_none() {
+            return pending().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt;
+    use gosd::Memory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_ends_before_it_is_registered_is_waited_for_without_a_loop() {
+        let builder = Client::builder(Arc::new(Memory::new())).register("mail", "http://10.0.0.7");
+        let client = builder.start_unready().start().await.unwrap();
+        client.shutdown().await.unwrap();
+        // A second look, because a stream that has ended must not be polled again.
+        let mut waits = Box::pin(until_registered(&client));
+        for _ in 0..2 {
+            assert!((&mut waits).now_or_never().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_registration_that_succeeds_late_is_noticed() {
+        let builder = Client::builder(Arc::new(Memory::new())).register("mail", "http://10.0.0.7");
+        let client = builder.start_unready().start().await.unwrap();
+        let mut waits = Box::pin(until_registered(&client));
+        assert!((&mut waits).now_or_never().is_none());
+        client.set_ready(true).await.unwrap();
+        waits.await;
     }
 }
