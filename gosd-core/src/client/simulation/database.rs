@@ -40,11 +40,18 @@ pub(super) struct Database {
     purges_from: Instant,
     /// Whether lists contain expired records that were not removed yet. Drivers may do either.
     lists_lapsed: bool,
-    /// For each absent record, when it was last present.
-    gone_at: BTreeMap<Number, Instant>,
+    /// The leases that each record has had, up to the present one.
+    leases: BTreeMap<Number, Vec<Lease>>,
 }
 
 pub(super) type Records = BTreeMap<Number, Record>;
+
+/// One lease of a record, which holds until the next one or until it runs out.
+#[derive(Clone, Copy)]
+struct Lease {
+    from: Instant,
+    expires_at: Instant,
+}
 
 #[derive(Clone)]
 pub(super) struct Record {
@@ -65,7 +72,7 @@ impl Database {
             outages: 0,
             purges_from: now,
             lists_lapsed,
-            gone_at: BTreeMap::new(),
+            leases: BTreeMap::new(),
         }
     }
 
@@ -75,6 +82,7 @@ impl Database {
 
     pub(super) fn register(&mut self, number: Number, instance: &Instance, now: Instant) {
         let record = Record { instance: instance.clone(), expires_at: now + self.lease };
+        self.lease_out(number, record.expires_at, now);
         let before = self.records.insert(number, record);
         // An expired record was in no list, so watches have to yield its return.
         if before.is_none_or(|before| before.expires_at <= now) {
@@ -84,7 +92,7 @@ impl Database {
 
     pub(super) fn deregister(&mut self, number: Number, now: Instant) {
         if let Some(record) = self.records.remove(&number) {
-            self.gone_at.insert(number, record.expires_at.min(now));
+            self.lease_out(number, record.expires_at.min(now), now);
             self.log.push((now, Event::Remove(record.instance.id().clone())));
         }
     }
@@ -92,7 +100,7 @@ impl Database {
     /// Ends a lease that has not run out, as a leader of etcd does that was paused.
     pub(super) fn take_lease(&mut self, number: Number, now: Instant) {
         if let Some(record) = self.records.remove(&number) {
-            self.gone_at.insert(number, record.expires_at.min(now));
+            self.lease_out(number, record.expires_at.min(now), now);
             self.log.push((now, Event::Expire(record.instance.id().clone())));
         }
     }
@@ -107,24 +115,35 @@ impl Database {
         if !self.takes_writes() || now < self.purges_from {
             return;
         }
-        let lapsed = |(number, record): (&Number, &Record)| {
-            (record.expires_at <= now).then_some((*number, record.expires_at))
-        };
-        let dead: Vec<_> = self.records.iter().filter_map(lapsed).collect();
-        for (number, at) in dead {
-            if let Some(record) = self.records.remove(&number) {
-                self.gone_at.insert(number, at);
+        self.records.retain(|_, record| {
+            let has_lapsed = record.expires_at <= now;
+            if has_lapsed {
                 self.log.push((now, Event::Expire(record.instance.id().clone())));
             }
-        }
+            !has_lapsed
+        });
     }
 
     /// Since when the record has been absent; `None` if it is present, or never was.
     pub(super) fn gone_since(&self, number: Number, now: Instant) -> Option<Instant> {
-        match self.records.get(&number) {
-            Some(record) => (record.expires_at <= now).then_some(record.expires_at),
-            None => self.gone_at.get(&number).copied(),
-        }
+        let lease = self.leases.get(&number)?.last()?;
+        (lease.expires_at <= now).then_some(lease.expires_at)
+    }
+
+    /// Whether the record was absent at that time, so that an answer from then may lack it.
+    pub(super) fn was_gone(&self, number: Number, at: Instant) -> bool {
+        let leases = self.leases.get(&number).map_or(&[][..], Vec::as_slice);
+        let Some(first) = leases.partition_point(|lease| lease.from < at).checked_sub(1) else {
+            return true;
+        };
+        // An answer may have seen any of the leases that met at that instant.
+        let mut present = leases[first..].iter().take_while(|lease| lease.from <= at);
+        present.any(|lease| lease.expires_at <= at)
+    }
+
+    /// Records that from now on the lease of a record ends at that time.
+    fn lease_out(&mut self, number: Number, expires_at: Instant, now: Instant) {
+        self.leases.entry(number).or_default().push(Lease { from: now, expires_at });
     }
 
     pub(super) fn copy(&self) -> Records {
@@ -133,9 +152,13 @@ impl Database {
 
     /// Replaces all data by an older copy, or by nothing.
     pub(super) fn restore(&mut self, records: Records, now: Instant) {
-        for (number, record) in std::mem::replace(&mut self.records, records) {
-            self.gone_at.insert(number, record.expires_at.min(now));
+        for (number, record) in std::mem::take(&mut self.records) {
+            self.lease_out(number, record.expires_at.min(now), now);
         }
+        for (number, record) in &records {
+            self.lease_out(*number, record.expires_at, now);
+        }
+        self.records = records;
         self.log.clear();
         self.epoch += 1;
         self.epoch_since = now;
@@ -152,11 +175,13 @@ impl Database {
 
     /// Sets the database's clock forward or back. The drivers notice, and remove nothing for a lease.
     pub(super) fn step_clock(&mut self, forward: bool, step: Duration, now: Instant) {
-        for record in self.records.values_mut() {
+        for (number, record) in &mut self.records {
             record.expires_at = match forward {
                 true => record.expires_at.checked_sub(step).unwrap_or(now),
                 false => record.expires_at + step,
             };
+            let lease = Lease { from: now, expires_at: record.expires_at };
+            self.leases.entry(*number).or_default().push(lease);
         }
         self.purges_from = now + self.lease;
     }

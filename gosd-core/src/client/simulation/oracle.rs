@@ -86,7 +86,7 @@ impl Oracle {
         }
     }
 
-    /// Begins a trouble that keeps only this process from the database.
+    /// Begins a trouble in which only this process does not hear the database, and perhaps is not heard.
     pub(super) fn begin_trouble(&mut self, number: Number, now: Instant) {
         trace(self.origin, || format!("{number} is frozen or cut off"));
         self.lives[number].trouble.depth += 1;
@@ -211,7 +211,7 @@ impl Oracle {
         }
         let gone: Vec<_> = self.lives[number].seen.difference(&view).copied().collect();
         for other in gone {
-            if !self.may_drop(number, other, now) {
+            if !self.may_drop(number, other, database, now) {
                 self.fail(format!("{at:?}: {number} drops {other}, which lives"));
             }
         }
@@ -241,11 +241,13 @@ impl Oracle {
         }
     }
 
-    /// Whether an answer that the process has lately received may prove that the other is gone.
-    fn may_drop(&self, number: Number, other: Number, now: Instant) -> bool {
+    /// Whether an answer that the process has lately received may prove that the other is gone. No answer
+    /// does from a time at which the database had the other's record.
+    fn may_drop(&self, number: Number, other: Number, database: &Database, now: Instant) -> bool {
+        let lacks_it = |(said_at, _): &&(Instant, Instant)| database.was_gone(other, *said_at);
         let (viewer, other) = (&self.lives[number], &self.lives[other]);
         other.is_over
-            || viewer.heard.iter().any(|(said_at, _)| {
+            || viewer.heard.iter().filter(lacks_it).any(|(said_at, _)| {
                 let within = |periods: &[Period]| periods.iter().any(|it| it.has(*said_at));
                 // A process that knows it stood still has to read again before it concludes anything.
                 let knows = !viewer.slept_at(*said_at, self.lease / 3);

@@ -11,9 +11,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::database::Database;
 use super::faults::THEMES;
-use super::{Watching, play, play_with_log};
+use super::oracle::Oracle;
+use super::{SERVICE, Watching, play, play_with_log};
 use crate::rules::Rule;
+use crate::{Instance, Settings};
 
 /// The seeds of every run, in two halves that run in parallel.
 const SEEDS: u64 = 240;
@@ -130,6 +133,31 @@ fn without_any_one_rule_a_seed_fails() {
             println!("without {rule:?} it is seed {found} that fails now, and not {seed}");
         }
     }
+}
+
+/// Judges a drop of process 1 by process 0, by an answer from half a second after 1 froze.
+fn judge_a_drop(had: Duration) -> Option<String> {
+    let settings = Settings::default();
+    let (lease, began) = (settings.lease_ttl, tokio::time::Instant::now());
+    let mut oracle = Oracle::new(&settings, None, began);
+    oracle.add(true, lease, began);
+    oracle.add(true, lease, began);
+    let mut database = Database::new(lease, false, began);
+    let instance = Instance::new(SERVICE, "http://10.0.0.1").expect("it is good");
+    database.register(1, &instance, began);
+    oracle.check(0, [1].into(), &database, began);
+    oracle.freeze(1, began);
+    let now = began + had;
+    oracle.hear(0, now);
+    oracle.check(0, [].into(), &database, now);
+    oracle.failure
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_frozen_are_not_dropped_before_the_end_of_their_lease() {
+    let lease = Settings::default().lease_ttl;
+    assert!(judge_a_drop(lease - Duration::from_millis(1)).is_some());
+    assert_eq!(judge_a_drop(lease), None);
 }
 
 #[test]
