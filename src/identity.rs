@@ -21,6 +21,7 @@ pub(crate) struct Identified {
     pub(crate) name: Option<String>,
 }
 
+#[warn(clippy::missing_trait_methods, reason = "it passes all of them on")]
 #[async_trait]
 impl Driver for Identified {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {

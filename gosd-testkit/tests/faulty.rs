@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, Stream, StreamExt};
-use gosd_core::{Driver, ErrorKind, Event, Instance, Memory};
+use gosd_core::{Driver, ErrorKind, Event, Instance, InstanceId, Memory, Result, async_trait};
 use gosd_testkit::{Fault, Faulty, Operation};
 use tokio::time::{Instant, timeout};
 
@@ -24,9 +24,7 @@ fn faulty() -> (Faulty, Memory) {
 }
 
 /// The next item, awaited for longer than any item here takes.
-async fn next(
-    watch: &mut (impl Stream<Item = gosd_core::Result<Event>> + Unpin),
-) -> Option<gosd_core::Result<Event>> {
+async fn next(watch: &mut (impl Stream<Item = Result<Event>> + Unpin)) -> Option<Result<Event>> {
     timeout(2 * WHILE, watch.next()).await.expect("an item, or the end")
 }
 
@@ -202,4 +200,32 @@ async fn watches_that_end_are_opened_again() {
 async fn a_polled_driver_has_no_watch() {
     let (faulty, _) = faulty();
     assert!(faulty.without_watch().watch().is_none());
+}
+
+#[tokio::test]
+async fn it_is_of_the_registry_that_it_is_around() {
+    struct Named(Memory);
+
+    #[async_trait]
+    impl Driver for Named {
+        async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
+            self.0.register(instance, ttl).await
+        }
+
+        async fn deregister(&self, id: &InstanceId) -> Result<()> {
+            self.0.deregister(id).await
+        }
+
+        async fn list(&self) -> Result<Vec<Instance>> {
+            self.0.list().await
+        }
+
+        fn identity(&self) -> Option<&str> {
+            Some("production")
+        }
+    }
+
+    // Otherwise it would refuse the snapshot file that its driver wrote.
+    let faulty = Faulty::new(Arc::new(Named(Memory::new())));
+    assert_eq!(faulty.identity(), Some("production"));
 }

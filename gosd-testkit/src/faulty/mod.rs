@@ -214,6 +214,7 @@ fn scripted(kind: ErrorKind) -> Error {
     Error::new(kind, "a fault that the test asked for")
 }
 
+#[warn(clippy::missing_trait_methods, reason = "what it does not break, it passes on")]
 #[async_trait]
 impl Driver for Faulty {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
@@ -247,6 +248,10 @@ impl Driver for Faulty {
 
     fn name(&self) -> &str {
         self.driver.name()
+    }
+
+    fn identity(&self) -> Option<&str> {
+        self.driver.identity()
     }
 }
 
