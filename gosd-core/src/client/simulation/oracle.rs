@@ -87,10 +87,17 @@ impl Oracle {
     }
 
     /// Begins a trouble in which only this process does not hear the database, and perhaps is not heard.
-    pub(super) fn begin_trouble(&mut self, number: Number, now: Instant) {
+    fn begin_trouble(&mut self, number: Number) {
         trace(self.origin, || format!("{number} is frozen or cut off"));
         self.lives[number].trouble.depth += 1;
-        self.excuse(number, now);
+    }
+
+    /// Cuts a process off. If it only does not hear the answers, its heartbeats arrive, and are no less frequent.
+    pub(super) fn cut(&mut self, number: Number, outward: bool, now: Instant) {
+        self.begin_trouble(number);
+        if outward {
+            self.excuse(number, now);
+        }
     }
 
     pub(super) fn end_trouble(&mut self, number: Number, now: Instant) {
@@ -105,7 +112,8 @@ impl Oracle {
     }
 
     pub(super) fn freeze(&mut self, number: Number, now: Instant) {
-        self.begin_trouble(number, now);
+        self.begin_trouble(number);
+        self.excuse(number, now);
         self.lives[number].freezes.push(Period { from: now, until: None });
     }
 
@@ -145,7 +153,7 @@ impl Oracle {
         self.disturb(number, now + self.timeout);
         let is_outage = self.outage.depth > 0 || now < self.outage.quiet_since + self.lease;
         // A lease allows for two lost heartbeats in a row, if nothing else goes wrong.
-        if is_outage || self.lives[number].losses > 2 {
+        if is_outage || self.lives[number].trouble.depth > 0 || self.lives[number].losses > 2 {
             self.excuse(number, now);
         }
     }
@@ -164,9 +172,9 @@ impl Oracle {
         for absence in life.deletions.iter_mut().chain(&mut life.takings) {
             absence.until.get_or_insert(now);
         }
-        if life.trouble.depth == 0
-            && let Some(excuse) = life.excuses.last_mut()
-        {
+        // What a frozen process has sent before may arrive, and nothing follows.
+        let is_frozen = life.freezes.last().is_some_and(|freeze| freeze.until.is_none());
+        if !is_frozen && let Some(excuse) = life.excuses.last_mut() {
             excuse.until.get_or_insert(now);
         }
     }

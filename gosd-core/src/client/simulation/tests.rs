@@ -135,8 +135,11 @@ fn without_any_one_rule_a_seed_fails() {
     }
 }
 
-/// Judges a drop of process 1 by process 0, by an answer from half a second after 1 froze.
-fn judge_a_drop(had: Duration) -> Option<String> {
+/// Judges a drop of process 1 by process 0. Both were well, and 0 hears the database after so much time.
+fn judge_a_drop(
+    heard_after: Duration,
+    trouble: impl FnOnce(&mut Oracle, &mut Database, tokio::time::Instant),
+) -> Option<String> {
     let settings = Settings::default();
     let (lease, began) = (settings.lease_ttl, tokio::time::Instant::now());
     let mut oracle = Oracle::new(&settings, None, began);
@@ -146,8 +149,8 @@ fn judge_a_drop(had: Duration) -> Option<String> {
     let instance = Instance::new(SERVICE, "http://10.0.0.1").expect("it is good");
     database.register(1, &instance, began);
     oracle.check(0, [1].into(), &database, began);
-    oracle.freeze(1, began);
-    let now = began + had;
+    trouble(&mut oracle, &mut database, began);
+    let now = began + heard_after;
     oracle.hear(0, now);
     oracle.check(0, [].into(), &database, now);
     oracle.failure
@@ -156,8 +159,21 @@ fn judge_a_drop(had: Duration) -> Option<String> {
 #[tokio::test(start_paused = true)]
 async fn the_frozen_are_not_dropped_before_the_end_of_their_lease() {
     let lease = Settings::default().lease_ttl;
-    assert!(judge_a_drop(lease - Duration::from_millis(1)).is_some());
-    assert_eq!(judge_a_drop(lease), None);
+    let judge = |after| judge_a_drop(after, |oracle, _, now| oracle.freeze(1, now));
+    assert!(judge(lease - Duration::from_millis(1)).is_some());
+    assert_eq!(judge(lease), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_does_not_hear_is_as_present_as_anybody() {
+    let judge = |outward| {
+        judge_a_drop(Duration::from_secs(1), |oracle, database, now| {
+            oracle.cut(1, outward, now);
+            database.restore([].into(), now);
+        })
+    };
+    assert!(judge(false).is_some());
+    assert_eq!(judge(true), None);
 }
 
 #[test]

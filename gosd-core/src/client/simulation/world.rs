@@ -275,7 +275,7 @@ impl World {
         let link = inner.link_mut(number);
         link.breaks += u32::from(cut.noisy);
         link.cut = Some(cut);
-        inner.oracle.begin_trouble(number, Instant::now());
+        inner.oracle.cut(number, cut.outward, Instant::now());
         drop(inner);
         self.changed.notify_waiters();
     }
