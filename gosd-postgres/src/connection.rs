@@ -43,11 +43,24 @@ impl Drop for Connection {
 
 impl Connection {
     /// Connects to the first host that accepts writes.
-    pub(crate) async fn open(options: &Options, given_up: Arc<GivenUp>) -> Result<Self> {
+    ///
+    /// `at` is the host to begin with. After a call that has come to its end that is the first one again, and after
+    /// one that was dropped the one that it was waiting for. So a caller who does not wait for all of them reaches each
+    /// in the end, however many are silent.
+    pub(crate) async fn open(
+        options: &Options,
+        given_up: Arc<GivenUp>,
+        at: &mut usize,
+    ) -> Result<Self> {
         let mut failure: Option<Error> = None;
-        for host in &options.hosts {
-            match Self::to(host, options, &given_up).await {
-                Ok(connection) => return Ok(connection),
+        let count = options.hosts.len();
+        for turn in *at..*at + count {
+            *at = turn % count;
+            match Self::to(&options.hosts[*at], options, &given_up).await {
+                Ok(connection) => {
+                    *at = 0;
+                    return Ok(connection);
+                }
                 // A refusal tells the user more than silence.
                 Err(error) if failure.as_ref().is_none_or(Error::is_retryable) => {
                     failure = Some(error);
@@ -55,6 +68,7 @@ impl Connection {
                 Err(_) => {}
             }
         }
+        *at = 0;
         Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Config, "the URL names no host")))
     }
 

@@ -26,7 +26,7 @@ const ALMOST_FULL: i64 = 90;
 pub fn diagnose(url: &str, _lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>> {
     Box::pin(async move {
         let options = Options::parse(url)?;
-        let connection = Connection::open(&options, Arc::default()).await?;
+        let connection = Connection::open(&options, Arc::default(), &mut 0).await?;
         let found = facts(&connection.client, &options.namespace).await;
         found.map_err(|error| error::from_postgres(&error))
     })

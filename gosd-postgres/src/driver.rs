@@ -19,7 +19,7 @@ use crate::{error, watch};
 pub(crate) struct Postgres {
     pub(crate) options: Arc<Options>,
     pub(crate) looks: Looks,
-    given_up: Arc<GivenUp>,
+    pub(crate) given_up: Arc<GivenUp>,
     connection: Lazy<Arc<Connection>>,
     unreadable: WarnOnce,
     /// Whether it was said that the server's notifications do not come.
@@ -42,10 +42,10 @@ impl Postgres {
         &self.options.namespace
     }
 
-    /// Opens a connection. This goes on even if the call that began it is dropped.
-    pub(crate) fn open(&self) -> impl Future<Output = Result<Connection>> + Send + 'static {
+    /// Opens a connection. This goes on even if the call that began it is dropped, so it reaches each host.
+    fn open(&self) -> impl Future<Output = Result<Connection>> + Send + 'static {
         let (options, given_up) = (Arc::clone(&self.options), Arc::clone(&self.given_up));
-        async move { Connection::open(&options, given_up).await }
+        async move { Connection::open(&options, given_up, &mut 0).await }
     }
 
     /// Leaves out records that cannot be read, and warns once.

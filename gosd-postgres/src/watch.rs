@@ -1,6 +1,7 @@
 //! The watch: a snapshot, and then the log, which is read on each notification and once a second.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ use crate::statements::{self, Changes, Position};
 const LOOK: Duration = Duration::from_secs(1);
 /// How long an answer may take.
 const SLACK: Duration = Duration::from_secs(4);
-/// How long the connection to all hosts together may take.
+/// How long an attempt to connect may take. It is long enough for the host that the attempt begins with, which may be
+/// the one at which the attempt before it ended.
 const CONNECT: Duration = Duration::from_secs(9);
 /// A change of this age should have been notified.
 const RUNG: Duration = Duration::from_millis(300);
@@ -32,6 +34,7 @@ pub(crate) fn watch(driver: &Postgres) -> BoxStream<'_, Result<Event>> {
     let watch = Watch {
         driver,
         connection: None,
+        host: 0,
         worked: false,
         position: None,
         queue: VecDeque::new(),
@@ -47,6 +50,8 @@ pub(crate) fn watch(driver: &Postgres) -> BoxStream<'_, Result<Event>> {
 struct Watch<'a> {
     driver: &'a Postgres,
     connection: Option<Connection>,
+    /// The host with which the next attempt to connect begins.
+    host: usize,
     /// Whether the connection has answered since it was opened.
     worked: bool,
     /// The position in the log, which outlives the connection.
@@ -148,7 +153,9 @@ impl Watch<'_> {
     }
 
     async fn connect(&mut self) -> Result<(), Failure> {
-        let connection = within(CONNECT, self.driver.open()).await??;
+        let given_up = Arc::clone(&self.driver.given_up);
+        let opening = Connection::open(&self.driver.options, given_up, &mut self.host);
+        let connection = within(CONNECT, opening).await??;
         let listen = connection.client.batch_execute("LISTEN gosd");
         within(SLACK, listen).await??;
         self.connection = Some(connection);

@@ -1,8 +1,10 @@
 //! A replica replaces the server.
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use gosd_core::Event;
+use futures_util::StreamExt;
+use gosd_core::{ErrorKind, Event};
 use gosd_testservers::{PostgresServer, Watch};
 
 use super::support::{LONG_LEASE, PATIENCE, instance, open};
@@ -50,6 +52,25 @@ async fn a_replica_alone_is_out_of_contact() {
     open(&first.url()).await.list().await.unwrap();
     let second = first.start_replica().await;
     let error = open(&second.url()).await.list().await.unwrap_err();
-    assert_eq!(error.kind(), gosd_core::ErrorKind::Unavailable, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("standby"), "{error}");
+}
+
+/// The time for an attempt to connect is over before the last host's turn has come.
+#[tokio::test]
+async fn a_watch_gets_past_hosts_that_are_silent() {
+    let server = PostgresServer::start(&[]).await;
+    // The system completes the connections that nobody accepts.
+    let silent = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let mut hosts = silent.each_ref().map(|it| it.local_addr().unwrap().to_string()).to_vec();
+    hosts.push(format!("127.0.0.1:{}", server.port()));
+    let url = format!("postgres://postgres:p%40ss@{}/postgres", hosts.join(","));
+    let driver = open(&url).await;
+    let mut watch = driver.watch().expect("it can watch");
+    tokio::time::pause();
+    let error = watch.next().await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    // The server answers in real time.
+    tokio::time::resume();
+    assert_eq!(watch.next().await.unwrap().unwrap(), Event::Reset(Vec::new()));
 }
