@@ -10,8 +10,8 @@ use gosd_net::Fault;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client, Config, Error as PgError, NoTls, config::SslMode};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{AsyncMessage, Client, Config, Error as PgError, NoTls, SimpleQueryMessage};
 use tracing::debug;
 
 use crate::options::{Host, Options};
@@ -119,15 +119,17 @@ impl Connection {
             return Ok(());
         }
         let give_up = Instant::now() + END;
+        // The user who has connected sees the processes, and may end them. A role that was set may do neither. Both
+        // statements are one transaction, and the names are of our own making.
+        let end = format!(
+            "SET LOCAL ROLE NONE;
+             SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE application_name IN ('{}') AND usename = session_user",
+            names.join("', '")
+        );
         loop {
-            let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&names, Type::TEXT_ARRAY)];
-            let left = self.client.query_typed_one(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                 WHERE application_name = ANY($1) AND usename = current_user",
-                &parameters,
-            );
-            match left.await.and_then(|row| row.try_get::<_, i64>(0)) {
-                Ok(0) => break,
+            match self.client.simple_query(&end).await {
+                Ok(answer) if counts_none(&answer) => break,
                 Ok(_) if Instant::now() > give_up => {
                     let message = "a connection that was given up does not end";
                     return Err(Fault::Server(Error::new(ErrorKind::Unavailable, message)));
@@ -206,6 +208,14 @@ impl Drop for Writing<'_> {
             });
         }
     }
+}
+
+fn counts_none(answer: &[SimpleQueryMessage]) -> bool {
+    let mut rows = answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    rows.next() == Some("0")
 }
 
 /// The failure of a call, and whether a new connection may help.

@@ -80,8 +80,7 @@
 //!
 //! A registration whose connection was given up takes no effect after a later goodbye: before the next write of the
 //! same instance the driver ends the server's process of that connection (`pg_terminate_backend`). Behind a pooler the
-//! registration may still wait in the pooler then, and with `SET role` the driver does not find the process; the
-//! instance is then back for a lease at most.
+//! registration may still wait in the pooler then; the instance is then back for a lease at most.
 //!
 //! # The server
 //!

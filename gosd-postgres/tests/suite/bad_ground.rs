@@ -244,10 +244,23 @@ async fn a_write_that_does_not_end_holds_up_no_heartbeat() {
 #[tokio::test]
 async fn late_calls() {
     let server = PostgresServer::start(&[]).await;
+    late_calls_of(&server, "postgres:p%40ss").await;
+}
+
+/// The processes of the server belong to the user, and not to the role.
+#[tokio::test]
+async fn late_calls_in_a_role() {
+    let server = PostgresServer::start(&[]).await;
+    server.sql("CREATE ROLE shop; CREATE SCHEMA gosd AUTHORIZATION shop").await;
+    server.sql("CREATE ROLE deploy LOGIN PASSWORD 'sesame' NOINHERIT IN ROLE shop").await;
+    server.sql("ALTER ROLE deploy SET role = shop").await;
+    late_calls_of(&server, "deploy:sesame").await;
+}
+
+async fn late_calls_of(server: &PostgresServer, user: &str) {
     late_calls_undo_nothing(async || {
         let proxy = Proxy::to(server.port()).await;
-        let [port, through] = [server.port(), proxy.port()].map(|port| format!(":{port}/"));
-        let driver = open(&server.url().replace(&port, &through)).await;
+        let driver = open(&format!("postgres://{user}@127.0.0.1:{}/postgres", proxy.port())).await;
         (proxy, driver)
     })
     .await;
