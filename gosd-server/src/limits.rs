@@ -189,13 +189,16 @@ impl Clients {
     pub(crate) fn request(&self, peer: Peer, kind: Kind) -> Result<(), Problem> {
         let mut counts = self.lock();
         let (per_second, burst) = counts.rate(kind);
-        match counts.client(peer).buckets[kind as usize].take(per_second, burst) {
-            true => return Ok(()),
-            // Those without a token are refused for less, and nobody raises that.
-            false if kind == Kind::Served && counts.of_requests.is_due() => {
-                warn!(?peer, per_second, burst, "too many requests are refused; {REMEDY}");
-            }
-            false => {}
+        if counts.client(peer).buckets[kind as usize].take(per_second, burst) {
+            return Ok(());
+        }
+        // Those without a token are refused for less, and no limit that could be raised is to blame.
+        if kind != Kind::Served {
+            let detail = "too many requests without a valid token; send one, or ask less often";
+            return Err(Problem::refused(Refusal::RequestsWithoutToken, detail));
+        }
+        if counts.of_requests.is_due() {
+            warn!(?peer, per_second, burst, "too many requests are refused; {REMEDY}");
         }
         Err(too_many(Refusal::Requests, "requests"))
     }

@@ -25,18 +25,20 @@ pub(crate) enum Refusal {
     ReadOnlyToken,
     NotLocal,
     Requests,
+    RequestsWithoutToken,
     Watchers,
     Instances,
     Namespaces,
 }
 
 impl Refusal {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::NoToken,
         Self::BadToken,
         Self::ReadOnlyToken,
         Self::NotLocal,
         Self::Requests,
+        Self::RequestsWithoutToken,
         Self::Watchers,
         Self::Instances,
         Self::Namespaces,
@@ -50,6 +52,7 @@ impl Refusal {
             Self::ReadOnlyToken => "read_only_token",
             Self::NotLocal => "not_local",
             Self::Requests => "too_many_requests",
+            Self::RequestsWithoutToken => "too_many_requests_without_token",
             Self::Watchers => "too_many_watchers",
             Self::Instances => "too_many_instances",
             Self::Namespaces => "too_many_namespaces",
@@ -60,7 +63,9 @@ impl Refusal {
         match self {
             Self::NoToken | Self::BadToken => StatusCode::UNAUTHORIZED,
             Self::ReadOnlyToken | Self::NotLocal => StatusCode::FORBIDDEN,
-            Self::Requests | Self::Watchers => StatusCode::TOO_MANY_REQUESTS,
+            Self::Requests | Self::RequestsWithoutToken | Self::Watchers => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Instances | Self::Namespaces => StatusCode::INSUFFICIENT_STORAGE,
         }
     }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use gosd_core::{Driver, Event, Memory};
-use gosd_server::{Limits, Settings};
+use gosd_server::{Limits, Settings, router};
 use gosd_testkit::{Fault, Faulty, Operation};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
+use tower_service::Service;
 
 use super::support::{
     LATE, LEASE, ask, http, instance, memory, open, raw, read_until, registration, start, url,
@@ -37,6 +40,41 @@ async fn too_many_requests_are_refused() {
     assert!(answers[..5].iter().all(|answer| answer.status == 200));
     let refused = answers.iter().find(|answer| answer.status == 429).expect("a refusal");
     assert_eq!(refused.headers["retry-after"], "1");
+}
+
+/// No limit is to blame for that which the server's owner could raise.
+#[tokio::test(start_paused = true)]
+async fn who_asks_too_often_without_a_token_is_told_to_send_one() {
+    const TOKEN: &str = "a-token-of-this-server";
+    let mut routes = router(Settings::new().token(TOKEN).unwrap());
+    let mut ask = async |path: &str, token: Option<&str>| {
+        let mut request = Request::get(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = routes.call(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    };
+    let mut asked = 0;
+    let refusal = loop {
+        match ask("/health", None).await {
+            (200, _) => asked += 1,
+            (status, body) => break (status, body),
+        }
+    };
+    assert_eq!((asked, refusal.0), (200, 429));
+    assert!(refusal.1.contains("without a valid token; send one"), "{}", refusal.1);
+    assert_eq!(ask("/health", Some("a-token-of-another-server")).await, refusal);
+    assert_eq!(ask("/health", Some(TOKEN)).await.0, 200, "that helps");
+    let (_, metrics) = ask("/metrics", Some(TOKEN)).await;
+    // The doctor takes the first one for a limit that is too low.
+    for line in
+        [r#"{reason="too_many_requests"} 0"#, r#"{reason="too_many_requests_without_token"} 2"#]
+    {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
 }
 
 #[tokio::test]
