@@ -23,6 +23,18 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Like [`print`], for commands whose work is another one: that nobody reads of it is no failure of theirs.
+///
+/// # Errors
+///
+/// If the output cannot be written, but for a reader that has closed it.
+pub(crate) fn announce(text: &str) -> io::Result<()> {
+    print(text).or_else(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })
+}
+
 /// A foreign text for a terminal: characters that would move the cursor or change colors are escaped.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful) {

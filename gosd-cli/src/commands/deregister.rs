@@ -5,7 +5,7 @@ use gosd::Instance;
 use crate::cli::DeregisterArgs;
 use crate::context::Context;
 use crate::failure::{DONE, Failure, NOTHING_FOUND, Outcome};
-use crate::output::{clean, print};
+use crate::output::{announce, clean};
 use crate::record::{InstanceLine, line};
 
 pub(crate) async fn run(context: &Context, args: &DeregisterArgs) -> Outcome {
@@ -25,13 +25,18 @@ pub(crate) async fn run(context: &Context, args: &DeregisterArgs) -> Outcome {
             })
         }
     };
-    let mut failure = None;
+    let (mut failure, mut printed) = (None, Ok(()));
     for instance in found {
         match backend.deregister(instance.id()).await {
-            Ok(()) => print(&match context.json {
-                true => line(&InstanceLine::new(instance)),
-                false => format!("{}\n", clean(instance.id().as_str())),
-            })?,
+            // All are removed, whatever becomes of the output.
+            Ok(()) => {
+                printed = printed.and_then(|()| {
+                    announce(&match context.json {
+                        true => line(&InstanceLine::new(instance)),
+                        false => format!("{}\n", clean(instance.id().as_str())),
+                    })
+                });
+            }
             Err(error) => failure = failure.or(Some(error)),
         }
     }
@@ -43,5 +48,6 @@ pub(crate) async fn run(context: &Context, args: &DeregisterArgs) -> Outcome {
         return Err(Failure::Said(NOTHING_FOUND, text));
     }
     context.note("whoever still lives registers again with its next heartbeat");
+    printed?;
     Ok(DONE)
 }

@@ -5,7 +5,7 @@ use gosd::{Instance, InstanceId};
 use crate::cli::{DrainArgs, UndrainArgs};
 use crate::context::Context;
 use crate::failure::{DONE, Failure, Outcome};
-use crate::output::{age, print};
+use crate::output::{age, announce};
 use crate::record::{InstanceLine, line};
 
 pub(crate) async fn run(context: &Context, args: &DrainArgs) -> Outcome {
@@ -19,7 +19,7 @@ pub(crate) async fn run(context: &Context, args: &DrainArgs) -> Outcome {
     };
     backend.register(&Instance::drain_of(target.id()), args.lease).await?;
     if context.json {
-        print(&line(&InstanceLine::new(target).drained(true)))?;
+        announce(&line(&InstanceLine::new(target).drained(true)))?;
     }
     context.note(format!("{} is drained for {}", args.id, age(args.lease)));
     let service = target.service();

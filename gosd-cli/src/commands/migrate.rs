@@ -9,7 +9,7 @@ use crate::cli::StatusArgs;
 use crate::context::Context;
 use crate::failure::{DONE, FAILED, Failure, Outcome, USAGE};
 use crate::listing::age;
-use crate::output::{self, Table, print};
+use crate::output::{self, Table, announce};
 use crate::record::{InstanceLine, line};
 
 /// Lists the instances that are in the old database and not in the new one.
@@ -32,7 +32,8 @@ pub(crate) async fn status(context: &Context, args: &StatusArgs) -> Outcome {
     let (in_old, in_new) = try_join(old.list(), new.list()).await?;
     let only_in_old: Vec<&Instance> =
         in_old.of(None).filter(|it| in_new.find(it.id().as_str()).is_none()).collect();
-    print(&match context.json {
+    // The exit code says how far it is, whether or not somebody reads who is missing.
+    announce(&match context.json {
         true => only_in_old.iter().map(|it| line(&InstanceLine::new(it))).collect(),
         false if only_in_old.is_empty() => String::new(),
         false => table(&only_in_old),

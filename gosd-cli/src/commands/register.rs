@@ -8,7 +8,7 @@ use gosd::{Instance, Registration};
 use crate::cli::RegisterArgs;
 use crate::context::Context;
 use crate::failure::{DONE, Failure, Outcome};
-use crate::output::{age, clean, print};
+use crate::output::{age, announce, clean};
 use crate::record::{InstanceLine, line};
 
 pub(crate) async fn run(context: &Context, args: RegisterArgs) -> Outcome {
@@ -52,7 +52,7 @@ async fn hold(context: &Context, instance: Instance) -> Outcome {
 
 /// Prints only the id, for a later `gosd deregister`.
 fn tell(context: &Context, instance: &Instance) -> Result<(), Failure> {
-    print(&match context.json {
+    announce(&match context.json {
         true => line(&InstanceLine::new(instance)),
         false => format!("{}\n", clean(instance.id().as_str())),
     })?;

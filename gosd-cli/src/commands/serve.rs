@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::cli::ServeArgs;
 use crate::context::Context;
 use crate::failure::{DONE, Failure, Outcome, USAGE};
-use crate::output::print;
+use crate::output::announce;
 
 pub(crate) async fn run(context: &Context, args: &ServeArgs) -> Outcome {
     let own = context.backend().await?.driver();
@@ -69,7 +69,7 @@ fn open(environment: &Environment, namespace: &str) -> Result<Arc<dyn Driver>, E
 }
 
 async fn until_asked<A>(server: Server<A>, url: impl Display) -> Outcome {
-    print(&format!("{url}\n"))?;
+    announce(&format!("{url}\n"))?;
     server.shutdown_on_signal().await?;
     Ok(DONE)
 }

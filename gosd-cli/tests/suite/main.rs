@@ -18,4 +18,5 @@ mod serving;
 mod support;
 mod terminal;
 mod tier;
+mod unread;
 mod watching;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::failure::{DONE, FAILED, code_of, with_causes};
-use crate::output::{BAD, clean, print};
+use crate::output::{BAD, announce, clean};
 use crate::record::line;
 
 /// How many ids a message lists; a line of JSON has all of them.
@@ -46,11 +46,11 @@ impl<'a> Report<'a> {
         Self { context, count: 0, code: DONE }
     }
 
-    /// Prints a finding.
+    /// Prints a finding. The exit code tells of it, too, whether or not somebody reads it.
     pub(super) fn add(&mut self, finding: Finding) -> io::Result<()> {
         self.count += 1;
         self.code = self.code.max(FAILED);
-        print(&match self.context.json {
+        announce(&match self.context.json {
             true => line(&finding),
             false => {
                 let Finding { finding: name, what, advice, ids: _ } = finding;
