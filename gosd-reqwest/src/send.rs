@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Instant;
 
-use gosd_core::{Attempts, Client, Error, ErrorKind, Failure, Resend, Result, Turn};
+use gosd_core::{Attempts, Client, Error, ErrorKind, Failure, Outcome, Resend, Result, Turn};
 use reqwest::{Method, Request, Response, Url};
 use tokio::time;
 use tracing::{Instrument, Span, field, info_span};
@@ -53,48 +53,63 @@ pub(crate) async fn send<T: Transport>(
     let started = Instant::now();
     let timeout = request.timeout().copied();
     credentials::move_to_header(&mut request);
+    let (turn, mut url) = usable(turn, target).map_err(T::unusable)?;
     let mut attempts = Attempts::new(turn, resend(&request));
     // The last refusal is kept, because an answer is never swallowed, even if no other instance answers.
     let mut refusal = None;
     loop {
         let spare = request.try_clone();
-        let (failure, failed) = match target.at(attempts.instance()) {
-            Err(error) => (Failure::Unsent, Err(T::unusable(error))),
-            Ok(url) => {
-                *request.url_mut() = url;
-                // Only after the copy was made, because these are for no other instance.
-                credentials::move_to_header(&mut request);
-                let url = request.url().clone();
-                let span = span(request.method(), &url, &attempts);
-                let sent = transport.send(request).instrument(span.clone()).await;
-                record::<T>(&span, &sent);
-                let failure = match &sent {
-                    Ok(response) => match Failure::of_http_status(response.status().as_u16()) {
-                        Some(failure) => failure,
-                        None => {
-                            attempts.succeeded();
-                            return sent;
-                        }
-                    },
-                    Err(error) => match T::error(error).and_then(|error| failure_of(error, &url)) {
-                        Some(failure) => failure,
-                        None => return refusal.map_or(sent, Ok),
-                    },
-                };
-                (failure, sent)
-            }
+        *request.url_mut() = url;
+        // Only after the copy was made, because these are for no other instance.
+        credentials::move_to_header(&mut request);
+        let asked = request.url().clone();
+        let span = span(request.method(), &asked, &attempts);
+        let sent = transport.send(request).instrument(span.clone()).await;
+        record::<T>(&span, &sent);
+        let failure = match &sent {
+            Ok(response) => match Failure::of_http_status(response.status().as_u16()) {
+                Some(failure) => failure,
+                None => {
+                    attempts.succeeded();
+                    return sent;
+                }
+            },
+            Err(error) => match T::error(error).and_then(|error| failure_of(error, &asked)) {
+                Some(failure) => failure,
+                None => return refusal.map_or(sent, Ok),
+            },
         };
-        match (attempts.failed(failure), spare, failed) {
-            (Some(next), Some(spare), failed) => {
-                (attempts, request) = (next, spare);
-                refusal = failed.ok().or(refusal);
-            }
-            (_, _, Err(error)) => return refusal.ok_or(error),
-            (_, _, answered) => return answered,
-        }
+        let next = attempts.failed(failure).and_then(|next| usable_again(next, target));
+        let (Some(next), Some(spare)) = (next, spare) else {
+            // What the last instance did to which something was sent, and not that no other one was left.
+            return sent.or_else(|error| refusal.ok_or(error));
+        };
+        ((attempts, url), request) = (next, spare);
+        refusal = sent.ok().or(refusal);
         // The timeout holds for the whole request, however often it is sent.
         if let Some(timeout) = timeout {
             *request.timeout_mut() = Some(timeout.saturating_sub(started.elapsed()));
+        }
+    }
+}
+
+/// Takes the turn on to the first instance with a URL to which a request can be sent. Nothing is sent for that, so
+/// this is for requests that cannot be copied, too.
+fn usable(mut turn: Turn, target: &Target) -> Result<(Turn, Url)> {
+    loop {
+        match target.at(turn.instance()) {
+            Ok(url) => return Ok((turn, url)),
+            Err(error) => turn = turn.failed(Outcome::Unreachable).ok_or(error)?,
+        }
+    }
+}
+
+/// The same for a request that is about to be sent again; `None` if no such instance is left.
+fn usable_again(mut attempts: Attempts, target: &Target) -> Option<(Attempts, Url)> {
+    loop {
+        match target.at(attempts.instance()) {
+            Ok(url) => return Some((attempts, url)),
+            Err(_) => attempts = attempts.failed(Failure::Unsent)?,
         }
     }
 }

@@ -1,18 +1,20 @@
 //! Instances to whose URL no request can be sent, which somebody else has registered.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::stream;
 use gosd::{Client, Driver, ErrorKind, Instance, Memory, Settings};
 use gosd_reqwest::{Error, SendBy};
-use reqwest::StatusCode;
+use reqwest::{Body, StatusCode};
 use tokio::net::TcpListener;
 
 use crate::server::{Reply, Server};
-use crate::support::http;
+use crate::support::{http, nobody};
 
 /// What the Go library registers unjudged: no scheme, another scheme, or an address that was not filled in.
 const URLS: [&str; 8] = [
@@ -49,6 +51,44 @@ async fn they_are_passed_over() {
             assert_eq!(answer.unwrap().status(), StatusCode::CREATED, "{unusable}");
         }
         assert_eq!(live.received() - before, 4, "{unusable}");
+    }
+}
+
+/// Its body was not touched, so that it need not be copied.
+#[tokio::test]
+async fn a_request_with_a_body_that_streams_passes_them_over() {
+    let live = Server::start(Reply::Status(201)).await;
+    // What is wrong with the host, reqwest finds only when it has the request.
+    for unusable in URLS.iter().filter(|url| !url.contains('{')) {
+        let gosd = reading(Settings::default().eject_after(0), &[unusable, &live.url()]).await;
+        for _ in 0..2 {
+            let body = Body::wrap_stream(stream::iter([Ok::<_, io::Error>("order")]));
+            let answer = http().post("gosd://orders/7").body(body).send_by(&gosd).await;
+            assert_eq!(answer.unwrap().status(), StatusCode::CREATED, "{unusable}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_lookup_says_that_nothing_was_sent() {
+    for reply in [Reply::Close, Reply::Status(503)] {
+        let live = Server::start(reply).await;
+        // In either order, for one of these requests is sent before it comes to the other instance.
+        let gosd = reading(Settings::default().eject_after(0), &[&live.url(), "tcp://h:1"]).await;
+        for sent in 1..=4 {
+            let answer = http().get("gosd://orders/7").send_by(&gosd).await;
+            assert_eq!(live.received(), sent);
+            match reply {
+                Reply::Status(status) => assert_eq!(answer.unwrap().status(), status),
+                _ => assert!(matches!(answer, Err(Error::Http(_))), "{answer:?}"),
+            }
+        }
+    }
+    // Nor was anything sent over a connection that could not be made, but then the error says so.
+    let gosd = reading(Settings::default().eject_after(0), &[&nobody(), "tcp://h:1"]).await;
+    for _ in 0..2 {
+        let error = http().get("gosd://orders/7").send_by(&gosd).await.unwrap_err();
+        assert!(matches!(&error, Error::Http(error) if error.is_connect()), "{error}");
     }
 }
 
