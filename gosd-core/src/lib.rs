@@ -108,6 +108,7 @@ pub use client::panics_in_silence;
 #[cfg(feature = "client")]
 pub use client::{
     Attempts, Client, ClientBuilder, Counts, Failure, Resend, Service, ServiceStats, Stats, Turn,
+    split_credentials,
 };
 #[cfg(feature = "client")]
 pub use registry::Outcome;

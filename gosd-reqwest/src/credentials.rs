@@ -1,7 +1,6 @@
 //! The user and the password in a URL, which a request carries in a header instead.
 
-use base64::prelude::{BASE64_STANDARD, Engine};
-use percent_encoding::percent_decode_str;
+use gosd_core::split_credentials;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Request, Url};
 
@@ -11,23 +10,12 @@ use reqwest::{Request, Url};
 /// reqwest does so when a request is built, but not when a request is given another URL. Left in the URL they
 /// would not be sent, and errors of reqwest would show them.
 pub(crate) fn move_to_header(request: &mut Request) {
-    if let Some(basic) = take(request.url_mut()) {
+    let (bare, basic) = split_credentials(request.url().as_str());
+    let Some(basic) = basic else { return };
+    // Both are good: without its user a URL is one as well, and any header may have what `basic` consists of.
+    if let (Ok(bare), Ok(mut basic)) = (Url::parse(&bare), HeaderValue::try_from(basic)) {
+        basic.set_sensitive(true);
+        *request.url_mut() = bare;
         request.headers_mut().entry(AUTHORIZATION).or_insert(basic);
     }
-}
-
-fn take(url: &mut Url) -> Option<HeaderValue> {
-    if url.username().is_empty() && url.password().is_none() {
-        return None;
-    }
-    let mut basic: Vec<u8> = percent_decode_str(url.username()).collect();
-    basic.push(b':');
-    basic.extend(percent_decode_str(url.password().unwrap_or_default()));
-    // Neither call can fail, because a URL with a user or a password has a host.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    let mut basic =
-        HeaderValue::try_from(format!("Basic {}", BASE64_STANDARD.encode(basic))).ok()?;
-    basic.set_sensitive(true);
-    Some(basic)
 }

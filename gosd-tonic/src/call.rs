@@ -14,6 +14,7 @@ use tower_service::Service;
 use tracing::{Instrument, Span, field, info_span};
 
 use crate::connection::NoConnection;
+use crate::credentials;
 use crate::lent::Home;
 use crate::senders::Senders;
 
@@ -32,7 +33,8 @@ pub(crate) async fn call(
     loop {
         let mut head = parts.clone();
         let path = parts.uri.path_and_query().map_or("/", |it| it.as_str());
-        if let Ok(uri) = attempts.instance().url_with(path).parse() {
+        let url = attempts.instance().url_with(path);
+        if let Ok(uri) = credentials::move_to_header(&url, &mut head.headers).parse() {
             head.uri = uri;
         }
         let span = span(&parts.uri, &head.uri, &attempts);

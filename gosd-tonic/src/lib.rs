@@ -4,6 +4,7 @@
 mod call;
 mod channel;
 mod connection;
+mod credentials;
 mod lent;
 mod senders;
 

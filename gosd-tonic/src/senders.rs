@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_util::StreamExt;
-use gosd_core::{Change, Client, Error, ErrorKind, Instance, InstanceId, Result};
+use gosd_core::{
+    Change, Client, Error, ErrorKind, Instance, InstanceId, Result, split_credentials,
+};
 use tokio::task::AbortHandle;
 use tonic::transport::Endpoint;
 
@@ -61,7 +63,9 @@ impl Senders {
             self.follow(&mut made, gosd);
             return Ok(connection);
         }
-        let endpoint = Endpoint::from_shared(instance.url().to_owned()).map_err(|error| {
+        // Each call has the user and the password in its header.
+        let (url, _) = split_credentials(instance.url());
+        let endpoint = Endpoint::from_shared(url.into_owned()).map_err(|error| {
             let message =
                 format!("{} is registered with a URL that is none: {error}", instance.id());
             Error::new(ErrorKind::Data, message)

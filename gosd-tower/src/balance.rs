@@ -11,6 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{Instrument, Span, field, info_span};
 
+use crate::credentials;
 use crate::target::Target;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -113,7 +114,8 @@ where
         Box::pin(async move {
             let target = Target::of(request.uri())?;
             let turn = rules.gosd.turn(&target.service).await?;
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
+            credentials::move_to_header(&parts.uri.to_string(), &mut parts.headers);
             let resend = match (rules.copy)(&body) {
                 None => Resend::Never,
                 Some(_) => {
@@ -144,13 +146,13 @@ where
     let mut refusal = None;
     loop {
         let spare = (rules.copy)(&body);
-        let (failure, failed) = match target.at(attempts.instance()) {
+        let mut head = parts.clone();
+        let (failure, failed) = match target.at(attempts.instance(), &mut head.headers) {
             Err(error) => (Failure::Unsent, Err(error.into())),
             Ok(uri) => {
                 let span = span(&parts, &uri, &attempts);
-                let mut parts = parts.clone();
-                parts.uri = uri;
-                let request = Request::from_parts(parts, body);
+                head.uri = uri;
+                let request = Request::from_parts(head, body);
                 let sent = attempt(&mut inner, request).instrument(span.clone()).await;
                 match sent {
                     Ok(response) => {

@@ -3,6 +3,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod balance;
+mod credentials;
 #[cfg(feature = "discover")]
 mod discover;
 mod target;

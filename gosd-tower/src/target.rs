@@ -2,6 +2,9 @@
 
 use gosd_core::{Error, ErrorKind, Instance, Result};
 use http::Uri;
+use http::header::HeaderMap;
+
+use crate::credentials;
 
 /// The service that a URI names, and the path and query for its instance.
 #[derive(Debug)]
@@ -34,9 +37,10 @@ impl Target {
         Ok(Self { service: service.to_owned(), path_and_query: path_and_query.to_owned() })
     }
 
-    /// The URI of an instance for this request.
-    pub(crate) fn at(&self, instance: &Instance) -> Result<Uri> {
-        instance.url_with(&self.path_and_query).parse().map_err(|error| {
+    /// The URI of an instance for this request. A user and a password of the instance become a header.
+    pub(crate) fn at(&self, instance: &Instance, headers: &mut HeaderMap) -> Result<Uri> {
+        let url = instance.url_with(&self.path_and_query);
+        credentials::move_to_header(&url, headers).parse().map_err(|error| {
             let message =
                 format!("{} is registered with a URL that is none: {error}", instance.id());
             Error::new(ErrorKind::Data, message)
@@ -57,7 +61,7 @@ mod tests {
 
     fn at(instance: &str, asked: &str) -> String {
         let instance = Instance::new("orders", instance).unwrap();
-        Target::of(&asked.parse().unwrap()).unwrap().at(&instance).unwrap().to_string()
+        Target::of(&asked.parse().unwrap()).unwrap().at(&instance, &mut HeaderMap::new()).unwrap().to_string()
     }
 
     #[test]
@@ -67,6 +71,7 @@ mod tests {
             ("http://10.0.0.7:8885", "gosd://orders/7?a=b", "http://10.0.0.7:8885/7?a=b"),
             ("https://host/api/", "gosd://Orders/7", "https://host/api/7"),
             ("http://[::1]:1/api", "gosd://orders/7..8?..", "http://[::1]:1/api/7..8?.."),
+            ("http://svc:se^same@host", "gosd://user:mine@orders/7", "http://host/7"),
         ];
         for (instance, asked, uri) in table {
             assert_eq!(at(instance, asked), uri);

@@ -1,7 +1,6 @@
 //! The layer over hyper's client, with real servers.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use gosd_core::{Client, ErrorKind, Failure, Memory, Settings};
 use gosd_testservers::{collect_spans, free_port, spans_to};
@@ -17,12 +16,13 @@ use tokio::task::JoinSet;
 use tower::{Layer, Service, ServiceExt};
 
 type Body = Full<Bytes>;
+type Heads = Arc<Mutex<Vec<String>>>;
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// A server that counts requests. It answers with a status, or without one closes the connection.
+/// A server that keeps the heads of requests. It answers with a status, or without one closes the connection.
 struct Server {
     url: String,
-    received: Arc<AtomicUsize>,
+    heads: Heads,
     _connections: JoinSet<()>,
 }
 
@@ -30,23 +30,40 @@ impl Server {
     async fn start(status: Option<u16>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/api", listener.local_addr().unwrap());
-        let received = Arc::new(AtomicUsize::new(0));
-        let (count, mut connections) = (Arc::clone(&received), JoinSet::new());
+        let (heads, mut connections) = (Heads::default(), JoinSet::new());
+        let kept = Arc::clone(&heads);
         connections.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
-                connections.spawn(serve(socket, status, Arc::clone(&count)));
+                connections.spawn(serve(socket, status, Arc::clone(&kept)));
             }
         });
-        Self { url, received, _connections: connections }
+        Self { url, heads, _connections: connections }
     }
 
     fn received(&self) -> usize {
-        self.received.load(Ordering::SeqCst)
+        self.heads.lock().unwrap().len()
+    }
+
+    /// Its URL with a user and a password, as in `svc:sesame@`.
+    fn url_with(&self, credentials: &str) -> String {
+        self.url.replace("http://", &format!("http://{credentials}"))
+    }
+
+    /// The headers `Authorization` of each request.
+    fn authorizations(&self) -> Vec<Vec<String>> {
+        let heads = self.heads.lock().unwrap();
+        let of = |head: &String| {
+            head.lines()
+                .filter_map(|it| it.strip_prefix("authorization: "))
+                .map(Into::into)
+                .collect()
+        };
+        heads.iter().map(of).collect()
     }
 }
 
-async fn serve(socket: TcpStream, status: Option<u16>, received: Arc<AtomicUsize>) {
+async fn serve(socket: TcpStream, status: Option<u16>, heads: Heads) {
     let mut socket = BufReader::new(socket);
     loop {
         let mut head = String::new();
@@ -60,7 +77,7 @@ async fn serve(socket: TcpStream, status: Option<u16>, received: Arc<AtomicUsize
             .split_once("content-length: ")
             .map_or(0, |(_, rest)| rest.lines().next().unwrap().parse().unwrap());
         socket.read_exact(&mut vec![0; length]).await.unwrap();
-        received.fetch_add(1, Ordering::SeqCst);
+        heads.lock().unwrap().push(head);
         let Some(status) = status else { return };
         let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: 0\r\n\r\n");
         socket.write_all(answer.as_bytes()).await.unwrap();
@@ -184,4 +201,55 @@ async fn each_attempt_is_a_span() {
     assert_eq!(answered["http.request.resend_count"], "1");
     assert_eq!(answered["http.response.status_code"], "404");
     assert_eq!(answered["error.type"], "404");
+}
+
+#[tokio::test]
+async fn each_instance_receives_its_own_password_and_no_other() {
+    let ok = || Server::start(Some(200));
+    let servers = [ok().await, ok().await, ok().await];
+    let urls = servers.iter().zip(["svc:sesame@", "a%40b:p%3Aq@", ""]);
+    // The dead instance fails each time, and its password must not go to the one that is tried next.
+    let dead = nobody().replace("http://", "http://dead:secret@");
+    let gosd = knowing(urls.map(|(server, it)| server.url_with(it)).chain([dead])).await;
+    for _ in 0..8 {
+        http(&gosd, true).oneshot(request(Method::POST)).await.unwrap();
+    }
+    // `svc:sesame`, `a@b:p:q`, and nothing.
+    let expected = [&["Basic c3ZjOnNlc2FtZQ=="][..], &["Basic YUBiOnA6cQ=="], &[]];
+    for (server, expected) in servers.iter().zip(expected) {
+        let received = server.authorizations();
+        assert!(received.len() >= 2 && received.iter().all(|it| it == expected), "{received:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_of_the_request_comes_first() {
+    let server = Server::start(Some(200)).await;
+    let gosd = knowing([server.url_with("svc:sesame@")]).await;
+    let mut own = request(Method::GET);
+    own.headers_mut().insert("authorization", "Bearer mine".parse().unwrap());
+    let mut in_uri = request(Method::GET);
+    *in_uri.uri_mut() = "gosd://user:mine@orders/7?x=1".parse().unwrap();
+    for request in [own, in_uri] {
+        http(&gosd, true).oneshot(request).await.unwrap();
+    }
+    assert_eq!(server.authorizations(), [["Bearer mine"], ["Basic dXNlcjptaW5l"]]);
+}
+
+#[tokio::test]
+async fn no_error_and_no_span_shows_a_password() {
+    collect_spans();
+    let port = free_port();
+    let gosd = knowing([format!("http://svc:sesame@127.0.0.1:{port}/api")]).await;
+    // It shows all that it is given.
+    let sender = tower::service_fn(async |request: Request<Body>| {
+        Err::<Response<Body>, _>(format!("{} {:?}", request.uri(), request.headers()))
+    });
+    let copy = |body: &Body| Some(body.clone());
+    let layer = BalanceLayer::new(gosd, copy, |_: &String| Some(Failure::Unsent));
+    let error = layer.layer(sender).oneshot(request(Method::GET)).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("http://127.0.0.1:{port}/api/7?x=1 ")), "{error}");
+    assert!(error.contains("authorization") && !error.contains("Basic"), "{error}");
+    let spans = spans_to(port);
+    assert!(spans.len() == 1 && !format!("{spans:?}").contains("sesame"), "{spans:?}");
 }

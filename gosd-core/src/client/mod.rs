@@ -4,6 +4,7 @@ mod affinity;
 mod asked;
 mod attempts;
 mod builder;
+mod credentials;
 mod departure;
 mod discovery;
 mod keeper;
@@ -40,6 +41,7 @@ use tracing::warn;
 
 pub use self::attempts::{Attempts, Failure, Resend};
 pub use self::builder::ClientBuilder;
+pub use self::credentials::split_credentials;
 use self::keeper::Reply;
 use self::lease::Request;
 #[doc(hidden)]
