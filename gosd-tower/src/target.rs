@@ -1,6 +1,6 @@
 //! The URI of a service, `gosd://NAME/path?query`, taken apart.
 
-use gosd_core::{Error, ErrorKind, Instance, Result};
+use gosd_core::{Error, ErrorKind, Instance, Result, split_credentials};
 use http::Uri;
 use http::header::HeaderMap;
 
@@ -38,13 +38,22 @@ impl Target {
     }
 
     /// The URI of an instance for this request. A user and a password of the instance become a header.
+    ///
+    /// An error if no request can be sent to the instance's URL, which somebody else may have registered unjudged.
     pub(crate) fn at(&self, instance: &Instance, headers: &mut HeaderMap) -> Result<Uri> {
-        let url = instance.url_with(&self.path_and_query);
-        credentials::move_to_header(&url, headers).parse().map_err(|error| {
-            let message =
-                format!("{} is registered with a URL that is none: {error}", instance.id());
+        let data = |what: &str| {
+            let message = format!("{} is registered with a URL that {what}", instance.id());
             Error::new(ErrorKind::Data, message)
-        })
+        };
+        let parse =
+            |url: &str| url.parse::<Uri>().map_err(|error| data(&format!("is none: {error}")));
+        // The instance's own URL is judged without the path, of which `http://` would make a host.
+        let own = parse(&split_credentials(instance.url()).0)?;
+        if !matches!(own.scheme_str(), Some("http" | "https")) {
+            // Not even the scheme is shown, because in `user:password@host` it is the user.
+            return Err(data("begins with neither http:// nor https://; give the whole URL"));
+        }
+        parse(&credentials::move_to_header(&instance.url_with(&self.path_and_query), headers))
     }
 }
 
@@ -61,7 +70,11 @@ mod tests {
 
     fn at(instance: &str, asked: &str) -> String {
         let instance = Instance::new("orders", instance).unwrap();
-        Target::of(&asked.parse().unwrap()).unwrap().at(&instance, &mut HeaderMap::new()).unwrap().to_string()
+        Target::of(&asked.parse().unwrap())
+            .unwrap()
+            .at(&instance, &mut HeaderMap::new())
+            .unwrap()
+            .to_string()
     }
 
     #[test]
