@@ -17,6 +17,7 @@ use gosd_tower::BalanceLayer;
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::TokioExecutor;
 use tower::{Layer, Service, ServiceExt};
@@ -31,7 +32,10 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let gosd = gosd::connect().await?;
     // An empty body can be sent any number of times.
     let copy = |_: &Empty<Bytes>| Some(Empty::new());
-    let http = Client::builder(TokioExecutor::new()).build_http();
+    // A host that drops packets would otherwise hold a request up for the two minutes of the operating system.
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(Duration::from_secs(3)));
+    let http = Client::builder(TokioExecutor::new()).build(connector);
     let mut http = BalanceLayer::new(gosd, copy, failure).layer(http);
     let mut pace = tokio::time::interval(Duration::from_millis(500));
     loop {
