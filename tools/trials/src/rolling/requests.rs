@@ -32,6 +32,7 @@ pub struct Tally {
 }
 
 /// Why a request got no answer.
+#[derive(Debug, PartialEq, Eq)]
 enum Failure {
     /// The server had closed a kept connection before it read the request.
     Closed,
@@ -113,9 +114,9 @@ async fn request(address: &str, pool: Option<&Pool>) -> Result<(), Failure> {
     };
     let ends = if pool.is_some() { "keep-alive" } else { "close" };
     let question = format!("GET / HTTP/1.1\r\nhost: {address}\r\nconnection: {ends}\r\n\r\n");
-    let answer = exchange(&mut connection, question.as_bytes()).await;
-    match answer {
-        Ok(answer) if answer.starts_with(GOOD.0) && answer.ends_with(GOOD.1) => {
+    let (answer, end) = exchange(&mut connection, question.as_bytes()).await;
+    match end {
+        Ok(()) if answer.starts_with(GOOD.0) && answer.ends_with(GOOD.1) => {
             // The server may announce that it closes the connection after this answer.
             let closes = answer.windows(17).any(|it| it.eq_ignore_ascii_case(b"connection: close"));
             if let Some(pool) = pool.filter(|_| !closes) {
@@ -124,18 +125,21 @@ async fn request(address: &str, pool: Option<&Pool>) -> Result<(), Failure> {
             Ok(())
         }
         // No byte of an answer came, so the server has not begun to serve the request.
-        Ok(nothing) if was_kept && nothing.is_empty() => Err(Failure::Closed),
-        Err(_) if was_kept => Err(Failure::Closed),
+        _ if was_kept && answer.is_empty() => Err(Failure::Closed),
         _ => Err(Failure::Failed),
     }
 }
 
-/// Sends a request, and reads its answer or the part of it that arrives.
-async fn exchange(connection: &mut TcpStream, question: &[u8]) -> io::Result<Vec<u8>> {
-    connection.write_all(question).await?;
+/// Sends a request, and reads its answer or the part of it that arrives, even if the connection breaks then.
+async fn exchange(connection: &mut TcpStream, question: &[u8]) -> (Vec<u8>, io::Result<()>) {
     let mut answer = Vec::new();
-    while !answer.ends_with(GOOD.1) && connection.read_buf(&mut answer).await? > 0 {}
-    Ok(answer)
+    let end = async {
+        connection.write_all(question).await?;
+        while !answer.ends_with(GOOD.1) && connection.read_buf(&mut answer).await? > 0 {}
+        Ok(())
+    };
+    let end = end.await;
+    (answer, end)
 }
 
 /// A connection that the server has not closed, as far as this end knows.
@@ -151,4 +155,40 @@ fn take(pool: &Pool, address: &str) -> Option<TcpStream> {
 fn put(pool: &Pool, address: &str, connection: TcpStream) {
     let mut idle = pool.lock().unwrap_or_else(PoisonError::into_inner);
     idle.entry(address.to_owned()).or_default().push(connection);
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Sends two requests over one connection. The server answers the first, and resets the connection after
+    /// so much of the second answer.
+    async fn second_of_two(part: &'static [u8]) -> Result<(), Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it has one").to_string();
+        let server = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await?;
+            let mut question = Vec::new();
+            while !question.ends_with(b"\r\n\r\n") {
+                connection.read_buf(&mut question).await?;
+            }
+            connection.write_all(b"HTTP/1.1 200 OK\r\n\r\nserved").await?;
+            // The system resets a connection that is closed before all that came is read.
+            connection.read_u8().await?;
+            connection.write_all(part).await
+        });
+        let pool = Pool::default();
+        assert_eq!(request(&address, Some(&pool)).await, Ok(()));
+        let second = request(&address, Some(&pool)).await;
+        server.await.expect("it does not panic").expect("the client connects");
+        second
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_cut_off_is_a_failure_and_no_closed_connection() {
+        assert_eq!(second_of_two(b"").await, Err(Failure::Closed));
+        assert_eq!(second_of_two(b"HTTP/1.1 200 OK\r\n").await, Err(Failure::Failed));
+    }
 }
