@@ -35,6 +35,8 @@ pub enum Event {
     /// All clients have seen all instances. From now on the promises count.
     Ready,
     FaultBegan,
+    /// The fault is about to be ended, which may take a while.
+    FaultEnding,
     FaultEnded,
     /// A client looked a service up, and found an instance or not.
     Lookup {
@@ -62,6 +64,10 @@ pub enum Event {
     },
     /// A client connected to the backend.
     Connected,
+    /// The process stood still for so long, until now, on a busy machine.
+    Stalled {
+        lasted: Duration,
+    },
     /// The resources that the process holds.
     Holds {
         when: When,

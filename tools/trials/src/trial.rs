@@ -35,6 +35,8 @@ const WARM: Duration = Duration::from_secs(4);
 const LOOKUP: Duration = Duration::from_millis(100);
 /// How often views and the backend are compared.
 const SAMPLE: Duration = Duration::from_millis(200);
+/// How often the process shows that it runs.
+const BEAT: Duration = Duration::from_millis(5);
 /// A bound for steps that take a second or two on an idle machine.
 const LATE: Duration = Duration::from_secs(60);
 
@@ -111,6 +113,7 @@ impl Plan {
         Command::new("true").status().await.expect("true is installed");
         let mut backend = self.kind.start(folder, &recorder).await;
         let observer = tokio::spawn(observe(open(&backend.direct()).await, recorder.clone()));
+        let beats = tokio::spawn(beat(recorder.clone()));
         sleep(SAMPLE).await;
         let empty = hold(&recorder, When::Empty);
 
@@ -157,6 +160,7 @@ impl Plan {
             } else {
                 backend.begin(fault).await;
                 sleep(self.lasting).await;
+                recorder.record(Event::FaultEnding);
                 backend.end(fault).await;
             }
             recorder.record(Event::FaultEnded);
@@ -172,6 +176,7 @@ impl Plan {
         observer.abort();
         drop((clients, members));
         hold_again(&recorder, When::Over, empty).await;
+        beats.abort();
         recorder.history()
     }
 
@@ -245,6 +250,18 @@ async fn look(number: usize, client: Client, recorder: Recorder) {
         if sampled.elapsed() >= SAMPLE {
             sampled = Instant::now();
             recorder.record(Event::View { client: number, ids: seen(&client) });
+        }
+    }
+}
+
+/// Records when this process did not get to run: what was due meanwhile is done all at once afterwards.
+async fn beat(recorder: Recorder) {
+    loop {
+        let began = Instant::now();
+        sleep(BEAT).await;
+        let lasted = began.elapsed();
+        if lasted > 3 * BEAT {
+            recorder.record(Event::Stalled { lasted });
         }
     }
 }

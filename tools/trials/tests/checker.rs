@@ -262,6 +262,37 @@ fn clients_that_call_at_the_same_time_break_bounded() {
 }
 
 #[test]
+fn herds_are_found_across_any_boundary() {
+    let herd = (0..5).flat_map(|step| {
+        let now = 5.2085 + f64::from(step);
+        (0..CLIENTS).flat_map(move |client| {
+            (0..3).map(move |_| (now + 0.001 * client as f64, Event::Attempt { client }))
+        })
+    });
+    assert_eq!(broken_with(herd), [Promise::Bounded]);
+}
+
+#[test]
+fn clients_that_all_call_when_a_fault_is_over_break_bounded() {
+    let herd = |most: usize, at: f64| {
+        (0..most).map(move |client| (at + 0.0002 * client as f64, Event::Attempt { client }))
+    };
+    assert_eq!(broken_with(herd(CLIENTS, 10.0001)), [Promise::Bounded]);
+    assert_eq!(broken_with(herd(CLIENTS / 2, 10.25)), []);
+    // While a server that is down is tried again and again, a single coincidence is no herd.
+    assert_eq!(broken_with(herd(CLIENTS, 8.0)), []);
+    // What was due while this process stood still is done at once.
+    let stalled = |at| (at, Event::Stalled { lasted: ms(0.5) });
+    assert_eq!(broken_with(herd(CLIENTS, 10.0001).chain([stalled(9.999)])), []);
+    assert_eq!(broken_with(herd(CLIENTS, 10.0001).chain([stalled(9.9)])), [Promise::Bounded]);
+    // A server that starts again is there before the end of its start is known.
+    let mut history = with(herd(CLIENTS, 8.0));
+    history.push((ms(7.9), Event::FaultEnding));
+    history.sort_by_key(|(at, _)| *at);
+    assert_eq!(broken(&history, &terms()), [Promise::Bounded]);
+}
+
+#[test]
 fn resources_that_are_not_released_break_returned() {
     for wrong in [When::Settled, When::Over] {
         let kept = broken_where(|_, event| {

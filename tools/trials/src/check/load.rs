@@ -1,6 +1,7 @@
 //! Checks the load of clients on a backend that is down, and that they release their resources.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::times::Times;
@@ -16,15 +17,23 @@ const AFTERMATH: Duration = Duration::from_secs(5);
 /// Memory in KiB that an allocator may keep.
 const KEPT: usize = 32 * 1024;
 
+/// From one time to another.
+type Span = (Duration, Duration);
+
 /// The load on a backend that is down, or has just come back, is bounded and spread over time.
+///
+/// During a fault not more than half of all calls may be of herds. What comes afterwards is one call or two of each
+/// client, so there a single herd is one too many.
 pub(super) fn bounded(history: &History, times: &Times<'_>, terms: &Terms) -> Finding {
     let until = times.ended + AFTERMATH;
     let mut attempts: Vec<(Duration, usize)> = Vec::new();
     let mut connections = Vec::new();
+    let mut stalls = Vec::new();
     for (at, event) in history.iter().filter(|(at, _)| times.began <= *at && *at <= until) {
         match event {
             Event::Attempt { client } => attempts.push((*at, *client)),
             Event::Connected => connections.push(*at),
+            Event::Stalled { lasted } => stalls.push((*at - *lasted, *at)),
             _ => {}
         }
     }
@@ -45,24 +54,50 @@ pub(super) fn bounded(history: &History, times: &Times<'_>, terms: &Terms) -> Fi
     if sockets > MOST * terms.clients {
         violations.push(format!("{sockets} connections in a second"));
     }
-    let herd = herd(&attempts, terms.clients);
-    if 2 * herd > attempts.len() && !attempts.is_empty() && !terms.frozen {
-        let all = attempts.len();
-        violations.push(format!("{herd} of {all} calls came from most clients at once"));
+    if !terms.frozen {
+        let (during, after) =
+            attempts.split_at(attempts.partition_point(|(at, _)| *at < times.ending));
+        let (in_herds, all) = (in_herds(during, &stalls, terms.clients), during.len());
+        if 2 * in_herds > all {
+            violations.push(format!("{in_herds} of {all} calls came from most clients at once"));
+        }
+        let together = crowds(after, &stalls).map(|(_, clients)| clients).max().unwrap_or_default();
+        if 2 * together > terms.clients {
+            violations.push(format!("{together} clients called at once after the fault"));
+        }
     }
     let span = (until - times.began).as_secs_f64() * terms.clients as f64;
     let mean = attempts.len() as f64 / span.max(1.0);
     (format!("{mean:.1}/s, at most {most}"), violations)
 }
 
-/// The greatest number of clients whose calls were simultaneous.
-fn herd(attempts: &[(Duration, usize)], clients: usize) -> usize {
-    let mut together: BTreeMap<u128, Vec<usize>> = BTreeMap::new();
-    for (at, client) in attempts {
-        together.entry(at.as_millis() / TOGETHER.as_millis()).or_default().push(*client);
+/// How many calls were made while more than half of the clients called.
+fn in_herds(attempts: &[(Duration, usize)], stalls: &[Span], clients: usize) -> usize {
+    let (mut calls, mut counted) = (0, 0);
+    for (crowd, _) in crowds(attempts, stalls).filter(|(_, together)| 2 * together > clients) {
+        calls += crowd.end - crowd.start.max(counted);
+        counted = crowd.end;
     }
-    let is_herd = |calls: &&Vec<usize>| 2 * calls.iter().collect::<BTreeSet<_>>().len() > clients;
-    together.values().filter(is_herd).map(Vec::len).sum()
+    calls
+}
+
+/// For each call the ones that were simultaneous with it or came right after, and how many clients made them.
+///
+/// When this process had stood still, what was due meanwhile came at once, whenever the clients meant to call.
+fn crowds(
+    attempts: &[(Duration, usize)],
+    stalls: &[Span],
+) -> impl Iterator<Item = (Range<usize>, usize)> {
+    let stalled = |at: Duration| {
+        stalls.iter().any(|(from, to)| *from <= at + TOGETHER && at <= *to + TOGETHER)
+    };
+    let begun = attempts.iter().enumerate().filter(move |(_, (began, _))| !stalled(*began));
+    begun.map(|(first, (began, _))| {
+        let last = attempts.partition_point(|(at, _)| *at <= *began + TOGETHER);
+        let clients: BTreeSet<usize> =
+            attempts[first..last].iter().map(|(_, client)| *client).collect();
+        (first..last, clients.len())
+    })
 }
 
 fn busiest_second(times: &[Duration]) -> usize {

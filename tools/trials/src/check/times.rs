@@ -11,6 +11,8 @@ pub(super) struct Times<'a> {
     pub(super) lives: BTreeMap<&'a str, Life<'a>>,
     pub(super) ready: Duration,
     pub(super) began: Duration,
+    /// When the end of the last fault began. A server that starts again has clients before it is known to run.
+    pub(super) ending: Duration,
     pub(super) ended: Duration,
     /// When the fault was over, and the last instance had come or gone.
     pub(super) quiet: Duration,
@@ -38,7 +40,7 @@ impl Life<'_> {
 impl<'a> Times<'a> {
     pub(super) fn of(history: &'a History, terms: &Terms) -> Self {
         let mut lives: BTreeMap<&str, Life<'_>> = BTreeMap::new();
-        let (mut ready, mut began, mut ended, mut quiet) = Default::default();
+        let (mut ready, mut began, mut ending, mut ended, mut quiet) = Default::default();
         for (at, event) in history {
             let at = *at;
             let life = match event {
@@ -54,12 +56,13 @@ impl<'a> Times<'a> {
                 Event::Killed { id } => lives.get_mut(&**id).map(|life| &mut life.killed),
                 Event::Ready => Some(&mut ready),
                 Event::FaultBegan => Some(&mut began),
+                Event::FaultEnding => Some(&mut ending),
                 Event::FaultEnded => Some(&mut ended),
                 _ => continue,
             };
             // Several faults count as one.
             if let Some(time) = life
-                && (time.is_none() || *event == Event::FaultEnded)
+                && (time.is_none() || matches!(event, Event::FaultEnding | Event::FaultEnded))
             {
                 *time = Some(at);
             }
@@ -73,6 +76,7 @@ impl<'a> Times<'a> {
             lives,
             ready: ready.unwrap_or(end),
             began: began.unwrap_or(end),
+            ending: ending.or(ended).unwrap_or(end),
             ended: ended.unwrap_or(end),
             quiet,
             due: quiet + terms.lease + terms.refresh + poll + SLACK,
