@@ -178,7 +178,7 @@ async fn serve(url: Option<String>) -> (Process, u16) {
 async fn serve_at(port: u16, url: Option<String>) -> Process {
     let program = std::env::current_exe().expect("the program has a path");
     let program = program.to_str().expect("the path is UTF-8");
-    let mut args = vec!["serve".to_owned(), format!("127.0.0.1:{port}")];
+    let mut args = vec!["serve".to_owned(), format!("0.0.0.0:{port}")];
     args.extend(url);
     Process::start(program, "cargo", args, READY).await
 }

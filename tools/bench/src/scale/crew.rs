@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// How many clients a process has.
-const CLIENTS: usize = 250;
+pub const CLIENTS: usize = 250;
 
 /// A process, which answers each line with one.
 struct Agent {
@@ -40,7 +40,12 @@ impl Crew {
     /// Starts processes for so many clients of a database, and waits until all have started.
     pub async fn start(url: &str, clients: usize) -> Self {
         let arguments = |first: usize, count: usize| {
-            vec!["agent".into(), url.into(), first.to_string(), count.to_string()]
+            vec![
+                "agent".into(),
+                reached(url, first / CLIENTS),
+                first.to_string(),
+                count.to_string(),
+            ]
         };
         Self::start_with(clients, arguments).await
     }
@@ -91,5 +96,17 @@ impl Crew {
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
+    }
+}
+
+/// The URL by which a process of the fleet reaches the database.
+///
+/// It has an address of the registry servers to itself, all of them on the loopback interface. By one address
+/// a machine has some 28,000 connections, those that have ended a moment ago among them, and on the way
+/// there each new one costs more time; a fleet of many hosts has so many for each.
+fn reached(url: &str, process: usize) -> String {
+    match url.starts_with("http:") {
+        true => url.replace("127.0.0.1", &format!("127.0.1.{}", process + 1)),
+        false => url.to_owned(),
     }
 }

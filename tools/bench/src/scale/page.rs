@@ -48,12 +48,13 @@ pub struct Row {
     pub delivery_bytes: Option<f64>,
     pub rollout_cpu: f64,
     pub tier_rollout_cpu: f64,
+    /// How many clients were replaced.
+    pub rolled: usize,
     pub rollout: Duration,
     /// From the end of the rollout until all see the new instances and no others.
     pub seen_after: Duration,
-    pub restart: Duration,
-    /// Of all clients together, in s, from their start until all see all.
-    pub restart_cpu: f64,
+    /// Until all see all again, and the processor time of all clients together until then, in s.
+    pub restart: Option<(Duration, f64)>,
     /// Of a tier.
     pub looks: Option<Looks>,
     pub reconnections: Option<Reconnections>,
@@ -92,9 +93,11 @@ impl fmt::Display for Row {
             tier(self.tier_rollout_cpu),
             self.rollout.as_secs_f64()
         )?;
-        let (after, restart) = (self.seen_after.as_secs_f64(), self.restart.as_secs_f64());
-        let computed = self.restart_cpu;
-        write!(f, "| {after:.1} | {restart:.1} ({computed:.0}) | {:.0} |", self.memory / 1e3)?;
+        let restart = self.restart.map_or("-".into(), |(time, computed)| {
+            format!("{:.1} ({computed:.0})", time.as_secs_f64())
+        });
+        let after = self.seen_after.as_secs_f64();
+        write!(f, "| {after:.1} | {restart} | {:.0} |", self.memory / 1e3)?;
         match &self.looks {
             Some(looks) => write!(f, " {looks} |"),
             None => write!(f, " - |"),
@@ -147,6 +150,7 @@ fn larger(rows: &[Row]) -> String {
         let change = |clients: f64| format!("{:.2}", row.delivery_cpu * clients);
         // Twice as many clients are twice as many changes for twice as many.
         let seconds = row.rollout_cpu * (row.rollout + row.seen_after).as_secs_f64();
+        let seconds = seconds * row.clients as f64 / row.rolled as f64;
         let rollout = |clients: f64| format!("{:.0}", seconds * grown(clients).powi(2));
         lines.push(format!(
             "| {driver} | {} | {} | {} | {} | {} | {} | {} |",

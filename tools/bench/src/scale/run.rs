@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use crate::agent::{GUEST, LEASE, now};
 use crate::backend::Backend;
 use crate::bare::Sender;
-use crate::crew::Crew;
+use crate::crew::{CLIENTS, Crew};
 use crate::look::Looks;
 use crate::page::{Row, Seen};
 use crate::usage::Usage;
@@ -22,8 +22,11 @@ const IDLE: Duration = Duration::from_secs(20);
 const GUESTS: usize = 10;
 /// The pause between two changes, in which all see the first.
 const APART: Duration = Duration::from_millis(500);
-/// How long a rollout takes that replaces each client once.
+/// How long a rollout takes that replaces each client once, or of a large fleet as many as it has at most.
 const ROLLOUT: Duration = Duration::from_secs(60);
+const ROLLED: usize = 1_000;
+/// The largest fleet that one machine restarts as a whole: that grows with the square.
+const LARGE: usize = 2_000;
 /// How long each registry server stays killed: longer than a lease.
 const KILLED: Duration = Duration::from_secs(20);
 /// How long anything may take.
@@ -44,8 +47,8 @@ pub async fn simulate(driver: &str, clients: usize) -> Row {
 async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option<Seen>) -> Row {
     let url = backend.url();
     let mut crew = Crew::start(&url, clients).await;
-    let see_all = |generation: usize| format!("see {clients} {generation}");
-    crew.order(&see_all(0)).await;
+    let see_all = |generation: usize, of_it: usize| format!("see {clients} {generation} {of_it}");
+    crew.order(&see_all(0, clients)).await;
 
     // What has no server costs its clients.
     let database = backend.database().map_or_else(|| crew.processes(), |id| vec![id]);
@@ -77,14 +80,17 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
 
     let (before, tier_at_first) = (Usage::of(&database), Usage::of(&tier));
     let began = Instant::now();
-    crew.order(&format!("roll {} 1", ROLLOUT.as_millis())).await;
-    let rolled = began.elapsed();
-    crew.order(&see_all(1)).await;
+    let rolled = if clients > LARGE { ROLLED } else { clients };
+    // Those of each process that are replaced.
+    let each = (rolled * CLIENTS.min(clients)) / clients;
+    crew.order(&format!("roll {} 1 {each}", ROLLOUT.as_millis())).await;
+    let rollout_ended = began.elapsed();
+    crew.order(&see_all(1, rolled)).await;
     let rollout = began.elapsed();
     let (after, tier_after) = (Usage::of(&database), Usage::of(&tier));
 
     let (mut looks, mut reconnections) = (None, None);
-    if !backend.ports().is_empty() {
+    if clients <= LARGE && !backend.ports().is_empty() {
         let ports = backend.ports();
         let (counted, ()) = tokio::join!(reconnect::count(&ports), backend.restart_first());
         reconnections = Some(counted);
@@ -93,10 +99,13 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
 
     // All at once, as after a failure of the power: nobody says goodbye.
     drop(crew);
-    let began = Instant::now();
-    let mut crew = Crew::start(&url, clients).await;
-    crew.order(&see_all(0)).await;
-    let (restart, restart_cpu) = (began.elapsed(), Usage::of(&crew.processes()).cpu);
+    let mut restart = None;
+    if clients <= LARGE {
+        let began = Instant::now();
+        let mut crew = Crew::start(&url, clients).await;
+        crew.order(&see_all(0, clients)).await;
+        restart = Some((began.elapsed(), Usage::of(&crew.processes()).cpu));
+    }
 
     Row {
         driver: driver.into(),
@@ -109,10 +118,10 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
         delivery_bytes,
         rollout_cpu: (after.cpu - before.cpu) / rollout.as_secs_f64(),
         tier_rollout_cpu: (tier_after.cpu - tier_at_first.cpu) / rollout.as_secs_f64(),
-        rollout: rolled,
-        seen_after: rollout - rolled,
+        rolled,
+        rollout: rollout_ended,
+        seen_after: rollout - rollout_ended,
         restart,
-        restart_cpu,
         looks,
         reconnections,
         memory,
@@ -123,7 +132,7 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
 pub async fn kills(clients: usize) -> Looks {
     let mut backend = Backend::start("tier", clients).await;
     let mut crew = Crew::start(&backend.url(), clients).await;
-    crew.order(&format!("see {clients} 0")).await;
+    crew.order(&format!("see {clients} 0 {clients}")).await;
     kill_each(&mut backend, &mut crew, clients).await
 }
 

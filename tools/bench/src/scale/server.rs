@@ -20,6 +20,8 @@ pub async fn run(address: &str, url: Option<&str>) {
     let mut limits = Limits::default().for_clients_of_one_address(100_000);
     limits.instances = 1_000_000;
     let settings = Settings::new().namespace("gosd", driver).expect("a good name").limits(limits);
+    // It listens on every address of the loopback interface.
+    let settings = settings.allow_everybody_without_token();
     let address: SocketAddr = address.parse().expect("an address");
     let server = gosd_server::serve(address, settings).await.expect("the port is free");
     println!("{READY}");
