@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use gosd_core::{Attempts, BoxFuture, Client, Failure, Resend};
+use gosd_core::{Attempts, BoxFuture, Client, Error, Failure, Outcome, Resend, Turn};
 use http::request::Parts;
 use http::{Request, Response};
 use tower_layer::Layer;
@@ -123,16 +123,19 @@ where
                     Resend::of_http(parts.method.as_str(), has_key)
                 }
             };
-            send(inner, &rules, &target, parts, body, Attempts::new(turn, resend)).await
+            let (turn, head) = usable(turn, &target, &parts)?;
+            let attempts = Attempts::new(turn, resend);
+            send(inner, &rules, (&target, parts), head, body, attempts).await
         })
     }
 }
 
+/// Sends a request of a head and a body, and then sends it to others as long as that is of use.
 async fn send<S, B, R, C, F>(
     mut inner: S,
     rules: &Rules<C, F>,
-    target: &Target,
-    parts: Parts,
+    (target, parts): (&Target, Parts),
+    mut head: Parts,
     mut body: B,
     mut attempts: Attempts,
 ) -> Result<Response<R>, BoxError>
@@ -146,44 +149,60 @@ where
     let mut refusal = None;
     loop {
         let spare = (rules.copy)(&body);
-        let mut head = parts.clone();
-        let (failure, failed) = match target.at(attempts.instance(), &mut head.headers) {
-            Err(error) => (Failure::Unsent, Err(error.into())),
-            Ok(uri) => {
-                let span = span(&parts, &uri, &attempts);
-                head.uri = uri;
-                let request = Request::from_parts(head, body);
-                let sent = attempt(&mut inner, request).instrument(span.clone()).await;
-                match sent {
-                    Ok(response) => {
-                        record(&span, response.status().as_u16());
-                        match Failure::of_http_status(response.status().as_u16()) {
-                            Some(failure) => (failure, Ok(response)),
-                            None => {
-                                attempts.succeeded();
-                                return Ok(response);
-                            }
-                        }
-                    }
-                    Err(error) => {
-                        span.record("otel.status_code", "ERROR");
-                        let failure = (rules.failure)(&error);
-                        span.record("error.type", failure.map_or("_OTHER", name));
-                        match failure {
-                            Some(failure) => (failure, Err(error.into())),
-                            None => return refusal.ok_or_else(|| error.into()),
-                        }
+        let span = span(&parts, &head.uri, &attempts);
+        let request = Request::from_parts(head, body);
+        let (failure, sent) = match attempt(&mut inner, request).instrument(span.clone()).await {
+            Ok(response) => {
+                record(&span, response.status().as_u16());
+                match Failure::of_http_status(response.status().as_u16()) {
+                    Some(failure) => (failure, Ok(response)),
+                    None => {
+                        attempts.succeeded();
+                        return Ok(response);
                     }
                 }
             }
-        };
-        match (attempts.failed(failure), spare, failed) {
-            (Some(next), Some(spare), failed) => {
-                (attempts, body) = (next, spare);
-                refusal = failed.ok().or(refusal);
+            Err(error) => {
+                span.record("otel.status_code", "ERROR");
+                let failure = (rules.failure)(&error);
+                span.record("error.type", failure.map_or("_OTHER", name));
+                match failure {
+                    Some(failure) => (failure, Err(error.into())),
+                    None => return refusal.ok_or_else(|| error.into()),
+                }
             }
-            (_, _, Err(error)) => return refusal.ok_or(error),
-            (_, _, answered) => return answered,
+        };
+        let next = attempts.failed(failure).and_then(|next| usable_again(next, target, &parts));
+        let (Some(next), Some(spare)) = (next, spare) else {
+            // What the last instance did to which something was sent, and not that no other one was left.
+            return sent.or_else(|error| refusal.ok_or(error));
+        };
+        ((attempts, head), body) = (next, spare);
+        refusal = sent.ok().or(refusal);
+    }
+}
+
+/// Takes the turn on to the first instance with a URL to which a request can be sent. Nothing is sent for that, so
+/// this is for requests that cannot be copied, too. Returns the head of the request to that instance.
+fn usable(mut turn: Turn, target: &Target, parts: &Parts) -> Result<(Turn, Parts), Error> {
+    loop {
+        match target.head(turn.instance(), parts) {
+            Ok(head) => return Ok((turn, head)),
+            Err(error) => turn = turn.failed(Outcome::Unreachable).ok_or(error)?,
+        }
+    }
+}
+
+/// The same for a request that is about to be sent again; `None` if no such instance is left.
+fn usable_again(
+    mut attempts: Attempts,
+    target: &Target,
+    parts: &Parts,
+) -> Option<(Attempts, Parts)> {
+    loop {
+        match target.head(attempts.instance(), parts) {
+            Ok(head) => return Some((attempts, head)),
+            Err(_) => attempts = attempts.failed(Failure::Unsent)?,
         }
     }
 }

@@ -3,6 +3,7 @@
 use gosd_core::{Error, ErrorKind, Instance, Result, split_credentials};
 use http::Uri;
 use http::header::HeaderMap;
+use http::request::Parts;
 
 use crate::credentials;
 
@@ -37,10 +38,17 @@ impl Target {
         Ok(Self { service: service.to_owned(), path_and_query: path_and_query.to_owned() })
     }
 
+    /// The head of this request to an instance; an error if no request can be sent to the instance's URL.
+    pub(crate) fn head(&self, instance: &Instance, parts: &Parts) -> Result<Parts> {
+        let mut head = parts.clone();
+        head.uri = self.at(instance, &mut head.headers)?;
+        Ok(head)
+    }
+
     /// The URI of an instance for this request. A user and a password of the instance become a header.
     ///
     /// An error if no request can be sent to the instance's URL, which somebody else may have registered unjudged.
-    pub(crate) fn at(&self, instance: &Instance, headers: &mut HeaderMap) -> Result<Uri> {
+    fn at(&self, instance: &Instance, headers: &mut HeaderMap) -> Result<Uri> {
         let data = |what: &str| {
             let message = format!("{} is registered with a URL that {what}", instance.id());
             Error::new(ErrorKind::Data, message)

@@ -79,3 +79,37 @@ async fn the_error_says_which_instance_it_is() {
         assert!(said.contains("orders-0") && !said.contains("sesame"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_request_that_cannot_be_copied_passes_them_over() {
+    for unusable in URLS {
+        let settings = Settings::default().eject_after(0);
+        let gosd = reading(settings, &[unusable, "http://127.0.0.1:80"]).await;
+        let sender = tower::service_fn(|request: Request<()>| {
+            ready(Ok::<_, Infallible>(Response::new(request.uri().to_string())))
+        });
+        let never = |_: &Infallible| None::<Failure>;
+        let service = BalanceLayer::new(gosd, |()| None, never).layer(sender);
+        for _ in 0..4 {
+            let request = Request::post("gosd://orders/7").body(()).unwrap();
+            let answer = service.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.body(), "http://127.0.0.1:80/7", "{unusable}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_sent_and_not_answered_is_what_the_error_says() {
+    let settings = Settings::default().eject_after(0);
+    let gosd = reading(settings, &["http://", "http://127.0.0.1:80"]).await;
+    let sender = tower::service_fn(|_: Request<()>| {
+        ready(Err::<Response<()>, _>(std::io::Error::other("cut off")))
+    });
+    let unsent = |_: &std::io::Error| Some(Failure::Unsent);
+    let service = BalanceLayer::new(gosd, |()| Some(()), unsent).layer(sender);
+    for _ in 0..4 {
+        let request = Request::get("gosd://orders/7").body(()).unwrap();
+        let error = service.clone().oneshot(request).await.unwrap_err();
+        assert_eq!(error.to_string(), "cut off");
+    }
+}
