@@ -198,7 +198,7 @@ impl Lease<'_> {
         result
     }
 
-    /// Deregisters, with retries until the deadline, unless that was done.
+    /// Deregisters, unless that was done: once at least, and with retries until the deadline.
     async fn goodbye(&mut self, deadline: Instant) -> Result<()> {
         // A registration of another process under this id is not to be removed by this one.
         let result = match self.is_told || self.state.own_is_taken() {
@@ -207,6 +207,8 @@ impl Lease<'_> {
                 if self.state.has_late_hearers() && self.state.was_registered() {
                     self.announce().await;
                 }
+                // A heartbeat before it, or the announcement, may have used up the time of whoever asked.
+                let deadline = deadline.max(Instant::now() + self.attempt());
                 self.deregister(deadline).await
             }
         };

@@ -136,6 +136,7 @@ impl Registry {
     pub(crate) fn apply_in_part(&mut self, events: Vec<Event>, now: Instant) -> Effects {
         let mut own_gone = false;
         self.contact.hear_in_part(now);
+        self.older.is_beside_a_part = true;
         for event in events {
             own_gone |= self.step(event, now);
         }

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use tokio::time::Instant;
 
 use super::{Effects, Registry, Scope};
+use crate::contract::DRAIN;
 use crate::{Instance, InstanceId, Settings};
 
 /// What is not shown of an older view. Once the whole backend has been reached, there is no use for it.
@@ -17,12 +18,14 @@ pub(super) struct Older {
     pub(super) unasked: Vec<Instance>,
     /// Who has gone before it comes, and may be in it still; `None` if none is expected.
     gone: Option<HashSet<InstanceId>>,
+    /// Whether a part of the backend has been heard before it comes.
+    pub(super) is_beside_a_part: bool,
 }
 
 impl Older {
     pub(super) fn new(settings: &Settings) -> Self {
         let gone = settings.snapshot_path.is_some().then(HashSet::new);
-        Self { unasked: Vec::new(), gone }
+        Self { gone, ..Self::default() }
     }
 
     /// Records that an instance is gone, whatever an older view says of it.
@@ -45,7 +48,9 @@ impl Registry {
     ) -> Effects {
         let gone = self.older.gone.take().unwrap_or_default();
         if self.contact.seed(since) {
-            all.retain(|instance| !gone.contains(instance.id()));
+            // Nobody renews a drain. One that a part lacks has ended there, and would not be told of again.
+            let has_ended = |it: &Instance| self.older.is_beside_a_part && it.service() == DRAIN;
+            all.retain(|it| !gone.contains(it.id()) && !has_ended(it));
             self.older.unasked = all;
         }
         self.show_asked(asked)

@@ -1,7 +1,7 @@
 //! Goodbyes: when they are sent, how often, and what they leave.
 
 use futures_util::FutureExt;
-use gosd_core::{Driver, Error, ErrorKind, Registration, View};
+use gosd_core::{Driver, Error, ErrorKind, Registration, Settings, View};
 use gosd_testkit::{Fault, Operation};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -149,6 +149,26 @@ async fn each_goodbye_has_its_time_from_when_it_was_asked_for() {
     let (first, second, third, ()) =
         tokio::join!(leave(NO_TIME), leave(SECOND), leave(9 * SECOND / 2), repair);
     assert_eq!((first, second, third), (false, false, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_is_said_even_if_what_was_asked_before_has_used_up_its_time() {
+    for backend in [Backend::new(), Backend::polled()] {
+        let settings = Settings::default().lease_ttl(4 * LEASE);
+        let builder = backend.builder().settings(settings).register("mail", "http://10.0.0.1");
+        let client = builder.start().await.unwrap();
+        backend.link.on(Operation::Register, Fault::Hang);
+        backend.link.on(Operation::Deregister, Fault::Delay(SECOND));
+        let change = async { client.set_metadata([("zone".into(), "b".into())].into()).await };
+        let leave = async {
+            sleep(SECOND / 10).await;
+            client.leave().await
+        };
+        let _ = tokio::join!(change, leave);
+        sleep(TIMEOUT).await;
+        assert!(!backend.holds(client.id().unwrap()).await);
+        client.shutdown().await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::Change;
+use crate::contract::DRAIN;
 use crate::registry::Scope;
+use crate::registry::rotation::Standing;
 
 #[test]
 fn what_came_during_the_read_stays() {
@@ -188,8 +190,10 @@ fn a_view_from_before_is_served_until_the_backend_is_read_and_then_has_its_time(
 fn beside_a_part_that_is_heard_a_view_from_before_has_the_rest() {
     type Step = fn(&mut Bench);
     let seed: Step = |bench| {
-        let all = vec![instance("a-1", "a", "old"), of("a-2"), of("a-3"), of("b-1")];
-        bench.registry.seed(all, &Scope::Only(["a".into()].into()), bench.now);
+        let drain = Instance::drain_of(&id("a-1"));
+        let all = vec![instance("a-1", "a", "old"), of("a-2"), of("a-3"), of("b-1"), drain];
+        let asked = Scope::Only(["a", DRAIN].map(Into::into).into());
+        bench.registry.seed(all, &asked, bench.now);
     };
     let part: Step = |bench| {
         let goodbyes = ["a-2", "b-1"].map(|gone| Event::Remove(id(gone)));
@@ -205,6 +209,7 @@ fn beside_a_part_that_is_heard_a_view_from_before_has_the_rest() {
         bench.registry.show_asked(&Scope::Everything);
         assert_eq!(bench.view(), ["a-1", "a-3", "a-4"], "whoever has said goodbye is gone");
         assert_eq!(bench.registry.url_of(&id("a-1")), Some("a-1"), "what is heard is newer");
+        assert!(bench.directory.that_are(Standing::Drained).is_empty(), "that drain has ended");
         bench.pass(10 * LEASE);
         bench.reset(&["a-1", "a-4"]);
         bench.look(LEASE / 2 - TICK, &["a-1", "a-4"]);
