@@ -50,8 +50,8 @@ struct Other {
 /// A surplus that is too small: instances of Go are gone, of slices not read since, or fields are lost.
 struct Doubt {
     surplus: i64,
-    /// How many looks in a row have found the same, and nothing gone.
-    same: usize,
+    /// How many instances of Go have not been read since it was found, while nothing else has changed.
+    unread: usize,
     /// How many have followed each other at once.
     hurried: usize,
 }
@@ -115,6 +115,7 @@ impl Unannounced {
     pub(crate) fn note(&mut self, event: &Event) {
         match event {
             Event::Put(instance) if !instance.id().is_generated() => {
+                self.gone.retain(|gone| gone != instance.id());
                 self.forget(instance.id());
                 self.leased.insert(instance.id().clone());
             }
@@ -137,6 +138,7 @@ impl Unannounced {
     pub(crate) fn compare(&mut self, look: &Look) -> Findings {
         let mut findings = Findings::default();
         let mut gone = Vec::new();
+        let known = self.others.len();
         for (id, record) in &look.records {
             let Some(other) = self.others.get_mut(id) else { continue };
             let Some(url) = &record.url else {
@@ -175,13 +177,14 @@ impl Unannounced {
         if surplus < self.surplus {
             let hurried = self.doubt.as_ref().map_or(0, |doubt| doubt.hurried) + 1;
             let is_same = |doubt: &&Doubt| doubt.surplus == surplus && is_none_gone;
-            let same = self.doubt.as_ref().filter(is_same).map_or(0, |doubt| doubt.same) + 1;
+            let unread = self.doubt.as_ref().filter(is_same).map_or(known, |doubt| doubt.unread);
+            let unread = unread.saturating_sub(look.records.len());
             // Which of the two is certain once all slices have been read while nothing changed.
-            if same * SLICE < self.others.len() {
+            if unread > 0 {
                 // While Go goes on changing much, what is found by now has to do until the next look is due.
                 findings.is_partial = hurried * SLICE < 2 * self.others.len();
                 let hurried = if findings.is_partial { hurried } else { 0 };
-                self.doubt = Some(Doubt { surplus, same, hurried });
+                self.doubt = Some(Doubt { surplus, unread, hurried });
                 if !findings.is_partial {
                     self.tell_of_gone(&mut findings);
                 }
@@ -229,6 +232,7 @@ impl Unannounced {
         let mut ends = ends.into_iter();
         unknown.retain(|_| ends.next() == Some(Value::Nil));
         let metas = of_each(redis, "HGET", &keys.meta, &unknown).await?;
+        self.gone.retain(|gone| unknown.iter().all(|(id, _)| id != gone));
         for ((id, url), meta) in unknown.into_iter().zip(metas) {
             findings.events.push(put(&id, &url, text(meta).as_deref()));
             if id.is_generated() || self.leased.contains(&id) {

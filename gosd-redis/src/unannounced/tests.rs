@@ -122,16 +122,21 @@ const ROUND: usize = GO / SLICE;
 impl Registry {
     /// And a watch that knows them.
     fn of_many() -> (Self, Unannounced) {
-        let go = (0..GO).map(|i| format!("go-{i}"));
+        Self::of(GO)
+    }
+
+    /// The same with so many instances of Go.
+    fn of(count: usize) -> (Self, Unannounced) {
+        let go = (0..count).map(|i| format!("go-{i}"));
         let leased = (0..LEASED).map(|i| format!("job-{i}"));
         let ids = go.chain(leased).map(InstanceId::from);
         let all = Self { fields: ids.map(|id| (id, "http://a".into())).collect(), orphans: 0 };
         let instance =
             |id: &InstanceId| Instance::from_parts(id.clone(), "s", "http://a", [].into());
         let instances = all.fields.keys().map(instance).collect();
-        let snapshot = Snapshot { instances, surplus: GO as i64, position: "1-1".into() };
+        let snapshot = Snapshot { instances, surplus: count as i64, position: "1-1".into() };
         let mut unannounced = Unannounced::beside(&snapshot);
-        let findings = all.looked_at(&mut unannounced, (GO + LEASED) / SLICE);
+        let findings = all.looked_at(&mut unannounced, (count + LEASED).div_ceil(SLICE));
         assert!(findings.events.is_empty() && !findings.lost && !unannounced.is_searching());
         (all, unannounced)
     }
@@ -211,6 +216,31 @@ fn of_many_a_field_is_lost_only_once_all_others_have_been_read() {
     assert_eq!(unannounced.others.len(), GO - 2 * ROUND);
     all.orphans = 1;
     assert!(all.looked_at(&mut unannounced, ROUND).lost);
+}
+
+#[test]
+fn removals_in_every_slice_at_once_are_no_loss() {
+    // The next look reads all of them but some.
+    let (mut all, mut unannounced) = Registry::of(SLICE + 100);
+    let (next, _) = unannounced.next();
+    let unread = unannounced.others.keys().find(|id| !next.contains(id)).unwrap().clone();
+    for id in next.iter().take(110).chain([&unread]) {
+        all.fields.remove(id);
+    }
+    let findings = all.looked_at(&mut unannounced, 4);
+    assert!(!findings.lost && findings.events.len() == 111, "{}", findings.events.len());
+}
+
+#[test]
+fn one_that_is_back_before_its_removal_is_told_stays() {
+    let mut unannounced = unannounced();
+    assert!(
+        unannounced.compare(&look(3, 2, None)).events.is_empty(),
+        "another one is searched for"
+    );
+    unannounced.note(&Event::Put(Instance::from_parts("go-1".into(), "go", "http://a", [].into())));
+    unannounced.search = Search::Idle;
+    assert!(unannounced.compare(&look(3, 3, None)).events.is_empty());
 }
 
 #[test]
