@@ -16,6 +16,8 @@ use crate::registry::grace;
 const SETTLING: Duration = Duration::from_secs(20);
 /// By clauses 4 and 8 a watch yields an expiry within this time, transport included.
 const EXPIRY_SEEN: Duration = Duration::from_secs(2);
+/// How late timers may be: they count whole milliseconds.
+const TICK: Duration = Duration::from_millis(1);
 
 pub(super) struct Oracle {
     lease: Duration,
@@ -233,8 +235,9 @@ impl Oracle {
         }
         let life = &mut self.lives[number];
         life.seen = view;
-        // Of an expiry, the client concludes something only after the owner's time.
-        let recent = grace(self.lease);
+        // Of an expiry, the client concludes something only after the owner's time, which ends with the next
+        // tick of the timer.
+        let recent = grace(self.lease) + TICK;
         life.heard.retain(|(_, at)| now <= *at + recent);
     }
 
