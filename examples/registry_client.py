@@ -18,8 +18,8 @@ import urllib.request
 import uuid
 
 LEASE = 15.0
-# No contact or the status of an error; an answer that is not HTTP; one that is not JSON.
-FAILURES = (OSError, http.client.HTTPException, ValueError)
+# No contact or the status of an error; an answer that is not HTTP; one that is not JSON, or other JSON.
+FAILURES = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
 
 
 def new_id(service):

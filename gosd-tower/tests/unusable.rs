@@ -105,11 +105,13 @@ async fn what_was_sent_and_not_answered_is_what_the_error_says() {
     let sender = tower::service_fn(|_: Request<()>| {
         ready(Err::<Response<()>, _>(std::io::Error::other("cut off")))
     });
-    let unsent = |_: &std::io::Error| Some(Failure::Unsent);
-    let service = BalanceLayer::new(gosd, |()| Some(()), unsent).layer(sender);
-    for _ in 0..4 {
-        let request = Request::get("gosd://orders/7").body(()).unwrap();
-        let error = service.clone().oneshot(request).await.unwrap_err();
-        assert_eq!(error.to_string(), "cut off");
+    for failure in [Failure::Unanswered, Failure::Unsent] {
+        let judged = move |_: &std::io::Error| Some(failure);
+        let service = BalanceLayer::new(gosd.clone(), |()| Some(()), judged).layer(sender);
+        for _ in 0..4 {
+            let request = Request::get("gosd://orders/7").body(()).unwrap();
+            let error = service.clone().oneshot(request).await.unwrap_err();
+            assert_eq!(error.to_string(), "cut off");
+        }
     }
 }

@@ -62,6 +62,12 @@ async fn a_python_service_comes_and_goes() {
 /// As from a proxy whose server is away for a moment.
 #[tokio::test]
 async fn a_python_service_outlives_answers_that_make_no_sense() {
+    for listed in ["nope", "{}", ""] {
+        outlives(listed).await;
+    }
+}
+
+async fn outlives(listed: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let child = start(&[&format!("http://{}", listener.local_addr().unwrap())]);
     let answer = async |method: &str, end: &str, answer: &str| {
@@ -72,7 +78,8 @@ async fn a_python_service_outlives_answers_that_make_no_sense() {
     };
     let done = "HTTP/1.1 204 No Content\r\n\r\n";
     answer("PUT ", "15000}", done).await;
-    answer("GET ", "\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnope").await;
+    let list = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{listed}", listed.len());
+    answer("GET ", "\r\n\r\n", &list).await;
     ask_to_end(&child).await;
     answer("DELETE ", "\r\n\r\n", "nonsense\r\n\r\n").await;
     answer("DELETE ", "\r\n\r\n", done).await;

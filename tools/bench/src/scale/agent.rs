@@ -39,7 +39,7 @@ pub async fn run(url: &str, first: usize, count: usize) {
                 }
             }
             "roll" => {
-                let rolled = number(3);
+                let rolled = number(3).min(clients.len());
                 let pause = Duration::from_millis(number(1) as u64) / rolled as u32;
                 let begun = Instant::now();
                 for (n, client) in clients.iter_mut().take(rolled).enumerate() {

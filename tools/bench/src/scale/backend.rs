@@ -1,5 +1,7 @@
 //! The databases of the simulations, each started for one of them.
 
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use gosd_testservers::{EtcdServer, PostgresServer, Process, RedisServer, free_port};
@@ -12,6 +14,11 @@ use crate::server::READY;
 
 /// Connections enough for all clients that a simulation may have.
 const CONNECTIONS: &str = "15000";
+/// What the clients of registry servers have: the servers listen on every address of this machine.
+pub static TOKEN: LazyLock<String> = LazyLock::new(|| {
+    let random = RandomState::new();
+    format!("{:016x}{:016x}", random.hash_one(0), random.hash_one(1))
+});
 
 /// A database, and the registry servers before it.
 pub enum Backend {
@@ -65,11 +72,11 @@ impl Backend {
             Self::Redis(server, _) => server.url(),
             Self::Postgres(server, _) => server.url(),
             Self::Etcd(server, _) => format!("etcd://127.0.0.1:{}", server.port()),
-            Self::Http(_, port) => format!("http://127.0.0.1:{port}"),
+            Self::Http(_, port) => format!("http://:{}@127.0.0.1:{port}", *TOKEN),
             Self::Tier(_, _, tier) => {
                 let hosts: Vec<_> =
                     tier.iter().map(|(_, port)| format!("127.0.0.1:{port}")).collect();
-                format!("http://{}", hosts.join(","))
+                format!("http://:{}@{}", *TOKEN, hosts.join(","))
             }
         }
     }
@@ -178,7 +185,7 @@ async fn serve(url: Option<String>) -> (Process, u16) {
 async fn serve_at(port: u16, url: Option<String>) -> Process {
     let program = std::env::current_exe().expect("the program has a path");
     let program = program.to_str().expect("the path is UTF-8");
-    let mut args = vec!["serve".to_owned(), format!("0.0.0.0:{port}")];
+    let mut args = vec!["serve".to_owned(), format!("0.0.0.0:{port}"), TOKEN.clone()];
     args.extend(url);
     Process::start(program, "cargo", args, READY).await
 }

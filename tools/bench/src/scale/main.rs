@@ -27,7 +27,9 @@ async fn main() {
         Some("agent") => return agent::run(text(1), number(2), number(3)).await,
         Some("bare") => return bare::run(text(1), text(2), number(3)).await,
         Some("kills") => return println!("{}", run::kills(number(1)).await),
-        Some("serve") => return server::run(text(1), arguments.get(2).map(String::as_str)).await,
+        Some("serve") => {
+            return server::run(text(1), text(2), arguments.get(3).map(String::as_str)).await;
+        }
         _ => {}
     }
     let file = match arguments.iter().position(|argument| argument == "--markdown") {

@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
+use crate::backend::TOKEN;
+
 /// The time in which reconnections are counted together.
 const SLOT: Duration = Duration::from_millis(100);
 /// How long after the signal those who had to go are counted; whoever reconnects later comes back.
@@ -71,7 +73,11 @@ async fn slots(port: u16) -> Vec<u64> {
 /// How many streams of events a server has begun, by its metrics.
 async fn streams(port: u16) -> Option<u64> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").await.ok()?;
+    let request = format!(
+        "GET /metrics HTTP/1.0\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\r\n",
+        *TOKEN
+    );
+    stream.write_all(request.as_bytes()).await.ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await.ok()?;
     let is_of_events = |line: &&str| {

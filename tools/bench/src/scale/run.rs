@@ -22,7 +22,7 @@ const IDLE: Duration = Duration::from_secs(20);
 const GUESTS: usize = 10;
 /// The pause between two changes, in which all see the first.
 const APART: Duration = Duration::from_millis(500);
-/// How long a rollout takes that replaces each client once, or of a large fleet as many as it has at most.
+/// How long a rollout takes that replaces each client once, or about so many of a large fleet.
 const ROLLOUT: Duration = Duration::from_secs(60);
 const ROLLED: usize = 1_000;
 /// The largest fleet that one machine restarts as a whole: that grows with the square.
@@ -80,9 +80,9 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
 
     let (before, tier_at_first) = (Usage::of(&database), Usage::of(&tier));
     let began = Instant::now();
-    let rolled = if clients > LARGE { ROLLED } else { clients };
-    // Those of each process that are replaced.
-    let each = (rolled * CLIENTS.min(clients)) / clients;
+    // Those of each process that are replaced, and how many that makes.
+    let each = if clients > LARGE { ROLLED * CLIENTS / clients } else { CLIENTS };
+    let rolled = (clients / CLIENTS) * each + each.min(clients % CLIENTS);
     crew.order(&format!("roll {} 1 {each}", ROLLOUT.as_millis())).await;
     let rollout_ended = began.elapsed();
     crew.order(&see_all(1, rolled)).await;

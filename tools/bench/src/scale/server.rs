@@ -10,8 +10,8 @@ use gosd_server::{Limits, Settings};
 /// The line of the output that says that the server is ready.
 pub const READY: &str = "serving";
 
-/// Serves the database of a URL, or memory, until the process is killed or asked to end.
-pub async fn run(address: &str, url: Option<&str>) {
+/// Serves the database of a URL, or memory, to who has the token, until the process is killed or asked to end.
+pub async fn run(address: &str, token: &str, url: Option<&str>) {
     let driver: Arc<dyn Driver> = match url {
         Some(url) => Drivers::compiled().open(url).await.expect("the database is there"),
         None => Arc::new(Memory::new()),
@@ -20,8 +20,7 @@ pub async fn run(address: &str, url: Option<&str>) {
     let mut limits = Limits::default().for_clients_of_one_address(100_000);
     limits.instances = 1_000_000;
     let settings = Settings::new().namespace("gosd", driver).expect("a good name").limits(limits);
-    // It listens on every address of the loopback interface.
-    let settings = settings.allow_everybody_without_token();
+    let settings = settings.token(token).expect("a good token");
     let address: SocketAddr = address.parse().expect("an address");
     let server = gosd_server::serve(address, settings).await.expect("the port is free");
     println!("{READY}");
