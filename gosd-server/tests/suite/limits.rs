@@ -33,11 +33,11 @@ async fn too_many_requests_are_refused() {
         limits.requests_per_second = 1;
     });
     let (server, _) = memory(settings).await;
-    let mut answers = Vec::new();
-    for _ in 0..20 {
-        answers.push(ask(http().get(url(&server, "/v1/gosd/instances"))).await);
-    }
-    assert!(answers[..5].iter().all(|answer| answer.status == 200));
+    // All at once: a busy machine may need so long for one after the other that each is allowed.
+    let client = http();
+    let asked = (0..50).map(|_| ask(client.get(url(&server, "/v1/gosd/instances"))));
+    let answers = join_all(asked).await;
+    assert!(answers.iter().filter(|answer| answer.status == 200).count() >= 5);
     let refused = answers.iter().find(|answer| answer.status == 429).expect("a refusal");
     assert_eq!(refused.headers["retry-after"], "1");
 }
