@@ -12,6 +12,7 @@ pub(crate) enum Peer {
     /// An address; of IPv6, the first 64 bits, because whoever has one address of a network has all of them.
     Address(IpAddr),
     /// A user of this host by its numeric id, on a Unix socket.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there are no Unix sockets"))]
     User(u32),
 }
 

@@ -33,7 +33,6 @@ pub struct Settings {
     pub(crate) without_tokens: bool,
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
     pub(crate) limits: Limits,
-    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no Unix sockets"))]
     pub(crate) unix_socket_mode: u32,
 }
 
