@@ -73,11 +73,11 @@ impl Failure {
 
 /// A request on its way to a service: a [`Turn`] that goes on by the rules for requests.
 ///
-/// - Of which nothing was sent, it goes to any instance that was not tried yet.
-/// - Which was not answered, or refused, it goes to another one once, if [`Resend::Once`] allows, and
+/// - If nothing was sent, it goes to any instance that was not tried yet.
+/// - If it was not answered, or was refused, it goes to one other instance, once, if [`Resend::Once`] allows, and
 ///   within a budget: a fifth of the requests to the service of the last ten to twenty seconds, and ten
 ///   more.
-/// - What cannot be copied is sent once.
+/// - If it cannot be copied, it is sent once.
 ///
 /// Each attempt is [reported](crate::Client::report). Dropped, it says nothing.
 ///
