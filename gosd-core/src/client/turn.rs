@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::state::State;
-use crate::registry::{Budget, Rotation, Selection, Slots};
+use crate::registry::{Budget, Rotation, Selection, Slots, Standing};
 use crate::{Instance, InstanceId, Outcome};
 
 /// A turn of a service's rotation, for one request: it goes on to another instance if one fails.
@@ -50,6 +50,8 @@ pub struct Turn {
     slot: usize,
     instance: Arc<Instance>,
     tried: Vec<InstanceId>,
+    /// Whether an instance refused the request.
+    was_refused: bool,
     selection: Option<Arc<Selection>>,
 }
 
@@ -61,7 +63,8 @@ impl Turn {
         instance: Arc<Instance>,
         selection: Option<Arc<Selection>>,
     ) -> Self {
-        Self { state, rotation, slot, instance, tried: Vec::new(), selection }
+        let (tried, was_refused) = (Vec::new(), false);
+        Self { state, rotation, slot, instance, tried, was_refused, selection }
     }
 
     /// Takes the next turn of a service, if there is one now.
@@ -82,12 +85,15 @@ impl Turn {
     /// Reports that the request failed, and goes on to an instance that has not been tried yet; `None` after
     /// the last.
     ///
-    /// Instances in rotation now come first, and then those that were when the turn was taken. A turn of
-    /// [`service_where`](crate::Client::service_where) stays among the instances that match, and goes on to
-    /// the others after them if [`or_else_all`](crate::Service::or_else_all) was called.
+    /// Instances in rotation now come first, then those that were when the turn was taken, and last those that
+    /// are [ejected](crate::Client::ejected), for one of them may live again. But once an instance has
+    /// [refused](Outcome::Refused) the request, the ejected ones are left alone, because they may refuse for having
+    /// too much to do. A turn of [`service_where`](crate::Client::service_where) stays among the instances that
+    /// match, and goes on to the others after them if [`or_else_all`](crate::Service::or_else_all) was called.
     pub fn failed(mut self, outcome: Outcome) -> Option<Self> {
         self.state.report(self.instance.id(), outcome);
         self.tried.push(self.instance.id().clone());
+        self.was_refused |= outcome == Outcome::Refused;
         (self.slot, self.instance) = self.next()?;
         Some(self)
     }
@@ -104,7 +110,9 @@ impl Turn {
 
     fn next(&self) -> Option<(usize, Arc<Instance>)> {
         let services = self.state.directory.services();
-        let current = services.get(self.instance.service()).map(|rotation| rotation.slots());
+        let places = services.get(self.instance.service()).map(|rotation| rotation.places());
+        let list = |standing| places.map(|places| places.list(standing));
+        let (current, ejected) = (list(Standing::InRotation), list(Standing::Ejected));
         let selection = self.selection.as_deref();
         let matching = |it: &Instance| selection.is_none_or(|selection| selection.matches(it));
         let falls_back = selection.is_some_and(Selection::falls_back);
@@ -112,6 +120,10 @@ impl Turn {
             .and_then(|slots| self.untried(slots, matching))
             .or_else(|| current.filter(|_| falls_back).and_then(|it| self.untried(it, |_| true)))
             .or_else(|| self.untried(self.rotation.slots(), |_| true))
+            .or_else(|| {
+                let ejected = ejected.filter(|_| !self.was_refused)?;
+                self.untried(ejected, |it| falls_back || matching(it))
+            })
     }
 
     /// The first instance that was not tried, from the turn's place on.

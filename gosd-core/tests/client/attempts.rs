@@ -1,8 +1,10 @@
 //! `Attempts`: which requests are sent again, how often, and to which instances.
 
-use gosd_core::{Attempts, Client, Failure, Resend, Settings};
+use gosd_core::{
+    Attempts, Client, Driver, Failure, Instance, InstanceId, Outcome, Resend, Settings,
+};
 
-use crate::support::Backend;
+use crate::support::{Backend, LEASE, settle};
 
 const REQUESTS: usize = 1_000;
 
@@ -12,6 +14,16 @@ async fn client(instances: usize) -> Client {
         client.add_local("mail", &format!("http://10.0.0.{host}")).unwrap();
     }
     client
+}
+
+/// A client that has ejected one of its instances.
+async fn with_one_ejected(backend: &Backend, instances: usize) -> (Client, InstanceId) {
+    let client = backend.discover().await;
+    let add = |host| client.add_local("mail", &format!("http://10.0.0.{host}")).unwrap();
+    let ids: Vec<_> = (0..instances).map(add).collect();
+    (0..3).for_each(|_| client.report(&ids[0], Outcome::Unreachable));
+    assert_eq!(client.ejected().iter().map(|it| it.id()).collect::<Vec<_>>(), [&ids[0]]);
+    (client, ids[0].clone())
 }
 
 async fn begin(client: &Client, resend: Resend) -> Attempts {
@@ -103,4 +115,35 @@ async fn attempts_are_reported() {
         }
     }
     assert_eq!(client.ejected(), [dead]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_sent_goes_to_an_ejected_instance_last_and_to_no_drained_one() {
+    let backend = Backend::new();
+    let (client, ejected) = with_one_ejected(&backend, 2).await;
+    let attempts = begin(&client, Resend::IfUnsent).await;
+    let living = attempts.instance().id().clone();
+    let next = attempts.failed(Failure::Unsent).unwrap();
+    assert_eq!(*next.instance().id(), ejected);
+    next.succeeded();
+    assert_eq!(client.ejected(), []);
+
+    client.report(&living, Outcome::Answered);
+    backend.memory.register(&Instance::drain_of(&ejected), LEASE).await.unwrap();
+    settle().await;
+    assert_eq!(client.drained().len(), 1);
+    let attempts = begin(&client, Resend::IfUnsent).await;
+    assert_eq!(*attempts.instance().id(), living);
+    assert!(attempts.failed(Failure::Unsent).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_a_request_was_refused_the_ejected_are_left_alone() {
+    use Failure::{Refused, Unsent};
+    let table: [(&[Failure], usize); 4] =
+        [(&[Unsent], 3), (&[Refused], 2), (&[Refused, Unsent], 2), (&[Unsent, Refused], 2)];
+    for (failures, tried) in table {
+        let (client, _) = with_one_ejected(&Backend::new(), 3).await;
+        assert_eq!(walk(&client, Resend::Once, failures).await, tried, "{failures:?}");
+    }
 }

@@ -139,6 +139,25 @@ async fn a_turn_keeps_to_those_that_match_and_then_goes_on_to_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_turn_comes_last_to_the_ejected_of_its_selection() {
+    for (lenient, last) in [(false, &[0][..]), (true, &[0, 1])] {
+        let client = zones(&Backend::new()).await;
+        fail(&client, 0);
+        fail(&client, 1);
+        let near = in_zone(&client, "a");
+        let mut near = if lenient { near.or_else_all() } else { near };
+        let (mut turn, mut tried) = (near.turn(), Vec::new());
+        while let Some(now) = turn {
+            tried.push(now.instance().id().to_string());
+            turn = now.failed(Outcome::Unreachable);
+        }
+        assert_eq!(tried.len(), if lenient { 2 * EACH } else { EACH });
+        let end = tried.split_off(tried.len() - last.len());
+        assert_eq!(end.into_iter().collect::<BTreeSet<_>>(), set(last));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_selection_s_predicate_may_call_the_client() {
     let client = zones(&Backend::new()).await;
     let inner = std::sync::Mutex::new(in_zone(&client, "a"));
