@@ -10,7 +10,8 @@ use crate::Instance;
 /// The instances of one service at one moment.
 pub(crate) struct Rotation {
     turns: Turns,
-    /// Like the turns, shared by all successive rotations of the service.
+    /// Shared by all successive rotations of the service, as the turns are, and by its selections, which have
+    /// turns of their own.
     budget: Arc<Budget>,
     places: Places,
 }
@@ -58,6 +59,11 @@ impl Rotation {
     pub(crate) fn with(&self, places: Places) -> Self {
         let turns = self.turns.among(places.in_rotation().len());
         Self { turns, budget: Arc::clone(&self.budget), places }
+    }
+
+    /// The same rotation with the budget of another one, for a selection of its instances.
+    pub(super) fn sharing_budget_of(self, all: &Self) -> Self {
+        Self { budget: Arc::clone(&all.budget), ..self }
     }
 
     /// Continues at the present turn of the old rotation, instead of the turn at the time of `with`.

@@ -78,10 +78,11 @@ impl Selection {
         }
         let slots = before.map(|before| before.slots().clone()).unwrap_or_default();
         let places = Places::all_in_rotation(in_order_of(slots, &chosen));
-        match before {
+        let rotation = match before {
             Some(before) => before.with(places),
             None => Rotation::new(places),
-        }
+        };
+        rotation.sharing_budget_of(all)
     }
 }
 

@@ -93,6 +93,20 @@ async fn each_service_has_its_own_budget_of_repetitions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_selections_of_a_service_share_its_budget() {
+    let client = client(2).await;
+    let mut repeated = 0;
+    for _ in 0..2 {
+        let mut selection = client.service_where("mail", |_| true);
+        for _ in 0..20 {
+            let attempts = Attempts::new(selection.turn().unwrap(), Resend::Once);
+            repeated += usize::from(attempts.failed(Failure::Refused).is_some());
+        }
+    }
+    assert_eq!(repeated, 10 + 40 / 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_budget_outlives_a_change_of_the_instances() {
     let client = client(2).await;
     while walk(&client, Resend::Once, &[Failure::Refused]).await > 1 {}
