@@ -88,6 +88,19 @@ pub(crate) enum Command {
     Man,
 }
 
+#[cfg(unix)]
+impl Command {
+    /// Whether the command itself handles the signals that ask it to end.
+    pub(crate) fn handles_signals(&self) -> bool {
+        match self {
+            Self::Run(_) | Self::Serve(_) => true,
+            Self::Register(args) => args.hold,
+            Self::Watch(args) => args.exec.is_some(),
+            _ => false,
+        }
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct LsArgs {
     /// The service whose instances to list

@@ -9,6 +9,8 @@ mod listing;
 mod output;
 mod record;
 mod render;
+#[cfg(unix)]
+mod signals;
 mod spans;
 mod target;
 
@@ -56,6 +58,10 @@ fn main() -> ExitCode {
 }
 
 fn perform(context: &Context, command: Command) -> Outcome {
+    #[cfg(unix)]
+    if !command.handles_signals() {
+        signals::end_the_first_process()?;
+    }
     match command {
         Command::Completions(args) => return commands::completions::run(&args),
         Command::Man => return commands::man::run(),

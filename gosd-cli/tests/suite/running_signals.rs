@@ -182,6 +182,47 @@ echo reaped; exit 9"#;
 }
 
 #[test]
+fn the_first_process_of_a_container_ends_when_it_is_asked_to() {
+    let place = Place::sqlite();
+    for (args, sign) in [
+        (&["watch", "--json"][..], "reset"),
+        (&["watch", "mail", "--exec", "cat", "-o", "env"], "MAIL_URLS=''"),
+        (&["get", "nobody", "--wait", "1h"], "waiting for nobody"),
+    ] {
+        for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+            let gosd = as_first_process(&place, args);
+            gosd.wait_for(sign);
+            signal_to(first_process(&gosd), signal);
+            assert_eq!(gosd.end().0.code(), Some(code), "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn the_first_process_of_a_container_does_not_end_in_the_middle_of_a_run() {
+    let place = Place::sqlite();
+    let gate = place.directory.path().join("gate");
+    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let script = "echo began; read -r _ < gate; echo finished";
+    let asked = || {
+        let gosd = as_first_process(&place, &["watch", "mail", "--exec", script]);
+        gosd.wait_for("began");
+        signal_to(first_process(&gosd), Signal::TERM);
+        gosd.wait_for("waiting for the command");
+        gosd
+    };
+    let gosd = asked();
+    fs::write(&gate, "go\n").unwrap();
+    let (status, rest) = gosd.end();
+    assert!(status.code() == Some(143) && rest == ["finished"], "{status:?} {rest:?}");
+
+    let gosd = asked();
+    signal_to(first_process(&gosd), Signal::INT);
+    let (status, rest) = gosd.end();
+    assert!(status.code() == Some(130) && rest.is_empty(), "{status:?} {rest:?}");
+}
+
+#[test]
 fn the_first_process_of_a_container_passes_signals_on() {
     let place = Place::sqlite();
     let run = as_first_process(&place, &service(&[]));

@@ -19,10 +19,11 @@ use tokio::time::{sleep, timeout};
 use self::child::Child;
 use self::health::Health;
 use self::probe::Probe;
-use self::signals::{Signals, asks_to_end};
+use self::signals::{PASSED_ON, asks_to_end};
 use crate::cli::RunArgs;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, tell};
+use crate::signals::Signals;
 
 /// How long the end of the service waits for a database that hangs: a supervisor soon kills a process that
 /// does not end.
@@ -59,7 +60,7 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> Outcome {
     let builder = builder.register_instance(instance.clone()).start_unready();
 
     // Before the command starts, so that no signal meant for it is lost.
-    let signals = Signals::new()?;
+    let signals = Signals::of(&PASSED_ON)?;
     let child = Child::start(context, &instance, port, &args.command)?;
     let health = Health {
         context,

@@ -1,5 +1,9 @@
 //! `gosd watch --exec`: runs a command with the list after every change.
 
+#[cfg(unix)]
+mod asked;
+
+use std::cell::Cell;
 use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
@@ -21,7 +25,31 @@ const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// The command is delayed by this many times the time to settle, at most.
 const PATIENCE: u32 = 10;
 
+/// What the work and who is asked to end it know of each other.
+#[derive(Default)]
+struct Progress {
+    /// Whether the command runs.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there gosd ends at once when it is asked"))]
+    runs: Cell<bool>,
+    /// Whether the work ends after this run.
+    is_last: Cell<bool>,
+}
+
 pub(crate) async fn run(context: &Context, args: &WatchArgs, command: &str) -> Outcome {
+    let progress = Progress::default();
+    let work = keep_informed(context, args, command, &progress);
+    #[cfg(unix)]
+    let work = asked::until_asked(context, &progress, work);
+    work.await
+}
+
+/// Runs the command now and after each change.
+async fn keep_informed(
+    context: &Context,
+    args: &WatchArgs,
+    command: &str,
+    progress: &Progress,
+) -> Outcome {
     let (builder, backend) = context.client().await?;
     let client = builder.start().await?;
     // Subscribed here, so that a change during a run of the command is not missed.
@@ -34,7 +62,12 @@ pub(crate) async fn run(context: &Context, args: &WatchArgs, command: &str) -> O
         settled(&mut changes, args.settle).await;
         let list = in_rotation(&client, args.service.as_deref());
         if done.as_ref() != Some(&list) {
-            done = feed(context, args, command, &list).await?.then_some(list);
+            progress.runs.set(true);
+            done = feed(context, args, command, &list, progress).await?.then_some(list);
+            progress.runs.set(false);
+            if progress.is_last.get() {
+                return Ok(DONE);
+            }
         }
         let again = async {
             match done {
@@ -100,6 +133,7 @@ async fn feed(
     args: &WatchArgs,
     command: &str,
     list: &[Instance],
+    progress: &Progress,
 ) -> Result<bool, Failure> {
     let rendered = render(args.output, args.service.as_deref(), list);
     for instance in rendered.left_out {
@@ -119,7 +153,7 @@ async fn feed(
     };
     let ((), status) = tokio::join!(write, child.wait());
     let status = status?;
-    if !status.success() {
+    if !status.success() && !progress.is_last.get() {
         context.note(format!("the command failed, and will be run again: {status}"));
     }
     Ok(status.success())
