@@ -1,8 +1,21 @@
 //! `gosd watch --exec`: what the command reads, and when it runs.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use gosd::Driver;
+use rustix::process::Signal;
 
 use crate::support::{LEASE, Place, Process, fixed};
+
+/// A file that opens only when the test writes to it, so that a command which reads it runs until then.
+fn gate(place: &Place) -> PathBuf {
+    let gate = place.directory.path().join("gate");
+    assert!(Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    gate
+}
 
 #[tokio::test]
 async fn the_command_reads_the_list_now_and_after_each_change() {
@@ -30,8 +43,7 @@ async fn the_command_never_runs_twice_at_once_and_runs_after_the_last_change() {
     // The command ends when the test allows it to, and fails if another one runs.
     let script = "mkdir running || echo two at once; echo list $(wc -l); \
                   while [ ! -e go ]; do read -r _ < gate; done; rmdir running";
-    let gate = place.directory.path().join("gate");
-    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let gate = gate(&place);
     let watch = place.start(&["watch", "mail", "--exec", script, "--settle", "1ms"]);
     watch.wait_for("list 0");
     // These changes come while the first command runs.
@@ -44,6 +56,45 @@ async fn the_command_never_runs_twice_at_once_and_runs_after_the_last_change() {
     driver.deregister(fixed("mail", 1, "http://h").id()).await.unwrap();
     watch.wait_for("list 49");
     assert!(!watch.has_said("two at once"));
+}
+
+/// Registers 25 instances, whose list is longer than what a pipe takes in.
+async fn register_many(place: &Place) -> Arc<dyn Driver> {
+    let driver = place.driver().await;
+    for n in 1..=25 {
+        let instance = fixed("mail", n, "http://h").with_metadata("long", &"x".repeat(8_000));
+        driver.register(&instance, LEASE).await.unwrap();
+    }
+    driver
+}
+
+#[tokio::test]
+async fn the_command_reads_the_whole_list_even_if_gosd_is_killed() {
+    let place = Place::sqlite();
+    register_many(&place).await;
+    let gate = gate(&place);
+    let script = "echo began; read -r _ < gate; echo list $(wc -l)";
+    let mut watch = place.start(&["watch", "mail", "--exec", script]);
+    watch.wait_for("began");
+    watch.signal(Signal::KILL);
+    watch.wait();
+    fs::write(&gate, "go\n").unwrap();
+    watch.wait_for("list 25");
+}
+
+#[tokio::test]
+async fn a_daemon_of_the_command_may_keep_the_list_open_without_reading_it() {
+    let place = Place::sqlite();
+    let driver = register_many(&place).await;
+    let gate = gate(&place);
+    // The shell gives what runs in the background another standard input, but no other third descriptor.
+    let script =
+        "mkdir first 2>/dev/null || exec wc -l; exec 3<&0; sh -c 'read -r _ < gate' & echo began";
+    let watch = place.start(&["watch", "mail", "--exec", script, "--settle", "1ms"]);
+    watch.wait_for("began");
+    driver.deregister(fixed("mail", 1, "http://h").id()).await.unwrap();
+    watch.wait_for("24");
+    fs::write(&gate, "end\n").unwrap();
 }
 
 #[tokio::test]

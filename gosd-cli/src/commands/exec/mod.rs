@@ -2,16 +2,17 @@
 
 #[cfg(unix)]
 mod asked;
+mod input;
 
 use std::cell::Cell;
+use std::io;
 use std::pin::pin;
-use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use gosd::{Change, Client, Instance, View};
-use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::cli::WatchArgs;
@@ -143,16 +144,9 @@ async fn feed(
              has the same name there"
         ));
     }
-    let mut child = shell(command).stdin(Stdio::piped()).spawn()?;
-    let mut input = child.stdin.take();
-    let write = async {
-        if let Some(mut input) = input.take() {
-            // This fails if the command does not read everything, as it may.
-            let _ = input.write_all(rendered.text.as_bytes()).await;
-        }
-    };
-    let ((), status) = tokio::join!(write, child.wait());
-    let status = status?;
+    let text = rendered.text;
+    let input = spawn_blocking(move || input::holding(&text)).await.map_err(io::Error::from)??;
+    let status = shell(command).stdin(input).spawn()?.wait().await?;
     if !status.success() && !progress.is_last.get() {
         context.note(format!("the command failed, and will be run again: {status}"));
     }
