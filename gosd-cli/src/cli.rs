@@ -159,6 +159,13 @@ pub(crate) struct WatchArgs {
     /// How long nothing may change before the command runs; it is delayed by ten times that at most
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = span, requires = "exec")]
     pub(crate) settle: Duration,
+    /// End the command, and all that it has started, after this time, 10ms to 1d; it then counts as failed, and
+    /// is run again
+    #[cfg_attr(unix, arg(
+        long, value_name = "TIME", value_parser = within("10ms", "1d"), requires = "exec"
+    ))]
+    #[cfg_attr(not(unix), arg(skip))]
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// A format of the list of instances.

@@ -1,12 +1,13 @@
 //! `gosd watch --exec`: what the command reads, and when it runs.
 
 use std::fs;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
 use gosd::Driver;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::{LEASE, Place, Process, fixed};
 
@@ -104,6 +105,43 @@ async fn a_command_that_fails_is_run_again() {
     let watch = place.start(&["watch", "mail", "--exec", script]);
     watch.wait_for("exit status: 9");
     watch.wait_for("done");
+}
+
+#[test]
+fn a_command_that_hangs_is_told_of_and_then_changes_wait() {
+    let place = Place::sqlite();
+    let gate = gate(&place);
+    let watch = place.start(&["watch", "mail", "--exec", "read -r _ < gate; echo done"]);
+    watch.wait_for("the command has run for 10s");
+    fs::write(&gate, "go\n").unwrap();
+    watch.wait_for("done");
+}
+
+#[test]
+fn a_command_that_is_out_of_time_is_ended_and_run_again() {
+    for ignoring in ["", "trap '' TERM; "] {
+        let place = Place::sqlite();
+        let script = format!("{ignoring}mkdir first 2>/dev/null && sleep 1d; echo done");
+        let watch = place.start(&["watch", "mail", "--timeout", "100ms", "--exec", &script]);
+        watch.wait_for("it had not ended after 100ms");
+        watch.wait_for("done");
+        watch.signal(Signal::TERM);
+        // The output ends only when all that the command has started is gone, too.
+        assert_eq!(watch.end().0.signal(), Some(Signal::TERM.as_raw()));
+    }
+}
+
+#[test]
+fn the_signals_of_a_terminal_end_a_command_that_has_a_timeout() {
+    let place = Place::sqlite();
+    let script = "trap 'echo interrupted' INT; echo began; sleep 1d; exit 1";
+    let args = ["watch", "mail", "--timeout", "1h", "--exec", script];
+    let watch = Process::start(place.command(&args).process_group(0));
+    watch.wait_for("began");
+    let group = Pid::from_raw(watch.id().try_into().unwrap()).unwrap();
+    kill_process_group(group, Signal::INT).unwrap();
+    watch.wait_for("interrupted");
+    assert_eq!(watch.end().0.signal(), Some(Signal::INT.as_raw()));
 }
 
 #[tokio::test]

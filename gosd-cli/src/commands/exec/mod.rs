@@ -3,16 +3,14 @@
 #[cfg(unix)]
 mod asked;
 mod input;
+mod shell;
 
 use std::cell::Cell;
-use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use gosd::{Change, Client, Instance, View};
-use tokio::process::Command;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::cli::WatchArgs;
@@ -34,13 +32,16 @@ struct Progress {
     runs: Cell<bool>,
     /// Whether the work ends after this run.
     is_last: Cell<bool>,
+    /// The command's process group, while it runs in one of its own.
+    #[cfg(unix)]
+    group: Cell<Option<rustix::process::Pid>>,
 }
 
 pub(crate) async fn run(context: &Context, args: &WatchArgs, command: &str) -> Outcome {
     let progress = Progress::default();
     let work = keep_informed(context, args, command, &progress);
     #[cfg(unix)]
-    let work = asked::until_asked(context, &progress, work);
+    let work = asked::until_asked(context, args, &progress, work);
     work.await
 }
 
@@ -144,25 +145,11 @@ async fn feed(
              has the same name there"
         ));
     }
-    let text = rendered.text;
-    let input = spawn_blocking(move || input::holding(&text)).await.map_err(io::Error::from)??;
-    let status = shell(command).stdin(input).spawn()?.wait().await?;
-    if !status.success() && !progress.is_last.get() {
-        context.note(format!("the command failed, and will be run again: {status}"));
+    let failed = shell::run(context, command, args.timeout, rendered.text, progress).await?;
+    if let Some(problem) = &failed
+        && !progress.is_last.get()
+    {
+        context.note(format!("the command failed, and will be run again: {problem}"));
     }
-    Ok(status.success())
-}
-
-#[cfg(unix)]
-fn shell(command: &str) -> Command {
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", command]);
-    shell
-}
-
-#[cfg(not(unix))]
-fn shell(command: &str) -> Command {
-    let mut shell = Command::new("cmd");
-    shell.args(["/C", command]);
-    shell
+    Ok(failed.is_none())
 }
