@@ -1,13 +1,15 @@
 //! A client concludes no more from an answer than it says: the living stay in the view, and the dead go.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gosd_core::{Change, Client, Driver, ErrorKind, Registration, Settings, View};
+use futures_util::{FutureExt, StreamExt};
+use gosd_core::{Change, Client, Driver, ErrorKind, Instance, Registration, Settings, View};
 use gosd_testkit::{Fault, Faulty, Operation};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance, sleep};
 
 use crate::support::{
-    Backend, DOWN, LEASE, MS, SECOND, is_stale, item, soon, until_seen, until_status, urls,
+    Backend, DOWN, LEASE, MS, SECOND, is_stale, item, settle, soon, until_seen, until_status, urls,
 };
 
 const BOTH: [fn() -> Backend; 2] = [Backend::new, Backend::polled];
@@ -165,7 +167,7 @@ async fn a_freeze_of_all_is_not_the_death_of_all() {
     sleep(3 * LEASE).await;
     // The provider wakes more slowly than the consumer.
     backend.link.on(Operation::Register, Fault::Delay(SECOND));
-    tokio::time::advance(2 * LEASE).await;
+    advance(2 * LEASE).await;
     assert_eq!(misses(&user, "mail", 1, 2 * LEASE).await, 0);
 }
 
@@ -175,7 +177,7 @@ async fn a_process_that_was_frozen_registers_again_within_two_seconds() {
         let backend = new();
         let mail = backend.register("mail", "http://10.0.0.1").await;
         sleep(3 * LEASE).await;
-        tokio::time::advance(2 * LEASE).await;
+        advance(2 * LEASE).await;
         sleep(2 * SECOND).await;
         assert!(backend.holds(mail.id().unwrap()).await);
     }
@@ -271,5 +273,49 @@ async fn one_lost_heartbeat_ends_no_lease() {
             });
             assert!(gone.await.is_err(), "with a lease of {secs} s");
         }
+    }
+}
+
+/// Nothing else would look for it before the insurance read, twelve hours later.
+#[tokio::test(start_paused = true)]
+async fn an_expiry_that_is_no_longer_believed_is_looked_into() {
+    let backend = Backend::new();
+    let settings = Settings::default().refresh_interval(3_600 * SECOND);
+    let builder = backend.builder().settings(settings).register("web", "http://10.0.0.2");
+    let web = soon(builder.start()).await.unwrap();
+    backend.put("mail", "http://10.0.0.1", LEASE).await;
+    until_seen(&web, "mail", 1).await;
+    sleep(LEASE).await;
+    settle().await;
+    assert_eq!(web.instances("mail").len(), 1, "its owner may object");
+    backend.link.once(Operation::Register, DOWN);
+    assert!(web.set_metadata(BTreeMap::new()).await.is_err());
+    sleep(LEASE).await;
+    assert!(web.instances("mail").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_after_a_freeze_drops_nobody_who_is_back() {
+    let backend = Backend::new();
+    let client = backend.discover().await;
+    sleep(3 * LEASE).await;
+    let mail = Instance::new("mail", "http://10.0.0.1").unwrap();
+    backend.memory.register(&mail, LEASE).await.unwrap();
+    until_seen(&client, "mail", 1).await;
+    let mut changes = client.changes();
+    item(&mut changes).await;
+    sleep(LEASE).await;
+    settle().await;
+    assert_eq!(client.instances("mail").len(), 1, "its owner may object");
+    // The client hears of nothing more until the freeze is over.
+    backend.memory.register(&mail, 10 * LEASE).await.unwrap();
+    let mut refresh = Box::pin(client.refresh());
+    assert!((&mut refresh).now_or_never().is_none());
+    advance(LEASE).await;
+    refresh.await.unwrap();
+    settle().await;
+    assert_eq!(client.instances("mail").len(), 1);
+    while let Some(change) = changes.next().now_or_never() {
+        assert!(!matches!(change, Some(Change::Removed(_))), "{change:?}");
     }
 }

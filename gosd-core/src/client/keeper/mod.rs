@@ -43,11 +43,15 @@ pub(super) async fn run(
             // Always in this order, so that a seed of the simulation gives the same run again.
             biased;
             request = requests.recv() => match request {
-                Some(request) => reader.ask(request),
+                Some(request) => {
+                    // A freeze has to be noticed before anything that fell due during it is done.
+                    look_up(&state, &mut awake, &mut reader);
+                    reader.ask(request);
+                }
                 None => return,
             },
             watched = watches.next() => {
-                // A freeze has to be noticed before the events that arrived during it are applied.
+                // And before the events that arrived during it are applied.
                 look_up(&state, &mut awake, &mut reader);
                 match watched {
                     Watched::Events { events, scope, is_in_part } => {
@@ -80,6 +84,8 @@ pub(super) async fn run(
         }
         if view_due_at.is_some_and(|at| at <= Instant::now()) {
             state.do_what_is_due();
+            // An expiry that was not believed is missing from now on, and nothing else looks for it.
+            reader.look_at_what_is_missing();
         }
         reader.begin_if_due();
     }

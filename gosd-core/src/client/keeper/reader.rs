@@ -182,7 +182,7 @@ impl<'a> Reader<'a> {
 
     /// Schedules a read for when the first of the missing instances have had their chance to come back, and
     /// reads before that so often that the time until then counts as contact.
-    fn look_at_what_is_missing(&mut self) {
+    pub(super) fn look_at_what_is_missing(&mut self) {
         if let Some(rest) = self.state.rest_of_the_missing() {
             let lease = self.state.settings.lease_ttl;
             self.next_by(rest.min(lease / 4) + up_to(lease / 100));
