@@ -226,3 +226,37 @@ async fn a_panic_before_the_future_is_a_failure_like_any_other() {
     driver.panics.store(true, Ordering::SeqCst);
     assert!(soon(client.leave()).await.is_err());
 }
+
+/// A backend whose watch begins anew more often than a read takes.
+struct BeginsAnew;
+
+#[async_trait]
+impl Driver for BeginsAnew {
+    async fn register(&self, _: &Instance, _: Duration) -> Result<()> {
+        Ok(())
+    }
+
+    async fn deregister(&self, _: &InstanceId) -> Result<()> {
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>> {
+        sleep(Duration::from_secs(2)).await;
+        Ok(Vec::new())
+    }
+
+    fn watch(&self) -> Option<BoxStream<'_, Result<Event>>> {
+        let begin_anew = async |()| {
+            sleep(Duration::from_secs(1)).await;
+            Some((Ok(Event::Reset(Vec::new())), ()))
+        };
+        Some(Box::pin(stream::unfold((), begin_anew)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_ends_though_a_reset_overtakes_every_read() {
+    let client = Client::builder(Arc::new(BeginsAnew)).start().await.unwrap();
+    let error = soon(client.refresh()).await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Unavailable, Some("list")));
+}

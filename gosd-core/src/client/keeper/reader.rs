@@ -13,7 +13,7 @@ use super::Reply;
 use crate::client::state::State;
 use crate::pace::{Backoff, jittered, up_to};
 use crate::registry::Scope;
-use crate::{Driver, Instance, Result};
+use crate::{Driver, Error, ErrorKind, Instance, Result};
 
 /// While the watch is up, everything is read all the same every this many refresh intervals.
 const INSURANCE: u32 = 12;
@@ -127,6 +127,7 @@ impl<'a> Reader<'a> {
                 } else if std::mem::replace(&mut self.was_superseded, true) {
                     // Not at once: a watch that begins again and again would cause endless reads.
                     self.next_at = Instant::now() + self.backoff.pause();
+                    self.fail_an_attempt(&overtaken().at(self.driver.name(), "list"));
                 } else {
                     self.begin();
                 }
@@ -139,10 +140,7 @@ impl<'a> Reader<'a> {
                 if !self.is_pushed {
                     self.state.lose_contact(error.clone());
                 }
-                self.asked.attempts_left = self.asked.attempts_left.saturating_sub(1);
-                if self.asked.attempts_left == 0 || !error.is_retryable() {
-                    self.answer(&Err(error.clone()));
-                }
+                self.fail_an_attempt(&error);
                 Err(error)
             }
         }
@@ -171,6 +169,14 @@ impl<'a> Reader<'a> {
         };
         let read = state.call(driver, "list", list).boxed();
         self.in_flight = Some(InFlight { scope, read });
+    }
+
+    /// Counts an attempt that led to nothing, and tells those who wait after the last one.
+    fn fail_an_attempt(&mut self, error: &Error) {
+        self.asked.attempts_left = self.asked.attempts_left.saturating_sub(1);
+        if self.asked.attempts_left == 0 || !error.is_retryable() {
+            self.answer(&Err(error.clone()));
+        }
     }
 
     fn answer(&mut self, result: &Result<()>) {
@@ -202,4 +208,10 @@ impl<'a> Reader<'a> {
             (false, None) => settings.refresh_interval,
         })
     }
+}
+
+/// Why a read says nothing that was answered: it may be older than what the watch yielded while it ran.
+fn overtaken() -> Error {
+    let message = "the watch began anew during the read, which therefore does not count";
+    Error::new(ErrorKind::Unavailable, message)
 }
