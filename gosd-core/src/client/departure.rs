@@ -53,11 +53,13 @@ impl Client {
 
     /// Replaces the metadata of this client's own instance, and tells the backend at once.
     ///
+    /// If the caller stops waiting, the backend is told all the same.
+    ///
     /// # Errors
     ///
     /// - [`Config`](crate::ErrorKind::Config) for metadata out of its limits, and from a client that
     ///   registers nothing; then nothing changes;
-    /// - [`Closed`](crate::ErrorKind::Closed) from a client that was shut down;
+    /// - [`Closed`](crate::ErrorKind::Closed) from a client that has left or was shut down;
     /// - the driver's error; the next heartbeat tells the backend then.
     pub async fn set_metadata(&self, metadata: BTreeMap<String, String>) -> Result<()> {
         self.inner.state.set_metadata(metadata)?;

@@ -104,6 +104,9 @@ impl State {
             let Some(own) = &core.own else {
                 return (Err(nothing_registered()), Effects::default());
             };
+            if core.closed || matches!(core.status.registration, Registration::Left) {
+                return (Err(Error::closed("set_metadata")), Effects::default());
+            }
             let url = own.url().to_owned();
             let changed = Instance::from_parts(own.id().clone(), own.service(), &url, metadata);
             let result = changed.check().map(|()| core.own = Some(changed));

@@ -111,7 +111,7 @@ async fn set_ready_takes_effect_even_if_its_future_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn set_ready_fails_without_a_registration() {
+async fn set_ready_and_set_metadata_fail_without_a_registration() {
     let backend = Backend::new();
     let user = backend.discover().await;
     for ready in [true, false] {
@@ -125,6 +125,8 @@ async fn set_ready_fails_without_a_registration() {
             _ => mail.shutdown().await.unwrap(),
         }
         assert_eq!(mail.set_ready(true).await.unwrap_err().kind(), ErrorKind::Closed);
+        let error = mail.set_metadata(BTreeMap::new()).await.unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::Closed, Some("set_metadata")));
         mail.set_ready(false).await.unwrap();
         assert!(matches!(mail.status().registration, Registration::Left));
         assert!(!backend.holds(mail.id().unwrap()).await);
