@@ -93,7 +93,7 @@ async fn a_start_without_the_backend_serves_the_last_view() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_missing_from_the_backend_that_is_back_is_kept_for_one_lease() {
+async fn an_instance_missing_from_the_backend_that_is_back_is_kept_for_half_a_lease() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("view");
     saved(&path).await;
@@ -104,7 +104,10 @@ async fn an_instance_missing_from_the_backend_that_is_back_is_kept_for_one_lease
     client.refresh().await.unwrap();
     assert!(matches!(client.status().view, View::Fresh));
     assert_eq!(client.instances("mail").len(), 2, "the one in the file has another id");
-    tokio::time::sleep(Settings::default().lease_ttl + Duration::from_secs(1)).await;
+    let second = Duration::from_secs(1);
+    tokio::time::sleep(Settings::default().lease_ttl / 2 - second).await;
+    assert_eq!(client.instances("mail").len(), 2);
+    tokio::time::sleep(Settings::default().lease_ttl / 2 + 2 * second).await;
     assert_eq!(client.instances("mail").len(), 1);
 }
 
@@ -302,4 +305,17 @@ async fn the_file_is_written_rarely_and_only_after_changes() {
         }
     }
     assert_eq!(saves, 0, "nothing has changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_could_not_be_written_is_tried_again_before_its_view_is_too_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("later/view");
+    let settings = Settings::default().max_stale(Duration::from_secs(4));
+    let _client = client(&backend(false).await, &path, settings).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!path.exists());
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(path.exists());
 }

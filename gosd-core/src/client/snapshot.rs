@@ -83,7 +83,7 @@ pub(super) async fn keep(state: Arc<State>, path: PathBuf) {
                 (saved, warned, pause) = (mark.map(|mark| (version, mark)), false, period);
             }
             Ok(Err(error)) => {
-                (saved, pause) = (None, PERIOD);
+                (saved, pause) = (None, period);
                 if !warned {
                     warn!(driver, path = %path.display(), %error, "the snapshot file cannot be written");
                 }
