@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::pace::Backoff;
-use crate::{Driver, Error, ErrorKind, Event, Result};
+use crate::{Driver, Error, Event, Result};
 
 /// How many events are applied together at most. They are batched because each publication of the
 /// view makes every reader load it again.
@@ -23,8 +23,8 @@ pub(crate) const BATCH: usize = 1_024;
 ///
 /// # Errors
 ///
-/// The driver's error, [`Timeout`](ErrorKind::Timeout) after `bound`, and
-/// [`Unavailable`](ErrorKind::Unavailable) for a panic.
+/// The driver's error, [`Timeout`](crate::ErrorKind::Timeout) after `bound`, and
+/// [`Unavailable`](crate::ErrorKind::Unavailable) for a panic.
 pub async fn call<T, F: Future<Output = Result<T>>>(
     driver: &dyn Driver,
     operation: &str,
@@ -36,7 +36,7 @@ pub async fn call<T, F: Future<Output = Result<T>>>(
     let result = match timeout(bound, caught).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(Error::panicked()),
-        Err(_) => Err(Error::new(ErrorKind::Timeout, format!("no answer within {bound:?}"))),
+        Err(_) => Err(Error::unanswered(bound)),
     };
     result.map_err(|error| error.at(driver.name(), operation))
 }
@@ -147,7 +147,7 @@ impl<'a> Follow<'a> {
             Some(stream) => stream,
             none => match opened(&self.open) {
                 Ok(Some(stream)) => none.insert(stream),
-                Ok(None) => return self.lost(ended()),
+                Ok(None) => return self.lost(Error::watch_ended()),
                 Err(error) => return self.lost(error),
             },
         };
@@ -161,7 +161,7 @@ impl<'a> Follow<'a> {
                     break;
                 }
                 Ok(None) => {
-                    (self.stream, self.failure) = (None, Some(ended()));
+                    (self.stream, self.failure) = (None, Some(Error::watch_ended()));
                     break;
                 }
                 Err(error) => {
@@ -213,8 +213,4 @@ fn opened<'a>(open: &Open<'a>) -> Result<Option<BoxStream<'a, Result<Event>>>> {
 /// The next item; an error if the stream panicked, which must not be polled again.
 async fn polled(stream: &mut BoxStream<'_, Result<Event>>) -> Result<Option<Result<Event>>> {
     AssertUnwindSafe(stream.next()).catch_unwind().await.map_err(|_| Error::panicked())
-}
-
-fn ended() -> Error {
-    Error::new(ErrorKind::Unavailable, "the watch ended")
 }

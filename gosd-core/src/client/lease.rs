@@ -151,9 +151,8 @@ impl Lease<'_> {
                 result = &mut agreed => break result,
                 () = until(overdue_at) => {
                     let operation = if is_wanted { "register" } else { "deregister" };
-                    let error = Error::new(ErrorKind::Timeout, format!("no answer within {bound:?}"));
                     if let Some(request) = waiting.pop_front() {
-                        request.answer(Err(error.at(driver, operation)));
+                        request.answer(Err(Error::unanswered(bound).at(driver, operation)));
                     }
                 }
             }
@@ -282,7 +281,8 @@ impl Lease<'_> {
     }
 
     fn pause_after_replacement(&self) -> Duration {
-        match self.state.own_is_gone() {
+        match self.state.own_is_taken() {
+            // The other process has written its record again meanwhile.
             true => up_to(self.repair()),
             // A heartbeat that was under way has overwritten the other process's record, which that
             // process restores soon.

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The result of every fallible operation of gosd.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -112,6 +113,16 @@ impl Error {
 
     pub(crate) fn config(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Config, message)
+    }
+
+    /// The error for a call of a driver that takes longer than its bound.
+    pub(crate) fn unanswered(bound: Duration) -> Self {
+        Self::new(ErrorKind::Timeout, format!("no answer within {bound:?}"))
+    }
+
+    /// The error for a watch that ended, which no watch should.
+    pub(crate) fn watch_ended() -> Self {
+        Self::new(ErrorKind::Unavailable, "the watch ended")
     }
 
     /// The error for a panic in a driver, with which the call is made again.

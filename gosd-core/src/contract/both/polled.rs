@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{self, BoxStream};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::{Driver, Error, ErrorKind, Event, Instance, InstanceId, Result};
+use super::super::{Driver, Error, Event, Instance, InstanceId, Result};
 
 /// The default interval of reads, which is also a client's.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);
@@ -46,10 +46,8 @@ impl Polled<'_> {
                 return Ok(event);
             }
             sleep_until(self.next_at).await;
-            let read = timeout(BOUND, self.driver.list()).await.unwrap_or_else(|_| {
-                let message = format!("no answer within {BOUND:?}");
-                Err(Error::new(ErrorKind::Timeout, message))
-            });
+            let read = timeout(BOUND, self.driver.list()).await;
+            let read = read.unwrap_or_else(|_| Err(Error::unanswered(BOUND)));
             match read {
                 Ok(all) => {
                     self.next_at = Instant::now() + jittered(self.interval);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 
-use super::super::{Driver, Error, ErrorKind, Event, Result};
+use super::super::{Driver, Error, Event, Result};
 use super::polled;
 
 pub(super) struct Side<'a> {
@@ -14,11 +14,11 @@ pub(super) struct Side<'a> {
     refresh_interval: Duration,
     /// `None` before the first poll, and after the stream ended until it is opened again.
     stream: Option<BoxStream<'a, Result<Event>>>,
-    pub(super) standing: Standing,
+    pub(super) contact: Contact,
 }
 
 /// The contact with a side.
-pub(super) enum Standing {
+pub(super) enum Contact {
     Unheard,
     Up,
     Lost(Error),
@@ -26,20 +26,20 @@ pub(super) enum Standing {
 
 impl<'a> Side<'a> {
     pub(super) fn new(driver: &'a dyn Driver, refresh_interval: Duration) -> Self {
-        Self { driver, refresh_interval, stream: None, standing: Standing::Unheard }
+        Self { driver, refresh_interval, stream: None, contact: Contact::Unheard }
     }
 
     pub(super) fn is_unheard(&self) -> bool {
-        matches!(self.standing, Standing::Unheard)
+        matches!(self.contact, Contact::Unheard)
     }
 
     pub(super) fn is_up(&self) -> bool {
-        matches!(self.standing, Standing::Up)
+        matches!(self.contact, Contact::Up)
     }
 
     /// Records a loss of contact.
     pub(super) fn lose(&mut self, error: Error) {
-        self.standing = Standing::Lost(error.at(self.driver.name(), "watch"));
+        self.contact = Contact::Lost(error.at(self.driver.name(), "watch"));
     }
 
     /// The next item. A stream that ends or panics yields an error, and is opened again at the next poll.
@@ -53,7 +53,7 @@ impl<'a> Side<'a> {
         let ended = match polled {
             Ok(polled) => match ready!(polled) {
                 Some(item) => return Poll::Ready(item),
-                None => Error::new(ErrorKind::Unavailable, "the watch ended"),
+                None => Error::watch_ended(),
             },
             Err(_) => Error::panicked(),
         };

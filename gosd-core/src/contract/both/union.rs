@@ -9,7 +9,7 @@ use futures_util::Stream;
 use tokio::time::{Sleep, sleep};
 
 use super::super::{Error, ErrorKind, Event, Result};
-use super::side::{Side, Standing};
+use super::side::{Contact, Side};
 use super::table::Table;
 use super::worse;
 
@@ -82,7 +82,7 @@ impl<'a> Union<'a> {
     }
 
     fn hear(&mut self, side: usize, event: Event) {
-        self.sides[side].standing = Standing::Up;
+        self.sides[side].contact = Contact::Up;
         let event = match event {
             Event::Reset(all) => {
                 self.table.reset(side, all);
@@ -140,8 +140,8 @@ impl<'a> Union<'a> {
 
     /// Why there is no contact with both sides.
     fn failure(&self) -> Option<Error> {
-        let errors = self.sides.iter().filter_map(|side| match &side.standing {
-            Standing::Lost(error) => Some(error.clone()),
+        let errors = self.sides.iter().filter_map(|side| match &side.contact {
+            Contact::Lost(error) => Some(error.clone()),
             _ => None,
         });
         errors.reduce(worse)
