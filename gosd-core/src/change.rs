@@ -19,7 +19,7 @@ pub enum Change {
     Reset(Vec<Arc<Instance>>),
     /// An instance came into the view.
     Added(Arc<Instance>),
-    /// An instance's URL or metadata changed.
+    /// An instance's URL, metadata or service changed.
     Updated(Arc<Instance>),
     /// An instance left the view.
     Removed(Arc<Instance>),

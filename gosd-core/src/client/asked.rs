@@ -41,7 +41,7 @@ impl Asked {
         self.scope.load_full()
     }
 
-    /// Asks for a service from now on. Without a lock, because a pick that finds nothing does so.
+    /// Asks for a service from now on. A pick that finds nothing does so, and most times it only looks here.
     pub(super) fn ask(&self, service: &str) {
         // No service has an empty name, and there is no way to ask for one in a URL.
         if service.is_empty() || self.scope.load().includes(service) {

@@ -76,7 +76,8 @@ impl Service {
 
     /// Picks the next instance in turn, if there is one now.
     ///
-    /// Never waits and never locks. `None` also if the view is older than
+    /// Never waits, and never locks, but for a handle of [`service_where`](crate::Client::service_where)
+    /// whose service has just changed. `None` also if the view is older than
     /// [`max_stale`](field@crate::Settings::max_stale) allows.
     #[inline]
     pub fn pick(&mut self) -> Option<&Arc<Instance>> {
@@ -90,7 +91,7 @@ impl Service {
 
     /// Takes the next turn, if there is one now, for a request that may have to try several instances.
     ///
-    /// Never waits and never locks. `None` as for [`pick`](Self::pick).
+    /// Never waits. `None` as for [`pick`](Self::pick).
     pub fn turn(&mut self) -> Option<Turn> {
         let cached = self.current()?;
         let slot = cached.picker.slot(cached.picker.take());
