@@ -31,7 +31,8 @@ impl Client {
     pub async fn next(&self, service: &str) -> Result<Arc<Instance>> {
         match self.pick(service) {
             Some(instance) => Ok(instance),
-            None => wait(&self.inner.state, service, || self.pick(service)).await,
+            // Boxed, since it is rare and large: every future that awaits this one would be as large.
+            None => Box::pin(wait(&self.inner.state, service, || self.pick(service))).await,
         }
     }
 
@@ -103,7 +104,7 @@ impl Client {
         let state = &self.inner.state;
         match Turn::take(state, service) {
             Some(turn) => Ok(turn),
-            None => wait(state, service, || Turn::take(state, service)).await,
+            None => Box::pin(wait(state, service, || Turn::take(state, service))).await,
         }
     }
 
