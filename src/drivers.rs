@@ -40,8 +40,8 @@ drivers! {
 const MISTAKEN: &[(&[&str], &str)] = &[
     (
         &["redis+unix", "rediss+unix", "redis+socket", "unix"],
-        "Redis is not spoken to by Unix sockets; have it listen on loopback (bind 127.0.0.1) and write \
-         redis://127.0.0.1:6379. Who means a registry server writes http+unix:///path/of/the.sock",
+        "gosd reaches Redis by TCP only: have it listen on loopback (bind 127.0.0.1) and write \
+         redis://127.0.0.1:6379; for a registry server on a Unix socket write http+unix:///path/of/the.sock",
     ),
     (&["redis-sentinel", "sentinel"], "write redis+sentinel://host:26379,host:26379/master"),
     (&["redis-cluster"], "write redis+cluster://host:6379,host:6379"),

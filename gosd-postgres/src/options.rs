@@ -68,8 +68,8 @@ impl Options {
             Some("require" | "verify-ca" | "verify-full") => false,
             Some(other) => {
                 return fail(format!(
-                    "has sslmode={other}; expected disable or verify-full, for what is neither can be \
-                     listened to"
+                    "has sslmode={other}; expected disable or verify-full: with anything weaker others could \
+                     listen"
                 ));
             }
         };

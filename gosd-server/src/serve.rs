@@ -91,7 +91,7 @@ pub async fn serve(address: impl ToSocketAddrs, settings: Settings) -> Result<Se
 #[cfg(unix)]
 pub async fn serve_unix(path: impl AsRef<Path>, settings: Settings) -> Result<Server<PathBuf>> {
     if settings.tls.is_some() {
-        let message = "a Unix socket has no TLS; leave the certificate away";
+        let message = "a Unix socket has no TLS; leave the certificate out";
         return Err(Error::new(ErrorKind::Config, message));
     }
     let (path, mode) = (path.as_ref().to_owned(), settings.unix_socket_mode);
