@@ -121,9 +121,10 @@ pub fn written(rows: &[Row], load: &str) -> String {
         .replace("{restarts}", &restarts(rows))
 }
 
-/// How the clients of each tier went to other servers and came back.
+/// How the clients of each tier went to other servers and came back: a section, if there was a tier.
 fn restarts(rows: &[Row]) -> String {
     let mut lines = vec![
+        include_str!("restarts.md").to_owned(),
         "| clients | went to another server | at most in 100 ms | came back | at most in 100 ms |"
             .to_owned(),
         "| ------: | ---------------------: | ----------------: | --------: | ----------------: |"
@@ -133,7 +134,10 @@ fn restarts(rows: &[Row]) -> String {
         let counted = row.reconnections.as_ref().map(|it| format!("| {} | {it} |", row.clients));
         lines.extend(counted);
     }
-    lines.join("\n")
+    match rows.iter().any(|row| row.reconnections.is_some()) {
+        true => lines.join("\n") + "\n\n",
+        false => String::new(),
+    }
 }
 
 /// What larger fleets would take, in proportion to the largest that was measured of each driver.
