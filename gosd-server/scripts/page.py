@@ -2,147 +2,15 @@
 
 import contextlib
 import json
-import os
 import re
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-import uuid
 
-from axe_playwright_python.sync_playwright import Axe
+from page_support import LATE, READ, WRITE, Browser, Place, id_of, until
 from playwright.sync_api import expect, sync_playwright
 
-WRITE, READ = "sesame-sesame-sesame", "only-for-looking-at-it"
-# A bound for what takes well under a second on an idle machine (ms).
-LATE = 60_000
 MANY = 5_000
-# Counts what the content security policy forbade, and how long the page did nothing else (ms).
-LISTENERS = """
-    window.violations = []; window.busy = [];
-    addEventListener("securitypolicyviolation", (e) => violations.push(e.violatedDirective + " " + e.blockedURI));
-    new PerformanceObserver((list) => list.getEntries().forEach((e) => busy.push(e.duration)))
-        .observe({ type: "longtask" });
-"""
-
-
-class Place:
-    """A database, the server before it, and the clients of it."""
-
-    def __init__(self, program, directory):
-        self.program, self.directory, self.children = program, directory, []
-        self.database = f"sqlite:{directory}/gosd.db"
-        for name, token in [("write", WRITE), ("read", READ)]:
-            with open(f"{directory}/{name}", "w", encoding="utf-8") as file:
-                file.write(token)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        self.url = f"http://{self.address}"
-        self.server = self.serve()
-
-    def start(self, *args):
-        environment = {"gosdDriver": self.database, "gosdLeaseTTL": "2", "gosdNamespace": "shop", "PATH": os.environ["PATH"]}
-        child = subprocess.Popen(
-            [self.program, *args], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True,
-        )
-        self.children.append(child)
-        return child
-
-    def serve(self):
-        files = [f"{self.directory}/write", f"{self.directory}/read"]
-        server = self.start("serve", self.address, "--token-file", files[0], "--read-only-token-file", files[1])
-        assert server.stdout.readline().startswith("http://")
-        return server
-
-    def client(self, service, url, *metadata):
-        """One that stays until it is told to go; its id, and its process."""
-        flags = [flag for pair in metadata for flag in ("-m", pair)]
-        child = self.start("register", service, url, *flags, "--hold")
-        return child.stdout.readline().strip(), child
-
-    def ask(self, method, path, body=None):
-        headers = {"Authorization": f"Bearer {WRITE}", "Content-Type": "application/json"}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.read().decode()
-
-    def put(self, id, service, url, **metadata):
-        instance = {"id": id, "service": service, "url": url, "metadata": metadata}
-        self.ask("PUT", f"/v1/shop/instances/{id}", {"instance": instance, "lease_ms": 3_600_000})
-
-    def remove(self, id):
-        self.ask("DELETE", f"/v1/shop/instances/{id}")
-
-    def watchers(self):
-        return int(re.search(r"^gosd_server_watchers (\d+)$", self.ask("GET", "/metrics"), re.M)[1])
-
-    def close(self):
-        for child in self.children:
-            child.kill()
-            child.wait()
-
-
-def id_of(service):
-    """An id as gosd makes it: with a UUIDv7 of now."""
-    value = (int(time.time() * 1000) << 80) | (7 << 76) | (2 << 62) | (uuid.uuid4().int & ((1 << 62) - 1))
-    return f"{service}-{value:032x}"
-
-
-def until(done, what):
-    end = time.monotonic() + LATE / 1000
-    while not done():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
-
-
-class Browser:
-    """A page, and what is wrong with it."""
-
-    def __init__(self, browser, place, scheme="light", token=None):
-        self.context = browser.new_context(color_scheme=scheme, viewport={"width": 1440, "height": 900})
-        self.context.set_default_timeout(LATE)
-        self.context.add_init_script(LISTENERS)
-        self.page, self.errors = self.context.new_page(), []
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.errors.append(f"a dialog: {dialog.message}"))
-        self.page.on("console", self.note)
-        if token:
-            self.context.add_init_script(f"sessionStorage.setItem('gosd.token', '{token}')")
-        self.page.goto(place.url)
-
-    def note(self, message):
-        # What the network did is part of the test.
-        if message.type == "error" and "Failed to load resource" not in message.text:
-            self.errors.append(message.text)
-
-    def is_live(self):
-        expect(self.page.locator("#bar")).to_have_attribute("data-state", "live", timeout=LATE)
-
-    def row(self, id):
-        return self.page.locator("tbody tr", has=self.page.locator(f'button[title="Copy {id}"]'))
-
-    def entry(self, id, kind):
-        return self.page.locator("#timeline li", has=self.page.locator(f'span[title="{id}"]')).filter(
-            has_text=kind
-        )
-
-    def filter(self, text):
-        self.page.locator("#filter").fill(text)
-
-    def is_accessible(self, what):
-        results = Axe().run(self.page)
-        assert results.violations_count == 0, f"{what}: {results.generate_report()}"
-
-    def close(self):
-        violations = self.page.evaluate("violations")
-        assert not violations and not self.errors, (violations, self.errors)
-        self.context.close()
 
 
 def comes_and_goes(browser, place):
@@ -275,18 +143,29 @@ def drains(browser, place):
     it.page.locator("#drain-do").click()
     expect(it.row(id).locator(".badge")).to_be_visible()
     expect(it.entry(id, "drained")).to_be_visible()
-    # As others see it.
-    listed = subprocess.run(
-        [place.program, "-d", place.database, "-n", "shop", "ls", "mail", "--json"], capture_output=True, text=True, check=True
-    ).stdout
-    lines = {line["id"]: line for line in map(json.loads, listed.splitlines())}
-    assert lines[id]["drained"] and not lines[other].get("drained"), listed
+    assert place.is_drained(id) and not place.is_drained(other)
     it.row(id).get_by_role("button", name="Undrain").click()
     it.page.locator("#drain-do").click()
     expect(it.entry(id, "back in rotation")).to_be_visible()
     expect(it.row(id).locator(".badge")).to_be_hidden()
     for one in (id, other):
         place.remove(one)
+    it.close()
+
+
+def drains_as_it_said(browser, place):
+    """The dialog does what it said when it was opened, whatever somebody else has done meanwhile."""
+    id = id_of("mail")
+    place.put(id, "mail", "http://10.0.0.7:80")
+    it = Browser(browser, place, token=WRITE)
+    badge = it.row(id).locator(".badge")
+    for word, by_another, is_to_be_drained in [("Drain", "drain", True), ("Undrain", "undrain", False)]:
+        it.row(id).get_by_role("button", name=word).click()
+        place.run(by_another, id)
+        expect(badge).to_be_visible(visible=is_to_be_drained)
+        it.page.locator("#drain-do").click()
+        expect(it.page.locator("#drain-dialog")).to_be_hidden()
+        assert place.is_drained(id) == is_to_be_drained, f"{word} and gosd {by_another}"
     it.close()
 
 
@@ -381,7 +260,7 @@ def looks(browser, place, screenshots):
 
 def main(program, screenshots):
     arguments = ["--no-sandbox", "--disable-background-networking"]
-    tests = [comes_and_goes, is_text_alone, outages, filters, drains, hides, is_fast]
+    tests = [comes_and_goes, is_text_alone, outages, filters, drains, drains_as_it_said, hides, is_fast]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
         for test in [*tests, looks]:

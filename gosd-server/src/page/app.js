@@ -271,27 +271,29 @@ function useToken() {
 }
 
 let draining = "";
+/** What the dialog said that it does: another operator may drain or undrain meanwhile. */
+let undrains = false;
 
 function askForDrain(id) {
   draining = id;
-  const isDrained = drained.has(id);
+  undrains = drained.has(id);
   const { service } = instances.get(id) ?? { service: "" };
   const isOther = (other) => other.service === service && other.id !== id && !drained.has(other.id);
-  say($("drain-title"), isDrained ? "Undrain" : "Drain");
-  say($("drain-do"), isDrained ? "Undrain" : "Drain");
+  say($("drain-title"), undrains ? "Undrain" : "Drain");
+  say($("drain-do"), undrains ? "Undrain" : "Drain");
   const out = "is left out of everybody's rotation, and is back in it by itself. It goes on running.";
-  const what = isDrained ? "is back in everybody's rotation at once." : out;
+  const what = undrains ? "is back in everybody's rotation at once." : out;
   say($("drain-what"), `This instance of ${service} ${what}`);
   say($("drain-id"), id);
-  $("drain-for").hidden = isDrained;
-  $("drain-last").hidden = isDrained || [...instances.values()].some(isOther);
+  $("drain-for").hidden = undrains;
+  $("drain-last").hidden = undrains || [...instances.values()].some(isOther);
   say($("drain-last"), `Nobody else is in the rotation of ${service}.`);
   $("drain-error").hidden = true;
   $("drain-dialog").showModal();
 }
 
 async function doDrain() {
-  const time = drained.has(draining) ? 0 : Number($("drain-time").value);
+  const time = undrains ? 0 : Number($("drain-time").value);
   $("drain-do").disabled = true;
   try {
     await drain(draining, time);
