@@ -49,7 +49,11 @@ impl Context {
     /// watched, for the commands show whatever there is.
     pub(crate) async fn backend(&self) -> Result<Backend> {
         let driver = self.environment.driver(&Drivers::compiled()).await?;
-        Ok(Backend::new(driver, self.environment.settings()?.watch_on_demand(false)))
+        let mut settings = self.environment.settings()?.watch_on_demand(false);
+        // The file is that of the service with this environment. A command of another registry or namespace would
+        // replace it, and commands tell what the database says, and not what it once said.
+        settings.snapshot_path = None;
+        Ok(Backend::new(driver, settings))
     }
 
     /// A client of the database.
@@ -65,5 +69,25 @@ impl Context {
             // If standard error is closed, the message is lost.
             let _ = writeln!(anstream::stderr(), "gosd: {}", clean(&text.to_string()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_snapshot_file_of_a_service_is_left_alone() {
+        let variables =
+            [("gosdDriver", "redis://localhost"), ("gosdSnapshotPath", "/var/lib/view")];
+        let environment = variables
+            .into_iter()
+            .try_fold(Environment::process(), |environment, (variable, value)| {
+                environment.with(variable, value)
+            });
+        let environment = environment.unwrap();
+        assert!(environment.settings().unwrap().snapshot_path.is_some());
+        let context = Context { environment, own: Vec::new(), json: false, quiet: false };
+        assert_eq!(context.backend().await.unwrap().settings().snapshot_path, None);
     }
 }
