@@ -8,6 +8,7 @@ mod doctor_of_servers;
 mod executing;
 mod exit_codes;
 mod holding;
+mod importing;
 mod json;
 mod migrating;
 mod migrating_page;

@@ -1,15 +1,13 @@
-//! `gosd serve`, `gosd export` and `gosd import`.
+//! `gosd serve`.
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
-use std::thread;
+use std::net::TcpStream;
 
 use gosd_testservers::Certificates;
 use rustix::process::Signal;
 
-use crate::support::{LEASE, Place, Process, fixed};
+use crate::support::Place;
 
 #[test]
 fn a_database_is_served_with_all_its_namespaces() {
@@ -116,76 +114,4 @@ fn a_unix_socket_serves_clients_on_the_same_host() {
     assert_eq!(place.out(&["get", "mail"]), "http://10.0.0.7:25\n");
     server.signal(Signal::INT);
     assert!(server.end().0.success());
-}
-
-/// Runs `gosd import` with this text as its input.
-fn import(place: &Place, text: &str) -> (Option<i32>, Vec<String>) {
-    let mut command = place.command(&["import", "--for", "1h"]);
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    let process = Process::start(command.stdin(Stdio::from(reader)));
-    // This process's own end of the pipe has to be closed, or the reader would wait for ever.
-    drop(command);
-    writer.write_all(text.as_bytes()).unwrap();
-    drop(writer);
-    let (status, said) = process.end();
-    (status.code(), said)
-}
-
-#[tokio::test]
-async fn exported_instances_are_imported_elsewhere() {
-    let from = Place::sqlite();
-    let driver = from.driver().await;
-    let one = fixed("mail", 1, "http://10.0.0.7:25").with_metadata("zone", "ä \"b\"");
-    for instance in [&one, &fixed("orders", 2, "http://h"), &gosd::Instance::drain_of(one.id())] {
-        driver.register(instance, LEASE).await.unwrap();
-    }
-    let lines = from.out(&["export"]);
-    assert_eq!(lines.lines().count(), 2, "{lines}");
-    let to = Place::redis().await;
-    let (code, said) = import(&to, &lines);
-    assert!(code == Some(0) && said[0].contains("2 registered in redis://"), "{said:?}");
-    assert_eq!(to.out(&["export"]), lines);
-}
-
-/// One after the other they could take longer than a lease: a registry server answers when it has seen the change of
-/// its database.
-#[test]
-fn instances_are_imported_at_the_same_time() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let place = Place::at(format!("http://{}", listener.local_addr().unwrap()));
-    // This server answers no registration before the other one has come.
-    let server = thread::spawn(move || {
-        let mut requests = [(); 2].map(|()| listener.accept().unwrap().0);
-        for request in &mut requests {
-            assert!(request.read(&mut [0; 4_096]).unwrap() > 0);
-            request.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
-        }
-    });
-    let lines = [1, 2].map(|number| fixed("mail", number, "http://10.0.0.7:25").to_json());
-    let (code, said) = import(&place, &lines.join("\n"));
-    assert!(code == Some(0) && said[0].contains("2 registered"), "{said:?}");
-    server.join().unwrap();
-}
-
-#[test]
-fn what_cannot_be_registered_is_told_and_the_rest_is_imported() {
-    let place = Place::sqlite();
-    let good = fixed("mail", 1, "http://10.0.0.7:25").to_json();
-    let reserved = fixed("gosd.drain", 1, "http://h").to_json();
-    // As the Go library registers consumers.
-    let [fake, empty] = ["http://localhost:fake", ""].map(|url| fixed("go", 1, url).to_json());
-    for (bad, why) in [
-        ("{}", "not the JSON of an instance"),
-        ("no JSON", "not the JSON of an instance"),
-        (&reserved, "gosd.drain-"),
-        (&fake, "localhost:fake"),
-        (&empty, "\"go-0199"),
-    ] {
-        let (code, said) = import(&place, &format!("{bad}\n\n{good}\n"));
-        assert_eq!((code, said.len()), (Some(1), 2), "{bad}: {said:?}");
-        let left_out = said[0].starts_with("gosd: line 1 is left out: ") && said[0].contains(why);
-        assert!(left_out && said[1].contains("1 registered"), "{bad}: {said:?}");
-        let id = place.out(&["ls", "-o", "id"]);
-        place.out(&["deregister", id.trim()]);
-    }
 }
