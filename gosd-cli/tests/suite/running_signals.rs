@@ -83,6 +83,21 @@ fn a_second_signal_does_not_wait() {
     assert_eq!(run.end().0.code(), Some(7));
 }
 
+/// Most commands have no handler of SIGTERM. By default, systemd takes the exit code of a stop for a failure.
+#[test]
+fn systemd_is_told_that_the_exit_code_of_a_stop_is_no_failure() {
+    const UNIT: &str = include_str!("../../../examples/deploy/gosd-run.service");
+    let place = Place::sqlite();
+    let args = ["run", "mail", "-p", "1", "--drain", "0s", "--", "sh", "-c", "echo up; sleep 1d"];
+    let run = place.start(&args);
+    run.wait_for("up");
+    run.signal(Signal::TERM);
+    let code = run.end().0.code().expect("an exit code");
+    let line = format!("SuccessExitStatus={code}");
+    assert!(UNIT.lines().any(|it| it == line), "{line}");
+    assert!(include_str!("../../README.md").contains(&line), "{line}");
+}
+
 #[test]
 fn ctrl_c_reaches_the_command_once() {
     let place = Place::sqlite();
