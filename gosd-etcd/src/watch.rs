@@ -76,7 +76,7 @@ struct Follow {
 /// is a read that needs a majority of the cluster, without which no lease can be renewed.
 struct Question {
     is_progress_due: bool,
-    read: Option<BoxFuture<'static, Result<(), etcd_client::Error>>>,
+    read: Option<BoxFuture<'static, Result<()>>>,
 }
 
 impl Follow {
@@ -125,7 +125,7 @@ impl Follow {
                     None => std::future::pending().await,
                 }
             } => {
-                read.map_err(fail)?;
+                read?;
                 self.heard(|question| question.read = None);
                 return Ok(());
             }
@@ -183,8 +183,14 @@ impl Follow {
         }
         let asked = self.messages.stream().request_progress().await;
         asked.map_err(|error| error::from_etcd(&error, &driver.cluster.options))?;
-        let (client, prefix) = (self.client.clone(), driver.keys.prefix().to_owned());
-        let read = Box::pin(async move { majority(&client, &prefix).await });
+        let (client, cluster) = (self.client.clone(), driver.cluster.clone());
+        let prefix = driver.keys.prefix().to_owned();
+        let read = Box::pin(async move {
+            // A token runs out under a watch that is well. The time for the answer includes the check of the
+            // password; one that takes longer goes on, and the next connection gets its token.
+            let read = async |client: Client| majority(&client, &prefix).await;
+            cluster.authorized(&client, read).await.map_err(Fault::into_error)
+        });
         self.question = Some(Question { is_progress_due: true, read: Some(read) });
         self.due_at = Instant::now() + ANSWER;
         Ok(())

@@ -124,6 +124,20 @@ async fn checks(port: u16) -> u32 {
 }
 
 #[tokio::test]
+async fn a_watch_outlives_its_token() {
+    let mut etcd = EtcdServer::start(&["--auth-token-ttl", "1"]).await;
+    etcd.enable_auth("/gosd/").await;
+    let driver = open(&format!("etcd://gosd:p%40ss@127.0.0.1:{}", etcd.port())).await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+    // Meanwhile the server is asked three times whether it is alive, and each time it has forgotten the token.
+    let quiet = timeout(Duration::from_secs(10), watch.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    let mail = instance("mail");
+    driver.register(&mail, LONG_LEASE).await.unwrap();
+    assert_eq!(watch.event().await, Event::Put(mail));
+}
+
+#[tokio::test]
 async fn renewed_certificates_count_without_a_restart() {
     let certificates = Certificates::new();
     let mut etcd = EtcdServer::start_tls(&certificates, true).await;
