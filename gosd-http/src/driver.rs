@@ -106,14 +106,17 @@ impl Driver for Http {
             let condition = known.map(|last| (IF_NONE_MATCH, last.tag.clone()));
             self.servers.at(server).send(Method::GET, "instances", condition, JSON, None).await
         };
-        let (server, response) = self.servers.ask(PATIENCE, list).await?;
+        let (begun, response) = self.servers.begin(PATIENCE, list).await?;
+        let server = begun.server();
         if response.status() == StatusCode::NOT_MODIFIED
             && let Some(last) = last.filter(|last| last.server == server)
         {
+            begun.complete();
             return Ok(last.instances);
         }
         let tag = response.headers().get(ETAG).cloned();
         let instances = self.instances(response).await?;
+        begun.complete();
         if !self.servers.options().watch {
             *self.last() = tag.map(|tag| Last { server, tag, instances: instances.clone() });
         }
@@ -132,8 +135,12 @@ impl Driver for Http {
         let Some(path) = wire::list_path(services) else { return self.list().await };
         let list =
             async |server| self.servers.at(server).send(Method::GET, &path, None, JSON, None).await;
-        match self.servers.ask(PATIENCE, list).await {
-            Ok((_, response)) => self.instances(response).await,
+        match self.servers.begin(PATIENCE, list).await {
+            Ok((begun, response)) => {
+                let instances = self.instances(response).await?;
+                begun.complete();
+                Ok(instances)
+            }
             // An older server lists one service, or all.
             Err(error) if error.kind() == ErrorKind::Config => self.list().await,
             Err(error) => Err(error),

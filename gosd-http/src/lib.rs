@@ -40,7 +40,9 @@
 //! - Each driver has an order of its own, which is random, and asks the first server in it. A server that
 //!   fails costs nothing: the next one is asked at once. While a server is silent, the next one is asked beside
 //!   it, so that all are asked within 2 s, or within a fifth of the lease if that is shorter; the answer that
-//!   comes first counts. Whoever answered is asked first from then on.
+//!   comes first counts. Whoever answered is asked first from then on. The rest of a list comes from the server that
+//!   began it; if that stalls or breaks off, the next call begins with another server.
+//! - A server whose event stream falls silent, or ends within 8 s, is left for another.
 //! - An event stream that breaks off goes on with all instances at another server, because a position in the
 //!   events of one server means nothing to another. Core's pauses before that are random, so that the clients
 //!   of a server that was killed do not come to the others at one moment. A server that is shut down sends its

@@ -82,9 +82,31 @@ impl Servers {
     where
         F: Future<Output = Result<T>>,
     {
+        let (begun, answer) = self.begin(time, ask).await?;
+        Ok((begun.complete(), answer))
+    }
+
+    /// Asks as [`ask`](Self::ask) does, for what is only the beginning of an answer.
+    ///
+    /// The request is over once the rest has come, and is [complete](Begun::complete) then. It is not raced
+    /// for: a long list would otherwise be sent by all of the servers.
+    pub(crate) async fn begin<T, F>(
+        &self,
+        time: Duration,
+        ask: impl Fn(usize) -> F,
+    ) -> Result<(Begun<'_>, T)>
+    where
+        F: Future<Output = Result<T>>,
+    {
         let failures = Mutex::new(Vec::new());
         let turns = self.turns();
-        let mut waiting = Waiting { servers: self, begun: Some(turns[0]) };
+        let mut begun = Begun {
+            servers: self,
+            first: turns[0],
+            failure: None,
+            answering: None,
+            is_over: false,
+        };
         let part = time / self.all.len() as u32;
         let answered = race(turns, part, |server| {
             let asked = ask(server);
@@ -99,17 +121,16 @@ impl Servers {
             }
         });
         let answered = answered.await;
-        let begun = waiting.begun.take();
         let failures = std::mem::take(&mut *locked(&failures));
-        let Ok((server, answer)) = answered else { return Err(self.failure(&failures)) };
-        let left = self.go_to(server);
-        if let Some(left) = left.filter(|left| begun == Some(*left)) {
-            let (left, next) = (self.all[left].name(), self.all[server].name());
-            let failed = failures.iter().find(|(name, _)| *name == left);
-            let error = failed.map_or("it is silent".to_owned(), |(_, error)| error.to_string());
-            warn!(driver = "http", server = left, error, next, "a server fails; going to another");
-        }
-        Ok((server, answer))
+        let Ok((server, answer)) = answered else {
+            // All were asked, so none is better to begin with.
+            begun.is_over = true;
+            return Err(self.failure(&failures));
+        };
+        let first = self.all[begun.first].name();
+        begun.failure = failures.into_iter().find(|(name, _)| *name == first).map(|(_, it)| it);
+        begun.answering = Some(server);
+        Ok((begun, answer))
     }
 
     /// Begins with another server from now on, because the current one is silent.
@@ -180,17 +201,44 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A request that has no answer yet. If it is dropped, the next one begins with another server.
-struct Waiting<'a> {
+/// A request whose answer has not come, or not all of it. If it is dropped, the next one begins with another server.
+#[must_use = "a request that is dropped makes the client leave the server"]
+pub(crate) struct Begun<'a> {
     servers: &'a Servers,
     /// The server that was asked first.
-    begun: Option<usize>,
+    first: usize,
+    /// Why that one does not answer, if it is not silent.
+    failure: Option<Error>,
+    /// The server whose answer is coming.
+    answering: Option<usize>,
+    is_over: bool,
 }
 
-impl Drop for Waiting<'_> {
+impl Begun<'_> {
+    /// The server whose answer is coming.
+    pub(crate) fn server(&self) -> usize {
+        self.answering.unwrap_or(self.first)
+    }
+
+    /// Records that the whole answer has come and is good: the next requests begin with its server, which this
+    /// returns.
+    pub(crate) fn complete(mut self) -> usize {
+        self.is_over = true;
+        let (servers, server) = (self.servers, self.server());
+        if let Some(left) = servers.go_to(server).filter(|left| *left == self.first) {
+            let (left, next) = (servers.all[left].name(), servers.all[server].name());
+            let error = self.failure.as_ref().map_or("it is silent".to_owned(), Error::to_string);
+            warn!(driver = "http", server = left, error, next, "a server fails; going to another");
+        }
+        server
+    }
+}
+
+impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        if let Some(server) = self.begun {
-            self.servers.leave(server);
+        if !self.is_over {
+            self.servers.leave(self.first);
+            self.servers.leave(self.server());
         }
     }
 }
@@ -291,6 +339,29 @@ mod tests {
         advance(AWAY * 2).await;
         assert_eq!(asked(&servers, &[], &[]).await.unwrap(), HOME);
         assert_eq!(came_home.await, HOME);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_complete_its_answer_is_left() {
+        let servers = three();
+        let begin = async |failing| {
+            let ask = async |server| if server == failing { Err(unavailable()) } else { Ok(()) };
+            servers.begin(TIME, ask).await.unwrap().0
+        };
+        let begun = begin(2).await;
+        assert_eq!(begun.server(), HOME);
+        drop(begun);
+        let begun = begin(1).await;
+        assert_eq!(begun.server(), 2, "it begins with another, and that one fails");
+        drop(begun);
+        assert_eq!(begin(0).await.complete(), 1);
+        // Its home begins to answer again, which is not yet a reason to go there.
+        advance(AWAY * 2).await;
+        let begun = begin(2).await;
+        assert_eq!(begun.server(), HOME);
+        assert_eq!(*servers.current.borrow(), 1);
+        drop(begun);
+        assert_eq!(asked(&servers, &[], &[]).await.unwrap(), 1);
     }
 
     #[tokio::test]

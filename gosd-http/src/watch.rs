@@ -7,7 +7,7 @@ use gosd_core::{BoxFuture, BoxStream, Error, ErrorKind, Event, Result};
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::connection::{EVENTS, LARGEST, chunk};
 use crate::driver::Http;
@@ -44,6 +44,7 @@ struct LastId {
 
 struct EventStream<'a> {
     server: usize,
+    opened_at: Instant,
     response: Response<Incoming>,
     /// Resolves when requests are no longer answered, even if events still come.
     unheard: BoxFuture<'a, Error>,
@@ -57,9 +58,10 @@ impl<'a> Watch<'a> {
         let result = self.advance().await;
         if let Err(error) = &result
             && let Some(stream) = self.stream.take()
-            && error.kind() == ErrorKind::Timeout
+            && (error.kind() == ErrorKind::Timeout || stream.opened_at.elapsed() < SILENCE)
         {
-            // One that broke off may be there again already; one that is silent costs time.
+            // The server of a stream that broke off may be there again already. But one that is silent costs time,
+            // and one whose streams do not last, such as that of a proxy, would never be left.
             self.driver.servers.leave(stream.server);
         }
         result
@@ -138,7 +140,8 @@ impl<'a> Watch<'a> {
 impl<'a> EventStream<'a> {
     fn new(driver: &'a Http, server: usize, response: Response<Incoming>) -> Self {
         let unheard = Box::pin(unheard(driver, server));
-        Self { server, response, unheard, parser: Parser::new(LARGEST), begun: false }
+        let (opened_at, parser) = (Instant::now(), Parser::new(LARGEST));
+        Self { server, opened_at, response, unheard, parser, begun: false }
     }
 
     async fn next(&mut self) -> Result<Message> {

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
+use super::bad_servers::{Actor, RESET, act, answer, events};
 use super::support::{LATE, LEASE, instance, memory, open, read_until, start};
 
 /// Three servers of one registry, each behind a proxy.
@@ -252,5 +253,61 @@ async fn a_client_with_several_servers_is_fresh_again_after_each_of_them_ended()
         };
         timeout(LATE, fresh).await.expect("the others serve");
         assert_eq!(client.instances("mail").len(), 1);
+    }
+}
+
+/// Waits until a server has had so many requests.
+async fn was_asked(actor: &Actor, times: usize) {
+    while actor.heard.lock().unwrap().len() < times {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_answers_end_after_their_head_is_left() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n";
+    let stalls = Some(format!("{head}:\n"));
+    let breaks_off = Some(format!("{head}{{\"inst"));
+    let is_no_list = answer("200 OK", "application/json", "[]");
+    // Each driver begins with a random one of the two.
+    for line in [stalls, breaks_off, is_no_list].iter().cycle().take(30) {
+        let bad = act(vec![line.clone(); 2]).await;
+        let good = act(vec![answer("200 OK", "application/json", "{\"instances\":[]}"); 2]).await;
+        let hosts = [&bad, &good].map(|actor| actor.url.trim_start_matches("http://"));
+        let driver = open(&format!("http://{}?watch=off", hosts.join(","))).await;
+        let given_up = async {
+            was_asked(&bad, 1).await;
+            // As long as the head needs.
+            sleep(Duration::from_millis(50)).await;
+        };
+        tokio::select! {
+            listed = driver.list() => drop(listed),
+            () = given_up => {}
+        }
+        let listed = tokio::select! {
+            listed = driver.list() => listed,
+            () = was_asked(&bad, 2) => panic!("{line:?} is asked again"),
+        };
+        assert_eq!(listed.unwrap(), [], "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_event_streams_end_at_once_is_left() {
+    for _ in 0..10 {
+        let short = act(vec![events(RESET); 2]).await;
+        let lasting = act(vec![events(&format!("{RESET}:\n"))]).await;
+        let hosts = [&short, &lasting].map(|actor| actor.url.trim_start_matches("http://"));
+        let driver = open(&format!("http://{}", hosts.join(","))).await;
+        let mut watch = driver.watch().unwrap();
+        let follow = async {
+            while lasting.heard.lock().unwrap().is_empty() {
+                let _ = watch.next().await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = follow => {}
+            () = was_asked(&short, 2) => panic!("it is asked again"),
+        }
     }
 }
