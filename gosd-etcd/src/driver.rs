@@ -1,18 +1,19 @@
 //! The driver: each of its methods as calls on a connection to the cluster.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Client, GetOptions, KeyValue};
 use gosd_core::{BoxStream, Driver, Error, Event, Instance, InstanceId, Result, async_trait};
 use gosd_net::{Lazy, WarnOnce};
+use tracing::debug;
 
 use crate::connection::{self, Cluster};
 use crate::error;
 use crate::layout::{self, Keys};
-use crate::lease::{self, Leases};
+use crate::lease;
+use crate::leases::Leases;
 use crate::options::Options;
 use crate::watch;
 
@@ -69,6 +70,26 @@ impl Etcd {
         self.connection.call_with_retry(open, authorized).await
     }
 
+    /// Ends the leases that a record had before, each of which is tried once.
+    ///
+    /// This is not repeated with the next heartbeat, so that none fails for the sake of old leases. Those that are
+    /// left, because the caller stops waiting or the server cannot be reached, run out by themselves, unless
+    /// another write or the goodbye ends them before.
+    async fn end(&self, id: &InstanceId, key: &str, leases: &[i64]) {
+        for old in leases {
+            let end = async |mut client: Client| {
+                lease::revoke_unless_shared(&mut client, key, *old).await
+            };
+            match self.call(end).await {
+                Err(error) if error.is_retryable() => {
+                    debug!(key, %error, "an earlier lease of the record was not revoked");
+                    return;
+                }
+                _ => self.leases().ended(id, *old),
+            }
+        }
+    }
+
     fn leases(&self) -> MutexGuard<'_, Leases> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,9 +99,9 @@ impl Etcd {
 impl Driver for Etcd {
     async fn register(&self, instance: &Instance, ttl: Duration) -> Result<()> {
         let (id, key, json) = (instance.id(), &self.keys.key(instance.id()), &instance.to_json());
-        let lease = &self.leases().choose(id, ttl);
+        let lease = &self.leases().choose(id, ttl, json);
         // The record may hang on one of these until it is written anew, which may be refused for want of space.
-        for before in &lease.before {
+        for before in lease.may_hold() {
             self.call(async |mut client| lease::keep_alive(&mut client, *before).await).await?;
         }
         let is_alive = !lease.is_new
@@ -88,36 +109,33 @@ impl Driver for Etcd {
         if is_alive {
             let is_there = async |client: Client| lease::is_intact(&client, key, json, lease).await;
             if self.call(is_there).await? {
+                self.leases().attached(id, lease.id);
+                self.end(id, key, lease.may_hold()).await;
                 return Ok(());
             }
         } else {
             // From here on a goodbye ends the lease, even if it is granted only later.
-            self.leases().asked_for(id);
+            self.leases().asked_for(id, lease.id);
             self.call(async |mut client| lease::grant(&mut client, lease).await).await?;
         }
-        let lost = AtomicBool::new(false);
         let write = async |mut client: Client| {
-            self.leases().sent(id);
+            self.leases().sent(id, lease.id, json);
             let written = lease::write(&mut client, key, json, lease).await;
-            lost.fetch_or(
-                written.as_ref().is_err_and(|error| !error::is_refusal(error)),
-                Ordering::Relaxed,
-            );
+            if written.as_ref().err().is_none_or(error::is_refusal) {
+                self.leases().answered(id, lease.id);
+            }
             written
         };
-        let written = self.call(write).await;
-        if !lost.into_inner() {
-            self.leases().answered(id);
-        }
-        written?;
-        self.leases().written(id);
+        let overwritten = self.call(write).await?;
+        self.leases().attached(id, lease.id);
+        self.end(id, key, &lease.to_end(overwritten)).await;
         Ok(())
     }
 
     async fn deregister(&self, id: &InstanceId) -> Result<()> {
         let key = &self.keys.key(id);
         let known = self.leases().known(id);
-        self.leases().sent(id);
+        self.leases().leaves(id);
         let remove = async |mut client: Client| lease::remove(&mut client, key, &known).await;
         self.call(remove).await?;
         self.leases().remove(id);

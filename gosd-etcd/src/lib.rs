@@ -114,6 +114,7 @@ mod error;
 pub mod fuzzing;
 mod layout;
 mod lease;
+mod leases;
 mod messages;
 mod options;
 mod session;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::support::{LONG_LEASE, PATIENCE, instance, key, lease, leases, open, open_at};
+use super::support::{LONG_LEASE, PATIENCE, calls, instance, key, lease, leases, open, open_at};
 
 /// Fills a server that was started with a small quota.
 async fn use_up_the_space(etcd: &EtcdServer) {
@@ -91,7 +91,7 @@ async fn the_check_of_a_password_outlives_the_call_that_asked_for_it() {
     let mut etcd = EtcdServer::start(&["--bcrypt-cost", "11"]).await;
     etcd.enable_auth("/gosd/").await;
     let driver = open(&format!("etcd://gosd:p%40ss@127.0.0.1:{}", etcd.port())).await;
-    let before = checks(etcd.port()).await;
+    let before = calls(etcd.port(), "started", "Authenticate").await;
     let mut given_up = 0;
     let registered = async {
         let mail = instance("mail");
@@ -106,21 +106,7 @@ async fn the_check_of_a_password_outlives_the_call_that_asked_for_it() {
     let both = join(registered, Watch::start(&*driver));
     timeout(PATIENCE, both).await.expect("it is checked some time");
     assert!(given_up > 0, "the check took no time, so nothing was shown");
-    assert_eq!(checks(etcd.port()).await - before, 1);
-}
-
-/// How many passwords the server has been asked to check since its start.
-async fn checks(port: u16) -> u32 {
-    let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let request = "GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
-    socket.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
-    let is_it = |line: &&str| {
-        line.starts_with("grpc_server_started_total") && line.contains("\"Authenticate\"")
-    };
-    let line = answer.lines().find(is_it).expect("the server counts");
-    line.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a number")
+    assert_eq!(calls(etcd.port(), "started", "Authenticate").await - before, 1);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod conformance;
 mod errors;
 mod fixture;
 mod history;
+mod lost_answers;
 mod registration;
 mod support;
 mod watch;

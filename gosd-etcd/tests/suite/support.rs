@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use gosd_core::{Driver, Instance};
 use gosd_testservers::EtcdServer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// A lease longer than any test.
 pub(crate) const LONG_LEASE: Duration = Duration::from_secs(600);
@@ -39,4 +41,19 @@ pub(crate) async fn lease(etcd: &EtcdServer, instance: &Instance) -> String {
 pub(crate) async fn leases(etcd: &EtcdServer) -> usize {
     // The first line says how many were found.
     etcd.ctl(&["lease", "list"]).await.lines().count() - 1
+}
+
+/// How many calls of a method the server has `"started"`, or `"handled"`, since its own start.
+pub(crate) async fn calls(port: u16, state: &str, method: &str) -> u32 {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).await.expect("the server listens");
+    let request = "GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    socket.write_all(request.as_bytes()).await.expect("it takes requests");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("it answers in text");
+    let (name, method) =
+        (format!("grpc_server_{state}_total"), format!("grpc_method=\"{method}\""));
+    // One line for each code that calls ended with.
+    let lines = answer.lines().filter(|line| line.starts_with(&name) && line.contains(&method));
+    let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok());
+    counts.reduce(|one, other| one + other).expect("the server counts")
 }
