@@ -1,12 +1,12 @@
 //! Connections to a cluster: the choice of a member, whether it can serve, and the diagnosis of failures.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Client, KvClient, WatchClient};
 use gosd_core::{Error, ErrorKind, Result};
 use gosd_net::tls::is_spoken_by;
-use gosd_net::{Fault, Tls};
+use gosd_net::{Fault, Tls, race};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -16,6 +16,8 @@ use crate::{channel, error};
 
 /// How long the connection to one member and its first answer may take.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long a member may be silent before the next one is asked, too.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// The oldest version whose watches answer progress requests.
 const OLDEST: (u32, u32) = (3, 4);
 /// The largest message of gRPC, because the whole registry is one reply.
@@ -74,23 +76,23 @@ impl Cluster {
     async fn reach(&self) -> Result<Client> {
         let mut members: Vec<&String> = self.options.hosts.iter().collect();
         // In random order, so that clients spread, and a member that does not answer delays only some
-        // attempts.
+        // attempts, and these only for a moment.
         fastrand::shuffle(&mut members);
-        let mut failures = Vec::new();
-        for member in members {
-            let dial = self.dial(member, self.tls.clone(), self.session.clone());
-            let dialed = timeout(CONNECT, Box::pin(dial)).await;
-            let failure = match dialed {
-                Ok(Ok(client)) => return Ok(client),
-                Ok(Err(failure)) => failure,
-                Err(_) => Error::new(ErrorKind::Timeout, format!("no answer within {CONNECT:?}")),
-            };
-            let explained = match failure.is_retryable() {
-                true => timeout(CONNECT, self.explain(member)).await.ok().flatten(),
-                false => None,
-            };
-            failures.push((member, explained.unwrap_or(failure)));
+        let failures = Mutex::new(Vec::new());
+        let reached = race(members, PATIENCE, |member| {
+            let (met, failures) = (Box::pin(self.meet(member)), &failures);
+            async move {
+                let failed = |failure| {
+                    let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                    failures.push((member, failure));
+                };
+                met.await.map_err(failed)
+            }
+        });
+        if let Ok(client) = reached.await {
+            return Ok(client);
         }
+        let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
         let all: Vec<String> =
             failures.iter().map(|(member, failure)| format!("{member}: {failure}")).collect();
         let all = all.join("; ");
@@ -99,6 +101,21 @@ impl Cluster {
             Some((_, refusal)) => Error::new(refusal.kind(), all),
             None => Error::new(ErrorKind::Unavailable, format!("{all}; does etcd run there?")),
         })
+    }
+
+    /// Connects to a member, or says why that fails.
+    async fn meet(&self, member: &str) -> Result<Client> {
+        let dial = self.dial(member, self.tls.clone(), self.session.clone());
+        let failure = match timeout(CONNECT, Box::pin(dial)).await {
+            Ok(Ok(client)) => return Ok(client),
+            Ok(Err(failure)) => failure,
+            Err(_) => Error::new(ErrorKind::Timeout, format!("no answer within {CONNECT:?}")),
+        };
+        let explained = match failure.is_retryable() {
+            true => timeout(CONNECT, self.explain(member)).await.ok().flatten(),
+            false => None,
+        };
+        Err(explained.unwrap_or(failure))
     }
 
     /// Connects to a member, and asks for its version.

@@ -57,6 +57,19 @@ async fn silence_is_bounded() {
     expect(&url, ErrorKind::Unavailable, &["no answer within 2s"]).await;
 }
 
+/// Paused time runs ahead whenever there is nothing else to do, which is the case with silent members.
+#[tokio::test(start_paused = true)]
+async fn the_silence_of_several_is_bounded() {
+    let silent: Vec<TcpListener> =
+        (0..5).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let hosts: Vec<String> = silent.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
+    let driver = open(&format!("etcd://{}", hosts.join(","))).await;
+    // The bound of a watch that begins.
+    let listed = tokio::time::timeout(Duration::from_secs(8), driver.list()).await;
+    let error = listed.expect("it ends").unwrap_err();
+    assert_eq!(error.to_string().matches("no answer within 2s").count(), hosts.len(), "{error}");
+}
+
 #[tokio::test]
 async fn credentials_and_permissions() {
     use ErrorKind::Denied;
