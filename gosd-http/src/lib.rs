@@ -49,6 +49,12 @@
 //!   clients away one after the other.
 //! - After 30 to 90 s away from the first server in its order, a driver asks that one again, and if it answers,
 //!   requests and events come from it again. So the load is even some time after any restart.
+//! - A goodbye waits, for 2 s at most, until the registrations before it are answered, and a server drops a request
+//!   whose client is gone. But what a server has passed on to its database by then cannot be taken back, and of calls
+//!   by two servers the database may take either first. So if the database hangs, or the first server or its way
+//!   there, an instance that has left through another server can be registered once more after its goodbye.
+//!   It is then listed for one lease, counted from that write, and no longer, because nobody renews it. In the same
+//!   way an older content can replace a newer one, until the next heartbeat.
 //! - A failure of a single server is one warning in the log. If no server does what it is asked, the error
 //!   says what each of them said.
 //!
