@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Instant;
 
-use gosd_core::{Attempts, Client, Error, ErrorKind, Failure, Outcome, Resend, Result, Turn};
+use gosd_core::{Attempts, Client, Error, ErrorKind, Failure, Instance, Resend, Result, Turn};
 use reqwest::{Method, Request, Response, Url};
 use tokio::time;
 use tracing::{Instrument, Span, field, info_span};
@@ -53,8 +53,9 @@ pub(crate) async fn send<T: Transport>(
     let started = Instant::now();
     let timeout = request.timeout().copied();
     credentials::move_to_header(&mut request);
-    let (turn, mut url) = usable(turn, target).map_err(T::unusable)?;
-    let mut attempts = Attempts::new(turn, resend(&request));
+    let attempts = Attempts::new(turn, resend(&request));
+    let url_at = |it: &Instance| target.at(it);
+    let (mut attempts, mut url) = attempts.prepared(url_at).map_err(T::unusable)?;
     // The last refusal is kept, because an answer is never swallowed, even if no other instance answers.
     let mut refusal = None;
     loop {
@@ -79,7 +80,7 @@ pub(crate) async fn send<T: Transport>(
                 None => return refusal.map_or(sent, Ok),
             },
         };
-        let next = attempts.failed(failure).and_then(|next| usable_again(next, target));
+        let next = attempts.failed(failure).and_then(|next| next.prepared(url_at).ok());
         let (Some(next), Some(spare)) = (next, spare) else {
             // What the last instance did to which something was sent, and not that no other one was left.
             return sent.or_else(|error| refusal.ok_or(error));
@@ -89,27 +90,6 @@ pub(crate) async fn send<T: Transport>(
         // The timeout holds for the whole request, however often it is sent.
         if let Some(timeout) = timeout {
             *request.timeout_mut() = Some(timeout.saturating_sub(started.elapsed()));
-        }
-    }
-}
-
-/// Takes the turn on to the first instance with a URL to which a request can be sent. Nothing is sent for that, so
-/// this is for requests that cannot be copied, too.
-fn usable(mut turn: Turn, target: &Target) -> Result<(Turn, Url)> {
-    loop {
-        match target.at(turn.instance()) {
-            Ok(url) => return Ok((turn, url)),
-            Err(error) => turn = turn.failed(Outcome::Unreachable).ok_or(error)?,
-        }
-    }
-}
-
-/// The same for a request that is about to be sent again; `None` if no such instance is left.
-fn usable_again(mut attempts: Attempts, target: &Target) -> Option<(Attempts, Url)> {
-    loop {
-        match target.at(attempts.instance()) {
-            Ok(url) => return Some((attempts, url)),
-            Err(_) => attempts = attempts.failed(Failure::Unsent)?,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use gosd_core::{Attempts, BoxFuture, Client, Error, Failure, Outcome, Resend, Turn};
+use gosd_core::{Attempts, BoxFuture, Client, Failure, Resend};
 use http::request::Parts;
 use http::{Request, Response};
 use tower_layer::Layer;
@@ -123,8 +123,8 @@ where
                     Resend::of_http(parts.method.as_str(), has_key)
                 }
             };
-            let (turn, head) = usable(turn, &target, &parts)?;
             let attempts = Attempts::new(turn, resend);
+            let (attempts, head) = attempts.prepared(|it| target.head(it, &parts))?;
             send(inner, &rules, (&target, parts), head, body, attempts).await
         })
     }
@@ -172,38 +172,14 @@ where
                 }
             }
         };
-        let next = attempts.failed(failure).and_then(|next| usable_again(next, target, &parts));
+        let next = attempts.failed(failure);
+        let next = next.and_then(|next| next.prepared(|it| target.head(it, &parts)).ok());
         let (Some(next), Some(spare)) = (next, spare) else {
             // What the last instance did to which something was sent, and not that no other one was left.
             return sent.or_else(|error| refusal.ok_or(error));
         };
         ((attempts, head), body) = (next, spare);
         refusal = sent.ok().or(refusal);
-    }
-}
-
-/// Takes the turn on to the first instance with a URL to which a request can be sent. Nothing is sent for that, so
-/// this is for requests that cannot be copied, too. Returns the head of the request to that instance.
-fn usable(mut turn: Turn, target: &Target, parts: &Parts) -> Result<(Turn, Parts), Error> {
-    loop {
-        match target.head(turn.instance(), parts) {
-            Ok(head) => return Ok((turn, head)),
-            Err(error) => turn = turn.failed(Outcome::Unreachable).ok_or(error)?,
-        }
-    }
-}
-
-/// The same for a request that is about to be sent again; `None` if no such instance is left.
-fn usable_again(
-    mut attempts: Attempts,
-    target: &Target,
-    parts: &Parts,
-) -> Option<(Attempts, Parts)> {
-    loop {
-        match target.head(attempts.instance(), parts) {
-            Ok(head) => return Some((attempts, head)),
-            Err(_) => attempts = attempts.failed(Failure::Unsent)?,
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gosd_core::{Client, Driver, Error, ErrorKind, Failure, Instance, Memory, Settings};
+use gosd_testservers::{collect_spans, free_port, spans_to};
 use gosd_tower::BalanceLayer;
 use http::{Request, Response};
 use tower::{BoxError, Layer, ServiceExt};
@@ -114,4 +115,26 @@ async fn what_was_sent_and_not_answered_is_what_the_error_says() {
             assert_eq!(error.to_string(), "cut off");
         }
     }
+}
+
+#[tokio::test]
+async fn they_count_as_no_resend() {
+    collect_spans();
+    let (dead, live) = (free_port(), free_port());
+    let [at_dead, at_live] = [dead, live].map(|port| format!("http://127.0.0.1:{port}"));
+    let settings = Settings::default().eject_after(0);
+    let gosd = reading(settings, &[&at_dead, "redis://127.0.0.1:3333", &at_live]).await;
+    let sender = tower::service_fn(move |request: Request<()>| {
+        ready(match request.uri().port_u16() == Some(dead) {
+            true => Err(std::io::Error::other("nobody is there")),
+            false => Ok(Response::new(())),
+        })
+    });
+    let unsent = |_: &std::io::Error| Some(Failure::Unsent);
+    let service = BalanceLayer::new(gosd, |()| Some(()), unsent).layer(sender);
+    while spans_to(dead).is_empty() {
+        let request = Request::post("gosd://orders/7").body(()).unwrap();
+        service.clone().oneshot(request).await.unwrap();
+    }
+    assert_eq!(spans_to(live).pop().unwrap()["http.request.resend_count"], "1");
 }

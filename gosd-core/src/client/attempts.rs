@@ -126,6 +126,47 @@ impl Attempts {
         Self { turn, resend, resends: 0, was_repeated: false }
     }
 
+    /// Goes on, if need be, to the first instance for which `prepare` can make a request.
+    ///
+    /// Nothing is sent to those passed over, so this holds for [`Resend::Never`] too, and counts as no resend.
+    /// Each of them is reported as unreachable.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use gosd_core::{Attempts, Client, Instance, Memory, Resend};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let client = Client::builder(Arc::new(Memory::new())).start().await?;
+    /// client.add_local("orders", "tcp://10.0.0.7:8885")?;
+    /// client.add_local("orders", "http://10.0.0.8:8885")?;
+    ///
+    /// let attempts = Attempts::new(client.turn("orders").await?, Resend::Never);
+    /// let url = |it: &Instance| match it.url().starts_with("http:") {
+    ///     true => Ok(it.url_with("/7")),
+    ///     false => Err("this is no URL of HTTP"),
+    /// };
+    /// let (attempts, url) = attempts.prepared(url).unwrap();
+    /// assert_eq!(url, "http://10.0.0.8:8885/7");
+    /// attempts.succeeded();
+    /// # Ok::<(), gosd_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// That of the last instance, if none is left.
+    pub fn prepared<T, E>(
+        mut self,
+        prepare: impl Fn(&Instance) -> Result<T, E>,
+    ) -> Result<(Self, T), E> {
+        loop {
+            match prepare(self.turn.instance()) {
+                Ok(prepared) => return Ok((self, prepared)),
+                Err(error) => self.turn = self.turn.failed(Outcome::Unreachable).ok_or(error)?,
+            }
+        }
+    }
+
     /// The instance to send the request to.
     pub fn instance(&self) -> &Arc<Instance> {
         self.turn.instance()

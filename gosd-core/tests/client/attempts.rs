@@ -1,5 +1,8 @@
 //! `Attempts`: which requests are sent again, how often, and to which instances.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use gosd_core::{
     Attempts, Client, Driver, Failure, Instance, InstanceId, Outcome, Resend, Settings,
 };
@@ -160,4 +163,38 @@ async fn once_a_request_was_refused_the_ejected_are_left_alone() {
         let (client, _) = with_one_ejected(&Backend::new(), 3).await;
         assert_eq!(walk(&client, Resend::Once, failures).await, tried, "{failures:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_no_request_can_be_made_for_is_passed_over_and_reported() {
+    const UNUSABLE: [&str; 2] = ["tcp://10.0.0.1:1", "tcp://10.0.0.2:1"];
+    let prepare = |it: &Instance| match it.url().starts_with("tcp:") {
+        true => Err(it.url().to_owned()),
+        false => Ok(it.url_with("/7")),
+    };
+    let client = Backend::new().discover().await;
+    for url in UNUSABLE.iter().chain(&["http://10.0.0.3"]) {
+        client.add_local("mail", url).unwrap();
+    }
+    for _ in 0..12 {
+        let attempts = begin(&client, Resend::Never).await;
+        let (attempts, url) = attempts.prepared(prepare).unwrap();
+        assert_eq!((&*url, attempts.resends()), ("http://10.0.0.3/7", 0));
+        attempts.succeeded();
+    }
+    let ejected: BTreeSet<_> = client.ejected().iter().map(|it| it.url().to_owned()).collect();
+    assert_eq!(ejected, UNUSABLE.map(str::to_owned).into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn if_no_request_can_be_made_the_error_is_that_of_the_last() {
+    let client = client(3).await;
+    let attempts = begin(&client, Resend::Once).await.failed(Failure::Unanswered).unwrap();
+    let prepared = RefCell::new(Vec::new());
+    let error = attempts.prepared(|it| {
+        prepared.borrow_mut().push(it.id().clone());
+        Err::<(), _>(it.id().clone())
+    });
+    let prepared = prepared.into_inner();
+    assert_eq!((prepared.len(), prepared.last()), (2, error.err().as_ref()));
 }

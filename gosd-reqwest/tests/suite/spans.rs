@@ -48,3 +48,17 @@ async fn each_attempt_is_a_span() {
     );
     assert!(!format!("{failed:?}{answered:?}").contains("secret"));
 }
+
+#[tokio::test]
+async fn an_instance_that_is_passed_over_counts_as_no_resend() {
+    collect_spans();
+    let (dead, live) = (nobody(), Server::start(Reply::Status(200)).await);
+    let settings = Settings::default().eject_after(0);
+    let unusable = "tcp://127.0.0.1:1".to_owned();
+    let gosd = with_settings(settings, [dead.clone(), unusable, live.url()]).await;
+    while attempts_at(&dead) == 0 {
+        http().get("gosd://orders/").send_by(&gosd).await.unwrap();
+    }
+    let answered = spans_at(&live.url()).pop().unwrap();
+    assert_eq!(answered["http.request.resend_count"], "1");
+}
