@@ -102,7 +102,7 @@ fn resend(request: &Request) -> Resend {
     Resend::of_http(request.method().as_str(), has_key)
 }
 
-/// The failure of the instance that an error shows; `None` if the error is the caller's or a timeout.
+/// The failure of the instance that an error shows; `None` if the error is the caller's or a timeout of the request.
 fn failure_of(error: &reqwest::Error, url: &Url) -> Option<Failure> {
     // A builder's error about the URL itself: its host is none, or the client takes https alone. About another
     // URL, to which an answer redirected, it comes after the request was sent.
@@ -110,7 +110,7 @@ fn failure_of(error: &reqwest::Error, url: &Url) -> Option<Failure> {
     if error.is_connect() || is_unusable {
         return Some(Failure::Unsent);
     }
-    if error.is_timeout() || !error.is_request() {
+    if is_time_over(error) || !error.is_request() {
         return None;
     }
     let mut source = error.source();
@@ -122,6 +122,12 @@ fn failure_of(error: &reqwest::Error, url: &Url) -> Option<Failure> {
         source = cause.source();
     }
     Some(Failure::Unanswered)
+}
+
+/// Whether the time is over that the caller gave the request. reqwest's own timeout stands alone. One further down
+/// is the transport's, which has found the connection dead: by HTTP/2's keep-alive, or by TCP's (`ETIMEDOUT`).
+fn is_time_over(error: &reqwest::Error) -> bool {
+    error.is_timeout() && error.source().is_some_and(|cause| cause.source().is_none())
 }
 
 /// The span of one attempt, with the names of OpenTelemetry's conventions.
@@ -164,5 +170,46 @@ fn record<T: Transport>(span: &Span, sent: &Result<Response, T::Error>) {
             span.record("error.type", kind);
             span.record("otel.status_code", "ERROR");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use reqwest::ClientBuilder;
+    use tokio::io::{AsyncWriteExt, copy, sink};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What comes of a request by HTTP/2 to a server that greets, and then answers neither requests nor pings.
+    async fn sent_to_nobody(timeouts: impl Fn(ClientBuilder) -> ClientBuilder) -> Option<Failure> {
+        // Settings without any, and the acknowledgement of the client's.
+        const GREETING: [u8; 18] = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.write_all(&GREETING).await.unwrap();
+            copy(&mut socket, &mut sink()).await
+        });
+        let http = ClientBuilder::new().no_proxy().http2_prior_knowledge();
+        let url = Url::parse(&format!("http://127.0.0.1:{port}/")).unwrap();
+        let error = timeouts(http).build().unwrap().get(url.clone()).send().await.unwrap_err();
+        assert!(error.is_timeout(), "{error:?}");
+        server.abort();
+        failure_of(&error, &url)
+    }
+
+    #[tokio::test]
+    async fn a_timeout_of_the_transport_is_a_failure_and_one_of_the_request_is_none() {
+        const SOON: Duration = Duration::from_millis(100);
+        let keeps_alive = |http: ClientBuilder| {
+            http.http2_keep_alive_interval(SOON).http2_keep_alive_timeout(SOON)
+        };
+        assert_eq!(sent_to_nobody(keeps_alive).await, Some(Failure::Unanswered));
+        assert_eq!(sent_to_nobody(|http| http.timeout(SOON)).await, None);
+        assert_eq!(sent_to_nobody(|http| http.read_timeout(SOON)).await, None);
     }
 }
