@@ -68,7 +68,7 @@ pub(crate) async fn send<T: Transport>(
         let sent = transport.send(request).instrument(span.clone()).await;
         record::<T>(&span, &sent);
         let failure = match &sent {
-            Ok(response) => match Failure::of_http_status(response.status().as_u16()) {
+            Ok(response) => match refusal_by(response, &asked) {
                 Some(failure) => failure,
                 None => {
                     attempts.succeeded();
@@ -100,6 +100,13 @@ fn resend(request: &Request) -> Resend {
     }
     let has_key = request.headers().contains_key("idempotency-key");
     Resend::of_http(request.method().as_str(), has_key)
+}
+
+/// The failure of the instance that its answer shows. An answer from elsewhere, to where the instance redirected,
+/// says nothing of the instance but that it answered.
+fn refusal_by(response: &Response, asked: &Url) -> Option<Failure> {
+    let is_its_own = response.url().origin() == asked.origin();
+    Failure::of_http_status(response.status().as_u16()).filter(|_| is_its_own)
 }
 
 /// The failure of the instance that an error shows; `None` if the error is the caller's or a timeout of the request.

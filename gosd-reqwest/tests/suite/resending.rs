@@ -145,6 +145,18 @@ async fn an_answer_is_not_swallowed() {
 }
 
 #[tokio::test]
+async fn a_refusal_from_where_an_instance_redirects_is_no_failure_of_the_instance() {
+    let elsewhere = Server::start(Reply::Status(503)).await;
+    let (servers, gosd) = servers(&[Reply::Redirect(elsewhere.port); 2]).await;
+    for _ in 0..4 {
+        let answer = http().get("gosd://orders/").send_by(&gosd).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!((received(&servers), elsewhere.received()), (4, 4));
+    assert!(gosd.ejected().is_empty());
+}
+
+#[tokio::test]
 async fn a_slow_instance_is_not_ejected() {
     let (servers, gosd) = servers(&[Reply::Silence; 2]).await;
     for _ in 0..6 {

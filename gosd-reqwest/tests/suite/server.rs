@@ -11,6 +11,8 @@ use tokio::task::{JoinHandle, JoinSet};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Reply {
     Status(u16),
+    /// Answers that what was asked for is on this port.
+    Redirect(u16),
     /// Closes the connection without an answer.
     Close,
     /// Keeps the connection open without an answer.
@@ -61,15 +63,15 @@ where
     let mut socket = BufReader::new(socket);
     while read_request(&mut socket).await.is_some() {
         received.fetch_add(1, Ordering::SeqCst);
-        match reply {
+        let status = match reply {
             Reply::Close => return,
             Reply::Silence => std::future::pending().await,
-            Reply::Status(status) => {
-                let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: 0\r\n\r\n");
-                if socket.write_all(answer.as_bytes()).await.is_err() {
-                    return;
-                }
-            }
+            Reply::Status(status) => format!("{status} Said"),
+            Reply::Redirect(port) => format!("307 Said\r\nlocation: http://127.0.0.1:{port}/"),
+        };
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+        if socket.write_all(answer.as_bytes()).await.is_err() {
+            return;
         }
         if socket.flush().await.is_err() {
             return;
