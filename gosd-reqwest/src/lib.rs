@@ -1,4 +1,3 @@
-//! For reqwest 0.13: requests to a service by its name, which go on to another instance when one fails.
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
