@@ -18,6 +18,8 @@ import urllib.request
 import uuid
 
 LEASE = 15.0
+# The bound of a request: after two renewals that go unanswered there is time for a third one before the lease runs out.
+TIMEOUT = LEASE / 5
 # No contact or the status of an error; an answer that is not HTTP; one that is not JSON, or other JSON.
 FAILURES = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
 
@@ -39,7 +41,7 @@ class Registry:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body).encode()
         request = urllib.request.Request(f"{self.base}/{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
@@ -81,13 +83,20 @@ def main():
     id = new_id(args.service)
     instance = {"id": id, "service": args.service, "url": args.url, "metadata": {"by": "python"}}
     while not stop.is_set():
+        due = time.monotonic() + LEASE / 3
         try:
             registry.register(instance)
+        except FAILURES as error:
+            # Not only when the next one is due: by then the lease has nearly run out.
+            print(error, file=sys.stderr)
+            stop.wait(1)
+            continue
+        try:
             print(*[other["url"] for other in registry.instances(args.service)], flush=True)
         except FAILURES as error:
-            # The server may be back by the next time, which is before the lease runs out.
+            # It is registered all the same.
             print(error, file=sys.stderr)
-        stop.wait(LEASE / 3)
+        stop.wait(max(0, due - time.monotonic()))
     leave(registry, id)
 
 

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use gosd_core::Event;
 use gosd_server::Settings;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -33,6 +34,31 @@ async fn ask_to_end(child: &Child) {
 
 async fn end(child: Child) -> Output {
     timeout(LATE, child.wait_with_output()).await.unwrap().unwrap()
+}
+
+/// The method of a request, and how its text ends.
+type Expected = (&'static str, &'static str);
+
+const PUT: Expected = ("PUT ", "15000}");
+const GET: Expected = ("GET ", "\r\n\r\n");
+const DELETE: Expected = ("DELETE ", "\r\n\r\n");
+const DONE: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+
+fn list(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// Waits for a request, each of which has a connection of its own.
+async fn request(listener: &TcpListener, (method, end): Expected) -> TcpStream {
+    let (mut stream, _) = timeout(LATE, listener.accept()).await.unwrap().unwrap();
+    let request = read_until(&mut stream, end).await;
+    assert!(request.starts_with(method), "{request}");
+    stream
+}
+
+async fn answer(listener: &TcpListener, expected: Expected, answer: &str) {
+    let mut stream = request(listener, expected).await;
+    stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
 #[tokio::test]
@@ -70,19 +96,26 @@ async fn a_python_service_outlives_answers_that_make_no_sense() {
 async fn outlives(listed: &str) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let child = start(&[&format!("http://{}", listener.local_addr().unwrap())]);
-    let answer = async |method: &str, end: &str, answer: &str| {
-        let (mut stream, _) = timeout(LATE, listener.accept()).await.unwrap().unwrap();
-        let request = read_until(&mut stream, end).await;
-        assert!(request.starts_with(method), "{request}");
-        stream.write_all(answer.as_bytes()).await.unwrap();
-    };
-    let done = "HTTP/1.1 204 No Content\r\n\r\n";
-    answer("PUT ", "15000}", done).await;
-    let list = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{listed}", listed.len());
-    answer("GET ", "\r\n\r\n", &list).await;
+    answer(&listener, PUT, DONE).await;
+    answer(&listener, GET, &list(listed)).await;
     ask_to_end(&child).await;
-    answer("DELETE ", "\r\n\r\n", "nonsense\r\n\r\n").await;
-    answer("DELETE ", "\r\n\r\n", done).await;
+    answer(&listener, DELETE, "nonsense\r\n\r\n").await;
+    answer(&listener, DELETE, DONE).await;
     let output = end(child).await;
     assert!(output.status.success(), "{output:?}");
+}
+
+/// A proxy or a server that is restarted may leave a request without an answer.
+#[tokio::test]
+async fn a_python_service_outlives_a_heartbeat_that_nobody_answers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let child = start(&[&format!("http://{}", listener.local_addr().unwrap())]);
+    answer(&listener, PUT, DONE).await;
+    let registered_at = Instant::now();
+    answer(&listener, GET, &list(r#"{"instances":[]}"#)).await;
+    let _unanswered = request(&listener, PUT).await;
+    answer(&listener, PUT, DONE).await;
+    let lease = Duration::from_secs(15);
+    assert!(registered_at.elapsed() < lease, "{:?}", registered_at.elapsed());
+    drop(child);
 }
