@@ -207,7 +207,7 @@ mod tests {
         feed.contact().await.unwrap();
         let closing = watch::Sender::new(Closing::No);
         let wanted = Wanted::by_query(Some("service=mail"), feed.tags()).unwrap();
-        let slot = Clients::new(Settings::new().limits).watcher(Peer::Unknown).ok().unwrap();
+        let slot = Clients::new(Settings::new().limits).watcher(Peer::Unknown, 0).ok().unwrap();
         let watcher = Watcher::new(Arc::clone(&feed), closing.subscribe(), wanted, None, slot);
         let mut events = Box::pin(watcher.into_stream());
         while !events.next().await.unwrap().unwrap().ends_with(b"]}\n\n") {}

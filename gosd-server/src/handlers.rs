@@ -167,7 +167,7 @@ pub(crate) async fn events(
     if *closing.borrow() != Closing::No {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending"));
     }
-    let slot = shared.clients.watcher(Peer::of(&request))?;
+    let slot = shared.clients.watcher(Peer::of(&request), wanted.size())?;
     let last_id = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     backend("watch", feed.contact().await)?;
     let watcher = Watcher::new(feed, closing, wanted, last_id, slot);

@@ -58,8 +58,8 @@
 //!
 //! # What clients may use
 //!
-//! [`Limits`] limits requests, watchers and connections for each client and for all together,
-//! instances and namespaces. Requests that are refused for lack of a token are counted separately, so that
+//! [`Limits`] limits requests, watchers with the services that they name, and connections for each client and for
+//! all together, instances and namespaces. Requests that are refused for lack of a token are counted separately, so that
 //! they use up nothing of the clients that have one. Connections stay below the process's limit of open
 //! files. When there are too many, those without an admitted request are closed first. A read creates no
 //! namespace, and a namespace that nobody uses is closed. SECURITY.md says which attacks this withstands.
@@ -130,6 +130,7 @@ mod targets;
 mod task;
 mod tls;
 mod wanted;
+mod watching;
 
 pub use limits::Limits;
 pub use routes::{Streams, router, router_and_streams};

@@ -10,6 +10,7 @@ use tracing::warn;
 use crate::notice::Notice;
 use crate::peer::Peer;
 use crate::problem::{Problem, Refusal};
+use crate::watching::Watching;
 
 /// What to do about refusals that are no attack.
 pub(crate) const REMEDY: &str = "if many clients share an address, as behind a NAT or a proxy, raise the limits: \
@@ -51,7 +52,11 @@ pub struct Limits {
     pub lease: Duration,
     /// Bytes of a request's body (64 KiB, which is more than the largest valid body has).
     pub body: usize,
-    /// Watchers in all (4,096), and of one client (1,024). Each may name up to 512 services.
+    /// Watchers in all (4,096), and of one client (1,024).
+    ///
+    /// Each may name up to 512 services. What the names of all take, and those of one client, is bounded by 16 KiB
+    /// times its limit of watchers, and a MiB at least. A name takes twice its length and 256 bytes, so that is 50
+    /// services for each on average.
     pub watchers: usize,
     /// See [`watchers`](Self::watchers).
     pub watchers_per_client: usize,
@@ -134,7 +139,7 @@ struct Counts {
     clients: HashMap<Peer, Client>,
     /// When the map has this many entries, those that equal a new client's are dropped.
     crowd: usize,
-    watchers: usize,
+    watching: Watching,
     of_requests: Notice,
     of_watchers: Notice,
 }
@@ -143,7 +148,7 @@ struct Counts {
 struct Client {
     /// One bucket for each kind of request.
     buckets: [Bucket; 3],
-    watchers: usize,
+    watching: Watching,
 }
 
 /// A token bucket: each request takes a token, and the bucket fills again with time.
@@ -174,7 +179,7 @@ impl Clients {
             limits,
             clients: HashMap::new(),
             crowd: CLIENTS,
-            watchers: 0,
+            watching: Watching::default(),
             of_requests: Notice::default(),
             of_watchers: Notice::default(),
         };
@@ -203,26 +208,26 @@ impl Clients {
         Err(too_many(Refusal::Requests, "requests"))
     }
 
-    /// Counts a watcher, until the slot is dropped.
-    pub(crate) fn watcher(&self, peer: Peer) -> Result<Slot, Problem> {
+    /// Counts a watcher and the bytes of the names that it asks for, until the slot is dropped.
+    pub(crate) fn watcher(&self, peer: Peer, names: usize) -> Result<Slot, Problem> {
         let mut counts = self.lock();
-        let (limits, watchers) = (counts.limits.clone(), counts.watchers);
-        let client = counts.client(peer);
-        if watchers >= limits.watchers || client.watchers >= limits.watchers_per_client {
-            let (of_client, of_all) = (limits.watchers_per_client, limits.watchers);
+        let (of_client, of_all) = (counts.limits.watchers_per_client, counts.limits.watchers);
+        let has_room = counts.watching.has_room(names, of_all)
+            && counts.client(peer).watching.has_room(names, of_client);
+        if !has_room {
             if counts.of_watchers.is_due() {
                 warn!(?peer, of_client, of_all, "too many watchers are refused; {REMEDY}");
             }
-            return Err(too_many(Refusal::Watchers, "watchers"));
+            return Err(too_many(Refusal::Watchers, "watchers, or services that they name"));
         }
-        client.watchers += 1;
-        counts.watchers += 1;
-        Ok(Slot { clients: self.clone(), peer })
+        counts.client(peer).watching.add(names);
+        counts.watching.add(names);
+        Ok(Slot { clients: self.clone(), peer, names })
     }
 
     /// The number of watchers.
     pub(crate) fn watchers(&self) -> usize {
-        self.lock().watchers
+        self.lock().watching.watchers
     }
 }
 
@@ -234,13 +239,14 @@ fn too_many(refusal: Refusal, what: &str) -> Problem {
 pub(crate) struct Slot {
     clients: Clients,
     peer: Peer,
+    names: usize,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut counts = self.clients.lock();
-        counts.client(self.peer).watchers -= 1;
-        counts.watchers -= 1;
+        counts.client(self.peer).watching.remove(self.names);
+        counts.watching.remove(self.names);
     }
 }
 
@@ -264,7 +270,8 @@ impl Counts {
             let full_after = full_after[0].max(full_after[1]);
             self.clients.retain(|_, client| {
                 let mut used = client.buckets.iter().filter_map(|bucket| bucket.since);
-                client.watchers > 0 || used.any(|since| now.duration_since(since) < full_after)
+                client.watching.watchers > 0
+                    || used.any(|since| now.duration_since(since) < full_after)
             });
             // A large set of active clients is not searched again at each request.
             self.crowd = CLIENTS.max(2 * self.clients.len());
@@ -302,7 +309,7 @@ mod tests {
     fn refused_of(clients: u32, limits: Limits) -> impl Future<Output = (usize, usize)> {
         let (counts, address) = (Clients::new(limits), Peer::Address([10, 0, 0, 1].into()));
         async move {
-            let watching = (0..clients).map(|_| counts.watcher(address)).collect::<Vec<_>>();
+            let watching = (0..clients).map(|_| counts.watcher(address, 0)).collect::<Vec<_>>();
             let mut requests = 0;
             for second in 0..300 {
                 let asked = if second == 0 { 4 * clients } else { clients / 2 };
@@ -340,7 +347,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn idle_clients_are_forgotten_and_watching_ones_are_not() {
         let (clients, one, _) = clients(Limits { burst: 1, ..Limits::default() });
-        let slot = clients.watcher(one).unwrap();
+        let slot = clients.watcher(one, 0).unwrap();
         for n in 0..2 * CLIENTS as u32 {
             tokio::time::advance(Duration::from_millis(10)).await;
             let peer = Peer::Address(std::net::IpAddr::V4(n.into()));
@@ -355,12 +362,12 @@ mod tests {
     async fn watchers_are_counted_until_they_go() {
         let limits = Limits { watchers: 3, watchers_per_client: 2, ..Limits::default() };
         let (clients, one, other) = clients(limits);
-        let slots = [clients.watcher(one).unwrap(), clients.watcher(one).unwrap()];
-        assert!(clients.watcher(one).is_err());
-        let last = clients.watcher(other).unwrap();
-        assert!(clients.watcher(other).is_err());
+        let slots = [clients.watcher(one, 0).unwrap(), clients.watcher(one, 0).unwrap()];
+        assert!(clients.watcher(one, 0).is_err());
+        let last = clients.watcher(other, 0).unwrap();
+        assert!(clients.watcher(other, 0).is_err());
         drop(slots);
-        assert!(clients.watcher(other).is_ok());
+        assert!(clients.watcher(other, 0).is_ok());
         drop(last);
     }
 }

@@ -223,7 +223,8 @@ impl Log {
         });
         let (at, mark) = (snapshot.at, wanted.mark());
         let prefix = format!("event: reset\nid: {at}{mark}\ndata: {{\"instances\":[");
-        let reader = snapshot.all.reader(wanted.services(), prefix, "]}\n\n");
+        let services = wanted.services().map(Arc::as_ref);
+        let reader = snapshot.all.reader(services, prefix, "]}\n\n");
         self.snapshot = Some(snapshot);
         Next::Everything(reader, at)
     }

@@ -1,7 +1,7 @@
 //! Who is woken by a change of the log: those who watch everything, and of the others those who asked for a
 //! service that the change concerns.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -42,7 +42,7 @@ pub(crate) enum Subscription {
 /// The subscription of a watcher that asked for some services.
 pub(crate) struct Asked {
     news: Arc<News>,
-    services: Vec<String>,
+    services: Arc<BTreeSet<String>>,
     number: u64,
     notify: Arc<Notify>,
 }
@@ -52,12 +52,12 @@ impl News {
         let Some(services) = wanted.services() else {
             return Subscription::All(self.all.subscribe());
         };
-        let services: Vec<String> = services.iter().cloned().collect();
+        let services = Arc::clone(services);
         let notify = Arc::new(Notify::new());
         let mut some = self.some();
         some.last += 1;
         let number = some.last;
-        for service in &services {
+        for service in &*services {
             let watchers = some.by_service.entry(service.clone()).or_default();
             watchers.insert(number, Arc::clone(&notify));
         }
@@ -108,7 +108,7 @@ impl Subscription {
 impl Drop for Asked {
     fn drop(&mut self) {
         let mut some = self.news.some();
-        for service in &self.services {
+        for service in &*self.services {
             if let Some(watchers) = some.by_service.get_mut(service) {
                 watchers.remove(&self.number);
                 if watchers.is_empty() {

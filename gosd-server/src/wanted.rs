@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
@@ -11,9 +12,12 @@ use crate::change::Position;
 /// for as long as the stream of events lasts.
 pub(crate) const MOST: usize = 512;
 
+/// How many bytes a name takes beside its characters, in the set of names and in the table of whom to wake.
+const PER_NAME: usize = 256;
+
 /// The services whose events a watcher asks for: all, or those that it names.
 pub(crate) struct Wanted {
-    services: Option<BTreeSet<String>>,
+    services: Option<Arc<BTreeSet<String>>>,
     /// What stands behind the position in an event's id.
     mark: String,
 }
@@ -41,12 +45,18 @@ impl Wanted {
             return None;
         }
         let mark = format!(".{:x}", keys.hash_one(&names));
-        Some(Self { services: Some(names), mark })
+        Some(Self { services: Some(Arc::new(names)), mark })
     }
 
     /// The names, or `None` for all services.
-    pub(crate) fn services(&self) -> Option<&BTreeSet<String>> {
+    pub(crate) fn services(&self) -> Option<&Arc<BTreeSet<String>>> {
         self.services.as_ref()
+    }
+
+    /// About how many bytes the names take while the watcher is there. The table of whom to wake has each once more.
+    pub(crate) fn size(&self) -> usize {
+        let names = self.services.iter().flat_map(|names| names.iter());
+        names.map(|name| 2 * name.len() + PER_NAME).sum()
     }
 
     pub(crate) fn includes(&self, service: &str) -> bool {
@@ -95,7 +105,7 @@ mod tests {
         let keys = RandomState::new();
         let query = |count| (0..count).map(|n: usize| n.to_string()).collect::<Vec<_>>().join(",");
         let wanted = |names: String| Wanted::by_query(Some(&format!("service={names}")), &keys);
-        assert_eq!(wanted(query(MOST)).unwrap().services().map(BTreeSet::len), Some(MOST));
+        assert_eq!(wanted(query(MOST)).unwrap().services().map(|it| it.len()), Some(MOST));
         assert!(wanted(query(MOST + 1)).is_none());
         assert!(wanted(vec!["same"; MOST + 1].join(",")).is_none());
     }

@@ -18,7 +18,7 @@ async fn the_watchers_of_a_server_that_ends_go_one_after_another() {
     let (closing, closes) = watch::channel(Closing::No);
     feed.contact().await.expect("the backend is there");
     let watchers = (0..WATCHERS).map(|_| {
-        let slot = clients.watcher(Peer::Unknown).expect("there are few");
+        let slot = clients.watcher(Peer::Unknown, 0).expect("there are few");
         Watcher::new(Arc::clone(&feed), closes.clone(), Wanted::all(), None, slot)
     });
     let ends = watchers.map(async |watcher| {

@@ -95,6 +95,35 @@ async fn too_many_watchers_are_refused() {
     timeout(LATE, comes_in).await.expect("a place that was left is free again");
 }
 
+/// The server keeps the names while the watchers are there.
+#[tokio::test]
+async fn watchers_that_name_too_many_services_are_refused() {
+    let (server, _) = memory(with(|limits| limits.watchers_per_client = 10)).await;
+    let watch = async |stream: usize| {
+        let names = (0..512).map(|n| format!("a-service-of-{stream}-{n}")).collect::<Vec<_>>();
+        let path = format!("/v1/gosd/events?service={}", names.join(","));
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let mut watcher = raw(&server, request.as_bytes()).await;
+        let answer = read_until(&mut watcher, "\r\n\r\n").await;
+        answer.contains(" 200 ").then_some(watcher).ok_or(answer)
+    };
+    let mut watchers = Vec::new();
+    let refusal = loop {
+        match watch(watchers.len()).await {
+            Ok(watcher) => watchers.push(watcher),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert!(refusal.contains(" 429 ") && watchers.len() < 9, "{} {refusal}", watchers.len());
+    // There is room for one that names none.
+    let mut other = raw(&server, EVENTS).await;
+    assert!(read_until(&mut other, "]}\n\n").await.contains(" 200 "));
+    drop(watchers.pop());
+    // The server needs a moment to notice.
+    let comes_in = async { while watch(watchers.len()).await.is_err() {} };
+    timeout(LATE, comes_in).await.expect("the room that was left is free again");
+}
+
 #[tokio::test]
 async fn too_many_instances_are_refused() {
     let (server, registry) = memory(with(|limits| limits.instances = 1)).await;
