@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
-use gosd_core::limits::shown;
+use gosd_core::limits::{is_loopback, shown, split_host, split_url};
 use gosd_core::{DriverUrl, Result};
 use tracing::info;
 
@@ -59,7 +59,7 @@ fn decide(
     default: Option<&str>,
     facing: Facing<'_>,
 ) -> Result<String> {
-    let port = bound.port();
+    let (ip, port) = (bound.ip().to_canonical(), bound.port());
     if port == 0 {
         return Err(config(format!(
             "{bound} is no address of a listener: bind it first, and give what `local_addr` says"
@@ -70,7 +70,7 @@ fn decide(
     let database = env::databases(lookup, default)?.iter().find_map(|(_, url)| database(url));
     // A database without a host is a file or a socket, and all its clients are on this host.
     let seen_from_there = || match &database {
-        None if bound.is_ipv4() => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        None if ip.is_ipv4() => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         None => Ok(IpAddr::V6(Ipv6Addr::LOCALHOST)),
         Some((host, port)) => facing(host, *port).map_err(|error| {
             config(format!(
@@ -79,12 +79,12 @@ fn decide(
             ))
         }),
     };
-    let ip = || if bound.ip().is_unspecified() { seen_from_there() } else { Ok(bound.ip()) };
+    let advertised = || if ip.is_unspecified() { seen_from_there() } else { Ok(ip) };
     match env::advertise(lookup)? {
-        Some(text) => filled_in(&text, port, ip),
+        Some(text) => filled_in(&text, port, advertised),
         None => {
-            let url = format!("http://{}", SocketAddr::new(ip()?, port));
-            if bound.ip().is_loopback() && database.is_some_and(|(host, _)| !is_loopback(&host)) {
+            let url = format!("http://{}", SocketAddr::new(advertised()?, port));
+            if ip.is_loopback() && database.is_some_and(|(host, _)| !is_loopback(&host)) {
                 return Err(config(format!(
                     "the listener is bound to {bound}, which nobody on another host reaches: bind \
                      0.0.0.0:{port}, or set gosdAdvertise=localhost if everybody is on this host"
@@ -157,23 +157,15 @@ fn facing(host: &str, port: u16) -> io::Result<IpAddr> {
 }
 
 fn host_of(url: &str) -> Option<&str> {
-    let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
-    let host_and_port = authority.rsplit('@').next()?;
-    match host_and_port.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => host_and_port.split(':').next(),
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case(LOCAL) || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let (host, _) = split_host(split_url(url)?.address).ok()?;
+    Some(host)
 }
 
 /// Whether a host is this one, because one of its addresses is on loopback.
 fn is_here(host: &str) -> bool {
     let is_any_loopback = || {
         let addresses = (host, 1).to_socket_addrs();
-        addresses.is_ok_and(|mut all| all.any(|address| address.ip().is_loopback()))
+        addresses.is_ok_and(|mut all| all.any(|address| address.ip().to_canonical().is_loopback()))
     };
     is_loopback(host) || is_any_loopback()
 }
@@ -226,6 +218,8 @@ mod tests {
             ("0.0.0.0:8885", &[("gosdRedisAddr", "db.example")], far),
             ("10.1.1.1:8885", &[redis], "http://10.1.1.1:8885"),
             ("[fd00::1]:8885", &[redis], "http://[fd00::1]:8885"),
+            ("[::ffff:10.1.1.1]:8885", &[redis], "http://10.1.1.1:8885"),
+            ("[::ffff:0.0.0.0]:8885", &[redis], far),
             // Where the database is a file or on this host, so are all services.
             ("0.0.0.0:8885", &[], "http://127.0.0.1:8885"),
             ("[::]:8885", &[("gosdDriver", "sqlite:x.db")], "http://[::1]:8885"),
@@ -265,6 +259,7 @@ mod tests {
             ("0.0.0.0:0", &[far][..], "local_addr"),
             ("127.0.0.1:8885", &[far], "gosdAdvertise=localhost"),
             ("[::1]:8885", &[far], "gosdAdvertise=localhost"),
+            ("[::ffff:127.0.0.1]:8885", &[far], "gosdAdvertise=localhost"),
             ("0.0.0.0:8885", &[("gosdDriver", "redis://nowhere")], "set gosdAdvertise"),
         ] {
             let error = told(bound, vars).unwrap_err();
@@ -279,6 +274,8 @@ mod tests {
             ("http://127.0.0.1:1", "redis://db.example", &[][..], false),
             ("http://user@localhost:1/x", "etcd://db.example", &[], false),
             ("http://[::1]:1", "http://db.example", &[], false),
+            ("http://[::ffff:127.0.0.1]:1", "redis://db.example", &[], false),
+            ("http://[::ffff:127.0.0.1]:1", "redis://[::ffff:127.0.0.1]", &[], true),
             ("http://10.0.0.7:1", "redis://db.example", &[], true),
             ("http://127.0.0.1:1", "redis://localhost", &[], true),
             ("http://127.0.0.1:1", "redis", &[], true),

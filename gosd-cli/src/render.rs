@@ -11,7 +11,7 @@ use gosd::{Instance, limits};
 
 use crate::cli::Format;
 use crate::record::{InstanceLine, line};
-use crate::target::{authority, target};
+use crate::target::target;
 
 /// A list as text, and the instances that the format cannot express.
 pub(crate) struct Rendered<'a> {
@@ -86,7 +86,7 @@ fn address(instance: &Instance) -> Option<String> {
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
     };
     let is_plain = is_name(target.host) || target.host.parse::<std::net::Ipv6Addr>().is_ok();
-    (is_plain && target.port != 0).then(|| authority(target.host, target.port))
+    (is_plain && target.port != 0).then(|| limits::join_host(target.host, target.port))
 }
 
 /// A server line for haproxy. haproxy would refuse to start if it could not look a name up, so such a server

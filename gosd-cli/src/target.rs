@@ -2,7 +2,7 @@
 
 use std::io;
 
-use gosd::limits;
+use gosd::limits::{self, UrlParts};
 use tokio::net::TcpStream;
 
 /// The parts of a URL that matter for a connection.
@@ -18,29 +18,18 @@ pub(crate) struct Target<'a> {
 
 /// Parses a URL.
 pub(crate) fn target(url: &str) -> Option<Target<'_>> {
-    let (scheme, rest) = url.split_once("://")?;
-    let rest = rest.split('#').next()?;
-    let (authority, path) = match rest.find(['/', '?']) {
-        Some(at) if rest[at..].starts_with('/') => rest.split_at(at),
-        // A path with such a query would not be a slice of the text.
-        Some(_) => (rest.split('?').next()?, "/"),
-        None => (rest, "/"),
-    };
-    let authority = authority.rsplit('@').next()?;
-    let (host, port) = limits::split_host(authority).ok()?;
+    let UrlParts { scheme, address, rest, .. } = limits::split_url(url)?;
+    let (host, port) = limits::split_host(address).ok()?;
     let port = port.unwrap_or(match scheme {
         "http" => 80,
         "https" => 443,
         _ => 0,
     });
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let path = rest.split('#').next()?;
+    // A path with such a query would not be a slice of the text.
+    let path = if path.starts_with('/') { path } else { "/" };
     let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic());
     is_plain.then_some(Target { scheme, host, port, path })
-}
-
-/// A host and a port as in a URL.
-pub(crate) fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Connects to a host and a port.

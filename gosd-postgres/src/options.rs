@@ -1,7 +1,6 @@
 //! The options of a driver URL.
 
-use std::net::IpAddr;
-
+use gosd_core::limits::is_loopback;
 use gosd_core::{DriverUrl, Error, ErrorKind, Result, TlsFiles};
 use gosd_net::Tls;
 
@@ -85,11 +84,6 @@ impl Options {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +118,7 @@ mod tests {
     fn connections_to_other_hosts_are_encrypted() {
         for (url, is_encrypted) in [
             ("postgres://127.0.0.7,[::1],LOCALHOST", false),
+            ("postgres://[::ffff:127.0.0.1]", false),
             ("postgres://localhost?ca=x", true),
             ("postgres://localhost?sslmode=verify-full", true),
             ("postgres://localhost,10.0.0.1", true),

@@ -22,24 +22,19 @@ pub(crate) fn group(instance: &Instance) -> Option<String> {
     if instance.service().starts_with("gosd.") {
         return None;
     }
-    let (scheme, rest) = instance.url().split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?.rsplit('@').next()?;
-    let (host, port) = limits::split_host(authority).ok()?;
-    let is_tls = scheme.eq_ignore_ascii_case("https");
+    let url = limits::split_url(instance.url())?;
+    let (host, port) = limits::split_host(url.address).ok()?;
+    let is_tls = url.scheme.eq_ignore_ascii_case("https");
     let of_scheme = match () {
         () if is_tls => Some(443),
-        () if scheme.eq_ignore_ascii_case("http") => Some(80),
+        () if url.scheme.eq_ignore_ascii_case("http") => Some(80),
         () => None,
     };
     let metadata = instance.metadata();
     // An invalid port is ignored.
     let said = metadata.get(PORT).and_then(|port| port.parse().ok()).filter(|port| *port > 0);
     let port: u16 = said.or(port).or(of_scheme)?;
-    let target = if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
+    let target = limits::join_host(host, port);
     let path = metadata.get(PATH).map_or("/metrics", String::as_str);
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let mut labels = BTreeMap::from([

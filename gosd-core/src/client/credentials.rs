@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
+use crate::limits::split_url;
+
 /// Takes the user and the password out of a URL, for a request by HTTP or gRPC.
 ///
 /// Returns the URL without them, and the value of the header `Authorization` that carries them instead; `None` if
@@ -18,10 +20,9 @@ use percent_encoding::percent_decode_str;
 /// assert_eq!(authorization.as_deref(), Some("Basic c3ZjOnNlc2FtZQ=="));
 /// ```
 pub fn split_credentials(url: &str) -> (Cow<'_, str>, Option<String>) {
-    let Some((scheme, rest)) = url.split_once("://") else { return (url.into(), None) };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let Some((credentials, host)) = authority.rsplit_once('@') else { return (url.into(), None) };
-    let bare = format!("{scheme}://{host}{path}").into();
+    let Some(parts) = split_url(url) else { return (url.into(), None) };
+    let Some(credentials) = parts.user_info else { return (url.into(), None) };
+    let bare = format!("{}://{}{}", parts.scheme, parts.address, parts.rest).into();
     let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
     if user.is_empty() && password.is_empty() {
         return (bare, None);
@@ -59,6 +60,7 @@ mod tests {
             ("http://:sesame@host/", "http://host/", Some(":sesame")),
             ("http://a%40b:p%3Aq:r@host?x=y@z", "http://host?x=y@z", Some("a@b:p:q:r")),
             ("http://svc:se@same@host", "http://host", Some("svc:se@same")),
+            ("http://svc:sesame@host:fake", "http://host:fake", Some("svc:sesame")),
             ("http://:@host", "http://host", None),
             ("http://@host", "http://host", None),
             ("http://host/a@b", "http://host/a@b", None),

@@ -1,9 +1,10 @@
-//! The limits of what may be registered, checked before any I/O, and the form of values in error messages.
+//! The limits of what may be registered, checked before any I/O; the address in a URL; and the form of values in
+//! error messages.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
+pub use super::address::{UrlParts, is_loopback, is_wildcard, join_host, split_host, split_url};
 use super::{Error, Result};
 
 const MAX_SERVICE: usize = 128;
@@ -76,14 +77,13 @@ pub(crate) fn check_url(url: &str) -> Result<()> {
     if url.chars().any(char::is_control) {
         return fail("holds a control character".into());
     }
-    let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
+    let Some(parts) = split_url(url).filter(|parts| is_scheme(parts.scheme)) else {
         return fail(
             "is not absolute; expected scheme://host, such as http://10.0.0.7:8885".into(),
         );
     };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    match split_host(host) {
+    let scheme = parts.scheme;
+    match split_host(parts.address) {
         Err(problem) => fail(format!("{problem}; expected {scheme}://host[:port]")),
         Ok((host, _)) if is_wildcard(host) => fail(format!(
             "has the host {host}, which means every address of this host and is none that others can \
@@ -97,16 +97,6 @@ pub(crate) fn check_url(url: &str) -> Result<()> {
         ),
         Ok(_) => Ok(()),
     }
-}
-
-/// Whether a host stands for all addresses of its machine, in any of the possible forms.
-fn is_wildcard(host: &str) -> bool {
-    matches!(host, "*" | "0")
-        || host.parse().is_ok_and(|address: Ipv4Addr| address.is_unspecified())
-        || host.parse().is_ok_and(|address: Ipv6Addr| {
-            address.is_unspecified()
-                || address.to_ipv4_mapped().is_some_and(|address| address.is_unspecified())
-        })
 }
 
 /// Whether two URLs are the same address: a slash at the end of the path makes no difference.
@@ -144,44 +134,6 @@ pub(crate) fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<()> 
 pub fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
-}
-
-/// Splits `host[:port]`, with an IPv6 literal in brackets.
-///
-/// # Errors
-///
-/// What is wrong, to be put after the name of the value: `has no host`.
-pub fn split_host(text: &str) -> Result<(&str, Option<u16>), &'static str> {
-    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (literal, after) = rest.split_once(']').ok_or("has an IPv6 literal without its ]")?;
-        // A zone, as in fe80::1%eth0, is for the operating system to check.
-        let address = literal.split_once('%').map_or(literal, |(address, _)| address);
-        address.parse::<Ipv6Addr>().map_err(|_| "has a bad IPv6 literal")?;
-        match after.strip_prefix(':') {
-            None if after.is_empty() => (literal, None),
-            None => return Err("has text between the ] and the port"),
-            Some(port) => (literal, Some(port)),
-        }
-    } else {
-        match text.split_once(':') {
-            None => (text, None),
-            Some((host, port)) => (host, Some(port)),
-        }
-    };
-    if host.is_empty() {
-        return Err("has no host");
-    }
-    if host.contains(|c: char| c.is_whitespace() || "\"<>\\^`{|}".contains(c)) {
-        return Err("has a host with a character that no host name has");
-    }
-    let port = match port {
-        None => None,
-        Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => {
-            Some(port.parse().map_err(|_| "has a port that is not 0 to 65535")?)
-        }
-        Some(_) => return Err("has a port that is not a number"),
-    };
-    Ok((host, port))
 }
 
 /// A value as text for a message: without possible secrets, quoted, escaped and cut to a readable length.

@@ -9,6 +9,7 @@
 //! checks that. The few items with `cfg(feature = "client")` need the private fields of a type of this
 //! folder, and only the engine calls them.
 
+mod address;
 mod both;
 mod driver;
 mod driver_url;

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use gosd::limits::join_host;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::LONG;
@@ -12,7 +13,7 @@ use super::report::{Finding, Report, some_of};
 use crate::context::Context;
 use crate::listing::Listing;
 use crate::output::age;
-use crate::target::{authority, connect, target};
+use crate::target::{connect, target};
 
 /// How many addresses are dialed at once.
 const AT_ONCE: usize = 64;
@@ -43,7 +44,7 @@ pub(super) async fn check(
                 Ok(connected) => connected.err().map(|error| error.to_string()),
                 Err(_) => Some(format!("no answer within {EACH:?}")),
             };
-            (authority(host, port), ids, failure)
+            (join_host(host, port), ids, failure)
         })
         .buffer_unordered(AT_ONCE);
     let began = Instant::now();

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
 
 use gosd::Instance;
-use gosd::limits::shown;
+use gosd::limits::{is_loopback, is_wildcard, join_host, shown};
 
 use super::report::{Finding, Report, some_of};
 use crate::context::Context;
@@ -44,7 +43,7 @@ pub(super) fn check(
     }
     for (host, ids) in loopbacks {
         // Where all services are on this host, or are said to be, a loopback address is fine.
-        if context.environment.check_reachable(&format!("http://{}", in_url(host))).is_ok() {
+        if context.environment.check_reachable(&format!("http://{}", join_host(host, 80))).is_ok() {
             continue;
         }
         let what = format!(
@@ -77,43 +76,4 @@ fn invalid(instance: &Instance, report: &mut Report<'_>) -> io::Result<()> {
 
 fn host_of(instance: &Instance) -> Option<&str> {
     target(instance.url()).map(|target| target.host)
-}
-
-fn is_wildcard(host: &str) -> bool {
-    matches!(host, "*" | "0") || address(host).is_some_and(|address| address.is_unspecified())
-}
-
-fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || address(host).is_some_and(|address| address.is_loopback())
-}
-
-fn address(host: &str) -> Option<IpAddr> {
-    host.parse::<IpAddr>().ok().map(|address| address.to_canonical())
-}
-
-fn in_url(host: &str) -> String {
-    match host.parse::<Ipv6Addr>() {
-        Ok(_) => format!("[{host}]"),
-        Err(_) => host.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_nobody_else_reaches() {
-        for host in ["*", "0", "0.0.0.0", "::", "0:0::0", "::ffff:0.0.0.0"] {
-            assert!(is_wildcard(host) && !is_loopback(host), "{host}");
-        }
-        for host in ["localhost", "LocalHost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"]
-        {
-            assert!(is_loopback(host) && !is_wildcard(host), "{host}");
-        }
-        for host in ["10.0.0.7", "h", "fd00::1", "00", "localhost.example"] {
-            assert!(!is_loopback(host) && !is_wildcard(host), "{host}");
-        }
-    }
 }

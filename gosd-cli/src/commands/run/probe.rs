@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::failure::{Failure, USAGE};
-use crate::target::{Target, authority, connect, target};
+use crate::target::{Target, connect, target};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -43,7 +43,7 @@ impl Probe {
                 );
                 return Err(Failure::Said(USAGE, text));
             };
-            let request = Some((authority(host, port), path.to_owned()));
+            let request = Some((limits::join_host(host, port), path.to_owned()));
             return Ok(Self { hosts: vec![host.to_owned()], port, request });
         }
         let registered = target(url);
@@ -59,7 +59,7 @@ impl Probe {
                 return Err(Failure::Said(USAGE, text));
             }
         };
-        let request = check.map(|path| (authority(&hosts[0], port), path.to_owned()));
+        let request = check.map(|path| (limits::join_host(&hosts[0], port), path.to_owned()));
         Ok(Self { hosts, port, request })
     }
 
@@ -89,7 +89,7 @@ impl Probe {
     pub(super) fn describe(&self) -> String {
         match &self.request {
             Some((authority, path)) => format!("http://{authority}{path}"),
-            None => authority(&self.hosts[0], self.port),
+            None => limits::join_host(&self.hosts[0], self.port),
         }
     }
 }
