@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gosd_core::limits::join_host;
 use gosd_core::{DriverUrl, Error, ErrorKind, Result, TlsFiles};
 use http::Uri;
 use percent_encoding::utf8_percent_encode;
@@ -151,10 +152,7 @@ impl Options {
 impl Address {
     /// `None` if the host is invalid.
     fn new(scheme: &str, host: &str, port: u16, prefix: &str) -> Option<Self> {
-        let name = match host.contains(':') {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
-        };
+        let name = join_host(host, port);
         let base = format!("{scheme}://{name}{prefix}");
         // A host whose last label is a number has to be an address, or it is invalid.
         let last = host.rsplit('.').next().unwrap_or_default();

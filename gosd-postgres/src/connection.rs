@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use gosd_core::limits::join_host;
 use gosd_core::{Error, ErrorKind, Instance, InstanceId, Result};
 use gosd_net::Fault;
 use tokio::sync::watch;
@@ -86,7 +87,7 @@ impl Connection {
                 socket::refusal(host, options.tls.as_ref()).await.unwrap_or(failure)
             }
         };
-        Err(Error::new(failure.kind(), format!("{}: {failure}", shown(host))))
+        Err(Error::new(failure.kind(), format!("{}: {failure}", join_host(&host.0, host.1))))
     }
 
     /// Writes an instance or its goodbye (`None`), after ending the connections on which something else was given up
@@ -266,8 +267,4 @@ async fn dial(host: &Host, options: &Options, given_up: &Arc<GivenUp>) -> Result
 fn silence(time: Duration) -> Error {
     let message = format!("no answer within {time:?}; is that a PostgreSQL server?");
     Error::new(ErrorKind::Timeout, message)
-}
-
-fn shown((host, port): &Host) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

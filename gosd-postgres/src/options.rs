@@ -52,11 +52,7 @@ impl Options {
                 ));
             }
         }
-        let mut hosts: Vec<Host> =
-            url.hosts().iter().map(|(host, port)| (host.clone(), port.unwrap_or(PORT))).collect();
-        if hosts.is_empty() {
-            hosts.push(("localhost".to_owned(), PORT));
-        }
+        let hosts = url.addresses_or("localhost", PORT);
         let files = url.tls_files()?;
         let is_plain = match url.query("sslmode") {
             None => files == TlsFiles::default() && hosts.iter().all(|(host, _)| is_loopback(host)),

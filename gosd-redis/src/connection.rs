@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gosd_core::limits::join_host;
 use gosd_core::{Error, ErrorKind, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{
@@ -227,5 +228,5 @@ fn at(host: &Host, error: &RedisError) -> Error {
 }
 
 fn shown((host, port): &Host) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    join_host(host, *port)
 }

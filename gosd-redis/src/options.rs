@@ -99,17 +99,9 @@ impl Options {
         let tls = if secure { Some(Tls::new(files, &[])?) } else { None };
         let sentinel = matches!(topology, Topology::Sentinel { .. });
         let default_port = if sentinel { SENTINEL_PORT } else { PORT };
-        let mut hosts: Vec<Host> = url
-            .hosts()
-            .iter()
-            .map(|(host, port)| (host.clone(), port.unwrap_or(default_port)))
-            .collect();
-        if hosts.is_empty() {
-            hosts.push(("localhost".to_owned(), default_port));
-        }
         Ok(Self {
             topology,
-            hosts,
+            hosts: url.addresses_or("localhost", default_port),
             tls,
             user: url.user().map(Into::into),
             password: url.password().map(Into::into),

@@ -166,12 +166,26 @@ impl DriverUrl {
         &self.hosts
     }
 
-    /// The hosts as `host:port`, IPv6 literals in brackets, with defaults for what is left out.
-    pub fn hosts_or(&self, host: &str, port: u16) -> Vec<String> {
+    /// The hosts with their ports, with defaults for what is left out: never none; IPv6 literals without brackets.
+    ///
+    /// ```
+    /// use gosd_core::DriverUrl;
+    ///
+    /// let url = DriverUrl::parse("redis://a,[fd00::7]:7000")?;
+    /// assert_eq!(url.addresses_or("localhost", 6379), [("a".into(), 6379), ("fd00::7".into(), 7000)]);
+    /// # Ok::<(), gosd_core::Error>(())
+    /// ```
+    pub fn addresses_or(&self, host: &str, port: u16) -> Vec<(String, u16)> {
         if self.hosts.is_empty() {
-            return vec![join(host, port)];
+            return vec![(host.to_owned(), port)];
         }
-        self.hosts.iter().map(|(host, own)| join(host, own.unwrap_or(port))).collect()
+        self.hosts.iter().map(|(host, own)| (host.clone(), own.unwrap_or(port))).collect()
+    }
+
+    /// As [`addresses_or`](Self::addresses_or), each as `host:port`, with IPv6 literals in brackets.
+    pub fn hosts_or(&self, host: &str, port: u16) -> Vec<String> {
+        let addresses = self.addresses_or(host, port);
+        addresses.iter().map(|(host, port)| limits::join_host(host, *port)).collect()
     }
 
     /// The path, without the `/` that ends the hosts; empty if there is none.
@@ -242,10 +256,6 @@ fn decode(text: &str) -> Result<String, &'static str> {
     Ok(text.into())
 }
 
-fn join(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
 impl fmt::Display for DriverUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.scheme)?;
@@ -257,7 +267,7 @@ impl fmt::Display for DriverUrl {
             for (i, (host, port)) in self.hosts.iter().enumerate() {
                 let comma = if i > 0 { "," } else { "" };
                 match port {
-                    Some(port) => write!(f, "{comma}{}", join(host, *port))?,
+                    Some(port) => write!(f, "{comma}{}", limits::join_host(host, *port))?,
                     None if host.contains(':') => write!(f, "{comma}[{host}]")?,
                     None => write!(f, "{comma}{host}")?,
                 }
