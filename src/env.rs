@@ -1,4 +1,4 @@
-//! The environment. Nothing else in gosd reads it, and here only [`process`] does.
+//! The environment. Nothing else in gosd reads it; here only [`process`] and [`names`] do.
 
 mod database;
 
@@ -24,12 +24,13 @@ const REDIS_PASSWORD: &str = "gosdRedisPassword";
 pub(crate) type Lookup<'a> = &'a (dyn Fn(&str) -> Option<OsString> + Sync);
 
 /// The environment of the process.
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+#[expect(clippy::disallowed_methods, reason = "this is the place for it")]
 pub(crate) fn process(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
 /// The names of all variables of the process that are valid Unicode.
+#[expect(clippy::disallowed_methods, reason = "this is the place for it")]
 pub(crate) fn names() -> Vec<String> {
     std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
 }
