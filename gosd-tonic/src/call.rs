@@ -131,7 +131,19 @@ async fn send(mut channel: Channel, request: Request<Body>) -> Result<Response<B
     // This fails only if the channel's own task has ended, with the runtime that it was on.
     let ready = poll_fn(|context| channel.poll_ready(context)).await;
     ready.map_err(|_| NoConnection::Broken.into_error())?;
-    Ok(channel.call(request).await?)
+    match channel.call(request).await {
+        Ok(response) => Ok(response),
+        Err(error) if was_queued_only(&error) => Err(NoConnection::Broken.into_error()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether hyper let go of a call that waited for its connection, which takes no calls any more: a server that is
+/// about to stop has said so by a GOAWAY, and ends the streams that are open first. hyper cancels no call of which
+/// anything was sent.
+fn was_queued_only(error: &(dyn StdError + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.any(|error| error.downcast_ref().is_some_and(hyper::Error::is_canceled))
 }
 
 /// Whether an error says that the connection had broken before the call came to it.
