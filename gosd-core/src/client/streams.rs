@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::state::{Progress, State};
@@ -13,7 +13,7 @@ pub(super) fn status(state: &State) -> BoxStream<'static, Status> {
     let progress = state.progress();
     let is_closed = progress.borrow().closed;
     let start = (Some(state.status()), (!is_closed).then_some(progress));
-    Box::pin(stream::unfold(start, async |(now, progress)| {
+    let statuses = stream::unfold(start, async |(now, progress)| {
         if let Some(status) = now {
             return Some((status, (None, progress)));
         }
@@ -21,13 +21,15 @@ pub(super) fn status(state: &State) -> BoxStream<'static, Status> {
         progress.changed().await.ok()?;
         let Progress { status, closed } = progress.borrow_and_update().clone();
         Some((status, (None, (!closed).then_some(progress))))
-    }))
+    });
+    // Whoever asks once more after the end, as the next round of a `select!` does, is told the same again.
+    Box::pin(statuses.fuse())
 }
 
 pub(super) fn changes(state: Arc<State>) -> BoxStream<'static, Change> {
     let (whole, version, receiver) = state.changes();
     let start = (whole.into_iter(), version, receiver, state);
-    Box::pin(stream::unfold(start, async |(mut whole, version, receiver, state)| {
+    let changes = stream::unfold(start, async |(mut whole, version, receiver, state)| {
         if let Some(change) = whole.next() {
             return Some((change, (whole, version, receiver, state)));
         }
@@ -48,5 +50,6 @@ pub(super) fn changes(state: Arc<State>) -> BoxStream<'static, Change> {
                 Ok(None) | Err(RecvError::Closed) => return None,
             }
         }
-    }))
+    });
+    Box::pin(changes.fuse())
 }

@@ -114,9 +114,16 @@ async fn changes_end_with_the_client() {
     for changes in &mut streams {
         assert!(matches!(item(changes).await, Some(Change::Reset(_))));
     }
+    let mut statuses = client.status_changes();
+    assert!(item(&mut statuses).await.is_some());
     client.shutdown().await.unwrap();
     for changes in &mut streams {
         assert_eq!(item(changes).await, None);
+        assert_eq!(item(changes).await, None, "whoever asks again is told the same");
+    }
+    assert!(item(&mut statuses).await.is_some(), "the last status");
+    for _ in 0..2 {
+        assert!(item(&mut statuses).await.is_none());
     }
     let late: Vec<_> = soon(client.changes().collect()).await;
     assert!(matches!(&late[..], [Change::Reset(all)] if all.len() == 1), "{late:?}");
