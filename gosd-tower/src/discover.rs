@@ -51,7 +51,8 @@ where
             known.follow(changes.next().await?);
         }
     });
-    Box::pin(changes)
+    // tower's balancers ask again after the end, with each call.
+    Box::pin(changes.fuse())
 }
 
 /// What is known of the service, and what the balancer knows of it.

@@ -1,19 +1,22 @@
 //! The stream of instances for tower's balancers.
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use gosd_core::{Client, Driver, Instance, InstanceId, Memory, Outcome};
+use tower::balance::p2c::Balance;
 use tower::discover::Change;
+use tower::load::Constant;
+use tower::{Service, ServiceExt, service_fn};
 
 const LEASE: Duration = Duration::from_secs(600);
 
 /// The items that are ready now, as `+url` and `-url`.
 fn told(
-    stream: &mut (
-             impl Stream<Item = Result<Change<InstanceId, String>, std::convert::Infallible>> + Unpin
-         ),
+    stream: &mut (impl Stream<Item = Result<Change<InstanceId, String>, Infallible>> + Unpin),
     gosd: &Client,
 ) -> Vec<String> {
     let mut told = Vec::new();
@@ -51,7 +54,25 @@ async fn a_balancer_is_given_instances_that_come_go_and_fail() {
     assert!(gosd.remove_local(&a));
     assert_eq!(told(&mut orders, &gosd), ["-"]);
     gosd.shutdown().await.unwrap();
-    assert!(orders.next().await.is_none(), "it ends with the client");
+    for _ in 0..2 {
+        assert!(orders.next().await.is_none(), "it ends with the client");
+    }
+}
+
+#[tokio::test]
+async fn a_balancer_of_tower_goes_on_after_the_end_of_the_client() {
+    let gosd = Client::builder(Arc::new(Memory::new())).start().await.unwrap();
+    gosd.add_local("orders", "http://a").unwrap();
+    let senders = gosd_tower::discover(&gosd, "orders", |it| {
+        let url = it.url().to_owned();
+        Constant::new(service_fn(move |()| ready(Ok::<_, Infallible>(url.clone()))), 0)
+    });
+    let mut orders = Balance::new(senders);
+    assert_eq!(orders.ready().await.unwrap().call(()).await.unwrap(), "http://a");
+    gosd.shutdown().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(orders.ready().await.unwrap().call(()).await.unwrap(), "http://a");
+    }
 }
 
 #[tokio::test]
