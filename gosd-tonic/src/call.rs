@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gosd_core::{Attempts, Client, Failure, Instance, Resend};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use tonic::body::Body;
 use tonic::transport::Channel;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
@@ -179,7 +179,7 @@ fn refusal(response: &Response<Body>) -> Option<Failure> {
 }
 
 /// The span of one attempt, with the names of OpenTelemetry's conventions.
-fn span(method: &http::Uri, to: &http::Uri, attempts: &Attempts) -> Span {
+fn span(method: &Uri, to: &Uri, attempts: &Attempts) -> Span {
     let resends = attempts.resends();
     let method = method.path().trim_start_matches('/');
     info_span!(
@@ -191,11 +191,20 @@ fn span(method: &http::Uri, to: &http::Uri, attempts: &Attempts) -> Span {
         rpc.method = method,
         rpc.grpc.status_code = field::Empty,
         server.address = to.host(),
-        server.port = to.port_u16(),
+        server.port = port(to),
         gosd.service = attempts.instance().service(),
         gosd.instance = attempts.instance().id().as_str(),
         gosd.resend_count = (resends > 0).then_some(resends),
     )
+}
+
+/// The port that a URI says, or that its scheme has.
+fn port(uri: &Uri) -> Option<u16> {
+    uri.port_u16().or(match uri.scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    })
 }
 
 fn record(span: &Span, status: Option<&Status>) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use gosd::{Client, Drivers, Memory, Settings};
 use gosd_testservers::{Process, collect_spans, free_port, spans_to};
 use tempfile::TempDir;
@@ -212,6 +213,18 @@ async fn each_attempt_is_a_span() {
     assert_eq!(failed.get("gosd.resend_count"), None);
     assert_eq!(answered["gosd.resend_count"], "1");
     assert_eq!(answered["rpc.grpc.status_code"], "5");
+    assert!(answered.is_number("rpc.grpc.status_code") && answered.is_number("server.port"));
+}
+
+#[tokio::test]
+async fn a_span_has_the_port_of_the_scheme_if_the_url_has_none() {
+    collect_spans();
+    for (scheme, port) in [("http", 80), ("https", 443)] {
+        let gosd = knowing(Settings::default(), [format!("{scheme}://127.0.0.1")]).await;
+        // Dropped before it connects to whoever is there.
+        assert!(check(gosd_tonic::channel(&gosd, "mail")).now_or_never().is_none());
+        assert_eq!(spans_to(port).len(), 1, "{scheme}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

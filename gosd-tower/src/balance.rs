@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use gosd_core::{Attempts, BoxFuture, Client, Failure, Resend};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, Uri};
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{Instrument, Span, field, info_span};
@@ -153,7 +153,7 @@ where
         let request = Request::from_parts(head, body);
         let (failure, sent) = match attempt(&mut inner, request).instrument(span.clone()).await {
             Ok(response) => {
-                record(&span, response.status().as_u16());
+                record(&span, response.status());
                 match Failure::of_http_status(response.status().as_u16()) {
                     Some(failure) => (failure, Ok(response)),
                     None => {
@@ -192,7 +192,7 @@ where
 }
 
 /// The span of one attempt, with the names of OpenTelemetry's conventions.
-fn span(parts: &Parts, uri: &http::Uri, attempts: &Attempts) -> Span {
+fn span(parts: &Parts, uri: &Uri, attempts: &Attempts) -> Span {
     let resends = attempts.resends();
     info_span!(
         "request",
@@ -205,16 +205,26 @@ fn span(parts: &Parts, uri: &http::Uri, attempts: &Attempts) -> Span {
         "error.type" = field::Empty,
         url.scheme = uri.scheme_str(),
         server.address = uri.host(),
-        server.port = uri.port_u16(),
+        server.port = port(uri),
         gosd.service = attempts.instance().service(),
         gosd.instance = attempts.instance().id().as_str(),
     )
 }
 
-fn record(span: &Span, status: u16) {
-    span.record("http.response.status_code", status);
-    if status >= 400 {
-        span.record("error.type", status);
+/// The port that a URI says, or that its scheme has.
+fn port(uri: &Uri) -> Option<u16> {
+    uri.port_u16().or(match uri.scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    })
+}
+
+fn record(span: &Span, status: StatusCode) {
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_client_error() || status.is_server_error() {
+        // As text, because for other errors it is a word.
+        span.record("error.type", status.as_str());
         span.record("otel.status_code", "ERROR");
     }
 }

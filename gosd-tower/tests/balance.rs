@@ -201,6 +201,24 @@ async fn each_attempt_is_a_span() {
     assert_eq!(answered["http.request.resend_count"], "1");
     assert_eq!(answered["http.response.status_code"], "404");
     assert_eq!(answered["error.type"], "404");
+    let is_number = |name| answered.is_number(name);
+    assert!(is_number("http.response.status_code") && is_number("server.port"));
+    assert!(!is_number("error.type"), "for other errors it is a word");
+}
+
+#[tokio::test]
+async fn a_span_has_the_port_of_the_scheme_if_the_url_has_none() {
+    collect_spans();
+    for (scheme, port) in [("http", 80), ("https", 443)] {
+        let gosd = knowing([format!("{scheme}://127.0.0.1/api")]).await;
+        let sender = tower::service_fn(async |_: Request<Body>| {
+            Ok::<_, std::convert::Infallible>(Response::new(()))
+        });
+        let never = |_: &std::convert::Infallible| None;
+        let layer = BalanceLayer::new(gosd, |body: &Body| Some(body.clone()), never);
+        layer.layer(sender).oneshot(request(Method::GET)).await.unwrap();
+        assert_eq!(spans_to(port).len(), 1, "{scheme}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Collects the tracing spans of a test, with their fields.
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Debug, Display};
+use std::ops::Deref;
 use std::sync::{Mutex, Once, PoisonError};
 
 use tracing::field::{Field, Visit};
@@ -10,7 +11,26 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
 /// The fields of a span, as text.
-pub type Fields = BTreeMap<String, String>;
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    all: BTreeMap<String, String>,
+    numbers: BTreeSet<String>,
+}
+
+impl Fields {
+    /// Whether a field is a number, and not text that looks like one.
+    pub fn is_number(&self, name: &str) -> bool {
+        self.numbers.contains(name)
+    }
+}
+
+impl Deref for Fields {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.all
+    }
+}
 
 /// All spans of the process that have ended.
 static ENDED: Mutex<Vec<Fields>> = Mutex::new(Vec::new());
@@ -35,7 +55,7 @@ struct Collector;
 
 impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Fields::new();
+        let mut fields = Fields::default();
         attributes.record(&mut Into(&mut fields));
         context.span(id).expect("it is new").extensions_mut().insert(fields);
     }
@@ -56,8 +76,23 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
 
 struct Into<'a>(&'a mut Fields);
 
+impl Into<'_> {
+    fn number(&mut self, field: &Field, value: impl Display) {
+        self.0.all.insert(field.name().into(), value.to_string());
+        self.0.numbers.insert(field.name().into());
+    }
+}
+
 impl Visit for Into<'_> {
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.number(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.number(field, value);
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.insert(field.name().into(), format!("{value:?}").trim_matches('"').into());
+        self.0.all.insert(field.name().into(), format!("{value:?}").trim_matches('"').into());
     }
 }
