@@ -1,4 +1,6 @@
 //! The user and the password in a URL, which a request carries in a header instead.
+//!
+//! The same in gosd-tower: core knows no HTTP, and the two depend on core alone.
 
 use std::borrow::Cow;
 
