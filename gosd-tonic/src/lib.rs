@@ -1,4 +1,3 @@
-//! For tonic 0.14: a gRPC channel over all instances of a service, in turn and without the dead.
 #![doc = include_str!("../README.md")]
 
 mod call;
