@@ -4,13 +4,13 @@ use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use gosd_core::{Attempts, Client, Failure, Instance, Resend};
+use gosd_core::{Attempts, Client, Failure, Instance, Resend, Service};
 use http::request::Parts;
 use http::{Request, Response, Uri};
 use tonic::body::Body;
 use tonic::transport::Channel;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
-use tower_service::Service;
+use tower_service::Service as _;
 use tracing::{Instrument, Span, field, info_span};
 
 use crate::connection::NoConnection;
@@ -22,11 +22,12 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 
 pub(crate) async fn call(
     gosd: &Client,
-    service: &str,
+    mut service: Service,
     senders: &Arc<Senders>,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let turn = gosd.turn(service).await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let turn = service.next_turn().await;
+    let turn = turn.map_err(|error| Status::unavailable(error.to_string()))?;
     // Every gRPC call is a POST with a stream as its body, so a call that was sent is not sent again.
     let mut attempts = Attempts::new(turn, Resend::IfUnsent);
     let (parts, mut body) = request.into_parts();

@@ -14,13 +14,13 @@ use tower_service::Service;
 use crate::call::call;
 use crate::senders::Senders;
 
-/// A gRPC channel over all instances of a service, for any generated client; see [`channel`].
+/// A gRPC channel over instances of a service, for any generated client; see [`channel`] and [`channel_of`].
 ///
 /// Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Channel {
     gosd: Client,
-    service: Arc<str>,
+    service: gosd_core::Service,
     senders: Arc<Senders>,
 }
 
@@ -41,8 +41,25 @@ pub struct Channel {
 /// # }
 /// ```
 pub fn channel(gosd: &Client, service: &str) -> Channel {
+    channel_of(gosd, gosd.service(service))
+}
+
+/// A gRPC channel over the instances that a handle of this client has turns of, such as those of one zone: each
+/// call takes the handle's next turn. All else is as for [`channel`].
+///
+/// ```
+/// # fn make(gosd: gosd_core::Client) {
+/// use tonic_health::pb::health_client::HealthClient;
+///
+/// let near = gosd
+///     .service_where("mail", |it| it.metadata().get("zone").is_some_and(|zone| zone == "b"))
+///     .or_else_all();
+/// let mail = HealthClient::new(gosd_tonic::channel_of(&gosd, near));
+/// # }
+/// ```
+pub fn channel_of(gosd: &Client, service: gosd_core::Service) -> Channel {
     let senders = Arc::new(Senders::new(Arc::new(|endpoint| endpoint)));
-    Channel { gosd: gosd.clone(), service: service.into(), senders }
+    Channel { gosd: gosd.clone(), service, senders }
 }
 
 impl Channel {
@@ -86,12 +103,12 @@ impl Service<Request<Body>> for Channel {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let Self { gosd, service, senders } = self.clone();
-        Box::pin(async move { call(&gosd, &service, &senders, request).await })
+        Box::pin(async move { call(&gosd, service, &senders, request).await })
     }
 }
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Channel").field("service", &self.service).finish_non_exhaustive()
+        f.debug_struct("Channel").field("service", &self.service.name()).finish_non_exhaustive()
     }
 }

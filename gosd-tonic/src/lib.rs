@@ -7,4 +7,4 @@ mod credentials;
 mod lent;
 mod senders;
 
-pub use channel::{Channel, channel};
+pub use channel::{Channel, channel, channel_of};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use gosd::{Client, Drivers, Memory, Settings};
+use futures_util::{FutureExt, StreamExt};
+use gosd::{Client, Driver, Drivers, Instance, Memory, Settings};
 use gosd_testservers::{Process, collect_spans, free_port, spans_to};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -165,6 +165,30 @@ async fn an_error_of_the_service_is_an_answer_and_a_refusal_is_not_sent_again() 
     let gosd = knowing(settings, servers.iter().map(|it| it.url.clone())).await;
     let channel = gosd_tonic::channel(&gosd, "mail");
     assert_eq!(failed(channel).await, 3);
+}
+
+#[tokio::test]
+async fn a_channel_of_one_zone_goes_elsewhere_only_while_nobody_is_there() {
+    let (a, b, memory) = (Mail::start(None).await, Mail::start(None).await, Memory::new());
+    let [there, here] = [(&a, "a"), (&b, "b")]
+        .map(|(mail, zone)| Instance::new("mail", &mail.url).unwrap().with_metadata("zone", zone));
+    for instance in [&there, &here] {
+        memory.register(instance, 10 * LATE).await.unwrap();
+    }
+    let gosd = Client::builder(Arc::new(memory.clone())).start().await.unwrap();
+    let near = gosd.service_where("mail", |it| it.metadata()["zone"] == "b").or_else_all();
+    let channel = gosd_tonic::channel_of(&gosd, near);
+    for received in [(0, 4), (4, 4)] {
+        for _ in 0..4 {
+            check(channel.clone()).await.unwrap();
+        }
+        assert_eq!((a.received(), b.received()), received);
+        let mut changes = gosd.changes();
+        memory.deregister(here.id()).await.unwrap();
+        while gosd.instances("mail").len() > 1 {
+            changes.next().await;
+        }
+    }
 }
 
 #[tokio::test]

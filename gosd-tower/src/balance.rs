@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use gosd_core::{Attempts, BoxFuture, Client, Failure, Resend};
+use gosd_core::{Attempts, BoxFuture, Client, Error, ErrorKind, Failure, Resend, Turn};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Uri};
 use tower_layer::Layer;
@@ -19,6 +19,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A layer over a service that sends `http::Request`s. Requests for `gosd://NAME/path?query` go to the
 /// instances of that service in turn, and on failure to other instances by the rules on the [front
 /// page](crate#when-an-instance-fails).
+///
+/// A request with a [`gosd_core::Service`] among its extensions goes to the instances that this handle has turns of,
+/// such as those of one zone. The handle is of the service in the URI, and what is wrapped does not see it.
 ///
 /// What an error of the wrapped service means is up to a function; see [`new`](Self::new). The errors of the
 /// resulting service are boxed: the wrapped one's own, or a [`gosd_core::Error`] of the lookup.
@@ -113,8 +116,11 @@ where
         let (inner, rules) = (self.inner.clone(), self.rules.clone());
         Box::pin(async move {
             let target = Target::of(request.uri())?;
-            let turn = rules.gosd.turn(&target.service).await?;
             let (mut parts, body) = request.into_parts();
+            let turn = match parts.extensions.remove() {
+                Some(handle) => turn_of(handle, &target).await?,
+                None => rules.gosd.turn(&target.service).await?,
+            };
             credentials::move_to_header(&parts.uri.to_string(), &mut parts.headers);
             let resend = match (rules.copy)(&body) {
                 None => Resend::Never,
@@ -128,6 +134,19 @@ where
             send(inner, &rules, (&target, parts), head, body, attempts).await
         })
     }
+}
+
+/// Takes a turn of the handle that the request has brought.
+async fn turn_of(mut handle: gosd_core::Service, target: &Target) -> Result<Turn, Error> {
+    if handle.name() != target.service {
+        let message = format!(
+            "the handle is of {:?}, and the URI is of {:?}; name the same in both",
+            handle.name(),
+            target.service
+        );
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    handle.next_turn().await
 }
 
 /// Sends a request of a head and a body, and then sends it to others as long as that is of use.

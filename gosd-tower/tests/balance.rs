@@ -147,6 +147,34 @@ async fn a_request_that_was_not_sent_goes_on_and_one_that_was_may_not() {
 }
 
 #[tokio::test]
+async fn a_request_goes_to_those_of_its_handle() {
+    let servers = [Server::start(Some(200)).await, Server::start(Some(200)).await];
+    let gosd = knowing(servers.iter().map(|it| it.url.clone())).await;
+    let chosen = servers[1].url.clone();
+    let handle = gosd.service_where("orders", move |it| it.url() == chosen).or_else_all();
+    let request = || {
+        let mut request = request(Method::GET);
+        request.extensions_mut().insert(handle.clone());
+        request
+    };
+    for received in [[0, 4], [4, 4]] {
+        for _ in 0..4 {
+            http(&gosd, true).oneshot(request()).await.unwrap();
+        }
+        assert_eq!(servers.each_ref().map(Server::received), received);
+        // While none of them is there, to the others.
+        let all = gosd.instances("orders");
+        all.iter().filter(|it| it.url() == servers[1].url).for_each(|it| {
+            assert!(gosd.remove_local(it.id()));
+        });
+    }
+    let mut other = request();
+    other.extensions_mut().insert(gosd.service("mail"));
+    let error = http(&gosd, true).oneshot(other).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<gosd_core::Error>().unwrap().kind(), ErrorKind::Config);
+}
+
+#[tokio::test]
 async fn a_body_that_cannot_be_copied_is_sent_once() {
     let servers = [Server::start(None).await, Server::start(None).await];
     let gosd = knowing(servers.iter().map(|it| it.url.clone())).await;

@@ -129,6 +129,21 @@ impl Service {
         wait(&state, &name, || self.pick().cloned()).await
     }
 
+    /// Takes the next turn, waiting for the service to appear, or for an instance of it that matches.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::next`](crate::Client::next).
+    pub async fn next_turn(&mut self) -> Result<Turn> {
+        if let Some(turn) = self.turn() {
+            return Ok(turn);
+        }
+        let (state, name) = (Arc::clone(&self.state), Arc::clone(&self.name));
+        wait(&state, &name, || self.turn()).await
+    }
+
     /// What can be picked now.
     #[inline]
     fn current(&mut self) -> Option<&mut Cached> {

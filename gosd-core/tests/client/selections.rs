@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gosd_core::{Client, Instance, InstanceId, Outcome, Service};
+use gosd_core::{Client, ErrorKind, Instance, InstanceId, Outcome, Service};
 
-use crate::support::{Backend, settle};
+use crate::support::{Backend, settle, soon};
 
 const EACH: usize = 3;
 
@@ -73,6 +73,21 @@ async fn matching_instances_have_their_own_rotation() {
     }
     assert_eq!(round(&mut near, EACH), set(&[0, 2, 4]));
     assert!(in_zone(&client, "c").pick().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_is_waited_for_until_an_instance_matches() {
+    let backend = Backend::new();
+    let client = zones(&backend).await;
+    let mut near = in_zone(&client, "c");
+    let waiting = tokio::spawn(async move { near.next_turn().await });
+    settle().await;
+    assert!(!waiting.is_finished());
+    put(&backend, 2 * EACH, "c").await;
+    let turn = soon(waiting).await.unwrap().unwrap();
+    assert_eq!(turn.instance().id().as_str(), "mail-6");
+    let error = in_zone(&client, "d").next_turn().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test(start_paused = true)]
