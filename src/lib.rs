@@ -93,9 +93,10 @@ pub use gosd_core::*;
 /// SIGINT and SIGTERM (elsewhere Ctrl-C) make the client say goodbye, within 3 s, and the process serve on for
 /// [`drain`](field@Settings::drain), before they end it. What earlier processes registered for the service at this
 /// URL is removed, as after a process that was killed. So where several instances share a URL, such as that of a load
-/// balancer, each start takes the others out for a moment: such services are built with [`Client::builder`]. If the database cannot be reached, the client starts all the same, and registers as soon
-/// as it can. A dropped future leaves nothing behind but, perhaps, a registration until its lease runs
-/// out.
+/// balancer, each start takes the others out for a moment: such services are built with [`Client::builder`].
+///
+/// If the database cannot be reached, the client starts all the same, and registers as soon as it can. A dropped
+/// future leaves nothing behind but, perhaps, a registration until its lease runs out.
 ///
 /// ```no_run
 /// # async fn run() -> gosd::Result<()> {

@@ -21,6 +21,9 @@ pub(crate) const BATCH: usize = 1_024;
 ///
 /// A panic, in the call or while its future is made, becomes an error, so that the call is retried.
 ///
+/// If the caller stops waiting, the driver's future is dropped, as it is after `bound`. By then the call may have had
+/// its effect or not, and the methods of a [`Driver`] promise that it is one of the two.
+///
 /// # Errors
 ///
 /// The driver's error, [`Timeout`](crate::ErrorKind::Timeout) after `bound`, and

@@ -101,7 +101,8 @@
 //!
 //! - A process uses two of the server's `max_connections`.
 //! - Heartbeats are updates that touch no index and leave no dead row behind (HOT), in pages with room for
-//!   them, and write no value anew that is stored apart from its row. So the table stays as large as its content, unless a transaction stays open for long.
+//!   them, and write no value anew that is stored apart from its row. So the table stays as large as its
+//!   content, unless a transaction stays open for long.
 //! - The log keeps the last 10,000 to 20,000 changes. `DROP SCHEMA gosd CASCADE` removes everything, and the
 //!   living instances create the schema and register again.
 //!

@@ -38,8 +38,10 @@
 //! | `NS` | hash | id -> URL, as the Go library has it |
 //! | `{NS}:leases` | sorted set | id -> when its lease runs out, in ms by the server's clock |
 //! | `{NS}:meta` | hash | id -> the instance's JSON, where id and URL do not describe it completely |
-//! | `{NS}:events` | stream | one entry for each change, the last 10,000 or so: `op` (`put`, `remove`, `expire`), `id`; `url` and `meta` with `put` |
-//! | `{NS}:fence:ID` | string | the latest call of a driver for this instance: only after a call without an answer, for two minutes |
+//! | `{NS}:events` | stream | an entry for each of the last 10,000 changes or so, with its `op` and its `id` |
+//! | `{NS}:fence:ID` | string | the latest call of a driver for this instance, after one without an answer |
+//!
+//! The `op` of a change is `put`, `remove` or `expire`. A `put` has a `url` and a `meta`, too.
 //!
 //! All keys are in one slot of a cluster, so a namespace cannot be larger than one node. A change is one
 //! script, so nobody sees half of it. A heartbeat that changes nothing is one round trip and adds no entry. A

@@ -46,7 +46,10 @@ pub fn router(settings: Settings) -> Router {
 /// use gosd_core::Memory;
 /// use gosd_server::{Settings, router_and_streams};
 ///
-/// # async fn example(listener: tokio::net::TcpListener, signal: impl Future<Output = ()> + Send + 'static) -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn example<F>(listener: tokio::net::TcpListener, signal: F) -> Result<(), Box<dyn std::error::Error>>
+/// # where
+/// #     F: Future<Output = ()> + Send + 'static,
+/// # {
 /// let settings = Settings::new().namespace("gosd", Arc::new(Memory::new()))?;
 /// let (app, streams) = router_and_streams(settings);
 /// let app = app.into_make_service_with_connect_info::<SocketAddr>();

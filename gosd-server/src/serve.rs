@@ -46,7 +46,7 @@ const BUFFER: usize = 16 * 1_024;
 
 /// Serves the API at an address, such as `127.0.0.1:4673`, until the [`Server`] ends.
 ///
-/// It speaks HTTP/1.1, with TLS if the settings name a certificate.
+/// It speaks HTTP/1.1, with TLS if the settings name a certificate. A dropped future leaves nothing behind.
 ///
 /// # Errors
 ///
@@ -81,7 +81,8 @@ pub async fn serve(address: impl ToSocketAddrs, settings: Settings) -> Result<Se
 ///
 /// The file gets the permissions `rw` for the server's user only, unless the settings have
 /// [others](Settings::unix_socket_mode). Whoever may open the file is let in, and without tokens may write.
-/// The file replaces a socket that a server left behind, and is removed when this server ends.
+/// The file replaces a socket that a server left behind, and is removed when this server ends. If the future is
+/// dropped, a file that is just being made is removed a moment later.
 ///
 /// # Errors
 ///

@@ -57,8 +57,9 @@ impl ClientBuilder {
     /// All such clients of the process say goodbye at the same time, within 3 s, the process serves on for
     /// [`drain`](field@crate::Settings::drain), and then the signal takes its default action. A second signal takes
     /// its action at once. If the program has a handler of its own, set by tokio, by signal-hook or earlier than
-    /// gosd's, it has that time, and 3 s at least, to end the process itself; [`shutdown_on_signal`](Client::shutdown_on_signal) has no such bound. Signals that were
-    /// ignored when the process started stay ignored.
+    /// gosd's, it has that time, and 3 s at least, to end the process itself;
+    /// [`shutdown_on_signal`](Client::shutdown_on_signal) has no such bound. Signals that were ignored when the
+    /// process started stay ignored.
     pub fn handle_signals(mut self, yes: bool) -> Self {
         self.handle_signals = yes;
         self

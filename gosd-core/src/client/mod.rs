@@ -172,6 +172,8 @@ impl Client {
 
     /// Reads everything if the view is not fresh; returns whether it did.
     ///
+    /// Cancel-safe, as [`refresh`](Client::refresh) is.
+    ///
     /// # Errors
     ///
     /// As for [`refresh`](Client::refresh).
@@ -206,6 +208,9 @@ impl Client {
     /// For orphans: a live owner notices and comes back, and one's own instance is
     /// [`leave`](Client::leave)'s. Local entries stay.
     /// With [`watch_on_demand`](field@Settings::watch_on_demand) the client watches every service from then on.
+    ///
+    /// If the caller stops waiting, some may have been removed, and the others stay; calling it again is
+    /// harmless.
     ///
     /// # Errors
     ///

@@ -111,6 +111,16 @@ async fn set_ready_takes_effect_even_if_its_future_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn metadata_is_told_even_if_the_future_is_dropped() {
+    let backend = Backend::new();
+    let mail = backend.register("mail", "http://10.0.0.1").await;
+    let metadata = BTreeMap::from([("zone".to_owned(), "b".to_owned())]);
+    assert!(mail.set_metadata(metadata.clone()).now_or_never().is_none());
+    settle().await;
+    assert_eq!(backend.memory.list().await.unwrap()[0].metadata(), &metadata);
+}
+
+#[tokio::test(start_paused = true)]
 async fn set_ready_and_set_metadata_fail_without_a_registration() {
     let backend = Backend::new();
     let user = backend.discover().await;
