@@ -59,86 +59,47 @@ impl DriverUrl {
     /// [`ErrorKind::Config`](super::ErrorKind::Config), saying what is wrong. The message never
     /// holds the URL's user, password or query values.
     pub fn parse(text: &str) -> Result<Self> {
-        let (scheme, rest) = match text.split_once(':') {
-            None => (text, None),
-            Some((scheme, rest)) => (scheme, Some(rest)),
-        };
+        let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
         if !limits::is_scheme(scheme) {
             return Err(Error::config(
                 "a driver URL begins with its scheme, such as sqlite:gosd.db or redis://host:6379",
             ));
         }
-        let mut url = Self {
-            scheme: scheme.to_ascii_lowercase(),
-            user: None,
-            password: None,
-            hosts: Vec::new(),
-            has_authority: false,
-            path: String::new(),
-            query: BTreeMap::new(),
-        };
-        let Some(rest) = rest else { return Ok(url) };
         let bad = |problem: &str| Error::config(format!("the {scheme} URL {problem}"));
         if rest.chars().any(char::is_control) {
             return Err(bad("holds a control character"));
         }
-        let mut has_host = false;
-        let path = match rest.strip_prefix("//") {
-            None => rest,
+        let (authority, path) = match rest.strip_prefix("//") {
+            None => (None, rest),
             Some(rest) => {
-                url.has_authority = true;
-                let end = rest.find(['/', '?']).unwrap_or(rest.len());
+                let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
                 // A password may contain one, and without a host the rest is the name of a file.
-                if end > 0 && rest.rsplit('@').next().is_some_and(|after| after.contains('#')) {
+                if !authority.is_empty()
+                    && rest.rsplit('@').next().is_some_and(|after| after.contains('#'))
+                {
                     return Err(bad(
                         "has a #, which would mean nothing; leave it out, and write one \
                                     that belongs to the name of a file as %23",
                     ));
                 }
-                // A password may contain an unescaped `@`: the last one ends it.
-                let at = rest[..end].rfind('@').map_or(0, |at| at + 1);
-                let (user_info, hosts) = rest[..end].split_at(at);
-                if let Some(user_info) = user_info.strip_suffix('@') {
-                    let (user, password) = match user_info.split_once(':') {
-                        None => (user_info, None),
-                        Some((user, password)) => (user, Some(password)),
-                    };
-                    let decode = |part| {
-                        decode(part).map_err(|it| bad(&format!("has a user or password {it}")))
-                    };
-                    url.user = (!user.is_empty()).then(|| decode(user)).transpose()?;
-                    url.password = password.filter(|p| !p.is_empty()).map(decode).transpose()?;
-                }
-                if !hosts.is_empty() {
-                    for host in hosts.split(',') {
-                        let (host, port) = limits::split_host(host).map_err(bad)?;
-                        url.hosts.push((host.to_owned(), port));
-                    }
-                }
-                has_host = end > 0;
-                &rest[end..]
+                (Some(authority), path)
             }
         };
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        if query.contains('@') || (has_host && path.contains('@')) {
+        let has_authority = authority.is_some();
+        let authority = authority.unwrap_or_default();
+        let Authority { user, password, hosts } =
+            Authority::parse(authority).map_err(|problem| bad(&problem))?;
+        let (path, keys) = path.split_once('?').unwrap_or((path, ""));
+        if keys.contains('@') || (!authority.is_empty() && path.contains('@')) {
             // The text may be the rest of a password, and errors show the path and the keys.
             return Err(bad("has an @ after its host; write a / of the password as %2F, \
                             a ? as %3F, and an @ of the path or the query as %40"));
         }
-        let path = if url.has_authority { path.strip_prefix('/').unwrap_or(path) } else { path };
-        url.path = decode(path).map_err(|it| bad(&format!("has a path {it}")))?;
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) =
-                pair.split_once('=').ok_or_else(|| bad("has a query key without a value"))?;
-            let value = decode(value).map_err(|it| bad(&format!("has a query value {it}")))?;
-            if value.is_empty() {
-                return Err(bad(&format!("has an empty value for the query key {key:?}")));
-            }
-            if url.query.insert(key.to_owned(), value).is_some() {
-                return Err(bad(&format!("has the query key {key:?} twice")));
-            }
-        }
-        Ok(url)
+        let path = if has_authority { path.strip_prefix('/').unwrap_or(path) } else { path };
+        let path = decode(path).map_err(|it| bad(&format!("has a path {it}")))?;
+        let query = query(keys).map_err(|problem| bad(&problem))?;
+        let scheme = scheme.to_ascii_lowercase();
+        Ok(Self { scheme, user, password, hosts, has_authority, path, query })
     }
 
     /// The scheme, in lower case.
@@ -245,6 +206,52 @@ impl DriverUrl {
         };
         Ok(TlsFiles { ca: file("ca"), identity })
     }
+}
+
+/// What stands between the `//` and the path.
+#[derive(Default)]
+struct Authority {
+    user: Option<String>,
+    password: Option<String>,
+    hosts: Vec<(String, Option<u16>)>,
+}
+
+impl Authority {
+    /// The error says what is wrong, to be put after the name of the URL.
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut authority = Self::default();
+        // A password may contain an unescaped `@`: the last one ends it.
+        let (user_info, hosts) = text.split_at(text.rfind('@').map_or(0, |at| at + 1));
+        if let Some(user_info) = user_info.strip_suffix('@') {
+            let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
+            let decode = |part| decode(part).map_err(|it| format!("has a user or password {it}"));
+            authority.user = (!user.is_empty()).then(|| decode(user)).transpose()?;
+            authority.password = (!password.is_empty()).then(|| decode(password)).transpose()?;
+        }
+        if !hosts.is_empty() {
+            for host in hosts.split(',') {
+                let (host, port) = limits::split_host(host)?;
+                authority.hosts.push((host.to_owned(), port));
+            }
+        }
+        Ok(authority)
+    }
+}
+
+/// The keys and values of a query. The error says what is wrong, to be put after the name of the URL.
+fn query(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut query = BTreeMap::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').ok_or("has a query key without a value")?;
+        let value = decode(value).map_err(|it| format!("has a query value {it}"))?;
+        if value.is_empty() {
+            return Err(format!("has an empty value for the query key {key:?}"));
+        }
+        if query.insert(key.to_owned(), value).is_some() {
+            return Err(format!("has the query key {key:?} twice"));
+        }
+    }
+    Ok(query)
 }
 
 /// Decodes a part of the URL. The error says what is wrong, to be put after the name of the part.
