@@ -89,30 +89,10 @@ impl Options {
             #[cfg(unix)]
             return Self::at_socket(&url, namespace, watch);
         }
-        let mut prefix = String::new();
-        for segment in url.path().split('/').filter(|segment| !segment.is_empty()) {
-            if matches!(segment, "." | "..") {
-                return fail("has the path segment . or ..");
-            }
-            prefix.extend(["/", &utf8_percent_encode(segment, PATH).to_string()]);
-        }
-        let usual_port = if is_encrypted { 443 } else { 80 };
-        let named = match url.hosts() {
-            [] => vec![("localhost", PORT)],
-            hosts => {
-                hosts.iter().map(|(host, port)| (&**host, port.unwrap_or(usual_port))).collect()
-            }
+        let servers = match servers(&url) {
+            Ok(servers) => servers,
+            Err(problem) => return fail(problem),
         };
-        let mut servers = Vec::<Address>::with_capacity(named.len());
-        for (host, port) in named {
-            let Some(server) = Address::new(scheme, host, port, &prefix) else {
-                return fail("has a host that cannot be one");
-            };
-            if servers.iter().any(|other| other.name == server.name) {
-                return fail("names a server twice");
-            }
-            servers.push(server);
-        }
         Ok(Self {
             servers,
             is_encrypted,
@@ -147,6 +127,33 @@ impl Options {
             watch,
         })
     }
+}
+
+/// The servers of a URL. The error says what is wrong, to be put after the name of the URL.
+fn servers(url: &DriverUrl) -> Result<Vec<Address>, &'static str> {
+    let mut prefix = String::new();
+    for segment in url.path().split('/').filter(|segment| !segment.is_empty()) {
+        if matches!(segment, "." | "..") {
+            return Err("has the path segment . or ..");
+        }
+        prefix.extend(["/", &utf8_percent_encode(segment, PATH).to_string()]);
+    }
+    // Where no host is named, the port is the registry server's own.
+    let usual_port = match url.hosts() {
+        [] => PORT,
+        _ if url.scheme() == "https" => 443,
+        _ => 80,
+    };
+    let mut servers = Vec::<Address>::new();
+    for (host, port) in url.addresses_or("localhost", usual_port) {
+        let server = Address::new(url.scheme(), &host, port, &prefix)
+            .ok_or("has a host that cannot be one")?;
+        if servers.iter().any(|other| other.name == server.name) {
+            return Err("names a server twice");
+        }
+        servers.push(server);
+    }
+    Ok(servers)
 }
 
 impl Address {

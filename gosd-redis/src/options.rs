@@ -41,24 +41,7 @@ impl Options {
         let fail = |problem: String| {
             Err(Error::new(ErrorKind::Config, format!("the {} URL {problem}", url.scheme())))
         };
-        let (secure, topology) = match url.scheme() {
-            "redis" => (false, Topology::Single),
-            "rediss" => (true, Topology::Single),
-            "redis+cluster" => (false, Topology::Cluster),
-            "rediss+cluster" => (true, Topology::Cluster),
-            "redis+sentinel" => (false, Topology::Sentinel { master: String::new() }),
-            "rediss+sentinel" => (true, Topology::Sentinel { master: String::new() }),
-            "redis+unix" | "redis+socket" | "unix" => return Err(no_unix_sockets()),
-            scheme => {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    format!(
-                        "the Redis driver has no scheme {scheme:?}; it has redis, redis+cluster, \
-                         redis+sentinel, and the same with rediss for TLS"
-                    ),
-                ));
-            }
-        };
+        let (topology, secure) = Topology::of(url.scheme())?;
         url.allow_keys(&["namespace", "ca", "cert", "key"])?;
         if !url.has_authority() && !url.path().is_empty() {
             return fail("lacks the // before the host".into());
@@ -107,6 +90,30 @@ impl Options {
             password: url.password().map(Into::into),
             database,
             namespace: url.namespace()?.to_owned(),
+        })
+    }
+}
+
+impl Topology {
+    /// What a scheme stands for, a master still without its name, and whether connections are encrypted.
+    fn of(scheme: &str) -> Result<(Self, bool)> {
+        Ok(match scheme {
+            "redis" => (Self::Single, false),
+            "rediss" => (Self::Single, true),
+            "redis+cluster" => (Self::Cluster, false),
+            "rediss+cluster" => (Self::Cluster, true),
+            "redis+sentinel" => (Self::Sentinel { master: String::new() }, false),
+            "rediss+sentinel" => (Self::Sentinel { master: String::new() }, true),
+            "redis+unix" | "redis+socket" | "unix" => return Err(no_unix_sockets()),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!(
+                        "the Redis driver has no scheme {scheme:?}; it has redis, redis+cluster, \
+                         redis+sentinel, and the same with rediss for TLS"
+                    ),
+                ));
+            }
         })
     }
 }

@@ -181,71 +181,25 @@ impl Watch<'_> {
     /// Looks at what the stream does not announce: whether the server accepts writes, expired leases, and
     /// unannounced changes.
     async fn look(&mut self) -> Result<(), Failure> {
-        let (Some(connection), Some(place)) = (&self.connection, &mut self.place) else {
-            return Ok(());
-        };
-        let (driver, evidence, keys) = (self.driver, &self.driver.evidence, &self.driver.keys);
-        let mut redis = connection.redis.clone();
-        let after = evidence.dead(evidence.server_now()).map_or(0, |span| span.after);
-        let (ids, with_leases) = place.unannounced.next();
-        let question = Question {
-            position: place.cursor.position(),
-            after: after.max(place.announced),
-            ids,
-            with_leases,
-            renewals: evidence.only_reads().then_some(&place.sample),
-        };
-        let mut look = match within(SLACK, Look::take(&mut redis, keys, question)).await? {
-            Ok(look) => look,
-            Err(error) => {
-                if Refusal::of(&error) == Refusal::OfAll {
-                    // Without memory Redis accepts no transaction, but goodbyes are yielded even then.
-                    self.read(Duration::from_millis(1)).await?;
-                }
-                return Err(error.into());
-            }
-        };
-        self.worked = true;
+        let Some(mut look) = self.ask().await? else { return Ok(()) };
         // The next look follows at once, unless a later time is set below.
         self.look_at = Instant::now();
-        let is_lost = !place.cursor.is_at(look.at_position.take())
-            || (place.was_away && place.cursor.may_be_lost(&look.entries));
-        if is_lost {
-            let error = self.lose();
-            // One `Err` is enough.
-            return if self.is_lost { Ok(()) } else { Err(error.into()) };
-        }
-        place.was_away = false;
-        let steps = evidence.read_clock(look.now, look.sent, look.received);
-        if self.tell_of_steps(steps) {
-            self.follow(look.entries);
+        let is_behind = look.entries.len() >= ENTRIES;
+        if !self.catch_up(&mut look)? {
             return Ok(());
         }
-        let Some(place) = &mut self.place else { return Ok(()) };
-        if let Some((sample, renewed)) = look.renewals.take() {
-            if renewed {
-                evidence.saw_renewals(place.sample.taken_at);
+        let Some(connection) = &self.connection else { return Ok(()) };
+        let mut redis = connection.redis.clone();
+        let dead = self.driver.evidence.dead(look.now);
+        let purged = match self.prove_writes(&mut redis, dead).await? {
+            Ok(purged) => purged,
+            Err(error) => {
+                // The error comes after everything that could be read in spite of it.
+                self.queue.push_back(Err(error));
+                self.disconnect();
+                return Ok(());
             }
-            place.sample = sample;
-        }
-        let is_behind = look.entries.len() >= ENTRIES;
-        let entries = std::mem::take(&mut look.entries);
-        self.follow(entries);
-
-        let mut purged = None;
-        let dead = evidence.dead(look.now);
-        if evidence.should_write() {
-            let purge = within(SLACK, driver.scripts.purge(&mut redis, keys, dead)).await?;
-            match evidence.wrote(purge, driver.options.is_of_master()) {
-                Ok(count) => purged = count,
-                Err(error) => {
-                    // The error comes after everything that could be read in spite of it.
-                    self.queue.push_back(Err(error));
-                    self.disconnect();
-                    return Ok(());
-                }
-            }
-        }
+        };
         if self.is_lost {
             self.is_lost = false;
             self.queue.push_front(Ok(Event::Resumed));
@@ -270,6 +224,64 @@ impl Watch<'_> {
             self.look_at += self.quiet(&look);
         }
         Ok(())
+    }
+
+    /// Reads all that a look is about; `None` without a connection or a place.
+    async fn ask(&mut self) -> Result<Option<Look>, Failure> {
+        let (Some(connection), Some(place)) = (&self.connection, &mut self.place) else {
+            return Ok(None);
+        };
+        let evidence = &self.driver.evidence;
+        let mut redis = connection.redis.clone();
+        let after = evidence.dead(evidence.server_now()).map_or(0, |span| span.after);
+        let (ids, with_leases) = place.unannounced.next();
+        let question = Question {
+            position: place.cursor.position(),
+            after: after.max(place.announced),
+            ids,
+            with_leases,
+            renewals: evidence.only_reads().then_some(&place.sample),
+        };
+        let asked = Look::take(&mut redis, &self.driver.keys, question);
+        match within(SLACK, asked).await? {
+            Ok(look) => {
+                self.worked = true;
+                Ok(Some(look))
+            }
+            Err(error) => {
+                if Refusal::of(&error) == Refusal::OfAll {
+                    // Without memory Redis accepts no transaction, but goodbyes are yielded even then.
+                    self.read(Duration::from_millis(1)).await?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Applies what a look has read of the stream and of the clock; returns whether the rest of it counts.
+    fn catch_up(&mut self, look: &mut Look) -> Result<bool, Failure> {
+        let Some(place) = &mut self.place else { return Ok(false) };
+        let is_lost = !place.cursor.is_at(look.at_position.take())
+            || (place.was_away && place.cursor.may_be_lost(&look.entries));
+        if is_lost {
+            let error = self.lose();
+            // One `Err` is enough.
+            return if self.is_lost { Ok(false) } else { Err(error.into()) };
+        }
+        place.was_away = false;
+        let evidence = &self.driver.evidence;
+        let steps = evidence.read_clock(look.now, look.sent, look.received);
+        let was_set = self.tell_of_steps(steps);
+        if let Some(place) = self.place.as_mut().filter(|_| !was_set)
+            && let Some((sample, renewed)) = look.renewals.take()
+        {
+            if renewed {
+                evidence.saw_renewals(place.sample.taken_at);
+            }
+            place.sample = sample;
+        }
+        self.follow(std::mem::take(&mut look.entries));
+        Ok(!was_set)
     }
 
     /// How long no look is needed after this one.

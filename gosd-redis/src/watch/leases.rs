@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gosd_core::{Error, ErrorKind, Event, InstanceId};
+use gosd_core::{Error, ErrorKind, Event, InstanceId, Result};
 use redis::Value;
 
 use super::{Failure, SLACK, Watch, within};
@@ -36,6 +36,22 @@ impl Watch<'_> {
             ),
         )));
         true
+    }
+
+    /// Removes expired instances, which also shows whether the server accepts writes.
+    ///
+    /// Returns how many; `None` if this process may not write; and the inner error if perhaps nobody can.
+    pub(super) async fn prove_writes(
+        &mut self,
+        redis: &mut Answers,
+        dead: Option<Span>,
+    ) -> Result<Result<Option<usize>>, Failure> {
+        let (driver, evidence) = (self.driver, &self.driver.evidence);
+        if !evidence.should_write() {
+            return Ok(Ok(None));
+        }
+        let purge = driver.scripts.purge(redis, &driver.keys, dead);
+        Ok(evidence.wrote(within(SLACK, purge).await?, driver.options.is_of_master()))
     }
 
     /// Shortens leases that became too long while the clock was ahead; otherwise records the longest lease.
