@@ -109,6 +109,8 @@ fn filled_in(text: &str, port: u16, ip: impl FnOnce() -> Result<IpAddr>) -> Resu
     }
     let host = match url.parse::<IpAddr>() {
         Ok(ip) => in_url(ip),
+        // Behind a host, a path would be taken for a part of it, and the port would go to the end of both.
+        Err(_) if !env::is_address(&url) => return Err(env::bad_advertise(text)),
         Err(_) => url,
     };
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
@@ -250,6 +252,18 @@ mod tests {
         let vars = [("gosdAdvertise", "grpc://{hostname}:1")];
         let url = told("0.0.0.0:8885", &vars).unwrap();
         assert!(url.len() > "grpc://:1".len() && !url.contains('{'), "{url}");
+    }
+
+    #[test]
+    fn what_is_neither_a_host_nor_a_url_is_an_error_that_names_the_variable() {
+        for text in
+            ["orders.example/api", "orders.example:x", "h:99999", "u@h", "{ip}/x", "h:{port}0000"]
+        {
+            let vars = [("gosdAdvertise", text), ("gosdDriver", "redis://db.example")];
+            let error = told("0.0.0.0:8885", &vars).unwrap_err();
+            assert_eq!(error.kind(), gosd_core::ErrorKind::Config);
+            assert!(error.to_string().starts_with("gosdAdvertise is "), "{error}");
+        }
     }
 
     #[test]

@@ -120,13 +120,19 @@ pub(crate) fn settings(lookup: Lookup<'_>) -> Result<Settings> {
 
 /// The host or URL under which others reach this service, with placeholders.
 pub(crate) fn advertise(lookup: Lookup<'_>) -> Result<Option<String>> {
-    let expected = "a host or a URL, with {ip}, {port} and {hostname} if need be";
-    let Some(text) = text(lookup, ADVERTISE, expected)? else { return Ok(None) };
+    let Some(text) = text(lookup, ADVERTISE, ADVERTISED)? else { return Ok(None) };
     let known = text.replace("{ip}", "").replace("{port}", "").replace("{hostname}", "");
     match known.contains(['{', '}', ' ']) || text.trim().is_empty() && !text.is_empty() {
-        true => Err(bad(ADVERTISE, &shown(&text), expected)),
+        true => Err(bad_advertise(&text)),
         false => Ok(Some(text).filter(|text| !text.is_empty())),
     }
+}
+
+const ADVERTISED: &str = "a host or a URL, with {ip}, {port} and {hostname} if need be";
+
+/// The error for a value that is neither a host nor a URL.
+pub(crate) fn bad_advertise(text: &str) -> Error {
+    bad(ADVERTISE, &shown(text), ADVERTISED)
 }
 
 fn text(lookup: Lookup<'_>, name: &str, expected: &str) -> Result<Option<String>> {
@@ -139,7 +145,8 @@ fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-fn is_address(text: &str) -> bool {
+/// Whether this is a host, with or without a port.
+pub(crate) fn is_address(text: &str) -> bool {
     !text.contains(['@', '/', '?', ',']) && limits::split_host(text).is_ok()
 }
 
