@@ -11,6 +11,7 @@
 //!   answer. [`connection_error`] says what its failures mean.
 //! - [`Lazy`]: a connection that is made when it is first needed, shared by all calls, and replaced
 //!   after one that broke it. A call may be repeated once on the new one.
+//! - [`Lifetimes`]: whether a watch may replace a closed connection without a word.
 //! - [`race`]: several ways to one end, such as the addresses of a host or servers that stand in for each
 //!   other, of which the first to succeed counts.
 //! - [`Rest`]: the rest of a watcher after changes, so that those of a rollout are taken together.
@@ -61,6 +62,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod lazy;
+mod lifetimes;
 mod race;
 mod rest;
 mod tcp;
@@ -68,6 +70,7 @@ pub mod tls;
 mod warn_once;
 
 pub use lazy::{Fault, Lazy};
+pub use lifetimes::Lifetimes;
 pub use race::race;
 pub use rest::Rest;
 pub use tcp::{connect, connection_error};

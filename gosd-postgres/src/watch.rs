@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use gosd_core::{BoxStream, Error, ErrorKind, Event, Result};
-use gosd_net::{Fault, Rest};
+use gosd_net::{Fault, Lifetimes, Rest};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::Error as PgError;
 use tracing::warn;
@@ -35,7 +35,7 @@ pub(crate) fn watch(driver: &Postgres) -> BoxStream<'_, Result<Event>> {
         driver,
         connection: None,
         host: 0,
-        worked: false,
+        lifetimes: Lifetimes::new(),
         position: None,
         queue: VecDeque::new(),
         is_lost: false,
@@ -52,8 +52,7 @@ struct Watch<'a> {
     connection: Option<Connection>,
     /// The host with which the next attempt to connect begins.
     host: usize,
-    /// Whether the connection has answered since it was opened.
-    worked: bool,
+    lifetimes: Lifetimes,
     /// The position in the log, which outlives the connection.
     position: Option<Position>,
     queue: VecDeque<Result<Event>>,
@@ -110,9 +109,9 @@ impl Watch<'_> {
                 if !failure.keeps_connection {
                     self.connection = None;
                 }
-                // Servers and poolers close idle connections. If a new connection can be made, no `Err` is
+                // Servers and poolers close connections now and then. If a new one can be made, no `Err` is
                 // yielded.
-                if !(failure.is_closed && std::mem::take(&mut self.worked)) {
+                if !(failure.is_closed && self.lifetimes.may_forgive()) {
                     self.queue.push_back(Err(failure.error));
                 }
             }
@@ -124,7 +123,8 @@ impl Watch<'_> {
         let Some(position) = self.position.clone() else {
             let snapshot = within(SLACK, self.driver.snapshot(connection)).await??;
             self.position = Some(snapshot.1);
-            (self.worked, self.is_lost) = (true, false);
+            self.lifetimes.answered();
+            self.is_lost = false;
             self.look_at = Instant::now() + LOOK;
             self.queue.push_back(Ok(Event::Reset(snapshot.0)));
             return Ok(());
@@ -153,13 +153,13 @@ impl Watch<'_> {
     }
 
     async fn connect(&mut self) -> Result<(), Failure> {
+        self.lifetimes.begin();
         let given_up = Arc::clone(&self.driver.given_up);
         let opening = Connection::open(&self.driver.options, given_up, &mut self.host);
         let connection = within(CONNECT, opening).await??;
         let listen = connection.client.batch_execute("LISTEN gosd");
         within(SLACK, listen).await??;
         self.connection = Some(connection);
-        self.worked = false;
         self.look_at = Instant::now();
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Watch<'_> {
         if let Some(outage) = outage {
             return Err(outage);
         }
-        self.worked = true;
+        self.lifetimes.answered();
         if std::mem::take(&mut self.is_lost) {
             self.queue.push_front(Ok(Event::Resumed));
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant as StdInstant};
 
 use futures_util::stream;
 use gosd_core::{BoxStream, Error, ErrorKind, Event, Result};
-use gosd_net::Rest;
+use gosd_net::{Lifetimes, Rest};
 use redis::RedisError;
 use tokio::time::{Instant, timeout};
 
@@ -38,7 +38,7 @@ pub(crate) fn watch(driver: &Redis) -> BoxStream<'_, Result<Event>> {
     let watch = Watch {
         driver,
         connection: None,
-        worked: false,
+        lifetimes: Lifetimes::new(),
         place: None,
         queue: VecDeque::new(),
         is_lost: false,
@@ -52,8 +52,7 @@ pub(crate) fn watch(driver: &Redis) -> BoxStream<'_, Result<Event>> {
 struct Watch<'a> {
     driver: &'a Redis,
     connection: Option<Connection>,
-    /// Whether the connection has answered since it was made.
-    worked: bool,
+    lifetimes: Lifetimes,
     /// The state of the watch, once it has read a snapshot. It outlives the connection.
     place: Option<Place>,
     /// Items that are still to be yielded.
@@ -112,9 +111,9 @@ impl Watch<'_> {
             }
             if let Err(failure) = self.advance().await {
                 self.disconnect();
-                // Servers and proxies close idle connections. If a new connection can be made, no `Err` is
+                // Servers and proxies close connections now and then. If a new one can be made, no `Err` is
                 // yielded.
-                if !(failure.is_closed && std::mem::take(&mut self.worked)) {
+                if !(failure.is_closed && self.lifetimes.may_forgive()) {
                     self.driver.evidence.lost_contact();
                     self.queue.push_back(Err(failure.error));
                 }
@@ -141,7 +140,7 @@ impl Watch<'_> {
                 back: None,
                 sample: Sample::default(),
             });
-            self.worked = true;
+            self.lifetimes.answered();
             self.steps = self.driver.evidence.steps();
             self.is_lost = false;
             self.look_at = Instant::now();
@@ -166,6 +165,7 @@ impl Watch<'_> {
     }
 
     async fn connect(&mut self) -> Result<(), Failure> {
+        self.lifetimes.begin();
         let opening = Connection::open(&self.driver.options);
         let mut connection = within(SLACK + LOOK, opening).await??;
         // A server or a user that cannot do this fails now, and not after the snapshot.
@@ -173,7 +173,6 @@ impl Watch<'_> {
         trial.arg("STREAMS").arg(&self.driver.keys.events).arg("$");
         within(SLACK, trial.exec_async(&mut connection.redis)).await??;
         self.connection = Some(connection);
-        self.worked = false;
         self.look_at = Instant::now();
         Ok(())
     }
@@ -245,7 +244,7 @@ impl Watch<'_> {
         let asked = Look::take(&mut redis, &self.driver.keys, question);
         match within(SLACK, asked).await? {
             Ok(look) => {
-                self.worked = true;
+                self.lifetimes.answered();
                 Ok(Some(look))
             }
             Err(error) => {

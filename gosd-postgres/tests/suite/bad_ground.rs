@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use gosd_core::{Client, ErrorKind, Event, Result, Settings};
 use gosd_testservers::{
-    Certificates, PostgresServer, Proxy, Watch, free_port, late_calls_undo_nothing, tls_cases,
+    Certificates, Cutter, PostgresServer, Proxy, Watch, free_port, late_calls_undo_nothing,
+    tls_cases,
 };
 
 use super::support::{GRANTS, LONG_LEASE, PATIENCE, instance, open, signal};
@@ -140,6 +141,24 @@ async fn connections_that_the_server_ends_are_replaced_without_an_error() {
     driver.list().await.unwrap();
     driver.deregister(before.id()).await.unwrap();
     assert_eq!(watch.event().await, Event::Remove(before.id().clone()));
+}
+
+/// A pooler or a script that closes each connection of a watch while that waits for changes.
+#[tokio::test]
+async fn connections_that_are_ended_again_and_again_are_a_lost_contact() {
+    let server = PostgresServer::start(&[]).await;
+    // The statements that create the schema have the text as well.
+    open(&server.url()).await.list().await.unwrap();
+    // After the answer to a look; with a server that is slower than that, no connection answers.
+    let cutter = Cutter::at("gosd.read_on", Duration::from_millis(50), server.port()).await;
+    let url = format!("postgres://postgres:p%40ss@127.0.0.1:{}/postgres", cutter.port());
+    let driver = open(&url).await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+    let told = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
+    let count = cutter.accepted();
+    let error = told.unwrap_or_else(|_| panic!("{count} connections in silence")).unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    assert!(count <= 4, "{count}");
 }
 
 #[tokio::test]

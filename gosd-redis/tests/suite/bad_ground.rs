@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use gosd_core::{Client, ErrorKind, Event, Registration, Result, Settings};
-use gosd_testservers::{Certificates, RedisCluster, RedisServer, Watch, free_port, tls_cases};
+use gosd_testservers::{
+    Certificates, Cutter, RedisCluster, RedisServer, Watch, free_port, tls_cases,
+};
 use redis::AsyncCommands;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -336,6 +338,27 @@ async fn connections_that_are_closed_are_replaced_in_silence() {
     driver.list().await.unwrap();
     driver.deregister(before.id()).await.unwrap();
     assert_eq!(watch.event().await, Event::Remove(before.id().clone()));
+}
+
+/// A proxy or a script that closes each connection of a watch as soon as that waits for changes.
+#[tokio::test]
+async fn connections_that_are_closed_again_and_again_are_a_lost_contact() {
+    let server = RedisServer::start(&[]).await;
+    let cutter = Cutter::at("BLOCK", Duration::ZERO, server.port()).await;
+    let driver = open(&format!("redis://127.0.0.1:{}", cutter.port())).await;
+    let (mut watch, _) = Watch::start(&*driver).await;
+    let told = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
+    let count = cutter.accepted();
+    let error = told.unwrap_or_else(|_| panic!("{count} connections in silence")).unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    // That of the snapshot is one of them.
+    assert!(count <= 5, "{count}");
+    // Core, which paces a watch that fails, hears of each from then on.
+    for _ in 0..3 {
+        assert_eq!(watch.event().await, Event::Resumed);
+        assert!(watch.next().await.is_err());
+    }
+    assert_eq!(cutter.accepted(), count + 3);
 }
 
 /// Waits until a client has registered.

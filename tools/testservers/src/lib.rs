@@ -4,6 +4,7 @@
 //! This is test code: a failure panics, and says what to install.
 
 mod certificates;
+mod cutter;
 mod etcd_cluster;
 mod etcd_server;
 pub mod figures;
@@ -26,6 +27,7 @@ mod warnings;
 mod watch;
 
 pub use certificates::Certificates;
+pub use cutter::Cutter;
 pub use etcd_cluster::{EtcdCluster, etcd_leader};
 pub use etcd_server::EtcdServer;
 pub use late::late_calls_undo_nothing;
