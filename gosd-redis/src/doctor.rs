@@ -145,7 +145,8 @@ async fn records(
             }
         }
         let id: InstanceId = shown.as_ref().into();
-        let Some(end) = ends.get(id.as_str().as_bytes()).map(|end| *end as u64) else {
+        let end = ends.get(id.as_str().as_bytes()).filter(|end| **end != f64::INFINITY);
+        let Some(end) = end.map(|end| *end as u64) else {
             facts.push(Fact::NoLease { id });
             continue;
         };

@@ -326,6 +326,13 @@ impl State {
     }
 }
 
+/// The lower bound, in a range of leases, of those that end after a time.
+///
+/// Somebody who ends a lease by hand may set it to zero, or to even less.
+pub(crate) fn ends_after(time: u64) -> String {
+    if time == 0 { "-inf".to_owned() } else { format!("({time}") }
+}
+
 fn signed(millis: u64) -> i64 {
     i64::try_from(millis).unwrap_or(i64::MAX / 4)
 }

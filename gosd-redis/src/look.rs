@@ -7,6 +7,7 @@ use gosd_core::InstanceId;
 use redis::{FromRedisValue, RedisError, RedisResult, Value};
 
 use crate::cursor::{Entry, text};
+use crate::evidence::ends_after;
 use crate::layout::Keys;
 use crate::snapshot;
 
@@ -53,7 +54,7 @@ pub(crate) struct Look {
     pub(crate) leases: i64,
     /// When the first lease of interest ends.
     pub(crate) next_end: Option<u64>,
-    /// When the last one of all ends.
+    /// When the last one of all ends, but for those that somebody gave no end (`+inf`).
     pub(crate) last_end: Option<u64>,
     /// Those of the instances of interest, in their order.
     pub(crate) records: Vec<(InstanceId, Record)>,
@@ -82,9 +83,10 @@ impl Look {
         ask.cmd("XRANGE").arg(&keys.events).arg(position).arg(position);
         ask.cmd("XREAD").arg("COUNT").arg(ENTRIES).arg("STREAMS").arg(&keys.events).arg(position);
         ask.cmd("HLEN").arg(&keys.registry).cmd("ZCARD").arg(&keys.leases);
-        ask.cmd("ZRANGEBYSCORE").arg(&keys.leases).arg(format!("({after}")).arg("+inf");
+        ask.cmd("ZRANGEBYSCORE").arg(&keys.leases).arg(ends_after(after)).arg("+inf");
         ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(1);
-        ask.cmd("ZREVRANGE").arg(&keys.leases).arg(0).arg(0).arg("WITHSCORES");
+        ask.cmd("ZREVRANGEBYSCORE").arg(&keys.leases).arg("(+inf").arg("-inf");
+        ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(1);
         if !ids.is_empty() {
             let fields: Vec<&str> = ids.iter().map(InstanceId::as_str).collect();
             ask.cmd("HMGET").arg(&keys.registry).arg(&fields);

@@ -6,7 +6,7 @@ use crate::answers::Answers;
 use gosd_core::{Instance, InstanceId};
 use redis::{Cmd, FromRedisValue, RedisResult, Script, ServerErrorKind};
 
-use crate::evidence::Span;
+use crate::evidence::{Span, ends_after};
 use crate::layout::{self, Keys};
 use crate::order::Sent;
 
@@ -84,9 +84,10 @@ impl Scripts {
         keys: &Keys,
         dead: Option<Span>,
     ) -> RedisResult<usize> {
-        let dead = dead.unwrap_or(Span { after: 0, until: 0 });
+        let dead = dead.unwrap_or(Span { after: u64::MAX, until: 0 });
         run(redis, keys, &keys.no_fence(), &self.purge, |call| {
-            call.arg(millis(GRACE)).arg(BATCH).arg(ENTRIES).arg(dead.after).arg(dead.until);
+            call.arg(millis(GRACE)).arg(BATCH).arg(ENTRIES);
+            call.arg(ends_after(dead.after)).arg(dead.until);
         })
         .await
     }

@@ -287,7 +287,8 @@ impl Watch<'_> {
     fn quiet(&self, look: &Look) -> Duration {
         let jitter = Duration::from_millis(fastrand::u64(..millis(JITTER)));
         let Some(end) = look.next_end else { return LOOK };
-        let left = Duration::from_millis((end + millis(GRACE)).saturating_sub(look.now));
+        let due = end.saturating_add(millis(GRACE));
+        let left = Duration::from_millis(due.saturating_sub(look.now));
         let wait = match left.is_zero() {
             false => left + jitter,
             // The lease has run out, but does not count, or not yet.

@@ -8,7 +8,7 @@ use redis::Value;
 use super::{Failure, SLACK, Watch, within};
 use crate::answers::Answers;
 use crate::cursor::text;
-use crate::evidence::{Span, Steps};
+use crate::evidence::{Span, Steps, ends_after};
 use crate::look::{Look, Sample};
 use crate::scripts::{BATCH, GRACE, millis};
 
@@ -87,7 +87,7 @@ impl Watch<'_> {
             return Ok(());
         }
         let mut range = redis::cmd("ZRANGEBYSCORE");
-        range.arg(&self.driver.keys.leases).arg(format!("({}", place.announced)).arg(until);
+        range.arg(&self.driver.keys.leases).arg(ends_after(place.announced)).arg(until);
         let ids: Vec<Value> = within(SLACK, range.query_async(redis)).await??;
         let ids = ids.into_iter().filter_map(text).map(InstanceId::from);
         self.queue.extend(ids.map(|id| Ok(Event::Expire(id))));

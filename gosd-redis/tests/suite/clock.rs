@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use gosd_core::Event;
 use gosd_testservers::{RedisServer, WallClock, Watch};
 
-use super::support::{instance, open};
+use super::support::{instance, open, set_end};
 
 const HOUR: i64 = 3_600;
 const LEASE: Duration = Duration::from_secs(4);
@@ -52,6 +52,10 @@ async fn set_back_the_dead_go_in_time() {
     let [dead, living] = [instance("dead"), instance("living")];
     driver.register(&dead, LEASE).await.unwrap();
     driver.register(&living, LEASE).await.unwrap();
+    // Somebody gave it no end, which says nothing of how long the others' leases are.
+    let pinned = instance("pinned");
+    driver.register(&pinned, LEASE).await.unwrap();
+    set_end(&server, &pinned, "+inf").await;
     let (mut watch, _) = Watch::start(&*driver).await;
     let renewals = async {
         loop {
@@ -67,7 +71,9 @@ async fn set_back_the_dead_go_in_time() {
         assert!(error.to_string().contains("set back"), "{error}");
         assert_eq!(until_gone(&mut watch).await, Event::Expire(dead.id().clone()));
         assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
-        assert_eq!(driver.list().await.unwrap(), std::slice::from_ref(&living));
+        let mut left = driver.list().await.unwrap();
+        left.sort_by(|a, b| a.service().cmp(b.service()));
+        assert_eq!(left, [living.clone(), pinned.clone()]);
     };
     tokio::select! {
         () = renewals => {}

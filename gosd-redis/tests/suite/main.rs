@@ -7,6 +7,7 @@ mod fixture;
 mod go;
 mod late;
 mod layout;
+mod leases;
 mod losses;
 mod sentinel;
 mod support;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gosd_core::{Driver, Instance};
+use gosd_testservers::RedisServer;
 use redis::aio::MultiplexedConnection;
 
 /// A lease longer than any test.
@@ -15,6 +16,13 @@ pub(crate) async fn open(url: &str) -> Arc<dyn Driver> {
 
 pub(crate) fn instance(service: &str) -> Instance {
     Instance::new(service, "http://10.0.0.7:8885").expect("a good instance")
+}
+
+/// Sets the end of an instance's lease by hand, in ms by the server's clock.
+pub(crate) async fn set_end(server: &RedisServer, instance: &Instance, end: &str) {
+    let mut set = redis::cmd("ZADD");
+    set.arg("{gosd}:leases").arg("XX").arg(end).arg(instance.id().as_str());
+    set.exec_async(&mut server.connect(None).await).await.unwrap();
 }
 
 /// How often the server has executed a command, in transactions and scripts too.
