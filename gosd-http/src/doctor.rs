@@ -63,13 +63,15 @@ pub fn diagnose(url: &str, _lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>>
 /// The facts of one server.
 async fn of(connection: &Connection) -> Result<Vec<Fact>> {
     let before = SystemTime::now();
-    let list = connection.send(Method::GET, "instances", None, JSON, None);
-    let response = timeout(CALL, list)
+    let list = async {
+        let response = connection.send(Method::GET, "instances", None, JSON, None).await?;
+        let clock = clock(response.headers(), before, SystemTime::now());
+        Ok::<_, Error>((clock, read(response, LARGEST).await?))
+    };
+    let (clock, body) = timeout(CALL, list)
         .await
         .map_err(|_| Error::new(ErrorKind::Timeout, format!("no answer within {CALL:?}")))??;
-    let mut facts: Vec<Fact> =
-        clock(response.headers(), before, SystemTime::now()).into_iter().collect();
-    let body = read(response, LARGEST).await?;
+    let mut facts = Vec::from_iter(clock);
     let text = str::from_utf8(&body)
         .map_err(|error| Error::new(ErrorKind::Data, "the answer is not UTF-8").caused_by(error))?;
     wire::list(text, |error| facts.push(Fact::Unreadable { what: error.to_string() }))?;

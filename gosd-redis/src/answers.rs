@@ -1,6 +1,7 @@
 //! A connection whose requests end when it ends.
 
 use std::io;
+use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
@@ -31,6 +32,12 @@ impl Answers {
             task.await;
         });
         (Self { redis, ended }, task)
+    }
+
+    /// Bounds the wait for each answer, for callers that set no bound of their own.
+    pub(crate) fn within(mut self, time: Duration) -> Self {
+        self.redis.set_response_timeout(time);
+        self
     }
 }
 

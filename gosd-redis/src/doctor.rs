@@ -13,6 +13,8 @@ use crate::layout::{self, Keys};
 use crate::options::Options;
 use crate::{error, scripts, snapshot};
 
+/// How long each answer may take.
+const ANSWER: Duration = Duration::from_secs(5);
 /// A client renews a lease after a third of it, give or take a tenth of that. So the time left on a renewed
 /// lease, times this factor, is at least the whole lease.
 const WHOLE: f64 = 1.6;
@@ -35,7 +37,7 @@ pub fn diagnose(url: &str, lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>> 
     Box::pin(async move {
         let options = Options::parse(url)?;
         let connection = Connection::open(&options).await?;
-        let mut redis = connection.redis.clone();
+        let mut redis = connection.redis.clone().within(ANSWER);
         let mut facts = vec![clock(&mut redis).await?];
         facts.extend(memory(&mut redis).await);
         let keys = Keys::new(&options.namespace);

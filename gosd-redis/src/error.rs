@@ -52,6 +52,10 @@ pub(crate) fn from_redis(error: &RedisError) -> Error {
         return from_server(&text.unwrap_or_default());
     }
     match error.kind() {
+        redis::ErrorKind::Io if error.is_timeout() => Error::new(
+            ErrorKind::Timeout,
+            "no answer came in time; is the server frozen, or the network slow?",
+        ),
         redis::ErrorKind::Io => connection_error(error),
         redis::ErrorKind::Parse => Error::new(
             ErrorKind::Unavailable,

@@ -204,6 +204,16 @@ async fn silence_is_noticed_within_ten_seconds() {
     assert_eq!(item.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
 }
 
+/// The answer begins, and its end does not come. Time is paused, as above.
+#[tokio::test(start_paused = true)]
+async fn a_diagnosis_does_not_wait_for_ever_for_the_rest_of_an_answer() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n:\n";
+    let actor = act(vec![Some(head.into())]).await;
+    let diagnosed = timeout(Duration::from_secs(10), gosd_http::diagnose(&actor.url, LEASE)).await;
+    let error = diagnosed.expect("it ends by itself").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+}
+
 /// The next request, and the connection that waits for its answer.
 async fn asked(listener: &TcpListener) -> (String, TcpStream) {
     let (mut stream, _) = listener.accept().await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gosd_core::{Event, Fact};
+use gosd_core::Event;
 use gosd_testservers::{RedisServer, Watch};
 
 use super::support::{LONG_LEASE, calls, instance, open, set_end};
@@ -47,14 +47,4 @@ async fn a_lease_that_was_ended_by_hand_has_ended() {
         assert!(ended.iter().any(|it| told == Event::Expire(it.id().clone())), "{told:?}");
     }
     assert_eq!(driver.list().await.unwrap(), []);
-}
-
-#[tokio::test]
-async fn an_operator_hears_of_a_lease_without_an_end() {
-    let server = RedisServer::start(&[]).await;
-    let pinned = instance("mail");
-    open(&server.url()).await.register(&pinned, LONG_LEASE).await.unwrap();
-    set_end(&server, &pinned, "+inf").await;
-    let facts = gosd_redis::diagnose(&server.url(), Duration::from_secs(15)).await.unwrap();
-    assert!(facts.contains(&Fact::NoLease { id: pinned.id().clone() }), "{facts:?}");
 }

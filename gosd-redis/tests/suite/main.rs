@@ -3,6 +3,7 @@
 mod bad_ground;
 mod clock;
 mod conformance;
+mod doctor;
 mod fixture;
 mod go;
 mod late;
