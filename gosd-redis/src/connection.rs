@@ -1,9 +1,11 @@
 //! Finds the server that holds the registry, and connects to it.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use gosd_core::limits::join_host;
 use gosd_core::{Error, ErrorKind, Result};
+use gosd_net::race;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult,
@@ -19,6 +21,8 @@ use crate::{error, socket};
 
 /// How long the connection to one server and its first answer may take.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long a host is waited for before the next one is asked as well.
+const STAGGER: Duration = Duration::from_millis(500);
 /// How many times in a row the nodes of a cluster may redirect to another node.
 const REDIRECTS: usize = 5;
 
@@ -39,23 +43,31 @@ impl Drop for Connection {
 impl Connection {
     /// Finds the server and connects to it, asking each of the hosts once at most.
     ///
-    /// Each question has its bound in time, because the calls of a driver wait for the same attempt.
+    /// A host that does not answer delays the next one for a moment only. Each question has its bound in time,
+    /// because the calls of a driver wait for the same attempt.
     pub(crate) async fn open(options: &Options) -> Result<Self> {
         let mut hosts: Vec<&Host> = options.hosts.iter().collect();
-        // In random order, so that a host that does not answer delays only some of the attempts.
+        // In random order, so that not all processes begin with the same one.
         fastrand::shuffle(&mut hosts);
-        let mut failure: Option<Error> = None;
-        for host in hosts {
-            match by_way_of(host, options).await {
-                Ok(connection) => return Ok(connection),
-                // A refusal tells the user more than silence.
-                Err(error) if failure.as_ref().is_none_or(Error::is_retryable) => {
-                    failure = Some(error);
-                }
-                Err(_) => {}
-            }
+        let failures = Mutex::new(None);
+        let opened = race(hosts, STAGGER, async |host| {
+            let opened = by_way_of(host, options).await;
+            opened.map_err(|error| note(&failures, error))
+        });
+        // An error is among the failures.
+        if let Ok(connection) = opened.await {
+            return Ok(connection);
         }
+        let failure = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
         Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Config, "the URL names no host")))
+    }
+}
+
+/// Notes the failure to reach one host. A refusal tells the user more than silence, and is kept.
+fn note(failure: &Mutex<Option<Error>>, error: Error) {
+    let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+    if failure.as_ref().is_none_or(Error::is_retryable) {
+        *failure = Some(error);
     }
 }
 
@@ -229,4 +241,72 @@ fn at(host: &Host, error: &RedisError) -> Error {
 
 fn shown((host, port): &Host) -> String {
     join_host(host, *port)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Paused time runs ahead whenever there is nothing else to do, which is the case with silent hosts.
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_is_frozen_delays_the_next_for_a_moment_only() {
+        let mut listeners = Vec::new();
+        for _ in 0..4 {
+            listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        }
+        let ports: Vec<u16> = listeners.iter().map(|it| it.local_addr().unwrap().port()).collect();
+        let hosts: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        tokio::spawn(answer(listeners.pop().unwrap()));
+        for (scheme, path) in [("redis+cluster", ""), ("redis+sentinel", "/mymaster")] {
+            let url = format!("{scheme}://{}{path}", hosts.join(","));
+            let options = Options::parse(&url).unwrap();
+            // The order is random.
+            for _ in 0..10 {
+                let begin = Instant::now();
+                let connection = Connection::open(&options).await.unwrap();
+                assert_eq!(connection.host.1, ports[3]);
+                assert!(begin.elapsed() <= 3 * STAGGER, "{scheme}: {:?}", begin.elapsed());
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_counts_more_than_silence() {
+        for kinds in [
+            [ErrorKind::Timeout, ErrorKind::Denied, ErrorKind::Unavailable],
+            [ErrorKind::Denied, ErrorKind::Config, ErrorKind::Timeout],
+        ] {
+            let failure = Mutex::new(None);
+            for kind in kinds {
+                note(&failure, Error::new(kind, "no"));
+            }
+            assert_eq!(failure.into_inner().unwrap().unwrap().kind(), ErrorKind::Denied);
+        }
+    }
+
+    /// A server that is a sentinel, and names itself as the master.
+    async fn answer(listener: TcpListener) {
+        let port = listener.local_addr().unwrap().port().to_string();
+        let address = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len());
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let address = address.clone();
+            tokio::spawn(async move {
+                let mut said = [0; 1_024];
+                while let Ok(count @ 1..) = client.read(&mut said).await {
+                    let said = String::from_utf8_lossy(&said[..count]);
+                    let answer = match () {
+                        () if said.contains("SENTINEL") => &address,
+                        () if said.contains("ROLE") => "*1\r\n$6\r\nmaster\r\n",
+                        () => ":0\r\n",
+                    };
+                    client.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    }
 }
