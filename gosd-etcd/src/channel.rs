@@ -5,10 +5,9 @@ use std::task::{Context, Poll};
 
 use etcd_client::{Channel as EtcdChannel, Client, ConnectOptions};
 use gosd_core::{BoxFuture, Error, ErrorKind, Result};
-use gosd_net::{Tls, connection_error};
+use gosd_net::{Socket, Tls, connection_error};
 use http::{Request, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
 use tonic::transport::Endpoint;
 use tower::util::BoxCloneSyncService;
@@ -67,10 +66,6 @@ struct Connector {
     tls: Option<Arc<Tls>>,
 }
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
-
 impl Service<Uri> for Connector {
     type Response = TokioIo<Box<dyn Socket>>;
     type Error = Error;
@@ -83,13 +78,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let Self { host, port, tls } = self.clone();
         Box::pin(async move {
-            let socket: Box<dyn Socket> = match tls {
-                Some(tls) => Box::new(tls.connect(&host, port).await?),
-                None => {
-                    let socket = gosd_net::connect(&host, port).await;
-                    Box::new(socket.map_err(|error| connection_error(&error))?)
-                }
-            };
+            let socket = gosd_net::open(&host, port, tls.as_deref()).await?;
             Ok(TokioIo::new(socket))
         })
     }

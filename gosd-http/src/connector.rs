@@ -7,12 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gosd_core::{BoxFuture, Error, ErrorKind, Result};
-use gosd_net::{Tls, connect, connection_error};
+use gosd_net::{Socket, Tls};
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tower_service::Service;
 
@@ -29,11 +28,7 @@ pub(crate) struct Connector {
 }
 
 /// A connection to the server.
-pub(crate) struct Stream(TokioIo<Box<dyn Bytes>>);
-
-trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Bytes for S {}
+pub(crate) struct Stream(TokioIo<Box<dyn Socket>>);
 
 impl Connector {
     pub(crate) fn new(target: Arc<Target>, tls: Option<Arc<Tls>>) -> Self {
@@ -41,19 +36,15 @@ impl Connector {
     }
 
     async fn connect(self) -> Result<Stream> {
-        let bytes: Box<dyn Bytes> = match (&*self.target, &self.tls) {
+        let socket: Box<dyn Socket> = match &*self.target {
             #[cfg(unix)]
-            (Target::Socket(path), _) => {
-                let stream = tokio::net::UnixStream::connect(path).await;
-                Box::new(stream.map_err(|error| unreachable(path, error))?)
+            Target::Socket(path) => {
+                let socket = tokio::net::UnixStream::connect(path).await;
+                Box::new(socket.map_err(|error| unreachable(path, error))?)
             }
-            (Target::Host(host, port), None) => {
-                let stream = connect(host, *port).await;
-                Box::new(stream.map_err(|error| connection_error(&error))?)
-            }
-            (Target::Host(host, port), Some(tls)) => Box::new(tls.connect(host, *port).await?),
+            Target::Host(host, port) => gosd_net::open(host, *port, self.tls.as_deref()).await?,
         };
-        Ok(Stream(TokioIo::new(bytes)))
+        Ok(Stream(TokioIo::new(socket)))
     }
 }
 

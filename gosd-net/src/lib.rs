@@ -8,7 +8,7 @@
 //!   connection failed that says no more than that it broke.
 //! - [`ServerTls`]: the same for a server's certificate.
 //! - [`connect`]: a TCP connection to a host, which may have several addresses of which some do not
-//!   answer. [`connection_error`] says what its failures mean.
+//!   answer. [`connection_error`] says what its failures mean. [`open`] does the same with TLS or without.
 //! - [`Lazy`]: a connection that is made when it is first needed, shared by all calls, and replaced
 //!   after one that broke it. A call may be repeated once on the new one.
 //! - [`Lifetimes`]: whether a watch may replace a closed connection without a word.
@@ -65,6 +65,7 @@ mod lazy;
 mod lifetimes;
 mod race;
 mod rest;
+mod socket;
 mod tcp;
 pub mod tls;
 mod warn_once;
@@ -73,6 +74,7 @@ pub use lazy::{Fault, Lazy};
 pub use lifetimes::Lifetimes;
 pub use race::race;
 pub use rest::Rest;
+pub use socket::{Socket, open};
 pub use tcp::{connect, connection_error};
 pub use tls::{ServerTls, Tls};
 pub use warn_once::WarnOnce;

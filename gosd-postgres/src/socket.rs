@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use gosd_core::{Error, ErrorKind, Result};
-use gosd_net::{Tls, connection_error};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use gosd_net::{Socket, Tls, connection_error};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -15,11 +15,6 @@ use crate::options::Host;
 const PROBE: Duration = Duration::from_secs(1);
 /// The request for TLS, the first message of a connection: its length, and a number that identifies it.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
-
-/// A plain or an encrypted connection.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
 
 /// Connects to a server, with TLS if there is a configuration for it.
 ///

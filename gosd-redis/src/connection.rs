@@ -182,7 +182,7 @@ async fn dial(
     first: &Pipeline,
 ) -> Result<(Connection, RedisResult<Vec<Value>>)> {
     let attempt = async {
-        let socket = socket::open(host, options.tls.as_ref()).await?;
+        let socket = gosd_net::open(&host.0, host.1, options.tls.as_ref()).await?;
         let (redis, pump) = MultiplexedConnection::new_with_config(
             &RedisConnectionInfo::default()
                 .set_protocol(ProtocolVersion::RESP2)

@@ -4,11 +4,10 @@ use std::io;
 use std::str::FromStr;
 
 use gosd_core::{Error, ErrorKind, Result};
-use gosd_net::connection_error;
+use gosd_net::{Socket, connection_error};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::error;
-use crate::socket::Socket;
 
 /// How much is read at a time, at least.
 const CHUNK: usize = 64 * 1_024;

@@ -10,7 +10,7 @@ use redis::{Pipeline, RedisResult};
 use crate::connection::{self, Connection};
 use crate::driver::Redis;
 use crate::replies::Replies;
-use crate::{error, layout, socket};
+use crate::{error, layout};
 
 /// The position before the first entry of a stream.
 pub(crate) const START: &str = "0-0";
@@ -60,7 +60,8 @@ pub(crate) async fn read(driver: &Redis, connection: &Connection) -> Result<Snap
     transaction.cmd("XREVRANGE").arg(&keys.events).arg("+").arg("-").arg("COUNT").arg(1);
     transaction.cmd("HGETALL").arg(&keys.registry);
 
-    let socket = socket::open(&connection.host, options.tls.as_ref()).await?;
+    let (host, port) = &connection.host;
+    let socket = gosd_net::open(host, *port, options.tls.as_ref()).await?;
     let mut replies = Replies::to(socket, &packed(&[&greeting, &transaction])).await?;
     // The answers to the greeting and to `MULTI`.
     for _ in 0..greeting.len() + 1 {

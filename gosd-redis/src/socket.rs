@@ -1,32 +1,16 @@
-//! Sockets to Redis, plain or with TLS, and the diagnosis of a connection that broke without a reason.
+//! The diagnosis of a connection that broke without a reason.
 
 use std::time::Duration;
 
-use gosd_core::{Error, ErrorKind, Result};
-use gosd_net::{Tls, connection_error};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use gosd_core::{Error, ErrorKind};
+use gosd_net::Tls;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::options::Host;
 
 /// How long a diagnosis may take.
 const PROBE: Duration = Duration::from_secs(1);
-
-/// A plain or an encrypted connection.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
-
-/// Connects to a server, with TLS if there is a configuration for it.
-pub(crate) async fn open((host, port): &Host, tls: Option<&Tls>) -> Result<Box<dyn Socket>> {
-    Ok(match tls {
-        None => {
-            let socket = gosd_net::connect(host, *port).await;
-            Box::new(socket.map_err(|error| connection_error(&error))?)
-        }
-        Some(tls) => Box::new(tls.connect(host, *port).await?),
-    })
-}
 
 /// Finds out whether TLS is the cause of a failed connection.
 ///
