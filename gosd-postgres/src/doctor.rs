@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use gosd_core::{BoxFuture, Fact, Result};
+use gosd_core::{BoxFuture, Error, ErrorKind, Fact, Result};
+use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error as PgError};
 
@@ -12,6 +13,8 @@ use crate::error;
 use crate::options::Options;
 use crate::statements;
 
+/// How long all answers together may take.
+const ANSWERS: Duration = Duration::from_secs(5);
 /// From this percentage of its connections on, a server is about to refuse more.
 const ALMOST_FULL: i64 = 90;
 
@@ -27,8 +30,12 @@ pub fn diagnose(url: &str, _lease: Duration) -> BoxFuture<'_, Result<Vec<Fact>>>
     Box::pin(async move {
         let options = Options::parse(url)?;
         let connection = Connection::open(&options, Arc::default(), &mut 0).await?;
-        let found = facts(&connection.client, &options.namespace).await;
-        found.map_err(|error| error::from_postgres(&error))
+        let found = timeout(ANSWERS, facts(&connection.client, &options.namespace)).await;
+        let found = found.map_err(|_| {
+            let message = format!("no answer within {ANSWERS:?}; is a table of gosd locked?");
+            Error::new(ErrorKind::Timeout, message)
+        });
+        found?.map_err(|error| error::from_postgres(&error))
     })
 }
 

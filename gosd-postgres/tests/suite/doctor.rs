@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use gosd_core::Fact;
+use gosd_core::{ErrorKind, Fact};
 use gosd_testservers::PostgresServer;
+use tokio::time::timeout;
 
-use super::support::{instance, open};
+use super::support::{PATIENCE, instance, open};
 
 #[tokio::test]
 async fn the_clock_the_leases_and_unreadable_records_are_facts() {
@@ -35,4 +36,23 @@ async fn the_clock_the_leases_and_unreadable_records_are_facts() {
     let facts = gosd_postgres::diagnose(&server.url(), Duration::from_secs(15)).await.unwrap();
     let is_full = |fact: &Fact| matches!(fact, Fact::Trouble { name: "connections", .. });
     assert!(facts.iter().any(is_full), "{facts:?}");
+}
+
+/// Somebody repairs the table, and holds a lock that no reader gets past.
+#[tokio::test]
+async fn a_table_that_is_locked_is_not_waited_for() {
+    let server = PostgresServer::start(&[]).await;
+    open(&server.url()).await.list().await.unwrap();
+    let sleeping = "FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let holder = server.try_sql("BEGIN; LOCK TABLE gosd.instances; SELECT pg_sleep(3600)");
+    let refused = async {
+        while server.sql(&format!("SELECT count(*) {sleeping}")).await != "1" {}
+        let url = server.url();
+        let diagnosed = gosd_postgres::diagnose(&url, Duration::from_secs(15));
+        let error = timeout(PATIENCE, diagnosed).await.expect("it ends by itself").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        server.sql(&format!("SELECT pg_terminate_backend(pid) {sleeping}")).await;
+    };
+    let (ended, ()) = tokio::join!(holder, refused);
+    ended.unwrap_err();
 }
