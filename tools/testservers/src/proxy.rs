@@ -117,8 +117,10 @@ async fn serve(
             Mode::Pass | Mode::Heal => false,
         });
         let now = tokio::select! {
-            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+            // In this order, so that nothing passes that was sent after the switch.
+            biased;
             now = changed => now.map(|now| *now),
+            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
         };
         if let Ok(now @ (Mode::Late | Mode::Held)) = now {
             late.send_modify(|late| *late += 1);
