@@ -48,7 +48,8 @@
 //!   of a server that was killed do not come to the others at one moment. A server that is shut down sends its
 //!   clients away one after the other.
 //! - After 30 to 90 s away from the first server in its order, a driver asks that one again, and if it answers,
-//!   requests and events come from it again. So the load is even some time after any restart.
+//!   requests and events come from it again. So the load is even some time after any restart. Its events begin with
+//!   all instances, and for half a lease after that core keeps whom they lack, for it cannot know whether they died.
 //! - A goodbye waits, for 2 s at most, until the registrations before it are answered, and a server drops a request
 //!   whose client is gone. But what a server has passed on to its database by then cannot be taken back, and of calls
 //!   by two servers the database may take either first. So if the database hangs, or the first server or its way

@@ -21,7 +21,7 @@ impl Counted {
         self.recorder.record(history::Event::Attempt { client: self.client });
     }
 
-    /// Counts the first poll of a watch, which is an attempt, and each poll after an error.
+    /// Counts the first poll of a watch, which is an attempt, and each poll after an error; records each snapshot.
     fn counting<'a>(&'a self, watch: BoxStream<'a, Result<Event>>) -> BoxStream<'a, Result<Event>> {
         let polls = stream::unfold((watch, true), async move |(mut watch, is_attempt)| {
             if is_attempt {
@@ -29,6 +29,9 @@ impl Counted {
             }
             let item = watch.next().await?;
             let failed = item.is_err();
+            if let Ok(Event::Reset(_)) = item {
+                self.recorder.record(history::Event::Reset { client: self.client });
+            }
             Some((item, (watch, failed)))
         });
         polls.boxed()

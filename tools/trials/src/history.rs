@@ -58,6 +58,10 @@ pub enum Event {
         client: usize,
         fresh: bool,
     },
+    /// A client's view was replaced by a snapshot.
+    Reset {
+        client: usize,
+    },
     /// A client called the backend, or polled its watch after an error.
     Attempt {
         client: usize,

@@ -182,8 +182,12 @@ impl Plan {
 
     /// How long it takes until all clients should agree, and some time to check that they do.
     fn settling(&self) -> Duration {
-        let poll = if self.kind.polls() { 2 * REFRESH + LEASE / 2 } else { Duration::ZERO };
-        LEASE + REFRESH + poll + Duration::from_secs(3)
+        let more = match self.kind {
+            Kind::Tier => LEASE / 2,
+            kind if kind.polls() => 2 * REFRESH + LEASE / 2,
+            _ => Duration::ZERO,
+        };
+        LEASE + REFRESH + more + Duration::from_secs(3)
     }
 }
 

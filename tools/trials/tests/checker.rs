@@ -330,3 +330,25 @@ fn clients_that_wander_may_have_a_connection_more() {
     assert_eq!(broken_by(CLIENTS + 1, true), [Promise::Returned]);
     assert_eq!(broken_by(1, false), [Promise::Returned]);
 }
+
+/// What the client hears of its own server says nothing of a death at first.
+#[test]
+fn clients_that_came_home_have_half_a_lease_to_find_out_who_is_dead() {
+    let broken_by = |snapshots: &[f64], until, wanders| {
+        let mut history = with(snapshots.iter().map(|at| (*at, Event::Reset { client: 0 })));
+        for (at, event) in &mut history {
+            if let Event::View { client: 0, ids } = event
+                && (ms(13.0)..ms(until)).contains(at)
+            {
+                ids.insert("mail-3".to_owned());
+            }
+        }
+        broken(&history, &Terms { wanders, ..terms() })
+    };
+    let both = [Promise::Agreed, Promise::Dropped];
+    assert_eq!(broken_by(&[15.9], 18.4, true), []);
+    assert_eq!(broken_by(&[15.9], 18.7, true), both, "half a lease after it came home is over");
+    assert_eq!(broken_by(&[13.9, 15.9], 18.4, true), both, "it comes home once");
+    assert_eq!(broken_by(&[9.0], 18.4, true), both, "it went away, and did not come home");
+    assert_eq!(broken_by(&[15.9], 18.4, false), both, "it has only one server");
+}

@@ -21,7 +21,8 @@ pub(super) fn agreed(history: &History, times: &Times<'_>, terms: &Terms) -> Fin
         };
         if *ids != times.truth {
             last_wrong = *at;
-            if *at > times.due {
+            let is_settling = client.is_some_and(|client| times.is_settling(client, *at));
+            if *at > times.due && !is_settling {
                 let difference = difference(ids, &times.truth);
                 violations.push(format!("at {at:.1?} {} still has {difference}", who(client)));
             }
@@ -57,7 +58,7 @@ pub(super) fn dropped(history: &History, times: &Times<'_>, terms: &Terms) -> Fi
             let since = if times.is_seen(killed, within) { known } else { known.max(contact) };
             let kept = at.saturating_sub(since);
             longest = longest.max(kept);
-            if kept > within + SLACK {
+            if kept > within + SLACK && !times.is_settling(*client, *at) {
                 let kept = seconds(kept);
                 violations.push(format!("at {at:.1?} client {client} has {id} for {kept}"));
             }

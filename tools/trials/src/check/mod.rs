@@ -63,8 +63,9 @@ pub struct Terms {
     pub rewound: bool,
     /// Whether all clients stood still and went on at the same moment. Then each may call at once.
     pub frozen: bool,
-    /// Whether clients go to other servers, and come back within a minute and a half, later than a trial ends. Until
-    /// then each may have one more connection.
+    /// Whether clients go to other servers, and come back within a minute and a half, later than most trials end.
+    /// Until then each may have one more connection. What a client hears after it came back it judges as after a lost
+    /// contact: an instance that is merely absent may be alive for half a lease.
     pub wanders: bool,
 }
 

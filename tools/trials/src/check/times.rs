@@ -18,6 +18,8 @@ pub(super) struct Times<'a> {
     pub(super) quiet: Duration,
     /// When all clients have to agree.
     pub(super) due: Duration,
+    /// When clients that came back to their server know all the same who is dead.
+    pub(super) settled: BTreeMap<usize, Duration>,
     /// The instances that live at the end.
     pub(super) truth: Ids,
 }
@@ -80,8 +82,17 @@ impl<'a> Times<'a> {
             ended: ended.unwrap_or(end),
             quiet,
             due: quiet + terms.lease + terms.refresh + poll + SLACK,
+            settled: match terms.wanders {
+                true => settled(history, terms.lease, ended.unwrap_or(end)),
+                false => BTreeMap::new(),
+            },
             truth,
         }
+    }
+
+    /// Whether a client that came back to its server still has to find out who is dead.
+    pub(super) fn is_settling(&self, client: usize, at: Duration) -> bool {
+        self.settled.get(&client).is_some_and(|settled| at <= *settled)
     }
 
     /// From when on a death can be noticed, for an instance killed at this time.
@@ -93,4 +104,16 @@ impl<'a> Times<'a> {
     pub(super) fn is_seen(&self, killed: Duration, within: Duration) -> bool {
         killed + within < self.began
     }
+}
+
+/// When clients that came back to their server after the fault have had the time to find out who is dead. Each comes
+/// back once, so no further snapshot counts.
+fn settled(history: &History, lease: Duration, ended: Duration) -> BTreeMap<usize, Duration> {
+    let mut settled = BTreeMap::new();
+    for (at, event) in history.iter().filter(|(at, _)| *at > ended) {
+        if let Event::Reset { client } = event {
+            settled.entry(*client).or_insert(*at + lease / 2 + SLACK);
+        }
+    }
+    settled
 }
