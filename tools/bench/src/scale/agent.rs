@@ -35,14 +35,13 @@ pub async fn run(url: &str, first: usize, count: usize) {
             "see" => {
                 // One after the other, so that to look costs little of what is measured.
                 for client in &clients {
-                    sees(client, number(1), number(2), number(3)).await;
+                    sees(client, number(1), number(2)).await;
                 }
             }
             "roll" => {
-                let rolled = number(3).min(clients.len());
-                let pause = Duration::from_millis(number(1) as u64) / rolled as u32;
+                let pause = Duration::from_millis(number(1) as u64) / count as u32;
                 let begun = Instant::now();
-                for (n, client) in clients.iter_mut().take(rolled).enumerate() {
+                for (n, client) in clients.iter_mut().enumerate() {
                     sleep_until(begun + pause * n as u32).await;
                     let new = start(url, first + n, number(2), &arrivals).await.expect("it starts");
                     // The new one serves before the old one leaves.
@@ -120,13 +119,12 @@ async fn start(url: &str, number: usize, generation: usize, arrivals: &Arrivals)
     Ok(client)
 }
 
-/// Waits until a client sees so many instances, of which so many are of a generation.
-async fn sees(client: &Client, count: usize, generation: usize, of_it: usize) {
+/// Waits until a client sees so many instances of a generation, and no others.
+async fn sees(client: &Client, count: usize, generation: usize) {
     let end = format!(":{}", 8_000 + generation);
     loop {
         let all = client.instances(FLEET);
-        let have_come = all.iter().filter(|it| it.url().ends_with(&end)).count();
-        if all.len() == count && have_come == of_it {
+        if all.len() == count && all.iter().all(|it| it.url().ends_with(&end)) {
             return;
         }
         sleep(Duration::from_millis(20)).await;

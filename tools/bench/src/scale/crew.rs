@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// How many clients a process has.
-pub const CLIENTS: usize = 250;
+const CLIENTS: usize = 250;
 
 /// A process, which answers each line with one.
 struct Agent {

@@ -46,13 +46,7 @@ pub struct Row {
     pub tier_idle_cpu: f64,
     pub delivery_cpu: f64,
     pub delivery_bytes: Option<f64>,
-    pub rollout_cpu: f64,
-    pub tier_rollout_cpu: f64,
-    /// How many clients were replaced.
-    pub rolled: usize,
-    pub rollout: Duration,
-    /// From the end of the rollout until all see the new instances and no others.
-    pub seen_after: Duration,
+    pub rollout: Option<Rollout>,
     /// Until all see all again, and the processor time of all clients together until then, in s.
     pub restart: Option<(Duration, f64)>,
     /// Of a tier.
@@ -60,6 +54,15 @@ pub struct Row {
     pub reconnections: Option<Reconnections>,
     /// Of a client, in bytes.
     pub memory: f64,
+}
+
+/// What it took to replace each client once.
+pub struct Rollout {
+    pub cpu: f64,
+    pub tier_cpu: f64,
+    pub lasted: Duration,
+    /// From the end until all see the new instances and no others.
+    pub seen_after: Duration,
 }
 
 impl fmt::Display for Row {
@@ -86,18 +89,21 @@ impl fmt::Display for Row {
             micros if micros < 1.0 => write!(f, "| < 1 | {bytes} ")?,
             micros => write!(f, "| {micros:.1} | {bytes} ")?,
         }
-        write!(
-            f,
-            "| {:.0} %{} in {:.0} s ",
-            100.0 * self.rollout_cpu,
-            tier(self.tier_rollout_cpu),
-            self.rollout.as_secs_f64()
-        )?;
+        match &self.rollout {
+            Some(Rollout { cpu, tier_cpu, lasted, seen_after }) => write!(
+                f,
+                "| {:.0} %{} in {:.0} s | {:.1} ",
+                100.0 * cpu,
+                tier(*tier_cpu),
+                lasted.as_secs_f64(),
+                seen_after.as_secs_f64()
+            )?,
+            None => write!(f, "| - | - ")?,
+        }
         let restart = self.restart.map_or("-".into(), |(time, computed)| {
             format!("{:.1} ({computed:.0})", time.as_secs_f64())
         });
-        let after = self.seen_after.as_secs_f64();
-        write!(f, "| {after:.1} | {restart} | {:.0} |", self.memory / 1e3)?;
+        write!(f, "| {restart} | {:.0} |", self.memory / 1e3)?;
         match &self.looks {
             Some(looks) => write!(f, " {looks} |"),
             None => write!(f, " - |"),
@@ -147,14 +153,15 @@ fn larger(rows: &[Row]) -> String {
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |".to_owned(),
     ];
     let squared = rows.iter().filter(|row| row.driver != "tier");
-    let largest: BTreeMap<&str, &Row> = squared.map(|row| (row.driver.as_str(), row)).collect();
-    for (driver, row) in largest {
+    let squared =
+        squared.filter_map(|row| Some((row.driver.as_str(), (row, row.rollout.as_ref()?))));
+    let largest: BTreeMap<&str, (&Row, &Rollout)> = squared.collect();
+    for (driver, (row, rollout)) in largest {
         let grown = |clients: f64| clients / row.clients as f64;
         let idle = |clients: f64| format!("{:.0} %", 100.0 * row.idle_cpu * grown(clients));
         let change = |clients: f64| format!("{:.2}", row.delivery_cpu * clients);
         // Twice as many clients are twice as many changes for twice as many.
-        let seconds = row.rollout_cpu * (row.rollout + row.seen_after).as_secs_f64();
-        let seconds = seconds * row.clients as f64 / row.rolled as f64;
+        let seconds = rollout.cpu * (rollout.lasted + rollout.seen_after).as_secs_f64();
         let rollout = |clients: f64| format!("{:.0}", seconds * grown(clients).powi(2));
         lines.push(format!(
             "| {driver} | {} | {} | {} | {} | {} | {} | {} |",

@@ -10,9 +10,9 @@ use tokio::time::{sleep, timeout};
 use crate::agent::{GUEST, LEASE, now};
 use crate::backend::Backend;
 use crate::bare::Sender;
-use crate::crew::{CLIENTS, Crew};
+use crate::crew::Crew;
 use crate::look::Looks;
-use crate::page::{Row, Seen};
+use crate::page::{Rollout, Row, Seen};
 use crate::usage::Usage;
 use crate::{reconnect, truth};
 
@@ -22,10 +22,9 @@ const IDLE: Duration = Duration::from_secs(20);
 const GUESTS: usize = 10;
 /// The pause between two changes, in which all see the first.
 const APART: Duration = Duration::from_millis(500);
-/// How long a rollout takes that replaces each client once, or about so many of a large fleet.
+/// How long a rollout takes that replaces each client once.
 const ROLLOUT: Duration = Duration::from_secs(60);
-const ROLLED: usize = 1_000;
-/// The largest fleet that one machine restarts as a whole: that grows with the square.
+/// The largest fleet that one machine rolls out and restarts: what that takes grows with the square.
 const LARGE: usize = 2_000;
 /// How long each registry server stays killed: longer than a lease.
 const KILLED: Duration = Duration::from_secs(20);
@@ -47,8 +46,8 @@ pub async fn simulate(driver: &str, clients: usize) -> Row {
 async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option<Seen>) -> Row {
     let url = backend.url();
     let mut crew = Crew::start(&url, clients).await;
-    let see_all = |generation: usize, of_it: usize| format!("see {clients} {generation} {of_it}");
-    crew.order(&see_all(0, clients)).await;
+    let see_all = |generation: usize| format!("see {clients} {generation}");
+    crew.order(&see_all(0)).await;
 
     // What has no server costs its clients.
     let database = backend.database().map_or_else(|| crew.processes(), |id| vec![id]);
@@ -78,16 +77,22 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
     };
     let memory = Usage::of(&crew.processes()).memory / clients as f64;
 
-    let (before, tier_at_first) = (Usage::of(&database), Usage::of(&tier));
-    let began = Instant::now();
-    // Those of each process that are replaced, and how many that makes.
-    let each = if clients > LARGE { ROLLED * CLIENTS / clients } else { CLIENTS };
-    let rolled = (clients / CLIENTS) * each + each.min(clients % CLIENTS);
-    crew.order(&format!("roll {} 1 {each}", ROLLOUT.as_millis())).await;
-    let rollout_ended = began.elapsed();
-    crew.order(&see_all(1, rolled)).await;
-    let rollout = began.elapsed();
-    let (after, tier_after) = (Usage::of(&database), Usage::of(&tier));
+    let mut rollout = None;
+    if clients <= LARGE {
+        let (before, tier_before) = (Usage::of(&database), Usage::of(&tier));
+        let began = Instant::now();
+        crew.order(&format!("roll {} 1", ROLLOUT.as_millis())).await;
+        let lasted = began.elapsed();
+        crew.order(&see_all(1)).await;
+        let (after, tier_after) = (Usage::of(&database), Usage::of(&tier));
+        let seconds = began.elapsed().as_secs_f64();
+        rollout = Some(Rollout {
+            cpu: (after.cpu - before.cpu) / seconds,
+            tier_cpu: (tier_after.cpu - tier_before.cpu) / seconds,
+            lasted,
+            seen_after: began.elapsed() - lasted,
+        });
+    }
 
     let (mut looks, mut reconnections) = (None, None);
     if clients <= LARGE && !backend.ports().is_empty() {
@@ -103,7 +108,7 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
     if clients <= LARGE {
         let began = Instant::now();
         let mut crew = Crew::start(&url, clients).await;
-        crew.order(&see_all(0, clients)).await;
+        crew.order(&see_all(0)).await;
         restart = Some((began.elapsed(), Usage::of(&crew.processes()).cpu));
     }
 
@@ -116,11 +121,7 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
         tier_idle_cpu: (tier_idle.cpu - tier_before.cpu) / IDLE.as_secs_f64(),
         delivery_cpu,
         delivery_bytes,
-        rollout_cpu: (after.cpu - before.cpu) / rollout.as_secs_f64(),
-        tier_rollout_cpu: (tier_after.cpu - tier_at_first.cpu) / rollout.as_secs_f64(),
-        rolled,
-        rollout: rollout_ended,
-        seen_after: rollout - rollout_ended,
+        rollout,
         restart,
         looks,
         reconnections,
@@ -132,7 +133,7 @@ async fn fleet(backend: &mut Backend, driver: &str, clients: usize, bare: Option
 pub async fn kills(clients: usize) -> Looks {
     let mut backend = Backend::start("tier", clients).await;
     let mut crew = Crew::start(&backend.url(), clients).await;
-    crew.order(&format!("see {clients} 0 {clients}")).await;
+    crew.order(&format!("see {clients} 0")).await;
     kill_each(&mut backend, &mut crew, clients).await
 }
 
