@@ -349,6 +349,7 @@ fn clients_that_came_home_have_half_a_lease_to_find_out_who_is_dead() {
     assert_eq!(broken_by(&[15.9], 18.4, true), []);
     assert_eq!(broken_by(&[15.9], 18.7, true), both, "half a lease after it came home is over");
     assert_eq!(broken_by(&[13.9, 15.9], 18.4, true), both, "it comes home once");
+    assert_eq!(broken_by(&[10.1, 15.9], 18.4, true), [], "an outage is no homecoming");
     assert_eq!(broken_by(&[9.0], 18.4, true), both, "it went away, and did not come home");
     assert_eq!(broken_by(&[15.9], 18.4, false), both, "it has only one server");
 }

@@ -1,6 +1,6 @@
 //! A history arranged by instance and by fault, for the checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{SLACK, Terms};
@@ -106,13 +106,20 @@ impl<'a> Times<'a> {
     }
 }
 
-/// When clients that came back to their server after the fault have had the time to find out who is dead. Each comes
-/// back once, so no further snapshot counts.
+/// When clients that came back to their server after the fault have had the time to find out who is dead.
+///
+/// A client that comes back has been in contact, and then gets a snapshot. It comes back once, so no further one counts.
 fn settled(history: &History, lease: Duration, ended: Duration) -> BTreeMap<usize, Duration> {
     let mut settled = BTreeMap::new();
-    for (at, event) in history.iter().filter(|(at, _)| *at > ended) {
-        if let Event::Reset { client } = event {
-            settled.entry(*client).or_insert(*at + lease / 2 + SLACK);
+    let mut in_contact = BTreeSet::new();
+    for (at, event) in history {
+        match event {
+            Event::Contact { client, fresh: true } => _ = in_contact.insert(client),
+            Event::Contact { client, fresh: false } => _ = in_contact.remove(client),
+            Event::Reset { client } if *at > ended && in_contact.contains(client) => {
+                settled.entry(*client).or_insert(*at + lease / 2 + SLACK);
+            }
+            _ => {}
         }
     }
     settled
