@@ -14,15 +14,17 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{FAILED, Failure};
 
-/// Has SIGINT and SIGTERM end the first process of a container, at once and whatever the runtime is doing. The
-/// kernel applies no default action to that process: a signal that it does not handle is lost.
-pub(crate) fn end_the_first_process() -> Result<(), Failure> {
+/// Has SIGINT and SIGTERM end the first process of a container, at once and whatever the runtime is doing, for as long
+/// as the flag that this returns is set. The kernel applies no default action to that process: a signal that it does
+/// not handle is lost.
+pub(crate) fn end_the_first_process() -> Result<Arc<AtomicBool>, Failure> {
+    let ends = Arc::new(AtomicBool::new(is_first_process()));
     if is_first_process() {
         for kind in [SIGINT, SIGTERM] {
-            register_conditional_shutdown(kind, 128 + kind, Arc::new(AtomicBool::new(true)))?;
+            register_conditional_shutdown(kind, 128 + kind, Arc::clone(&ends))?;
         }
     }
-    Ok(())
+    Ok(ends)
 }
 
 /// Ends the process as the signal does by default. Where it cannot, returns the exit code that a shell has for it.

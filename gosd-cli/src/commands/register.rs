@@ -1,6 +1,8 @@
 //! `gosd register`: registers an instance by hand, for one lease or as long as the command runs.
 
 use std::pin::pin;
+#[cfg(unix)]
+use std::sync::atomic::Ordering;
 
 use futures_util::StreamExt;
 use gosd::{Instance, Registration};
@@ -10,6 +12,8 @@ use crate::context::Context;
 use crate::failure::{DONE, Failure, Outcome};
 use crate::output::{age, announce, clean};
 use crate::record::{InstanceLine, line};
+#[cfg(unix)]
+use crate::signals;
 
 pub(crate) async fn run(context: &Context, args: RegisterArgs) -> Outcome {
     let mut instance = Instance::new(&args.service, &args.url)?;
@@ -31,8 +35,13 @@ pub(crate) async fn run(context: &Context, args: RegisterArgs) -> Outcome {
 
 async fn hold(context: &Context, instance: Instance) -> Outcome {
     let (builder, backend) = context.client().await?;
+    // The start takes a while where the database does not answer, and nobody handles signals yet.
+    #[cfg(unix)]
+    let ends_at_once = signals::end_the_first_process()?;
     let client = builder.register_instance(instance.clone()).start().await?;
     let mut asked_to_end = pin!(client.shutdown_on_signal());
+    #[cfg(unix)]
+    ends_at_once.store(false, Ordering::Relaxed);
     let mut status = client.status_changes();
     tell(context, &instance)?;
     loop {

@@ -2,6 +2,7 @@
 //! left.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -210,6 +211,19 @@ fn the_first_process_of_a_container_ends_when_it_is_asked_to() {
             signal_to(first_process(&gosd), signal);
             assert_eq!(gosd.end().0.code(), Some(code), "{args:?}");
         }
+    }
+}
+
+#[test]
+fn the_first_process_of_a_container_ends_while_its_database_is_silent() {
+    let args = ["register", "mail", "http://10.0.0.7:8885", "--hold"];
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = Place::at(format!("redis://{}", silent.local_addr().unwrap()));
+        let gosd = as_first_process(&place, &args);
+        let _asked = silent.accept().unwrap();
+        signal_to(first_process(&gosd), signal);
+        assert_eq!(gosd.end().0.code(), Some(code));
     }
 }
 
