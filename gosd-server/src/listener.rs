@@ -9,13 +9,21 @@ use std::time::Duration;
 
 #[cfg(unix)]
 use gosd_core::{Error, ErrorKind, Result};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tracing::debug;
 
 use crate::connections::Status;
 use crate::peer::Peer;
 use crate::probed::Probed;
+
+/// How many TCP connections may wait for the server to accept them. The system may allow fewer: Linux has a limit of its
+/// own, `net.core.somaxconn`, which a Unix socket has anyway.
+///
+/// After a restart all clients of a server come within a moment. Whom the queue has no room for gets no answer, and
+/// so goes to the next server, where there may be no room either.
+const WAITING: i32 = 4_096;
 
 pub(crate) enum Listener {
     Tcp(TcpListener),
@@ -36,6 +44,14 @@ pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Bytes for S {}
 
 impl Listener {
+    /// Listens at an address; returns it with the port that the system gave.
+    pub(crate) async fn bind(address: impl ToSocketAddrs) -> io::Result<(SocketAddr, Self)> {
+        let listener = TcpListener::bind(address).await?;
+        // Tokio listens with room for 128. To listen once more changes nothing else.
+        SockRef::from(&listener).listen(WAITING)?;
+        Ok((listener.local_addr()?, Self::Tcp(listener)))
+    }
+
     /// Accepts a connection. Cancel-safe.
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
         match self {
@@ -81,7 +97,7 @@ fn configure(stream: &TcpStream, patience: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     // Other systems have no such option, and use their own timeout.
     #[cfg(any(target_os = "android", target_os = "linux"))]
-    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(patience))?;
+    SockRef::from(stream).set_tcp_user_timeout(Some(patience))?;
     #[cfg(not(any(target_os = "android", target_os = "linux")))]
     let _ = patience;
     Ok(())
@@ -149,5 +165,20 @@ impl Drop for UnixSocket {
             // If the file cannot be removed, the next server replaces it.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_connections_wait_until_they_are_accepted() {
+        let (address, _listener) = Listener::bind("127.0.0.1:0").await.unwrap();
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(10));
+        let waiting: Vec<_> = (0..400).map(|_| connect().unwrap()).collect();
+        assert_eq!(waiting.len(), 400);
     }
 }

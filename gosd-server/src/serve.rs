@@ -17,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::net::ToSocketAddrs;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -58,8 +58,7 @@ pub async fn serve(address: impl ToSocketAddrs, settings: Settings) -> Result<Se
         Some((cert, key)) => Some(Arc::new(tls::Acceptor::new(cert, key).await?)),
         None => None,
     };
-    let bound = TcpListener::bind(address).await.and_then(|l| Ok((l.local_addr()?, l)));
-    let (address, listener) = bound.map_err(|error| {
+    let (address, listener) = Listener::bind(address).await.map_err(|error| {
         Error::new(ErrorKind::Unavailable, "the address cannot be bound").caused_by(error)
     })?;
     if settings.is_local() && !address.ip().is_loopback() {
@@ -74,7 +73,7 @@ pub async fn serve(address: impl ToSocketAddrs, settings: Settings) -> Result<Se
         warn!(%address, "tokens come unencrypted; configure a certificate, or a proxy that has one");
     }
     info!(%address, tls = tls.is_some(), "serving");
-    Ok(Server::start(address, Listener::Tcp(listener), settings, tls))
+    Ok(Server::start(address, listener, settings, tls))
 }
 
 /// Serves the API on a Unix socket, for processes of the same host, until the [`Server`] ends.
