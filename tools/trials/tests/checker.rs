@@ -352,4 +352,7 @@ fn clients_that_came_home_have_half_a_lease_to_find_out_who_is_dead() {
     assert_eq!(broken_by(&[10.1, 15.9], 18.4, true), [], "an outage is no homecoming");
     assert_eq!(broken_by(&[9.0], 18.4, true), both, "it went away, and did not come home");
     assert_eq!(broken_by(&[15.9], 18.4, false), both, "it has only one server");
+    let lacking = [(15.9, Event::Reset { client: 0 }), (17.1, view(0, &["mail-3"]))];
+    let lacking = broken(&with(lacking), &Terms { wanders: true, ..terms() });
+    assert!(lacking.contains(&Promise::Agreed), "it lacks nobody who lives: {lacking:?}");
 }
