@@ -24,7 +24,7 @@ const GUESTS: usize = 10;
 const APART: Duration = Duration::from_millis(500);
 /// How long a rollout takes that replaces each client once.
 const ROLLOUT: Duration = Duration::from_secs(60);
-/// The largest fleet that one machine rolls out and restarts: what that takes grows with the square.
+/// The largest fleet that is rolled out and restarted here: what that takes of the machine grows with the square.
 const LARGE: usize = 2_000;
 /// How long each registry server stays killed: longer than a lease.
 const KILLED: Duration = Duration::from_secs(20);
